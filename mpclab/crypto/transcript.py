@@ -1,0 +1,52 @@
+"""Hashing of structured data, without ambiguity and apart by purpose.
+
+A hash of several values is safe to sign only if no two different lists of values give the same
+bytes: ("ab", "c") and ("a", "bc") must differ, and so must the text "1" and the number 1. So
+every part carries its type and its length, and every use carries a label:
+
+    part  :=  tag (1 byte)  ‖  length of body (8 bytes, big-endian)  ‖  body
+
+The tag is `b` for bytes, `s` for text (UTF-8), `i` for an integer (two's complement, big-endian,
+shortest form) and `t` for a tuple (body: its parts, one after the other). The encoding is
+injective, because it can be read back from left to right in one way only.
+
+`bool` is refused: Python takes it for an `int`, and `True` would hash as 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeAlias
+
+Part: TypeAlias = bytes | str | int | tuple["Part", ...]
+
+DIGEST_BYTES = 32
+_PREFIX = b"mpclab transcript v1\0"
+
+
+def encode(*parts: Part) -> bytes:
+    """The parts as bytes, injectively."""
+    return b"".join(map(_encode_one, parts))
+
+
+def digest(label: str, *parts: Part) -> bytes:
+    """SHA-256 of the parts under a label that says what the hash is for, 32 bytes."""
+    return hashlib.sha256(_PREFIX + encode(label, *parts)).digest()
+
+
+def _encode_one(part: Part) -> bytes:
+    if isinstance(part, bytes):
+        tag, body = b"b", part
+    elif isinstance(part, str):
+        tag, body = b"s", part.encode()
+    elif isinstance(part, bool):
+        raise TypeError("a part is never a bool: say which number or text is meant")
+    elif isinstance(part, int):
+        # One bit more than the magnitude needs, for the sign: 127 is 1 byte, 128 is 2.
+        magnitude = part if part >= 0 else ~part
+        tag, body = b"i", part.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
+    elif isinstance(part, tuple):
+        tag, body = b"t", encode(*part)
+    else:
+        raise TypeError(f"a part is bytes, str, int or a tuple of these, not {type(part).__name__}")
+    return tag + len(body).to_bytes(8, "big") + body
