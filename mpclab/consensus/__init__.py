@@ -1,0 +1,1 @@
+"""Approval policies and agreement protocols: how n parties come to one record."""

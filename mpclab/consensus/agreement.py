@@ -1,0 +1,91 @@
+"""What every agreement protocol is to the coordinator: submit a value, learn what was decided.
+
+A value is opaque bytes (an operation with its certificate of approval). `valid` judges it, a
+pure function: an honest party never accepts a value that is not valid (external validity,
+Cachin, Kursawe, Petzold and Shoup 2001).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, TypeAlias
+
+import msgspec
+
+from mpclab.core.ids import SECOND, Party
+from mpclab.core.machine import Machine
+from mpclab.crypto.identity import Identity
+
+Valid: TypeAlias = Callable[[bytes], bool]
+
+
+class Submit(msgspec.Struct, frozen=True):
+    """Ask: get `value` decided under the operation's id `op`. Any party may; twice is once."""
+
+    op: str
+    value: bytes
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """Output: everyone's record says `value` for `op`.
+
+    `index` is its place in the log, from 0; None where the protocol orders nothing.
+    """
+
+    op: str
+    value: bytes
+    index: int | None = None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Output: everyone's record says that `op` will not be done."""
+
+    op: str
+    reason: str
+
+
+class VoteWanted(msgspec.Struct, frozen=True):
+    """Output, where the protocol's own first phase is the vote (2pc, 3pc): answer by `Cast`."""
+
+    op: str
+    value: bytes
+    by: Party
+
+
+class Cast(msgspec.Struct, frozen=True):
+    """Ask: our vote on `op`. With `approve`, `signature` is our signed approval, 64 bytes."""
+
+    op: str
+    approve: bool
+    reason: str = ""
+    signature: bytes = b""
+
+
+class Agreement(Machine):
+    """Base of the family. Takes `Submit` (and `Cast`); outputs `Decided` and `Refused`.
+
+    Args:
+        identity: this party's signing key, for protocols that sign.
+        keys: every member's identity key, 32 bytes each, by party.
+        valid: the external validity predicate.
+        patience: how long to wait before suspecting somebody, µs; protocols scale it.
+    """
+
+    title: ClassVar[str] = ""
+    votes_inside: ClassVar[bool] = False
+    """The first phase is the vote: submit at once and answer `VoteWanted`."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        keys: Mapping[Party, bytes],
+        *,
+        valid: Valid = lambda value: True,
+        patience: int = 2 * SECOND,
+    ) -> None:
+        self.identity = identity
+        self.keys = dict(keys)
+        self.valid = valid
+        self.patience = patience
+
+    @classmethod
+    def check_size(cls, n: int) -> None:
+        """Raise `UsageError` when `n` parties are too few for this protocol."""

@@ -1,0 +1,63 @@
+"""Approval policies: who must approve. Pure functions of a set of votes.
+
+A verdict never changes once it is ENOUGH or IMPOSSIBLE, whatever votes come later (no party
+votes twice), so parties that hold different subsets of the same votes never contradict
+each other.
+"""
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mpclab.core.errors import UsageError, nearest
+from mpclab.core.ids import Party
+
+
+class Standing(enum.StrEnum):
+    ENOUGH = "enough"
+    IMPOSSIBLE = "impossible"
+    NOT_YET = "not yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """At least `needed` of `n` parties must approve. `str()` is what a scenario file says."""
+
+    name: str
+    needed: int
+    n: int
+
+    def standing(self, votes: Mapping[Party, bool]) -> Standing:
+        """What `votes` (party → approved?) amount to. Votes of non-members do not count."""
+        approvals = sum(votes[p] for p in votes if 1 <= p <= self.n)
+        rejections = sum(not votes[p] for p in votes if 1 <= p <= self.n)
+        if approvals >= self.needed:
+            return Standing.ENOUGH
+        if rejections > self.n - self.needed:
+            return Standing.IMPOSSIBLE
+        return Standing.NOT_YET
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_THRESHOLD = re.compile(r"threshold\(\s*(\d+)\s*\)")
+
+
+def parse_policy(text: str, n: int) -> Policy:
+    """`"unanimous"` or `"threshold(k)"` among `n` parties.
+
+    Raises:
+        UsageError: for anything else, or when k is not in 1..n.
+    """
+    text = text.strip()
+    if text == "unanimous":
+        return Policy("unanimous", n, n)
+    if match := _THRESHOLD.fullmatch(text):
+        k = int(match[1])
+        if not 1 <= k <= n:
+            raise UsageError(f"policy: threshold({k}) among {n} parties; use 1 to {n}")
+        return Policy(f"threshold({k})", k, n)
+    hint = nearest(text, ("unanimous", "threshold(2)"))
+    raise UsageError(f"policy: {text!r} is not known{hint}")

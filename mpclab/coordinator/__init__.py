@@ -1,0 +1,1 @@
+"""The coordinator: propose, vote, commit, execute, remember."""

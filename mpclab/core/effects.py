@@ -1,0 +1,220 @@
+"""What goes into a node (events) and what comes out (effects): two closed unions of data.
+
+The host's loop is `for effect in node.step(event, now): host.perform(effect)`. Effects are
+performed in order and a crash may fall between any two of them.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from mpclab.core.errors import Strength
+from mpclab.core.ids import Party, Path
+from mpclab.core.wire import Frame
+
+
+class _Data(msgspec.Struct, frozen=True):
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Data":
+        return self
+
+
+# --- effects ------------------------------------------------------------------------------
+
+
+class Send(_Data, frozen=True):
+    """Give one frame to each party in `to`: one serialisation, one row in the trace.
+
+    `via` is "link" (a data channel, or the socket when the peer is the server) or "relay":
+    then the frame is only *named* here; the sealed message that carries it follows.
+    """
+
+    to: tuple[Party, ...]
+    frame: Frame
+    via: str = "link"
+
+
+class SetTimer(_Data, frozen=True):
+    """Wake the machine at `path` at time `at` (µs). The same name again replaces it."""
+
+    path: Path
+    name: str
+    at: int
+    background: bool = False
+
+
+class CancelTimer(_Data, frozen=True):
+    path: Path
+    name: str
+
+
+class Persist(_Data, frozen=True):
+    """Store `value` under (path, key) durably *before* any later effect; None deletes."""
+
+    path: Path
+    key: str
+    value: bytes | None
+
+
+class Output(_Data, frozen=True):
+    """A machine's result. Its parent, if it has one, has already seen it."""
+
+    path: Path
+    value: Any
+
+
+class Blame(_Data, frozen=True):
+    """Somebody broke the protocol; `party` is None when nobody can be named."""
+
+    path: Path
+    party: Party | None
+    reason: str
+    strength: Strength
+
+
+class Note(_Data, frozen=True):
+    """A past fact worth a row in the trace: `became-leader`, `committed`."""
+
+    path: Path
+    what: str
+    details: dict[str, Any]
+
+
+class Received(_Data, frozen=True):
+    """A frame that came by relay was opened and handed to its machine."""
+
+    sender: Party
+    frame: Frame
+
+
+class Connect(_Data, frozen=True):
+    """Open the connection to the signaling server (peer 0); answered by LinkOpened/Closed."""
+
+    path: Path
+
+
+class MakeOffer(_Data, frozen=True):
+    """Begin a data channel to `peer`; answered by `Described("offer")`."""
+
+    path: Path
+    peer: Party
+    attempt: int
+
+
+class MakeAnswer(_Data, frozen=True):
+    """Take `peer`'s offer; answered by `Described("answer")`."""
+
+    path: Path
+    peer: Party
+    attempt: int
+    offer: str
+
+
+class TakeAnswer(_Data, frozen=True):
+    path: Path
+    peer: Party
+    attempt: int
+    answer: str
+
+
+class AddCandidates(_Data, frozen=True):
+    """`peer`'s addresses, all of them: an ICE agent may stop waiting for more."""
+
+    path: Path
+    peer: Party
+    attempt: int
+    candidates: tuple[str, ...]
+
+
+class HangUp(_Data, frozen=True):
+    """Close the link to `peer` (0: the server; at the server: a connection)."""
+
+    path: Path
+    peer: Party
+    attempt: int = 0
+    reason: str = ""
+
+
+class Route(_Data, frozen=True):
+    """From now on frames to `peer` travel by "link", by "relay", or not at all ("none")."""
+
+    path: Path
+    peer: Party
+    via: str
+
+
+Effect: TypeAlias = (
+    Send
+    | SetTimer
+    | CancelTimer
+    | Persist
+    | Output
+    | Blame
+    | Note
+    | Received
+    | Connect
+    | MakeOffer
+    | MakeAnswer
+    | TakeAnswer
+    | AddCandidates
+    | HangUp
+    | Route
+)
+
+# --- events -------------------------------------------------------------------------------
+
+
+class Started(_Data, frozen=True):
+    """The node begins, or begins again with what it had stored."""
+
+
+class Delivered(_Data, frozen=True):
+    """A frame arrived; `sender` is stamped by the link that carried it."""
+
+    sender: Party
+    frame: Frame
+
+
+class TimerFired(_Data, frozen=True):
+    path: Path
+    name: str
+
+
+class Asked(_Data, frozen=True):
+    """Our own user wants something of the machine at `path`."""
+
+    path: Path
+    ask: Any
+
+
+class Described(_Data, frozen=True):
+    """Our own description of a link is ready: kind "offer" or "answer", candidates apart."""
+
+    path: Path
+    peer: Party
+    attempt: int
+    kind: str
+    sdp: str
+    candidates: tuple[str, ...]
+
+
+class LinkOpened(_Data, frozen=True):
+    """A link can carry frames; fingerprints are those that the transport itself saw."""
+
+    path: Path
+    peer: Party
+    attempt: int = 0
+    local_fingerprint: str = ""
+    remote_fingerprint: str = ""
+
+
+class LinkClosed(_Data, frozen=True):
+    """A link is gone, or could not be opened. `attempt` says which."""
+
+    path: Path
+    peer: Party
+    attempt: int = 0
+    reason: str = ""
+
+
+LinkEvent: TypeAlias = Described | LinkOpened | LinkClosed
+Event: TypeAlias = Started | Delivered | TimerFired | Asked | LinkEvent

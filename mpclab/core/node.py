@@ -1,0 +1,341 @@
+"""`Node`: one party. A tree of machines behind one function, `step(event, now) -> effects`.
+
+The node routes frames to machines by path, keeps frames for machines not yet born (bounded
+per sender) and drops those for closed ones, runs our own loopback messages, child outputs and
+asks through one FIFO to completion within the step, and turns `PeerFault` into `Blame`. It
+never touches a clock or a socket: a step is a pure function of the node, the event and `now`.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from mpclab.core.effects import (
+    Asked,
+    Blame,
+    CancelTimer,
+    Delivered,
+    Described,
+    Effect,
+    Event,
+    LinkClosed,
+    LinkOpened,
+    Note,
+    Output,
+    Persist,
+    Received,
+    Route,
+    Send,
+    SetTimer,
+    Started,
+    TimerFired,
+)
+from mpclab.core.errors import PeerFault, Strength, UsageError
+from mpclab.core.ids import SERVER, Party, Path
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.wire import Decode, Frame, Message
+
+Coins: TypeAlias = Callable[[Path], random.Random]
+
+EARLY_FRAMES = 256
+"""Frames kept per sender for machines not yet born; more are dropped with a note."""
+EARLY_BYTES = 1024 * 1024
+
+
+class _Seat:
+    __slots__ = ("ctx", "decode", "machine", "on_message")
+
+    def __init__(self, machine: Machine, ctx: Ctx) -> None:
+        self.machine = machine
+        self.ctx = ctx
+        self.decode: Decode = machine.decode()
+        self.on_message = machine.on_message
+
+
+class Node:
+    """One party (or the signaling server, party 0) and its machines.
+
+    Args:
+        me: this party.
+        n: number of parties in its session; members are `1..n`.
+        machine: the machine at the top of the tree.
+        coins: a function from path to this machine's stream of random numbers.
+        at: the path of the top machine.
+        carrier: the path of the machine that sets routes. With one, a peer is unreachable
+            until a `Route` says otherwise, and frames from peers whose link is not confirmed
+            are dropped, but for the carrier's own. Without one every peer is linked.
+        stored: what an earlier life of this party persisted, by path and key.
+    """
+
+    def __init__(
+        self,
+        me: Party,
+        n: int,
+        machine: Machine,
+        *,
+        coins: Coins,
+        at: Path = (),
+        carrier: Path | None = None,
+        stored: Mapping[Path, Mapping[str, bytes]] | None = None,
+    ) -> None:
+        self.me = me
+        self.n = n
+        self.members: tuple[Party, ...] = tuple(range(1, n + 1))
+        self.others: tuple[Party, ...] = tuple(p for p in self.members if p != me)
+        self.coins = coins
+        self.now = 0
+        self.top = at
+        self.stored: dict[Path, dict[str, bytes]] = {
+            path: dict(items) for path, items in (stored or {}).items()
+        }
+        self.timers: dict[tuple[Path, str], int] = {}
+        self.routes: dict[Party, str] | None = None if carrier is None else {}
+        self.out: list[Effect] = []
+        self._carrier = carrier
+        self._next_id = 1
+        self._seats: dict[Path, _Seat] = {}
+        self._closed: set[Path] = set()
+        self._early: dict[Path, list[tuple[Party, Frame]]] = {}
+        self._early_size: dict[Party, list[int]] = {}
+        self._fifo: deque[tuple[Any, ...]] = deque()
+        self._seats[at] = _Seat(machine, Ctx(self, at, machine.codec))
+
+    # --- the host's side ------------------------------------------------------------------
+
+    def step(self, event: Event, now: int) -> list[Effect]:
+        """React to one event at time `now` (µs); what to do about it is the answer.
+
+        Raises:
+            UsageError: an `Asked` that cannot be done; the step had no effect.
+        """
+        if type(event) is Delivered:
+            return self.deliver(event.sender, event.frame, now)
+        self.now = now
+        self.out = []
+        match event:
+            case Started():
+                seat = self._seats[self.top]
+                self._run(seat, seat.machine.start, seat.ctx)
+            case TimerFired(path, name):
+                if self.timers.get((path, name), now + 1) > now:
+                    return self.out  # replaced, cancelled, or of an earlier life
+                del self.timers[path, name]
+                if timed := self._seats.get(path):
+                    self._run(timed, timed.machine.on_timer, timed.ctx, name)
+            case Asked(path, ask):
+                asked = self._find(path)
+                self._run(asked, asked.machine.on_ask, asked.ctx, ask)
+            case Described() | LinkOpened() | LinkClosed():
+                if linked := self._seats.get(event.path):
+                    self._run(linked, linked.machine.on_link, linked.ctx, event)
+        self._drain()
+        return self.out
+
+    def deliver(self, sender: Party, frame: Frame, now: int) -> list[Effect]:
+        """`step(Delivered(sender, frame), now)`, for hosts in a hurry."""
+        self.now = now
+        self.out = []
+        routes = self.routes
+        if routes is not None and frame.path != self._carrier and sender != SERVER:
+            if routes.get(sender) != "link":
+                self.out.append(Note(frame.path, "unconfirmed-dropped", {"from": sender}))
+                return self.out
+        seat = self._seats.get(frame.path)
+        if seat is None:
+            self._keep_early(sender, frame)
+        else:
+            self._receive(seat, sender, frame)
+            if self._fifo:
+                self._drain()
+        return self.out
+
+    def machine(self, path: Path) -> Machine | None:
+        """The machine at `path`, to read and never to change."""
+        seat = self._seats.get(path)
+        return seat.machine if seat else None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The addresses of all machines now alive, in order of birth."""
+        return tuple(self._seats)
+
+    # --- running handlers -----------------------------------------------------------------
+
+    def _receive(self, seat: _Seat, sender: Party, frame: Frame) -> None:
+        out, fifo = self.out, self._fifo
+        mark, queued = len(out), len(fifo)
+        try:
+            seat.on_message(seat.ctx, sender, frame.open(seat.decode))
+        except PeerFault as fault:
+            self._undo(mark, queued)
+            party = sender if fault.party is None else fault.party
+            out.append(Blame(frame.path, party, fault.reason, fault.strength))
+        except msgspec.DecodeError as error:
+            self._undo(mark, queued)
+            reason = f"sent what is no message of this protocol: {error}"
+            out.append(Blame(frame.path, sender, reason, Strength.KNOWN))
+        else:
+            if len(out) > mark:
+                self._absorb(mark)
+
+    def _run(self, seat: _Seat, handler: Callable[..., None], *args: Any) -> None:
+        mark, queued = len(self.out), len(self._fifo)
+        try:
+            handler(*args)
+        except PeerFault as fault:
+            self._undo(mark, queued)
+            self.out.append(Blame(seat.ctx.path, fault.party, fault.reason, fault.strength))
+        except UsageError:
+            self._undo(mark, queued)
+            raise
+        else:
+            self._absorb(mark)
+
+    def _undo(self, mark: int, queued: int) -> None:
+        del self.out[mark:]
+        while len(self._fifo) > queued:
+            self._fifo.pop()
+
+    def _absorb(self, mark: int) -> None:
+        """Note what the new effects mean for the node itself."""
+        for effect in self.out[mark:]:
+            kind = type(effect)
+            if kind is Send or kind is Note:
+                continue
+            match effect:
+                case SetTimer(path, name, at):
+                    self.timers[path, name] = at
+                case CancelTimer(path, name):
+                    self.timers.pop((path, name), None)
+                case Persist(path, key, value):
+                    items = self.stored.setdefault(path, {})
+                    if value is None:
+                        items.pop(key, None)
+                    else:
+                        items[key] = value
+                case Route(_, peer, via) if self.routes is not None:
+                    self.routes[peer] = via
+
+    def _drain(self) -> None:
+        """Run loopback messages, outputs, asks and births, first in first out."""
+        fifo = self._fifo
+        while fifo:
+            kind, path, *rest = fifo.popleft()
+            match kind:
+                case "frame":
+                    sender, frame = rest
+                    if seat := self._seats.get(path):
+                        self._receive(seat, sender, frame)
+                    else:
+                        self._keep_early(sender, frame)
+                case "output":
+                    if seat := self._seats.get(path):
+                        self._run(seat, seat.machine.on_output, seat.ctx, *rest)
+                case "ask":
+                    seat = self._find(path)
+                    self._run(seat, seat.machine.on_ask, seat.ctx, *rest)
+                case "spawn":
+                    self._seat(path, *rest)
+                case "close":
+                    self._unseat(path)
+                case "carry":
+                    if seat := self._seats.get(path):
+                        self._run(seat, seat.machine.on_carry, seat.ctx, *rest)
+
+    # --- what a context may do ------------------------------------------------------------
+
+    def emit_send(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
+        frame = Frame(self._next_id, path, msg, codec=codec)
+        self._next_id += 1
+        if self.me in to:
+            self._fifo.append(("frame", path, self.me, frame))
+            to = tuple(p for p in to if p != self.me) if to is not self.members else self.others
+        if self.routes is None:
+            if to:
+                self.out.append(Send(to, frame))
+            return
+        via = self.routes
+        direct = tuple(p for p in to if p == SERVER or via.get(p) == "link")
+        if direct:
+            self.out.append(Send(direct, frame))
+        if len(direct) == len(to):
+            return
+        carried = tuple(p for p in to if via.get(p) == "relay")
+        if carried:
+            self.out.append(Send(carried, frame, "relay"))
+            self._fifo.append(("carry", self._carrier, carried, frame))
+        lost = tuple(p for p in to if p != SERVER and via.get(p, "none") == "none")
+        if lost:
+            self.out.append(Send(lost, frame, "none"))
+
+    def emit_direct(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
+        self.out.append(Send(to, Frame(self._next_id, path, msg, codec=codec)))
+        self._next_id += 1
+
+    def emit_received(self, sender: Party, frame: Frame) -> None:
+        self.out.append(Received(sender, frame))
+        self._fifo.append(("frame", frame.path, sender, frame))
+
+    def emit_output(self, path: Path, value: Any) -> None:
+        self.out.append(Output(path, value))
+        if path != self.top:
+            self._fifo.append(("output", path[:-1], path[-1], value))
+
+    def emit_spawn(self, path: Path, machine: Machine) -> None:
+        self._fifo.append(("spawn", path, machine))
+
+    def emit_close(self, path: Path) -> None:
+        self._fifo.append(("close", path))
+
+    def emit_ask(self, path: Path, ask: Any) -> None:
+        self._fifo.append(("ask", path, ask))
+
+    # --- births, deaths, and frames for neither -------------------------------------------
+
+    def _find(self, path: Path) -> _Seat:
+        seat = self._seats.get(path)
+        if seat is None:
+            raise UsageError(
+                f"party {self.me} has nothing running at {'/'.join(path) or 'its top'}"
+            )
+        return seat
+
+    def _seat(self, path: Path, machine: Machine) -> None:
+        if path in self._seats or path in self._closed:
+            raise RuntimeError(f"{'/'.join(path)} was spawned before; names are used once")
+        seat = self._seats[path] = _Seat(machine, Ctx(self, path, machine.codec))
+        self._run(seat, machine.start, seat.ctx)
+        for sender, frame in self._early.pop(path, ()):
+            held = self._early_size[sender]
+            held[0] -= 1
+            held[1] -= len(frame.body)
+            self._fifo.append(("frame", path, sender, frame))
+
+    def _unseat(self, path: Path) -> None:
+        depth = len(path)
+        for other in [p for p in self._seats if p[:depth] == path]:
+            del self._seats[other]
+        for key in [k for k in self.timers if k[0][:depth] == path]:
+            del self.timers[key]
+            self.out.append(CancelTimer(*key))
+        for other in [p for p in self._early if p[:depth] == path]:
+            for sender, frame in self._early.pop(other):
+                held = self._early_size[sender]
+                held[0] -= 1
+                held[1] -= len(frame.body)
+        self._closed.add(path)
+
+    def _keep_early(self, sender: Party, frame: Frame) -> None:
+        path = frame.path
+        if any(path[:depth] in self._closed for depth in range(len(path) + 1)):
+            return  # the session is over; its stragglers are not news
+        held = self._early_size.setdefault(sender, [0, 0])
+        if held[0] >= EARLY_FRAMES or held[1] + len(frame.body) > EARLY_BYTES:
+            self.out.append(Note(path, "early-dropped", {"from": sender, "message": frame.kind}))
+            return
+        held[0] += 1
+        held[1] += len(frame.body)
+        self._early.setdefault(path, []).append((sender, frame))

@@ -1,0 +1,26 @@
+"""What a party's mesh tells the machine on top of it: asks that any application may handle."""
+
+import msgspec
+
+from mpclab.core.ids import Party
+
+
+class Introduced(msgspec.Struct, frozen=True):
+    """`party` is in the session; `key` is its Ed25519 identity key, 32 bytes."""
+
+    party: Party
+    key: bytes
+
+
+class PeerUp(msgspec.Struct, frozen=True):
+    """Frames to and from `party` now travel, by "link" or by "relay"."""
+
+    party: Party
+    via: str
+
+
+class PeerDown(msgspec.Struct, frozen=True):
+    """`party` cannot be reached any more; `reason` in words."""
+
+    party: Party
+    reason: str

@@ -1,0 +1,163 @@
+"""`RoundMachine`: lockstep protocols, the shape of most MPC.
+
+In round k every participant sends one message of type `rounds[k]` to all, or a different one
+to each; a round ends when a valid message from every participant is here, and then the next
+begins. The base class owns what every such protocol needs: messages of the next round that
+come early, duplicates, contradictions, one deadline for each round, and the list of the missing.
+(Compare `internal/round` of multi-party-sig; here a round is two methods, not a class.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, TypeVar
+
+import msgspec
+
+from mpclab.core.errors import PeerFault, Strength
+from mpclab.core.ids import SECOND, Party
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.wire import Message
+
+R = TypeVar("R")
+
+
+class Finished(msgspec.Struct, Generic[R], frozen=True):
+    """The protocol is done; `result` is the machine's answer."""
+
+    result: R
+
+
+class Aborted(msgspec.Struct, frozen=True):
+    """The protocol ended without a result: who is missing, who is to blame, and why."""
+
+    reason: str
+    missing: tuple[Party, ...] = ()
+    blamed: tuple[Party, ...] = ()
+
+
+class RoundMachine(Machine):
+    """Subclass with `rounds = (Commitment, Reveal)`, `produce`, `check` and `result`.
+
+    Args:
+        participants: who takes part; all members by default.
+        deadline: microseconds that each round may take.
+    """
+
+    rounds: ClassVar[tuple[type[Message], ...]] = ()
+
+    def __init__(
+        self, participants: tuple[Party, ...] | None = None, deadline: int = 10 * SECOND
+    ) -> None:
+        self.participants = participants or ()
+        self.deadline = deadline
+        self.round = 0
+        self.received: list[dict[Party, Any]] = [{} for _ in self.rounds]
+        self.outcome: Finished[Any] | Aborted | None = None
+
+    # --- what a protocol says of itself ---
+
+    def produce(self, ctx: Ctx, k: int) -> Message | Mapping[Party, Message] | None:
+        """Our message of round `k`: one for all, or one for each; None to stay silent."""
+        raise NotImplementedError
+
+    def check(self, ctx: Ctx, k: int, sender: Party, msg: Any) -> None:
+        """Raise `PeerFault` when `msg` is wrong. Called when round `k` has begun."""
+
+    def result(self, ctx: Ctx) -> Any:
+        """The answer, once the last round is complete. `PeerFault` aborts and blames."""
+        raise NotImplementedError
+
+    def on_fault(self, ctx: Ctx, fault: PeerFault, sender: Party) -> None:
+        """What a wrong message means: by default the protocol ends, and its sender is named."""
+        party = sender if fault.party is None else fault.party
+        ctx.blame(party, fault.reason, fault.strength)
+        self._end(ctx, Aborted(f"party {party}: {fault.reason}", blamed=(party,)))
+
+    # --- the machinery ---
+
+    @classmethod
+    def _message_types(cls) -> Any:
+        types: Any = cls.rounds[0]
+        for other in cls.rounds[1:]:
+            types = types | other
+        return types
+
+    def start(self, ctx: Ctx) -> None:
+        if not self.participants:
+            self.participants = ctx.members
+        if ctx.me in self.participants:
+            self._begin(ctx)
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Any) -> None:
+        if self.outcome is not None:
+            return
+        if sender not in self.participants:
+            raise PeerFault(f"{type(msg).__name__} from a party that does not take part")
+        k = self.rounds.index(type(msg))
+        if (known := self.received[k].get(sender)) is not None:
+            if known == msg:
+                return
+            self.on_fault(
+                ctx,
+                PeerFault(f"sent two different {type(msg).__name__}s", strength=Strength.KNOWN),
+                sender,
+            )
+            return
+        if k > self.round + 1:
+            raise PeerFault(f"{type(msg).__name__} two rounds early")
+        if k == self.round and not self._passes(ctx, k, sender, msg):
+            return
+        self.received[k][sender] = msg
+        if k == self.round:
+            self._advance(ctx)
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        if self.outcome is None and name == "deadline":
+            got = self.received[self.round]
+            missing = tuple(p for p in self.participants if p not in got)
+            what = self.rounds[self.round].__name__
+            self._end(ctx, Aborted(f"no {what} from {_names(missing)} in time", missing=missing))
+
+    def _passes(self, ctx: Ctx, k: int, sender: Party, msg: Any) -> bool:
+        try:
+            self.check(ctx, k, sender, msg)
+        except PeerFault as fault:
+            self.on_fault(ctx, fault, sender)
+            return False
+        return True
+
+    def _begin(self, ctx: Ctx) -> None:
+        ctx.set_timer("deadline", self.deadline)
+        ctx.note("round", round=self.round + 1, of=len(self.rounds))
+        mine = self.produce(ctx, self.round)
+        if isinstance(mine, Mapping):
+            for party, msg in mine.items():
+                ctx.send(party, msg)
+        elif mine is not None:
+            ctx.multicast(self.participants, mine)
+
+    def _advance(self, ctx: Ctx) -> None:
+        while self.outcome is None and len(self.received[self.round]) == len(self.participants):
+            if self.round + 1 == len(self.rounds):
+                try:
+                    self._end(ctx, Finished(self.result(ctx)))
+                except PeerFault as fault:
+                    self.on_fault(ctx, fault, ctx.me)
+                return
+            self.round += 1
+            self._begin(ctx)
+            early = self.received[self.round]
+            for sender in [p for p in self.participants if p in early]:
+                if not self._passes(ctx, self.round, sender, early[sender]):
+                    del early[sender]
+
+    def _end(self, ctx: Ctx, outcome: Finished[Any] | Aborted) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+            ctx.cancel_timer("deadline")
+            ctx.output(outcome)
+
+
+def _names(parties: tuple[Party, ...]) -> str:
+    return f"part{'y' if len(parties) == 1 else 'ies'} {', '.join(map(str, parties))}"

@@ -1,0 +1,133 @@
+"""Messages and frames: what travels between parties.
+
+A message is a frozen, typed struct; decoding checks every field. A frame is a message on its
+way: who it is for (the path of a machine) and the sender's number for it, so that it has one
+identity at send and at delivery. Bodies are msgpack between parties and JSON towards the
+signaling server, whose clients may be browsers.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+from mpclab.core.ids import Path
+
+Decode: TypeAlias = "Callable[[bytes], Message]"
+
+_ENCODERS: dict[str, Callable[[Any], bytes]] = {
+    "msgpack": msgspec.msgpack.Encoder().encode,
+    "json": msgspec.json.Encoder().encode,
+}
+
+MAX_BODY = 256 * 1024
+"""Largest body that a frame may carry, in bytes: what one WebRTC message can hold."""
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """Base of everything that travels: `class Vote(Message): operation: str; approve: bool`.
+
+    Fields are `int | str | bytes | bool | tuple` and other messages; never `Any`, `dict` or
+    `float`. The class name is the tag on the wire.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Message":
+        return self
+
+
+def decoder(types: Any, codec: str = "msgpack") -> Decode:
+    """A function from bytes to one of `types` (a `Message` class or a union of them).
+
+    The function raises `msgspec.DecodeError` for anything else.
+    """
+    if codec == "json":
+        return msgspec.json.Decoder(types).decode
+    return msgspec.msgpack.Decoder(types).decode
+
+
+class Frame:
+    """One message on its way; immutable to its readers, shared by all receivers.
+
+    Attributes:
+        id: the sender's running number; (sender, id) names the message in the trace.
+        path: the machine it is for.
+        kind: the message's type name, for the trace ("?" for bytes not yet opened).
+    """
+
+    __slots__ = ("_body", "_codec", "_decode", "_msg", "background", "id", "kind", "path")
+
+    MAX_PATH: ClassVar = 16
+
+    def __init__(
+        self,
+        id: int,
+        path: Path,
+        msg: Message | None = None,
+        *,
+        body: bytes | None = None,
+        codec: str = "msgpack",
+        background: bool = False,
+    ) -> None:
+        self.id = id
+        self.path = path
+        self.kind = type(msg).__name__ if msg is not None else "?"
+        self.background = background
+        self._msg = msg
+        self._body = body
+        self._codec = codec
+        self._decode: Decode | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The message's bytes, encoded once however many receivers there are."""
+        if self._body is None:
+            self._body = _ENCODERS[self._codec](self._msg)
+        return self._body
+
+    @property
+    def msg(self) -> Message | None:
+        """The message if it is known here: the sender's object, or what `open` decoded."""
+        return self._msg
+
+    def open(self, decode: Decode) -> Message:
+        """The message, decoded and checked by `decode`; decoded once per decoder.
+
+        Also a message that never left this process goes through its bytes, so that what
+        would not survive the wire does not survive a simulation either.
+
+        Raises:
+            msgspec.DecodeError: the bytes are not a message that `decode` knows.
+        """
+        if self._decode is not decode:
+            self._msg = decode(self.body)
+            self._decode = decode
+            self.kind = type(self._msg).__name__
+        assert self._msg is not None
+        return self._msg
+
+    def to_bytes(self) -> bytes:
+        """The frame for a data channel: msgpack of (id, path, body)."""
+        return _ENCODERS["msgpack"]((self.id, self.path, self.body))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Frame":
+        """Parse `to_bytes`.
+
+        Raises:
+            msgspec.DecodeError: for bytes that are not a frame, or one over the bounds.
+        """
+        if len(data) > MAX_BODY:
+            raise msgspec.DecodeError(f"frame of {len(data)} bytes; {MAX_BODY} is the most")
+        id, path, body = _decode_frame(data)
+        if id < 0 or len(path) > cls.MAX_PATH:
+            raise msgspec.DecodeError("frame with a negative id or too long a path")
+        return cls(id, path, body=body)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Frame":
+        return self
+
+    def __repr__(self) -> str:
+        return f"Frame({self.id}, {'/'.join(self.path) or '.'}, {self.kind})"
+
+
+_decode_frame = msgspec.msgpack.Decoder(tuple[int, tuple[str, ...], bytes]).decode

@@ -1,0 +1,35 @@
+"""The trace: one row for everything that happened. Plots, checks and panels read it alone."""
+
+from mpclab.trace.log import Trace
+from mpclab.trace.rows import (
+    WORLD,
+    Asked,
+    Blamed,
+    Delivered,
+    Dropped,
+    Fault,
+    Fired,
+    Linked,
+    Noted,
+    Output,
+    Persisted,
+    Row,
+    Sent,
+)
+
+__all__ = [
+    "WORLD",
+    "Asked",
+    "Blamed",
+    "Delivered",
+    "Dropped",
+    "Fault",
+    "Fired",
+    "Linked",
+    "Noted",
+    "Output",
+    "Persisted",
+    "Row",
+    "Sent",
+    "Trace",
+]

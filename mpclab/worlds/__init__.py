@@ -1,0 +1,1 @@
+"""Where machines run: the simulated world, and the real ones."""

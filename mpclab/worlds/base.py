@@ -1,0 +1,181 @@
+"""What every world is: hosts nodes, carries frames, breaks on demand, writes the trace."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+from mpclab.core.effects import (
+    AddCandidates,
+    Blame,
+    CancelTimer,
+    Connect,
+    Effect,
+    HangUp,
+    MakeAnswer,
+    MakeOffer,
+    Note,
+    Output,
+    Persist,
+    Received,
+    Route,
+    Send,
+    SetTimer,
+    TakeAnswer,
+)
+from mpclab.core.ids import Party, Path
+from mpclab.core.node import Coins, Node
+from mpclab.core.wire import Message
+from mpclab.trace import rows
+from mpclab.trace.log import Trace
+
+Stored: TypeAlias = Mapping[Path, Mapping[str, bytes]]
+Build: TypeAlias = Callable[[Coins, Stored], Node]
+"""Makes a party's node: called once when it is hosted, and again at each restart."""
+
+
+class World(abc.ABC):
+    """One interface, three worlds. Actors are parties `1..n` and 0, the signaling server.
+
+    Times are integer µs since the world began. Every verb may be called from any thread, and
+    returns when it is done; `UsageError` means that nothing was changed.
+    """
+
+    name: ClassVar[str]
+    trace: Trace
+
+    @property
+    @abc.abstractmethod
+    def now(self) -> int:
+        """Time since the world began, in µs: virtual in the simulation."""
+
+    # --- nodes ---
+
+    @abc.abstractmethod
+    def host(self, actor: Party, build: Build) -> None:
+        """Make and start a party's node."""
+
+    @abc.abstractmethod
+    def host_server(self, build: Build, address: str = "127.0.0.1", port: int = 8080) -> str:
+        """Make and start the signaling server; its url. Port 0: a free one.
+
+        Raises:
+            UsageError: the port is in use; proposes another. Nothing is left half open.
+        """
+
+    @abc.abstractmethod
+    def stop_server(self, *, kill: bool = False) -> None:
+        """Close the server's connections properly and stop it; `kill`: drop everything."""
+
+    @abc.abstractmethod
+    def ask(self, actor: Party, path: Path, ask: Any) -> None:
+        """Put `ask` to a machine of a party. Raises what the machine's `on_ask` raises."""
+
+    @abc.abstractmethod
+    def look(self, actor: Party, read: Callable[[Node], Any]) -> Any:
+        """`read(node)`, evaluated between two steps: read, never change."""
+
+    @abc.abstractmethod
+    def crash(self, actor: Party) -> None:
+        """The party stops between two effects; only what it persisted is left."""
+
+    @abc.abstractmethod
+    def restart(self, actor: Party, *, amnesia: bool = False) -> None:
+        """Build a crashed party again, from its stored state or (amnesia) from nothing."""
+
+    @abc.abstractmethod
+    def remove(self, actor: Party) -> None:
+        """Stop hosting a party for good: its links are closed."""
+
+    # --- time ---
+
+    @abc.abstractmethod
+    def at(self, time: int, action: Callable[[], None]) -> None:
+        """Call `action` at `time` (µs; at once when that has passed), in the world's thread."""
+
+    @abc.abstractmethod
+    def run(self, until: Callable[[], bool] | None = None, *, limit: int | None = None) -> bool:
+        """Let time pass until `until()` holds, nothing is left to happen, or `limit` µs passed.
+
+        Returns whether `until()` held at the end.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Stop everything and free every port and thread. Closing twice is fine."""
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def describe(msg: Message | None) -> str:
+    """What a message says, for a reader: `approve=True, op='k3'`. Bytes by length alone,
+    since a trace must never hold a share."""
+    if msg is None:
+        return ""
+    parts = []
+    for name in msg.__struct_fields__:
+        value = getattr(msg, name)
+        if isinstance(value, bytes | bytearray | memoryview):
+            parts.append(f"{name}=<{len(value)} B>")
+        elif isinstance(value, str):
+            parts.append(f"{name}={value[:40]!r}")
+        elif isinstance(value, int):
+            parts.append(f"{name}={value}")
+        elif isinstance(value, tuple):
+            parts.append(f"{name}=({len(value)} items)")
+    return ", ".join(parts)
+
+
+def record(trace: Trace, now: int, actor: Party, effect: Effect) -> None:
+    """Append the row that `effect` is worth. `Send`s towards connections of the server are
+    recorded by the server's host, which knows who is behind a connection."""
+    match effect:
+        case Send(to, frame, via):
+            trace.append(
+                rows.Sent(
+                    now, actor, frame.id, to, frame.path, frame.kind, len(frame.body), via,
+                    frame.background, describe(frame.msg),
+                )
+            )  # fmt: skip
+        case Note(path, what, details):
+            trace.append(rows.Noted(now, actor, path, what, details))
+        case Output(path, value):
+            trace.append(rows.Output(now, actor, path, text_of(value)))
+        case Blame(path, party, reason, strength):
+            trace.append(rows.Blamed(now, actor, path, party, reason, str(strength)))
+        case Persist(path, key, value):
+            trace.append(rows.Persisted(now, actor, path, key, len(value or b"")))
+        case Received(sender, frame):
+            trace.delivered(now, actor, sender, frame.id)
+        case MakeOffer(_, peer, attempt) | MakeAnswer(_, peer, attempt):
+            trace.append(rows.Linked(now, actor, peer, "dialing", attempt))
+        case Route(_, peer, via):
+            state = {"link": "confirmed", "relay": "relay"}.get(via, "closed")
+            trace.append(rows.Linked(now, actor, peer, state))
+        case SetTimer() | CancelTimer() | Connect() | TakeAnswer() | AddCandidates() | HangUp():
+            pass
+
+
+def text_of(value: Any) -> str:
+    """An output or an ask as one line for a reader; bytes by length alone."""
+    return _plain(value)[:200]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, msgspec.Struct):
+        fields = (f"{f}={_plain(getattr(value, f))}" for f in value.__struct_fields__)
+        return f"{type(value).__name__}({', '.join(fields)})"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} B>"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {_plain(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "(" + ", ".join(map(_plain, value)) + ")"
+    return str(value)
