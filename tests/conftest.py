@@ -1,0 +1,15 @@
+"""What holds for every test: figures draw without a screen, and property tests repeat."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
+
+# `make test` draws the same examples each time, so that a failure is the change's and not the
+# dice's. `pytest --hypothesis-profile=explore` draws new ones.
+_COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fixed", _COMMON, derandomize=True, database=None)
+settings.register_profile("explore", _COMMON)
+settings.load_profile("fixed")
