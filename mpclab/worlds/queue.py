@@ -1,0 +1,131 @@
+"""The event queue of the simulated world.
+
+A broadcast is one entry, a wave, whose cursor moves from receiver to receiver, instead of n
+entries. Order is (time, number of the entry, place in the wave): total, and independent of
+memory addresses or hash seeds. Foreground entries are counted, so that a run can end when
+only heartbeats are left.
+"""
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from mpclab.core.effects import Event
+from mpclab.core.ids import Party, Path
+from mpclab.core.wire import Frame
+
+
+class Wave:
+    """One frame on its way to several receivers, at sorted times."""
+
+    __slots__ = ("background", "corrupt", "frame", "index", "sender", "source", "times", "to")
+
+    def __init__(
+        self,
+        source: Party,
+        sender: Party,
+        frame: Frame,
+        to: list[Party],
+        times: list[int],
+        background: bool,
+        corrupt: bool = False,
+    ) -> None:
+        self.source = source  # the actor that sent it, for the trace
+        self.sender = sender  # what the receiver's link stamps: a connection, at the server
+        self.frame = frame
+        self.to = to
+        self.times = times
+        self.index = 0
+        self.background = background
+        self.corrupt = corrupt
+
+
+class Timer(msgspec.Struct, frozen=True):
+    actor: Party
+    path: Path
+    name: str
+    background: bool
+
+
+class Happening(msgspec.Struct, frozen=True):
+    """An event for one life of an actor."""
+
+    actor: Party
+    life: int
+    event: Event
+    background: bool = False
+
+
+class Action(msgspec.Struct, frozen=True):
+    """Something the experiment does: a call without arguments."""
+
+    call: Callable[[], None]
+    background: bool = False
+
+
+class Queue:
+    """A heap of (time, number, item)."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Any]] = []
+        self._number = 0
+        self._timers: dict[tuple[Party, Path, str], tuple[int, int, bool]] = {}
+        self.foreground = 0
+
+    def push(self, time: int, item: Wave | Happening | Action) -> None:
+        self._number += 1
+        heapq.heappush(self._heap, (time, self._number, item))
+        if not item.background:
+            self.foreground += 1
+
+    def set_timer(self, actor: Party, path: Path, name: str, at: int, background: bool) -> None:
+        """Replaces the timer of the same name."""
+        self.cancel_timer(actor, path, name)
+        self._number += 1
+        self._timers[actor, path, name] = (at, self._number, background)
+        heapq.heappush(self._heap, (at, self._number, Timer(actor, path, name, background)))
+        if not background:
+            self.foreground += 1
+
+    def cancel_timer(self, actor: Party, path: Path, name: str) -> None:
+        known = self._timers.pop((actor, path, name), None)
+        if known and not known[2]:
+            self.foreground -= 1
+
+    def forget(self, actor: Party) -> None:
+        """Cancel all timers of an actor."""
+        for key in [k for k in self._timers if k[0] == actor]:
+            self.cancel_timer(*key)
+
+    @property
+    def next_time(self) -> int | None:
+        """When the next live entry is due; None when there is none."""
+        heap = self._heap
+        while heap:
+            time, number, item = heap[0]
+            if type(item) is Timer:
+                known = self._timers.get((item.actor, item.path, item.name))
+                if known is None or known[1] != number:
+                    heapq.heappop(heap)
+                    continue
+            return time
+        return None
+
+    def pop(self) -> tuple[int, Any]:
+        """The entry that `next_time` has just announced. A wave stays until its last receiver;
+        take that one from `wave.index - 1`."""
+        heap = self._heap
+        time, number, item = heap[0]
+        if type(item) is Wave:
+            item.index += 1
+            if item.index < len(item.to):
+                heapq.heapreplace(heap, (item.times[item.index], number, item))
+                return time, item
+        heapq.heappop(heap)
+        if type(item) is Timer:
+            del self._timers[item.actor, item.path, item.name]
+        if not item.background:
+            self.foreground -= 1
+        return time, item

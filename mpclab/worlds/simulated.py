@@ -1,0 +1,614 @@
+"""The simulated world: virtual time, one event queue, everything drawn from one seed.
+
+The same nodes as on real sockets, and the same effects; the host is a loop over a heap. A run
+is a pure function of (seed, network, what is asked and when): two runs give the same trace,
+row by row. It can run to the end, for a while, or one event at a time, and be forked.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpclab.core.effects import (
+    AddCandidates,
+    Asked,
+    CancelTimer,
+    Connect,
+    Described,
+    Effect,
+    Event,
+    HangUp,
+    LinkClosed,
+    LinkOpened,
+    MakeAnswer,
+    MakeOffer,
+    Note,
+    Output,
+    Send,
+    SetTimer,
+    Started,
+    TakeAnswer,
+    TimerFired,
+)
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import MS, SERVER, Party, Path
+from mpclab.core.node import Node
+from mpclab.faults import draws
+from mpclab.faults.border import Border
+from mpclab.faults.network import Network
+from mpclab.trace import rows
+from mpclab.trace.log import Trace
+from mpclab.worlds.base import Build, Stored, World, record, text_of
+from mpclab.worlds.queue import Action, Happening, Queue, Timer, Wave
+from mpclab.worlds.simlinks import End, Switchboard, describe_end, read_description
+
+SIGNALING: Path = ("signaling",)
+_FEW = 8  # receivers up to which scalar draws are quicker than NumPy's
+
+
+class SeededCoins:
+    """A stream of coins for each path: seeded, so for simulations only."""
+
+    def __init__(self, seed: int, actor: Party, life: int) -> None:
+        self._prefix = f"mpclab coins {seed} {actor} {life} "
+
+    def __call__(self, path: Path) -> random.Random:
+        digest = hashlib.sha256((self._prefix + "/".join(path)).encode()).digest()
+        return random.Random(int.from_bytes(digest))
+
+
+class _Host:
+    """One actor: its node, how to build it again, and what is wrong with it."""
+
+    def __init__(self, actor: Party, build: Build, node: Node) -> None:
+        self.actor = actor
+        self.build = build
+        self.node: Node | None = node  # None: crashed
+        self.stored: Stored = node.stored
+        self.life = 1
+        self.paused: list[Any] | None = None  # what waits for the resumption
+        self.filter: Callable[[list[Effect]], list[Effect]] | None = None
+
+
+class SimulatedWorld(World):
+    """Parties, server and network in virtual time.
+
+    Args:
+        seed: everything random in this world follows from it.
+        network: delays, loss, bandwidth.
+    """
+
+    name = "simulated"
+
+    def __init__(self, seed: int = 0, network: Network | None = None) -> None:
+        self.seed = seed
+        self.network = network or Network()
+        self.trace = Trace()
+        self.border = Border()
+        self._now = 0
+        self._queue = Queue()
+        self._hosts: dict[Party, _Host] = {}
+        self._switchboard = Switchboard(seed)
+        self._address: tuple[str, int] | None = None
+        self._connections: dict[int, Party] = {}  # at the server: number → actor
+        self._last: dict[Party, npt.NDArray[np.int64]] = {}  # FIFO: latest arrival by receiver
+        self._busy: dict[tuple[Party, Party], int] = {}  # bandwidth: link busy until
+        self._counts: dict[tuple[Party, Path], int] = {}
+        self._next_connection = 1
+        self._background = False  # whether the event being handled is a background one
+        self._news = False  # whether a step since the last look changed what a run waits for
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+    def fork(self) -> SimulatedWorld:
+        """An independent copy of everything, now; time goes on in both as it is driven."""
+        with self._lock:
+            return copy.deepcopy(self)
+
+    @property
+    def now(self) -> int:
+        return self._now
+
+    # --- nodes ----------------------------------------------------------------------------
+
+    def host(self, actor: Party, build: Build) -> None:
+        with self._lock:
+            known = self._hosts.get(actor)
+            if known is not None and known.node is not None:
+                raise UsageError(f"party {actor} is already here")
+            life = known.life + 1 if known else 1
+            node = build(SeededCoins(self.seed, actor, life), {})
+            host = self._hosts[actor] = _Host(actor, build, node)
+            host.life = life
+            self._handle(host, Started())
+
+    def host_server(self, build: Build, address: str = "127.0.0.1", port: int = 8080) -> str:
+        with self._lock:
+            if self._address is not None:
+                raise UsageError(f"the server already runs at {self.server_url}; stop it first")
+            if not 0 <= port <= 65535:
+                raise UsageError(f"port {port}: use 1 to 65535, or 0 for a free one")
+            self.host(SERVER, build)
+            self._address = (address, port or 8080)
+            return self.server_url
+
+    @property
+    def server_url(self) -> str:
+        """`sim://address:port`, or "" while no server runs."""
+        return "sim://{}:{}".format(*self._address) if self._address else ""
+
+    def stop_server(self, *, kill: bool = False) -> None:
+        with self._lock:
+            if self._address is None:
+                raise UsageError("no server is running")
+            why = "connection lost" if kill else "the server stopped"
+            self._address = None
+            for number in list(self._connections):
+                self._disconnect(number, why)
+            self.crash(SERVER)
+
+    def ask(self, actor: Party, path: Path, ask: Any) -> None:
+        with self._lock:
+            host = self._alive(actor)
+            self.trace.append(rows.Asked(self._now, actor, path, text_of(ask)))
+            self._background = False
+            self._handle(host, Asked(path, ask))
+
+    def look(self, actor: Party, read: Callable[[Node], Any]) -> Any:
+        with self._lock:
+            node = self._alive(actor).node
+            assert node is not None
+            return read(node)
+
+    def crash(self, actor: Party) -> None:
+        with self._lock:
+            host = self._alive(actor)
+            assert host.node is not None
+            host.stored = host.node.stored
+            host.node = None
+            host.paused = None
+            self._queue.forget(actor)
+            self._switchboard.drop_all(actor)  # nobody is told: a dead machine says nothing
+            for number in [c for c, a in self._connections.items() if a == actor]:
+                self._disconnect(number, "connection lost", tell_client=False)
+
+    def restart(self, actor: Party, *, amnesia: bool = False) -> None:
+        with self._lock:
+            host = self._hosts.get(actor)
+            if host is None or host.node is not None:
+                raise UsageError(f"party {actor} has not crashed")
+            host.life += 1
+            coins = SeededCoins(self.seed, actor, host.life)
+            host.node = host.build(coins, {} if amnesia else host.stored)
+            self._background = False
+            self._handle(host, Started())
+
+    def remove(self, actor: Party) -> None:
+        with self._lock:
+            host = self._alive(actor)
+            for end in self._switchboard.drop_all(actor):
+                self._tell_end(end, LinkClosed(end.path, actor, end.attempt, "the peer left"))
+            for number in [c for c, a in self._connections.items() if a == actor]:
+                self._disconnect(number, "connection closed", tell_client=False)
+            self._queue.forget(actor)
+            host.node = None
+            del self._hosts[actor]
+
+    def pause(self, actor: Party) -> None:
+        """The party does nothing until `resume`; what arrives waits."""
+        with self._lock:
+            host = self._alive(actor)
+            if host.paused is None:
+                host.paused = []
+
+    def resume(self, actor: Party) -> None:
+        with self._lock:
+            host = self._alive(actor)
+            waiting, host.paused = host.paused or [], None
+            for item in waiting:
+                self._queue.push(self._now, item)
+
+    def set_filter(
+        self, actor: Party, filter: Callable[[list[Effect]], list[Effect]] | None
+    ) -> None:
+        """Put a party's effects through `filter`: that is what a Byzantine party is."""
+        with self._lock:
+            self._alive(actor).filter = filter
+
+    @property
+    def actors(self) -> tuple[Party, ...]:
+        """The actors that are up, in the order in which they were first hosted."""
+        return tuple(a for a, host in self._hosts.items() if host.node is not None)
+
+    def _alive(self, actor: Party) -> _Host:
+        host = self._hosts.get(actor)
+        if host is None or host.node is None:
+            who = "the server" if actor == SERVER else f"party {actor}"
+            raise UsageError(f"{who} is not running")
+        return host
+
+    # --- time -----------------------------------------------------------------------------
+
+    def at(self, time: int, action: Callable[[], None]) -> None:
+        with self._lock:
+            self._queue.push(max(time, self._now), Action(action))
+
+    def step(self) -> bool:
+        """Let exactly one thing happen, whenever it is due; whether there was one."""
+        with self._lock:
+            if self._queue.next_time is None:
+                return False
+            self._next()
+            return True
+
+    def run(self, until: Callable[[], bool] | None = None, *, limit: int | None = None) -> bool:
+        with self._lock:
+            end = None if limit is None else self._now + limit
+            if until is not None and until():
+                return True
+            queue = self._queue
+            self._news = False
+            while (time := queue.next_time) is not None:
+                if end is None and queue.foreground <= 0:
+                    break
+                if end is not None and time > end:
+                    break
+                self._next()
+                if self._news and until is not None:
+                    self._news = False
+                    if until():
+                        return True
+            if end is not None:
+                self._now = max(self._now, end)
+            return until() if until is not None else False
+
+    def close(self) -> None:
+        self._hosts.clear()
+        self._address = None
+
+    def _next(self) -> None:
+        time, item = self._queue.pop()
+        self._now = time
+        if type(item) is Wave:
+            self._arrive(item, item.to[item.index - 1])
+            return
+        self._background = item.background
+        if type(item) is Action:
+            self._news = True
+            item.call()
+            return
+        host = self._hosts.get(item.actor)
+        if host is None or host.node is None:
+            return
+        if host.paused is not None:
+            if type(item) is Timer:
+                event: Event = TimerFired(item.path, item.name)
+                item = Happening(item.actor, host.life, event, item.background)
+            host.paused.append(item)
+            return
+        if type(item) is Timer:
+            self._fire(host, item.path, item.name)
+        elif item.life == host.life:
+            if type(item.event) is TimerFired:
+                self._fire(host, item.event.path, item.event.name)
+            else:
+                if type(item.event) is LinkOpened and item.event.peer != SERVER and item.actor:
+                    self._linked(item.actor, item.event.peer, "open", item.event.attempt)
+                elif type(item.event) is LinkClosed and item.actor:
+                    event = item.event
+                    self._linked(item.actor, event.peer, "closed", event.attempt, event.reason)
+                self._handle(host, item.event)
+
+    def _fire(self, host: _Host, path: Path, name: str) -> None:
+        self.trace.append(rows.Fired(self._now, host.actor, path, name))
+        self._handle(host, TimerFired(path, name))
+
+    def _arrive(self, wave: Wave, actor: Party) -> None:
+        self._background = wave.background
+        host = self._hosts.get(actor)
+        if host is None or host.node is None:
+            self._drop(wave.source, actor, wave.frame.id, "crashed")
+        elif host.paused is not None:
+            host.paused.append(
+                Wave(wave.source, wave.sender, wave.frame, [actor], [0], wave.background)
+            )
+        elif wave.corrupt:
+            self._drop(wave.source, actor, wave.frame.id, "corrupt")
+        elif (
+            wave.source != SERVER
+            and actor != SERVER
+            and host.node.routes is not None
+            and not self._switchboard.is_open(actor, wave.source)
+        ):
+            self._drop(wave.source, actor, wave.frame.id, "no link")
+        else:
+            self.trace.delivered(self._now, actor, wave.source, wave.frame.id)
+            effects = host.node.deliver(wave.sender, wave.frame, self._now)
+            if effects:
+                self._perform(host, effects)
+
+    # --- effects --------------------------------------------------------------------------
+
+    def _handle(self, host: _Host, event: Event) -> None:
+        assert host.node is not None
+        effects = host.node.step(event, self._now)
+        if effects:
+            self._perform(host, effects)
+
+    def _perform(self, host: _Host, effects: list[Effect]) -> None:
+        if host.filter is not None:
+            effects = host.filter(effects)
+        actor = host.actor
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                self._send(host, effect)  # type: ignore[arg-type]
+            elif kind is SetTimer:
+                timer: Any = effect
+                background = timer.background or self._background
+                self._queue.set_timer(actor, timer.path, timer.name, timer.at, background)
+            elif kind is CancelTimer:
+                self._queue.cancel_timer(actor, effect.path, effect.name)  # type: ignore[union-attr]
+            else:
+                record(self.trace, self._now, actor, effect)
+                if kind is Note or kind is Output:
+                    self._news = True
+                else:
+                    self._link_verb(host, effect)
+
+    def _send(self, host: _Host, effect: Send) -> None:
+        frame = effect.frame
+        src, to = host.actor, effect.to
+        frame.background = self._background
+        sender = src
+        if src == SERVER:
+            to = tuple(self._connections[c] for c in to if c in self._connections)
+            sender = SERVER
+        elif to == (SERVER,):
+            sender = next((c for c, a in self._connections.items() if a == src), 0)
+        record(self.trace, self._now, src, Send(to, frame, effect.via))
+        if effect.via == "relay" or not to:
+            return
+        if effect.via == "none" or sender == SERVER != src:
+            for dst in to:
+                self._drop(src, dst, frame.id, "no link")
+            return
+        server = SERVER in (src, to[0])
+        if not server and host.node is not None and host.node.routes is not None:
+            closed = [p for p in to if not self._switchboard.is_open(src, p)]
+            for dst in closed:
+                self._drop(src, dst, frame.id, "no link")
+            to = tuple(p for p in to if p not in closed)
+        count = self._counts[src, frame.path] = self._counts.get((src, frame.path), 0) + 1
+        base = draws.key(self.seed, src, "/".join(frame.path), count)
+        if not self.border.quiet:
+            self._send_judged(src, sender, to, frame, base)
+        elif len(to) > _FEW:
+            self._send_many(src, sender, to, frame, base)
+        else:
+            for dst in to:
+                self._send_one(src, sender, dst, frame, base)
+
+    def _send_one(
+        self,
+        src: Party,
+        sender: Party,
+        dst: Party,
+        frame: Any,
+        base: int,
+        *,
+        extra: int = 0,
+        corrupt: bool = False,
+        unordered: bool = False,
+    ) -> None:
+        network = self.network
+        server = SERVER in (src, dst)
+        if network.loss and not server and draws.uniform(base, 3 * dst + 2) < network.loss:
+            self._drop(src, dst, frame.id, "loss")
+            return
+        time = self._now + network.delay.sample(base ^ 1, dst) + extra
+        if network.bandwidth:
+            spent = len(frame.body) * 1_000_000 // network.bandwidth
+            start = max(self._now, self._busy.get((src, dst), 0))
+            self._busy[src, dst] = start + spent
+            time += start + spent - self._now
+        if (network.ordered or server) and not unordered:
+            last = self._arrivals(src, dst)
+            time = max(time, int(last[dst]))
+            last[dst] = time
+        wave = Wave(src, sender, frame, [dst], [time], self._background, corrupt)
+        self._queue.push(time, wave)
+
+    def _send_many(
+        self, src: Party, sender: Party, to: tuple[Party, ...], frame: Any, base: int
+    ) -> None:
+        """`_send_one` for each of `to`, as one wave."""
+        network = self.network
+        dst = np.asarray(to, dtype=np.int64)
+        if network.loss and src != SERVER:
+            lost = draws.uniforms(base, 3 * dst + 2) < network.loss  # type: ignore[arg-type]
+            for party in dst[lost].tolist():
+                self._drop(src, party, frame.id, "loss")
+            dst = dst[~lost]
+        times = network.delay.samples(base ^ 1, dst) + self._now
+        if network.bandwidth:
+            spent = len(frame.body) * 1_000_000 // network.bandwidth
+            for i, party in enumerate(dst.tolist()):
+                start = max(self._now, self._busy.get((src, party), 0))
+                self._busy[src, party] = start + spent
+                times[i] += start + spent - self._now
+        if network.ordered or src == SERVER:
+            last = self._arrivals(src, int(dst.max(initial=0)))
+            times = np.maximum(times, last[dst])
+            last[dst] = times
+        order = np.argsort(times, kind="stable")
+        arrivals = times[order].tolist()
+        if arrivals:
+            wave = Wave(src, sender, frame, dst[order].tolist(), arrivals, self._background)
+            self._queue.push(arrivals[0], wave)
+
+    def _send_judged(
+        self, src: Party, sender: Party, to: tuple[Party, ...], frame: Any, base: int
+    ) -> None:
+        """Send while faults are active: each receiver's fate apart."""
+        size = len(frame.body)
+        for dst in to:
+            draw = _Draw(base, dst)
+            fate = self.border.judge(src, dst, size, self._now, draw)
+            if fate.why is not None:
+                self._drop(src, dst, frame.id, fate.why)
+                continue
+            for copy_number in range(fate.copies):
+                self._send_one(
+                    src, sender, dst, frame, base + copy_number,
+                    extra=fate.delay, corrupt=fate.corrupt, unordered=fate.unordered,
+                )  # fmt: skip
+
+    def _arrivals(self, src: Party, dst: Party) -> npt.NDArray[np.int64]:
+        last = self._last.get(src)
+        if last is None or len(last) <= dst:
+            grown = np.zeros(max(dst + 1, 2 * len(last) if last is not None else 16), np.int64)
+            if last is not None:
+                grown[: len(last)] = last
+            last = self._last[src] = grown
+        return last
+
+    def _drop(self, src: Party, dst: Party, id: int, why: str) -> None:
+        self.trace.append(rows.Dropped(self._now, dst, src, id, why))
+
+    # --- links ----------------------------------------------------------------------------
+
+    def _delay(self, a: Party, b: Party, what: str) -> int:
+        count = self._counts[a, (what,)] = self._counts.get((a, (what,)), 0) + 1
+        return self.network.delay.sample(draws.key(self.seed, a, b, what, count), 0)
+
+    def _happen(self, host: _Host, delay: int, event: Event) -> None:
+        item = Happening(host.actor, host.life, event, self._background)
+        self._queue.push(self._now + delay, item)
+
+    def _linked(
+        self, actor: Party, peer: Party, state: str, attempt: int = 0, detail: str = ""
+    ) -> None:
+        self.trace.append(rows.Linked(self._now, actor, peer, state, attempt, detail))
+
+    def _link_verb(self, host: _Host, effect: Effect) -> None:
+        actor = host.actor
+        match effect:
+            case Connect(path):
+                self._connect(host, path)
+            case HangUp(_, peer, attempt, reason):
+                if actor == SERVER:
+                    self._disconnect(peer, reason or "the server closed the connection")
+                elif peer == SERVER:
+                    for number in [c for c, a in self._connections.items() if a == actor]:
+                        self._disconnect(number, reason or "closed", tell_client=False)
+                else:
+                    end = self._switchboard.get(actor, peer)
+                    if end is not None and end.attempt == attempt:
+                        far = self._switchboard.drop(actor, peer)
+                        self._linked(actor, peer, "closed", attempt, reason)
+                        if far is not None:
+                            event = LinkClosed(far.path, actor, far.attempt, "the peer hung up")
+                            self._tell_end(far, event)
+            case MakeOffer(path, peer, attempt):
+                end = self._switchboard.make(actor, host.life, path, peer, attempt)
+                sdp, candidates = describe_end(end, "offer")
+                described = Described(path, peer, attempt, "offer", sdp, candidates)
+                self._happen(host, 2 * MS, described)
+            case MakeAnswer(path, peer, attempt, offer):
+                end = self._switchboard.make(actor, host.life, path, peer, attempt)
+                self._see(host, end, offer)
+                sdp, candidates = describe_end(end, "answer")
+                described = Described(path, peer, attempt, "answer", sdp, candidates)
+                self._happen(host, 2 * MS, described)
+            case TakeAnswer(_, peer, attempt, answer):
+                current = self._switchboard.get(actor, peer)
+                if current is not None and current.attempt == attempt:
+                    self._see(host, current, answer)
+                    self._try_open(current)
+            case AddCandidates(_, peer, attempt, candidates):
+                current = self._switchboard.get(actor, peer)
+                if current is not None and current.attempt == attempt:
+                    current.candidates += candidates
+                    self._try_open(current)
+
+    def _see(self, host: _Host, end: End, sdp: str) -> None:
+        seen = read_description(sdp)
+        if seen is None:
+            why = "the description cannot be read"
+            self._happen(host, 0, LinkClosed(end.path, end.peer, end.attempt, why))
+        else:
+            end.sees_fragment, end.sees_fingerprint = seen
+
+    def _try_open(self, end: End) -> None:
+        """Connectivity checks and handshakes: a few round trips, unless the way is cut."""
+        far = self._switchboard.partner(end)
+        if far is None or end.open or far.open:
+            return
+        for a, b in ((end, far), (far, end)):
+            draw = _Draw(draws.key(self.seed, a.actor, a.attempt, "handshake"), b.actor)
+            if self.border.judge(a.actor, b.actor, 0, self._now, draw).why is not None:
+                return  # the parties' own deadline will tell
+        end.open = far.open = True
+        trips = 4 * self._delay(end.actor, far.actor, "handshake")
+        for a, b in ((end, far), (far, end)):
+            event = LinkOpened(a.path, a.peer, a.attempt, a.fingerprint, b.fingerprint)
+            self._tell_end(a, event, trips)
+
+    def _tell_end(self, end: End, event: Event, delay: int | None = None) -> None:
+        host = self._hosts.get(end.actor)
+        if host is not None and host.node is not None and host.life == end.life:
+            if type(event) is LinkClosed:
+                self._switchboard.drop(end.actor, end.peer)
+            trips = self._delay(end.actor, end.peer, "notice") if delay is None else delay
+            self._happen(host, trips, event)
+
+    def _connect(self, host: _Host, path: Path) -> None:
+        delay = 2 * self._delay(host.actor, SERVER, "connect")
+        server = self._hosts.get(SERVER)
+        if self._address is None or server is None or server.node is None:
+            self._happen(host, delay, LinkClosed(path, SERVER, 0, "connection refused"))
+            return
+        number = self._next_connection
+        self._next_connection += 1
+        self._connections[number] = host.actor
+        self._happen(server, delay, LinkOpened(SIGNALING, number))
+        self._happen(host, delay, LinkOpened(path, SERVER))
+
+    def _disconnect(self, number: int, why: str, *, tell_client: bool = True) -> None:
+        actor = self._connections.pop(number, None)
+        if actor is None:
+            return
+        server, client = self._hosts.get(SERVER), self._hosts.get(actor)
+        delay = self._delay(actor, SERVER, "disconnect")
+        if server is not None and server.node is not None:
+            self._happen(server, 0 if tell_client else delay, LinkClosed(SIGNALING, number, 0, why))
+        if tell_client and client is not None and client.node is not None:
+            self._happen(client, delay, LinkClosed(SIGNALING, SERVER, 0, why))
+
+
+class _Draw:
+    """Uniform draws for one message and receiver, by purpose."""
+
+    __slots__ = ("_base", "_dst")
+
+    def __init__(self, base: int, dst: Party) -> None:
+        self._base = base
+        self._dst = dst
+
+    def __call__(self, purpose: str) -> float:
+        return draws.uniform(draws.key(self._base, purpose), self._dst)
