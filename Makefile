@@ -23,7 +23,7 @@ $(READY): pyproject.toml requirements.lock tools/environment.py
 	@touch $@
 
 lab: $(READY)  ## open JupyterLab on the first notebook
-	$(BIN)/mpclab lab
+	$(BIN)/jupyter lab notebooks/00_welcome.ipynb
 
 demo: $(READY)  ## the whole story in a terminal; leaves pictures, trace and report in demo-out/
 	$(BIN)/mpclab demo --out demo-out
