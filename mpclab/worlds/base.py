@@ -40,6 +40,9 @@ Build: TypeAlias = Callable[[Coins, Stored], Node]
 class World(abc.ABC):
     """One interface, three worlds. Actors are parties `1..n` and 0, the signaling server.
 
+    A world may host several sessions that share the server: party p of a session is the actor
+    `base + p`, with the session's own `base` (0 for the first). Rows name actors.
+
     Times are integer µs since the world began. Every verb may be called from any thread, and
     returns when it is done; `UsageError` means that nothing was changed.
     """
@@ -133,9 +136,12 @@ def describe(msg: Message | None) -> str:
     return ", ".join(parts)
 
 
-def record(trace: Trace, now: int, actor: Party, effect: Effect) -> None:
-    """Append the row that `effect` is worth. `Send`s towards connections of the server are
-    recorded by the server's host, which knows who is behind a connection."""
+def record(trace: Trace, now: int, actor: Party, effect: Effect, base: int = 0) -> None:
+    """Append the row that `effect` is worth. `base` turns a party into an actor: `base + party`.
+
+    `Send`s are given with actors already, since only the server's host knows who is behind a
+    connection.
+    """
     match effect:
         case Send(to, frame, via):
             trace.append(
@@ -153,12 +159,12 @@ def record(trace: Trace, now: int, actor: Party, effect: Effect) -> None:
         case Persist(path, key, value):
             trace.append(rows.Persisted(now, actor, path, key, len(value or b"")))
         case Received(sender, frame):
-            trace.delivered(now, actor, sender, frame.id)
+            trace.delivered(now, actor, base + sender, frame.id)
         case MakeOffer(_, peer, attempt) | MakeAnswer(_, peer, attempt):
-            trace.append(rows.Linked(now, actor, peer, "dialing", attempt))
+            trace.append(rows.Linked(now, actor, base + peer, "dialing", attempt))
         case Route(_, peer, via):
             state = {"link": "confirmed", "relay": "relay"}.get(via, "closed")
-            trace.append(rows.Linked(now, actor, peer, state))
+            trace.append(rows.Linked(now, actor, base + peer, state))
         case SetTimer() | CancelTimer() | Connect() | TakeAnswer() | AddCandidates() | HangUp():
             pass
 

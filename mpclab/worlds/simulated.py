@@ -70,6 +70,7 @@ class _Host:
 
     def __init__(self, actor: Party, build: Build, node: Node) -> None:
         self.actor = actor
+        self.base = actor - node.me  # of its session: party p is the actor base + p
         self.build = build
         self.node: Node | None = node  # None: crashed
         self.stored: Stored = node.stored
@@ -201,7 +202,7 @@ class SimulatedWorld(World):
         with self._lock:
             host = self._alive(actor)
             for end in self._switchboard.drop_all(actor):
-                self._tell_end(end, LinkClosed(end.path, actor, end.attempt, "the peer left"))
+                self._tell_closed(end, "the peer left")
             for number in [c for c, a in self._connections.items() if a == actor]:
                 self._disconnect(number, "connection closed", tell_client=False)
             self._queue.forget(actor)
@@ -306,11 +307,7 @@ class SimulatedWorld(World):
             if type(item.event) is TimerFired:
                 self._fire(host, item.event.path, item.event.name)
             else:
-                if type(item.event) is LinkOpened and item.event.peer != SERVER and item.actor:
-                    self._linked(item.actor, item.event.peer, "open", item.event.attempt)
-                elif type(item.event) is LinkClosed and item.actor:
-                    event = item.event
-                    self._linked(item.actor, event.peer, "closed", event.attempt, event.reason)
+                self._note_link(host, item.event)
                 self._handle(host, item.event)
 
     def _fire(self, host: _Host, path: Path, name: str) -> None:
@@ -364,7 +361,7 @@ class SimulatedWorld(World):
             elif kind is CancelTimer:
                 self._queue.cancel_timer(actor, effect.path, effect.name)  # type: ignore[union-attr]
             else:
-                record(self.trace, self._now, actor, effect)
+                record(self.trace, self._now, actor, effect, host.base)
                 if kind is Note or kind is Output:
                     self._news = True
                 else:
@@ -380,10 +377,14 @@ class SimulatedWorld(World):
             sender = SERVER
         elif to == (SERVER,):
             sender = next((c for c, a in self._connections.items() if a == src), 0)
+        else:
+            sender = src - host.base
+            if host.base:
+                to = tuple(host.base + p for p in to)
         record(self.trace, self._now, src, Send(to, frame, effect.via))
         if effect.via == "relay" or not to:
             return
-        if effect.via == "none" or sender == SERVER != src:
+        if effect.via == "none" or (sender == 0 and src != SERVER):
             for dst in to:
                 self._drop(src, dst, frame.id, "no link")
             return
@@ -500,6 +501,16 @@ class SimulatedWorld(World):
         item = Happening(host.actor, host.life, event, self._background)
         self._queue.push(self._now + delay, item)
 
+    def _note_link(self, host: _Host, event: Event) -> None:
+        if host.actor == SERVER:
+            return
+        match event:
+            case LinkOpened(_, peer, attempt) if peer != SERVER:
+                self._linked(host.actor, host.base + peer, "open", attempt)
+            case LinkClosed(_, peer, attempt, reason):
+                other = host.base + peer if peer else SERVER
+                self._linked(host.actor, other, "closed", attempt, reason)
+
     def _linked(
         self, actor: Party, peer: Party, state: str, attempt: int = 0, detail: str = ""
     ) -> None:
@@ -517,31 +528,31 @@ class SimulatedWorld(World):
                     for number in [c for c, a in self._connections.items() if a == actor]:
                         self._disconnect(number, reason or "closed", tell_client=False)
                 else:
-                    end = self._switchboard.get(actor, peer)
+                    other = host.base + peer
+                    end = self._switchboard.get(actor, other)
                     if end is not None and end.attempt == attempt:
-                        far = self._switchboard.drop(actor, peer)
-                        self._linked(actor, peer, "closed", attempt, reason)
+                        far = self._switchboard.drop(actor, other)
+                        self._linked(actor, other, "closed", attempt, reason)
                         if far is not None:
-                            event = LinkClosed(far.path, actor, far.attempt, "the peer hung up")
-                            self._tell_end(far, event)
+                            self._tell_closed(far, "the peer hung up")
             case MakeOffer(path, peer, attempt):
-                end = self._switchboard.make(actor, host.life, path, peer, attempt)
+                end = self._switchboard.make(actor, host.life, path, host.base + peer, attempt)
                 sdp, candidates = describe_end(end, "offer")
                 described = Described(path, peer, attempt, "offer", sdp, candidates)
                 self._happen(host, 2 * MS, described)
             case MakeAnswer(path, peer, attempt, offer):
-                end = self._switchboard.make(actor, host.life, path, peer, attempt)
+                end = self._switchboard.make(actor, host.life, path, host.base + peer, attempt)
                 self._see(host, end, offer)
                 sdp, candidates = describe_end(end, "answer")
                 described = Described(path, peer, attempt, "answer", sdp, candidates)
                 self._happen(host, 2 * MS, described)
             case TakeAnswer(_, peer, attempt, answer):
-                current = self._switchboard.get(actor, peer)
+                current = self._switchboard.get(actor, host.base + peer)
                 if current is not None and current.attempt == attempt:
                     self._see(host, current, answer)
                     self._try_open(current)
             case AddCandidates(_, peer, attempt, candidates):
-                current = self._switchboard.get(actor, peer)
+                current = self._switchboard.get(actor, host.base + peer)
                 if current is not None and current.attempt == attempt:
                     current.candidates += candidates
                     self._try_open(current)
@@ -550,7 +561,8 @@ class SimulatedWorld(World):
         seen = read_description(sdp)
         if seen is None:
             why = "the description cannot be read"
-            self._happen(host, 0, LinkClosed(end.path, end.peer, end.attempt, why))
+            peer = end.peer - host.base
+            self._happen(host, 0, LinkClosed(end.path, peer, end.attempt, why))
         else:
             end.sees_fragment, end.sees_fingerprint = seen
 
@@ -566,16 +578,20 @@ class SimulatedWorld(World):
         end.open = far.open = True
         trips = 4 * self._delay(end.actor, far.actor, "handshake")
         for a, b in ((end, far), (far, end)):
-            event = LinkOpened(a.path, a.peer, a.attempt, a.fingerprint, b.fingerprint)
-            self._tell_end(a, event, trips)
+            host = self._hosts.get(a.actor)
+            if host is not None and host.node is not None and host.life == a.life:
+                peer = a.peer - host.base
+                event = LinkOpened(a.path, peer, a.attempt, a.fingerprint, b.fingerprint)
+                self._happen(host, trips, event)
 
-    def _tell_end(self, end: End, event: Event, delay: int | None = None) -> None:
+    def _tell_closed(self, end: End, why: str) -> None:
+        """The far side of a link is gone: this end learns it after a while."""
         host = self._hosts.get(end.actor)
         if host is not None and host.node is not None and host.life == end.life:
-            if type(event) is LinkClosed:
-                self._switchboard.drop(end.actor, end.peer)
-            trips = self._delay(end.actor, end.peer, "notice") if delay is None else delay
-            self._happen(host, trips, event)
+            self._switchboard.drop(end.actor, end.peer)
+            delay = self._delay(end.actor, end.peer, "notice")
+            peer = end.peer - host.base
+            self._happen(host, delay, LinkClosed(end.path, peer, end.attempt, why))
 
     def _connect(self, host: _Host, path: Path) -> None:
         delay = 2 * self._delay(host.actor, SERVER, "connect")
