@@ -28,11 +28,15 @@ class Decided(msgspec.Struct, frozen=True):
     """Output: everyone's record says `value` for `op`.
 
     `index` is its place in the log, from 0; None where the protocol orders nothing.
+    `approvals` are the signed approvals by party, where the vote was inside (2pc, 3pc).
+    Once in each life of a party: after a restart what is known to be decided is told again,
+    since the crash may have come before the record was kept.
     """
 
     op: str
     value: bytes
     index: int | None = None
+    approvals: tuple[tuple[Party, bytes], ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -67,6 +71,8 @@ class Agreement(Machine):
         keys: every member's identity key, 32 bytes each, by party.
         valid: the external validity predicate.
         patience: how long to wait before suspecting somebody, µs; protocols scale it.
+        session: the session's id, which signatures are bound to.
+        needed: how many approvals commit, where the vote is inside; all, unless told otherwise.
     """
 
     title: ClassVar[str] = ""
@@ -80,11 +86,15 @@ class Agreement(Machine):
         *,
         valid: Valid = lambda value: True,
         patience: int = 2 * SECOND,
+        session: str = "",
+        needed: int | None = None,
     ) -> None:
         self.identity = identity
         self.keys = dict(keys)
         self.valid = valid
         self.patience = patience
+        self.session = session
+        self.needed = needed
 
     @classmethod
     def check_size(cls, n: int) -> None:
