@@ -1,11 +1,10 @@
 """What holds for every test: figures draw without a screen, and property tests repeat."""
 
-import os
-
+import matplotlib
 from hypothesis import HealthCheck, settings
 
-os.environ["MPLBACKEND"] = "Agg"
-os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
+# Not by MPLBACKEND: the kernels of notebooks would inherit it and show no figures.
+matplotlib.use("Agg")
 
 # `make test` draws the same examples each time, so that a failure is the change's and not the
 # dice's. `pytest --hypothesis-profile=explore` draws new ones.

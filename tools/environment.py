@@ -48,9 +48,9 @@ def configured_index(python: str) -> "dict[str, str]":
 def make(folder: str) -> None:
     """Create `folder`, or bring it up to the lock, with mpclab itself installed editable."""
     python = os.path.join(folder, "bin", "python")
-    if not os.path.exists(python):
+    if not os.path.exists(python) or not os.path.exists(os.path.join(folder, "bin", "pip")):
         print(f"creating {folder} with {sys.executable}", flush=True)
-        run([sys.executable, "-m", "venv", folder])
+        run([sys.executable, "-m", "venv", "--clear", folder])
     run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv>=0.5"])
     env = dict(os.environ, **configured_index(python))
     install = [python, "-m", "uv", "pip", "install", "--quiet", "--python", python]

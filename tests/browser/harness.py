@@ -113,7 +113,6 @@ def jupyter_server(folder: Path) -> Iterator[JupyterServer]:
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         "IPYTHONDIR": str(folder / "ipython"),
     }
-    environment.pop("MPLBACKEND", None)  # in a notebook the kernel chooses
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
