@@ -94,7 +94,7 @@ class Identity:
             # Fails for bytes that are no point, and for points of small order.
             peer = sodium.crypto_sign_ed25519_pk_to_curve25519(peer_public)
             return sodium.crypto_scalarmult(self._x25519_secret, peer)
-        except (SodiumError, ValueError, TypeError) as error:
+        except SodiumError as error:
             raise SealError("the peer's public key is not a valid Ed25519 key") from error
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
