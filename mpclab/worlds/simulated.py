@@ -135,6 +135,8 @@ class SimulatedWorld(World):
             node = build(SeededCoins(self.seed, actor, life), {})
             host = self._hosts[actor] = _Host(actor, build, node)
             host.life = life
+            self._background = False
+            self._remark(actor, "started")
             self._handle(host, Started())
 
     def host_server(self, build: Build, address: str = "127.0.0.1", port: int = 8080) -> str:
@@ -182,6 +184,7 @@ class SimulatedWorld(World):
             host.stored = host.node.stored
             host.node = None
             host.paused = None
+            self._remark(actor, "crashed")
             self._queue.forget(actor)
             self._switchboard.drop_all(actor)  # nobody is told: a dead machine says nothing
             for number in [c for c, a in self._connections.items() if a == actor]:
@@ -196,6 +199,7 @@ class SimulatedWorld(World):
             coins = SeededCoins(self.seed, actor, host.life)
             host.node = host.build(coins, {} if amnesia else host.stored)
             self._background = False
+            self._remark(actor, "restarted", amnesia=amnesia)
             self._handle(host, Started())
 
     def remove(self, actor: Party) -> None:
@@ -206,6 +210,7 @@ class SimulatedWorld(World):
             for number in [c for c, a in self._connections.items() if a == actor]:
                 self._disconnect(number, "connection closed", tell_client=False)
             self._queue.forget(actor)
+            self._remark(actor, "removed")
             host.node = None
             del self._hosts[actor]
 
@@ -214,12 +219,14 @@ class SimulatedWorld(World):
         with self._lock:
             host = self._alive(actor)
             if host.paused is None:
+                self._remark(actor, "paused")
                 host.paused = []
 
     def resume(self, actor: Party) -> None:
         with self._lock:
             host = self._alive(actor)
             waiting, host.paused = host.paused or [], None
+            self._remark(actor, "resumed")
             for item in waiting:
                 self._queue.push(self._now, item)
 
@@ -490,6 +497,11 @@ class SimulatedWorld(World):
 
     def _drop(self, src: Party, dst: Party, id: int, why: str) -> None:
         self.trace.append(rows.Dropped(self._now, dst, src, id, why))
+
+    def _remark(self, actor: Party, what: str, **details: Any) -> None:
+        """What the host itself has to say of an actor."""
+        self.trace.append(rows.Noted(self._now, actor, (), what, details))
+        self._news = True
 
     # --- links ----------------------------------------------------------------------------
 
