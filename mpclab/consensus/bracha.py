@@ -106,7 +106,7 @@ class Bracha(Agreement):
         for key, data in ctx.stored.items():
             _, dealer, op = key.split("/", 2)
             said = msgspec.msgpack.decode(data, type=Said)
-            self.broadcasts[int(dealer), op] = it = _Broadcast(said)
+            self.broadcasts[int(dealer), op] = _Broadcast(said)
             if said.delivered is not None:
                 self._decide(ctx, op, said.delivered)
             else:

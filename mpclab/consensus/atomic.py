@@ -1,0 +1,257 @@
+"""What 2pc and 3pc share: one party asks all for their votes, and says what came of it.
+
+Whoever submits an operation coordinates it (only its proposer does), and every party, the
+coordinator too, is a participant. Both protocols tolerate crashes, not lies: the links must be
+authenticated and every party honest. What a party persisted outlives its crash; a party that
+comes back *without* its store may contradict itself.
+
+A record goes `asked` → `uncertain` (we approved: no longer ours to decide) → [`ready` in 3pc] →
+`committed` or `aborted`. With the policy "all must approve" a party that has not approved may
+abort alone; with fewer needed it may not, since it is not asked for its consent.
+"""
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from mpclab.consensus.agreement import Agreement, Cast, Decided, Refused, Submit, VoteWanted
+from mpclab.core.errors import PeerFault
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
+
+Approvals = tuple[tuple[Party, bytes], ...]
+
+ASKED, UNCERTAIN, READY, COMMITTED, ABORTED = "asked", "uncertain", "ready", "committed", "aborted"
+
+
+class Prepare(Message, frozen=True):
+    """The coordinator asks for a vote."""
+
+    op: str
+    value: bytes
+
+
+class Vote(Message, frozen=True):
+    op: str
+    approve: bool
+    reason: str
+    signature: bytes
+
+
+class Outcome(Message, frozen=True):
+    """How it ended. `value` is given to those who may not have it."""
+
+    op: str
+    commit: bool
+    reason: str
+    approvals: Approvals
+    value: bytes = b""
+
+
+class Inquiry(Message, frozen=True):
+    """How did it end? I cannot know."""
+
+    op: str
+    coordinator: Party
+
+
+class Record(msgspec.Struct, frozen=True):
+    """All that a party must remember of one operation."""
+
+    coordinator: Party
+    value: bytes
+    state: str = ASKED
+    reason: str = ""
+    approvals: Approvals = ()
+
+    @property
+    def settled(self) -> bool:
+        return self.state in (COMMITTED, ABORTED)
+
+
+class AtomicCommit(Agreement):
+    """Voting, and keeping the record. Subclasses say what follows enough approvals, and what to
+    do when nobody speaks."""
+
+    votes_inside = True
+
+    VOTING: ClassVar = 5
+    """How long the coordinator waits for votes, in patiences (a person may have to click)."""
+
+    def start(self, ctx: Ctx) -> None:
+        self.enough = self.needed or ctx.n
+        self.records: dict[str, Record] = {}
+        self.votes: dict[str, dict[Party, Vote]] = {}  # at the coordinator
+        self.mine: dict[str, Vote] = {}
+        self.silence: dict[str, int] = {}  # ticks since somebody who knows spoke
+        for key, data in ctx.stored.items():
+            record = msgspec.msgpack.decode(data, type=Record)
+            op = key.removeprefix("op/")
+            self.records[op] = record
+            if record.settled:
+                self._report(ctx, op, record)
+            else:
+                self.recover(ctx, op, record)
+
+    # --- for the subclass -----------------------------------------------------------------
+
+    def recover(self, ctx: Ctx, op: str, record: Record) -> None:
+        """We restarted and this operation is not settled."""
+        raise NotImplementedError
+
+    def on_enough(self, ctx: Ctx, op: str, record: Record) -> None:
+        """We coordinate, and enough approvals are here (in `record.approvals`)."""
+        raise NotImplementedError
+
+    def on_tick(self, ctx: Ctx, op: str, record: Record, silence: int) -> None:
+        """A patience has passed, the `silence`-th without news, and nothing is settled."""
+        raise NotImplementedError
+
+    # --- asking and voting ----------------------------------------------------------------
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        match ask:
+            case Submit(op, value) if op not in self.records and self.valid(value):
+                # Remembered before anyone can vote: after a crash we must answer for it.
+                self.keep(ctx, op, Record(ctx.me, value))
+                self.votes[op] = {}
+                ctx.set_timer(f"votes/{op}", self.VOTING * self.patience)
+                ctx.set_timer(f"again/{op}", self.patience)
+                ctx.note("phase", phase="prepare", op=op)
+                ctx.broadcast(Prepare(op, value))
+            case Cast(op) if op in self.records and op not in self.mine:
+                self._vote(ctx, ask)
+
+    def take_prepare(self, ctx: Ctx, sender: Party, op: str, value: bytes) -> None:
+        record = self.records.get(op)
+        if record is None:
+            if not self.valid(value):
+                raise PeerFault(f"proposed a value of {op} that is not valid")
+            record = self.records[op] = Record(sender, value)
+        elif record.coordinator != sender or (record.value and record.value != value):
+            raise PeerFault(f"proposed {op}, which party {record.coordinator} coordinates")
+        elif record.settled:
+            if record.state == ABORTED and sender != ctx.me:  # we gave up before it asked
+                ctx.send(sender, Vote(op, False, record.reason, b""))
+            return
+        if (vote := self.mine.get(op)) is not None:
+            ctx.send(sender, vote)  # ours was lost
+        elif op not in self.silence:
+            self.watch(ctx, op)
+            ctx.output(VoteWanted(op, value, sender))
+
+    def _vote(self, ctx: Ctx, cast: Cast) -> None:
+        op, record = cast.op, self.records[cast.op]
+        if record.settled:
+            return
+        vote = self.mine[op] = Vote(op, cast.approve, cast.reason, cast.signature)
+        if cast.approve:
+            own = ((ctx.me, cast.signature),)
+            self.keep(ctx, op, msgspec.structs.replace(record, state=UNCERTAIN, approvals=own))
+        elif self.enough == ctx.n and record.coordinator != ctx.me:
+            # Our No settles it, so we need not wait to hear that.
+            self.settle(ctx, op, False, f"party {ctx.me} rejected: {cast.reason}")
+        else:
+            self.keep(ctx, op, msgspec.structs.replace(record, state=UNCERTAIN))
+        ctx.send(record.coordinator, vote)
+
+    def take_vote(self, ctx: Ctx, sender: Party, vote: Vote) -> None:
+        record = self.records.get(vote.op)
+        if record is None or record.coordinator != ctx.me:
+            raise PeerFault(f"voted on {vote.op}, which we do not coordinate")
+        votes = self.votes.get(vote.op)
+        if votes is None or record.settled or record.state == READY:
+            return
+        if votes.setdefault(sender, vote).approve != vote.approve:
+            raise PeerFault(f"voted both ways on {vote.op}")
+        approvals = tuple((p, v.signature) for p, v in sorted(votes.items()) if v.approve)
+        rejections = [p for p, v in sorted(votes.items()) if not v.approve]
+        if len(approvals) >= self.enough:
+            ctx.cancel_timer(f"votes/{vote.op}")
+            ctx.cancel_timer(f"again/{vote.op}")
+            record = msgspec.structs.replace(record, approvals=approvals)
+            self.on_enough(ctx, vote.op, record)
+        elif len(rejections) > ctx.n - self.enough:
+            who = ", ".join(map(str, rejections))
+            self.announce(ctx, vote.op, False, f"rejected by {who}: {vote.reason}")
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        kind, op = name.split("/", 1)
+        record = self.records[op]
+        if record.settled:
+            return
+        match kind:
+            case "again":
+                missing = [p for p in ctx.members if p not in self.votes[op]]
+                ctx.multicast(missing, Prepare(op, record.value))
+                ctx.set_timer(name, self.patience)
+            case "votes":
+                missing = [p for p in ctx.members if p not in self.votes[op]]
+                who = ", ".join(map(str, missing))
+                self.announce(ctx, op, False, f"no vote from {who} in time")
+            case "tick":
+                self.silence[op] += 1
+                self.on_tick(ctx, op, record, self.silence[op])
+
+    def watch(self, ctx: Ctx, op: str, *, background: bool = False) -> None:
+        """Tick after a patience, to see whether somebody spoke."""
+        self.silence.setdefault(op, 0)
+        ctx.set_timer(f"tick/{op}", self.patience, background=background)
+
+    # --- ending ---------------------------------------------------------------------------
+
+    def announce(
+        self, ctx: Ctx, op: str, commit: bool, reason: str = "", approvals: Approvals = ()
+    ) -> None:
+        """Settle, then tell everybody."""
+        self.settle(ctx, op, commit, reason, approvals)
+        ctx.multicast(ctx.others, Outcome(op, commit, reason, approvals))
+
+    def settle(
+        self, ctx: Ctx, op: str, commit: bool, reason: str = "", approvals: Approvals = ()
+    ) -> None:
+        """The record says how it ended: stored before anyone hears of it."""
+        record = msgspec.structs.replace(
+            self.records[op],
+            state=COMMITTED if commit else ABORTED,
+            reason=reason,
+            approvals=approvals,
+        )
+        self.keep(ctx, op, record)
+        self.votes.pop(op, None)
+        for timer in ("again", "votes", "tick"):
+            ctx.cancel_timer(f"{timer}/{op}")
+        self._report(ctx, op, record)
+
+    def take_outcome(self, ctx: Ctx, sender: Party, msg: Outcome) -> None:
+        record = self.records.get(msg.op)
+        if record is None:
+            record = self.records[msg.op] = Record(sender, msg.value)
+        if record.settled:
+            if (record.state == COMMITTED) != msg.commit:
+                raise PeerFault(f"says that {msg.op} ended otherwise than we know")
+            return
+        if not record.value and msg.value:
+            record = self.records[msg.op] = msgspec.structs.replace(record, value=msg.value)
+        if msg.commit and not record.value:  # committed without our vote: what was it?
+            ctx.send(sender, Inquiry(msg.op, record.coordinator))
+            self.watch(ctx, msg.op)
+            return
+        self.settle(ctx, msg.op, msg.commit, msg.reason, msg.approvals)
+
+    def tell(self, ctx: Ctx, to: Party, op: str, record: Record) -> None:
+        """Answer an inquiry about what is settled."""
+        commit = record.state == COMMITTED
+        ctx.send(to, Outcome(op, commit, record.reason, record.approvals, record.value))
+
+    def keep(self, ctx: Ctx, op: str, record: Record) -> None:
+        self.records[op] = record
+        ctx.persist(f"op/{op}", msgspec.msgpack.encode(record))
+
+    def _report(self, ctx: Ctx, op: str, record: Record) -> None:
+        if record.state == COMMITTED:
+            ctx.note("decided", op=op, index=None)
+            ctx.output(Decided(op, record.value, None, record.approvals))
+        else:
+            ctx.output(Refused(op, record.reason))
