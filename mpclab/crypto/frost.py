@@ -1,0 +1,227 @@
+"""FROST: threshold Schnorr signatures in two rounds (RFC 9591).
+
+Round one: each signer draws two nonces and publishes commitments to them (`commit`). Round two:
+given the message and *all* signers' commitments, each returns a signature share (`sign`). The
+shares add up to one ordinary signature (`aggregate`), and a wrong share names its author.
+
+Guarantee: unforgeable against fewer than `threshold` corrupt parties, under concurrent signing
+(Bellare et al., CRYPTO 2022). Not robust: one signer that vanishes stops the attempt, and the
+caller tries again with others.
+
+The caller's duties:
+
+* **Nonces are used once.** Delete them before the share leaves, whether or not the attempt
+  succeeds. Shares under the same nonces for different messages or signers give the secret away.
+* Decide what to sign: `sign` signs whatever message it is given.
+* Send commitments and shares over authenticated links.
+
+Function names are the RFC's. Our deviations: signers are checked against the key's threshold
+(the RFC's MIN_PARTICIPANTS), commitment lists are sorted here and not by the caller, and there
+is a BIP 340 suite, for which nonces and shares change sign where a y coordinate is odd.
+
+Legend: D, E hiding and binding commitments, ρ binding factor, R group commitment, c challenge,
+λ Lagrange coefficient, z signature share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mpclab.crypto import schnorr
+from mpclab.crypto.ciphersuites import Ciphersuite
+from mpclab.crypto.errors import BadCommitment, BadShare, CryptoError, EncodingError
+from mpclab.crypto.groups import Element
+from mpclab.crypto.identity import Coins
+from mpclab.crypto.keys import GroupKey, KeyShare
+from mpclab.crypto.schnorr import has_even_y, nonce_generate
+from mpclab.crypto.shamir import check_identifiers, lagrange_coefficients
+
+
+@dataclass(frozen=True, slots=True)
+class Nonces:
+    """A signer's two secret nonces, for one signature. `repr` does not show them."""
+
+    hiding: int = field(repr=False)
+    binding: int = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningCommitment:
+    """What a signer publishes in round one."""
+
+    identifier: int
+    hiding: Element
+    binding: Element
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What follows from the key, the message and the commitments, the same for all."""
+
+    commitments: dict[int, SigningCommitment]
+    binding_factors: dict[int, int]
+    coefficients: dict[int, int]
+    group_commitment: Element
+    challenge: int
+    nonce_sign: int
+    key_sign: int
+
+
+def commit(share: KeyShare, coins: Coins) -> tuple[Nonces, SigningCommitment]:
+    """Round one (RFC 9591 §5.1): nonces to keep, commitments to send."""
+    group = share.suite.group
+    nonces = Nonces(
+        hiding=nonce_generate(share.suite, share.secret, coins),
+        binding=nonce_generate(share.suite, share.secret, coins),
+    )
+    return nonces, SigningCommitment(
+        share.identifier, group.base_mult(nonces.hiding), group.base_mult(nonces.binding)
+    )
+
+
+def sign(
+    share: KeyShare, nonces: Nonces, message: bytes, commitments: Iterable[SigningCommitment]
+) -> int:
+    """Round two (RFC 9591 §5.2): this signer's signature share, a scalar.
+
+    Raises:
+        BadCommitment: a signer sent bytes that are no commitments; it is to blame.
+        CryptoError: our own commitments are missing or altered, a signer is listed twice, or too
+            few take part; whoever made the list is to blame, no signer.
+    """
+    group = share.suite.group
+    attempt = _prepare(share.key, message, commitments)
+    own = attempt.commitments.get(share.identifier)
+    # RFC 9591 §5.2: each signer MUST find its own commitments in the list.
+    if own is None or (own.hiding, own.binding) != (
+        group.base_mult(nonces.hiding),
+        group.base_mult(nonces.binding),
+    ):
+        raise CryptoError("the list of commitments does not hold this signer's own")
+    i = share.identifier
+    nonce = nonces.hiding + nonces.binding * attempt.binding_factors[i]
+    return (
+        attempt.nonce_sign * nonce
+        + attempt.key_sign * attempt.coefficients[i] * share.secret * attempt.challenge
+    ) % group.order
+
+
+def verify_signature_share(
+    key: GroupKey,
+    message: bytes,
+    commitments: Iterable[SigningCommitment],
+    identifier: int,
+    signature_share: int,
+) -> bool:
+    """Whether a signer's share is right (RFC 9591 §5.4)."""
+    return _verify_share(key, _prepare(key, message, commitments), identifier, signature_share)
+
+
+def aggregate(
+    key: GroupKey,
+    message: bytes,
+    commitments: Iterable[SigningCommitment],
+    signature_shares: Mapping[int, int],
+) -> bytes:
+    """The group's signature on `message` (RFC 9591 §5.3), verified.
+
+    Raises:
+        BadShare: the signers whose shares are wrong or missing, all of them.
+        BadCommitment: a signer's commitments are no group elements.
+    """
+    attempt = _prepare(key, message, commitments)
+    missing = attempt.commitments.keys() - signature_shares.keys()
+    if missing:
+        raise BadShare(missing, "no signature share")
+    if signature_shares.keys() - attempt.commitments.keys():
+        raise ValueError("a signature share of a party that is not a signer")
+    # Verifying the sum first is n times cheaper than verifying n shares (§5.3, last paragraph).
+    response = sum(signature_shares.values()) % key.suite.group.order
+    signature = schnorr.encode_signature(key.suite, attempt.group_commitment, response)
+    if schnorr.verify(key.suite, key.public, message, signature):
+        return signature
+    culprits = [i for i, z in signature_shares.items() if not _verify_share(key, attempt, i, z)]
+    if not culprits:
+        raise AssertionError("every share is right but their sum is not a signature")
+    raise BadShare(culprits, "wrong signature share")
+
+
+def encode_group_commitment_list(
+    suite: Ciphersuite, commitments: Iterable[SigningCommitment]
+) -> bytes:
+    """The commitments of all signers, by ascending identifier, as bytes (RFC 9591 §4.3)."""
+    return b"".join(
+        suite.group.encode_scalar(entry.identifier) + entry.hiding + entry.binding
+        for entry in sorted(commitments, key=lambda entry: entry.identifier)
+    )
+
+
+def compute_binding_factors(
+    suite: Ciphersuite,
+    public: Element,
+    commitments: Iterable[SigningCommitment],
+    message: bytes,
+) -> dict[int, int]:
+    """ρ_i, which binds signer i's nonces to key, message and signers (RFC 9591 §4.4)."""
+    entries = tuple(commitments)
+    prefix = public + suite.h4(message) + suite.h5(encode_group_commitment_list(suite, entries))
+    return {
+        entry.identifier: suite.h1(prefix + suite.group.encode_scalar(entry.identifier))
+        for entry in entries
+    }
+
+
+def compute_group_commitment(
+    suite: Ciphersuite,
+    commitments: Iterable[SigningCommitment],
+    binding_factors: Mapping[int, int],
+) -> Element:
+    """R = Σ D_i + ρ_i·E_i (RFC 9591 §4.5)."""
+    entries = tuple(commitments)
+    group = suite.group
+    bound = [(binding_factors[entry.identifier], entry.binding) for entry in entries]
+    return group.add(group.sum(entry.hiding for entry in entries), group.linear_combination(bound))
+
+
+def _prepare(key: GroupKey, message: bytes, commitments: Iterable[SigningCommitment]) -> _Attempt:
+    suite, group = key.suite, key.suite.group
+    entries = sorted(commitments, key=lambda entry: entry.identifier)
+    try:
+        check_identifiers((entry.identifier for entry in entries), group.order)
+    except ValueError as error:
+        raise CryptoError(f"not a list of signers: {error}") from error
+    if len(entries) < key.threshold:
+        raise CryptoError(f"{key.threshold} signers are needed, {len(entries)} are listed")
+    for entry in entries:
+        try:
+            group.decode_element(entry.hiding)
+            group.decode_element(entry.binding)
+        except EncodingError as error:
+            raise BadCommitment(entry.identifier, str(error)) from error
+    factors = compute_binding_factors(suite, key.public, entries, message)
+    commitment = compute_group_commitment(suite, entries, factors)
+    if commitment == group.identity:
+        raise CryptoError("the commitments cancel out: try again")
+    return _Attempt(
+        commitments={entry.identifier: entry for entry in entries},
+        binding_factors=factors,
+        coefficients=lagrange_coefficients([entry.identifier for entry in entries], group.order),
+        group_commitment=commitment,
+        challenge=suite.challenge(commitment, key.public, message),
+        nonce_sign=-1 if suite.x_only and not has_even_y(commitment) else 1,
+        key_sign=-1 if suite.x_only and not has_even_y(key.public) else 1,
+    )
+
+
+def _verify_share(key: GroupKey, attempt: _Attempt, identifier: int, z: int) -> bool:
+    group = key.suite.group
+    entry = attempt.commitments.get(identifier)
+    if entry is None:
+        raise ValueError(f"party {identifier} is not a signer")
+    nonce = group.add(entry.hiding, group.mult(attempt.binding_factors[identifier], entry.binding))
+    weight = attempt.key_sign * attempt.coefficients[identifier] * attempt.challenge
+    expected = group.linear_combination(
+        [(attempt.nonce_sign, nonce), (weight, key.public_share(identifier))]
+    )
+    return group.base_mult(z) == expected

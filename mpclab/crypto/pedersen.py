@@ -1,0 +1,147 @@
+"""Distributed key generation: n parties make a key that none of them ever holds.
+
+Pedersen (EUROCRYPT 1991) with the proofs of possession of FROST (ePrint 2020/852, Fig. 1): every
+party deals a random secret by Feldman's scheme, and the key is the sum of those secrets. The
+proof stops a *rogue key*: without it, the last dealer could choose a commitment that cancels all
+the others'.
+
+The steps, each a pure function; who waits for whom is the business of a protocol:
+
+1. `round_1` gives a dealer its secret polynomial and the `Dealing` to broadcast.
+2. `share_for` gives the share to send, sealed, to each party.
+3. `check_dealing` judges each dealing, `finish` all shares at once (`check_share` one of them),
+   and the error names the guilty dealers.
+
+All parties must agree on the very same dealings before the key is used; that is what a
+reliable broadcast, or everybody's signature on the transcript, is for. Not covered here, and
+harmless for Schnorr signatures (Gennaro et al., J. Cryptology 2007): a dealer that sees the other
+dealings first can bias the public key's distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mpclab.crypto import feldman, schnorr, shamir
+from mpclab.crypto.ciphersuites import Ciphersuite
+from mpclab.crypto.errors import BadCommitment, BadShare, CryptoError, EncodingError
+from mpclab.crypto.identity import Coins
+from mpclab.crypto.keys import GroupKey, KeyShare, decode_elements
+from mpclab.crypto.shamir import Polynomial
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What all parties must agree on beforehand.
+
+    Attributes:
+        suite: what the key will be for.
+        threshold: how many shares will be needed.
+        identifiers: of all parties, nonzero and distinct modulo the group's order.
+        context: names session and attempt, so that a proof of another one does not pass.
+    """
+
+    suite: Ciphersuite
+    threshold: int
+    identifiers: tuple[int, ...]
+    context: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threshold <= len(self.identifiers):
+            raise ValueError(
+                f"a threshold is from 1 to the number of parties, not {self.threshold}"
+            )
+        shamir.check_identifiers(self.identifiers, self.suite.group.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """What a dealer broadcasts: `threshold` commitments and its proof of possession."""
+
+    commitments: tuple[bytes, ...]
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A dealer's polynomial. Delete it once the shares are sent; `repr` does not show it."""
+
+    polynomial: Polynomial = field(repr=False)
+
+
+def round_1(params: Params, identifier: int, coins: Coins) -> tuple[Secret, Dealing]:
+    """Deal a random secret."""
+    order = params.suite.group.order
+    secret = 1 + shamir.random_scalar(order - 1, coins)
+    polynomial = shamir.random_polynomial(secret, params.threshold, order, coins)
+    return Secret(polynomial), Dealing(
+        commitments=feldman.commit(params.suite.group, polynomial),
+        proof=schnorr.prove_possession(params.suite, identifier, secret, params.context, coins),
+    )
+
+
+def share_for(params: Params, secret: Secret, receiver: int) -> int:
+    """The share that belongs to `receiver`, a scalar: for its eyes only."""
+    if receiver not in params.identifiers:
+        raise ValueError(f"{receiver} takes no part")
+    return shamir.evaluate(secret.polynomial, receiver, params.suite.group.order)
+
+
+def check_dealing(params: Params, dealer: int, dealing: Dealing) -> None:
+    """Judge what a dealer broadcast; all honest parties judge alike.
+
+    Raises:
+        BadCommitment: not exactly `threshold` valid elements. One more would silently raise the
+            threshold of the whole key, so that too few parties could ever sign.
+        BadProof: the dealer did not prove that it knows its secret, here and now.
+    """
+    suite = params.suite
+    try:
+        decode_elements(suite, dealing.commitments, params.threshold, "commitments")
+    except EncodingError as error:
+        raise BadCommitment(dealer, str(error)) from error
+    schnorr.check_possession(suite, dealer, dealing.commitments[0], params.context, dealing.proof)
+
+
+def check_share(params: Params, dealer: int, dealing: Dealing, receiver: int, share: int) -> None:
+    """Raise `BadShare`, blaming the dealer, unless the share fits what it committed to.
+
+    Anyone who is shown the share can check it: this is how a complaint is settled.
+    """
+    if not feldman.verify(params.suite.group, dealing.commitments, receiver, share):
+        raise BadShare(dealer, f"the share for party {receiver} does not fit the commitments")
+
+
+def finish(
+    params: Params,
+    identifier: int,
+    dealings: Mapping[int, Dealing],
+    shares: Mapping[int, int],
+) -> KeyShare:
+    """This party's share of the key.
+
+    Args:
+        dealings: of all qualified dealers, each one passed by `check_dealing`.
+        shares: what the same dealers (this party included) sent to this party.
+
+    Raises:
+        BadShare: the dealers whose shares do not fit, all of them.
+    """
+    if not dealings or dealings.keys() != shares.keys():
+        raise ValueError("one share of each qualified dealer is needed")
+    group = params.suite.group
+    commitments = feldman.add(group, [dealing.commitments for dealing in dealings.values()])
+    secret = sum(shares.values()) % group.order
+    if not feldman.verify(group, commitments, identifier, secret):
+        raise BadShare(
+            [
+                dealer
+                for dealer, dealing in dealings.items()
+                if not feldman.verify(group, dealing.commitments, identifier, shares[dealer])
+            ],
+            f"the share for party {identifier} does not fit the commitments",
+        )
+    if commitments[0] == group.identity:
+        raise CryptoError("the dealers' secrets cancel out: try again")
+    return KeyShare(identifier, secret, GroupKey(params.suite, commitments))

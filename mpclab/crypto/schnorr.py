@@ -1,0 +1,105 @@
+"""Schnorr signatures by one signer, and proofs that one knows a secret.
+
+A signature on a message under public key P is (R, z) with z·G = R + c·P and the ciphersuite's
+challenge c. Encoded, R comes first and z second: 64 bytes for Ed25519 (an RFC 8032 signature) and
+for BIP 340, 65 for RFC 9591's secp256k1.
+"""
+
+from __future__ import annotations
+
+from mpclab.crypto.ciphersuites import Ciphersuite
+from mpclab.crypto.errors import BadProof, EncodingError
+from mpclab.crypto.groups import Element
+from mpclab.crypto.identity import Coins
+from mpclab.crypto.shamir import random_scalar
+
+
+def has_even_y(element: Element) -> bool:
+    """Whether a secp256k1 point has an even y coordinate (BIP 340)."""
+    return element[0] == 2
+
+
+def nonce_generate(suite: Ciphersuite, secret: int, coins: Coins) -> int:
+    """A secret nonce from 32 random bytes and the secret key (RFC 9591 §4.1).
+
+    The key goes in so that a poor source of coins does not repeat a nonce across keys.
+    """
+    return suite.h3(coins.randbytes(32) + suite.group.encode_scalar(secret))
+
+
+def encode_signature(suite: Ciphersuite, commitment: Element, response: int) -> bytes:
+    """(R, z) as bytes."""
+    head = commitment[1:] if suite.x_only else commitment
+    return head + suite.group.encode_scalar(response)
+
+
+def sign(suite: Ciphersuite, secret: int, message: bytes, coins: Coins) -> bytes:
+    """Sign with a whole secret key, as a single party."""
+    group = suite.group
+    public = group.base_mult(secret)
+    nonce = nonce_generate(suite, secret, coins)
+    commitment = group.base_mult(nonce)
+    if suite.x_only:  # BIP 340, "Default Signing": negate what has an odd y
+        secret = secret if has_even_y(public) else -secret
+        nonce = nonce if has_even_y(commitment) else -nonce
+    challenge = suite.challenge(commitment, public, message)
+    return encode_signature(suite, commitment, nonce + challenge * secret)
+
+
+def verify(suite: Ciphersuite, public: Element, message: bytes, signature: bytes) -> bool:
+    """Whether a signature is valid (RFC 9591 Appendix B; BIP 340, "Verification").
+
+    `public` is the full element also for BIP 340, which looks at its x coordinate only.
+    Stricter than RFC 8032: R must be a point of prime order other than the identity.
+    """
+    group = suite.group
+    if suite.x_only:
+        signature = b"\x02" + signature
+        public = b"\x02" + public[1:]
+    head, tail = signature[: group.element_bytes], signature[group.element_bytes :]
+    try:
+        commitment = group.decode_element(head)
+        response = group.decode_scalar(tail)
+        public = group.decode_element(public)
+    except EncodingError:
+        return False
+    challenge = suite.challenge(commitment, public, message)
+    return group.base_mult(response) == group.add(commitment, group.mult(challenge, public))
+
+
+def prove_possession(
+    suite: Ciphersuite, identifier: int, secret: int, context: bytes, coins: Coins
+) -> bytes:
+    """Prove that `identifier` knows the logarithm of secret·G (FROST, ePrint 2020/852, Fig. 1).
+
+    The proof is (R, μ) with c = HDKG(identifier ‖ public ‖ R ‖ context), R first. An empty context
+    gives ZF FROST's proofs; a context of session and attempt keeps a proof from being replayed.
+    """
+    group = suite.group
+    nonce = 1 + random_scalar(group.order - 1, coins)
+    commitment = group.base_mult(nonce)
+    challenge = _proof_challenge(suite, identifier, group.base_mult(secret), commitment, context)
+    return commitment + group.encode_scalar(nonce + secret * challenge)
+
+
+def check_possession(
+    suite: Ciphersuite, identifier: int, public: Element, context: bytes, proof: bytes
+) -> None:
+    """Raise `BadProof`, blaming `identifier`, unless it proved that it knows public's logarithm."""
+    group = suite.group
+    try:
+        commitment = group.decode_element(proof[: group.element_bytes])
+        response = group.decode_scalar(proof[group.element_bytes :])
+        public = group.decode_element(public)
+    except EncodingError as error:
+        raise BadProof(identifier, f"malformed proof of possession: {error}") from error
+    challenge = _proof_challenge(suite, identifier, public, commitment, context)
+    if group.base_mult(response) != group.add(commitment, group.mult(challenge, public)):
+        raise BadProof(identifier, "the proof of possession does not hold")
+
+
+def _proof_challenge(
+    suite: Ciphersuite, identifier: int, public: Element, commitment: Element, context: bytes
+) -> int:
+    # All but the last part have a fixed length, so the concatenation is unambiguous.
+    return suite.hdkg(suite.group.encode_scalar(identifier) + public + commitment + context)
