@@ -88,7 +88,7 @@ def test_conda_environment_is_declared_both_ways() -> None:
 
 
 def test_conda_environment_has_the_python_that_the_project_requires() -> None:
-    (python,) = [s for s in conda_specs() if s.name and s.name.normalized == "python"]
+    (python,) = [s for s in conda_specs() if s.name is not None and s.name.normalized == "python"]
     assert str(python.version) == PYPROJECT["project"]["requires-python"]
     assert CONDA["channels"] == ["conda-forge"]
 

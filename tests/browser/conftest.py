@@ -27,3 +27,4 @@ def lab(jupyter: JupyterServer, chromium_browser: Browser) -> Iterator[LabDriver
     driver = LabDriver(jupyter, chromium_browser)
     yield driver
     driver.close()
+    assert not driver.script_errors

@@ -175,6 +175,7 @@ class LabDriver:
     def __init__(self, server: JupyterServer, browser: Browser) -> None:
         self.server = server
         self.context = browser.new_context(viewport={"width": 1400, "height": 1000})
+        self.script_errors: list[str] = []  # what no one caught in the pages' JavaScript
 
     def write_notebook(self, name: str, *cells: str) -> str:
         """Write a notebook of code `cells` where the server finds it."""
@@ -193,6 +194,7 @@ class LabDriver:
             AssertionError: a cell did not run or ended in an error; the message quotes it.
         """
         page = self.context.new_page()
+        page.on("pageerror", lambda error: self.script_errors.append(str(error)))
         page.goto(self.server.address(name))
         page.wait_for_function(KERNEL_READY, timeout=START_SECONDS * 1000)
         if run:

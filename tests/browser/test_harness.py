@@ -53,6 +53,14 @@ def test_a_failing_cell_fails_the_test_and_is_quoted(lab: LabDriver) -> None:
         lab.open_notebook(name)
 
 
+def test_errors_of_a_page_are_kept(lab: LabDriver) -> None:
+    page = lab.open_notebook(lab.write_notebook("plain.ipynb", "1 + 1"))
+    with page.expect_event("pageerror"):
+        page.evaluate("() => { setTimeout(() => { throw new Error('a broken widget'); }); }")
+    assert lab.script_errors == ["a broken widget"]
+    lab.script_errors.clear()
+
+
 def test_without_chromium_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPCLAB_CHROMIUM", "/no/such/browser")
     with pytest.raises(chromium.NoChromium, match="MPCLAB_CHROMIUM is '/no/such/browser'"):
