@@ -1,0 +1,298 @@
+"""One WebRTC data channel, wrapped: aiortc behind a few verbs and three callbacks.
+
+aiortc's API is the browser's; here it is made to fit hosts of machines. Descriptions carry no
+candidates, candidates travel apart and all at once, the fingerprints told are those of the
+certificates that the DTLS handshake really used, and every end of a link, ours or theirs, is
+told exactly once and leaks nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aioice.ice
+from aiortc import (
+    RTCCertificate,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InvalidAccessError, InvalidStateError
+from aiortc.rtcdtlstransport import certificate_digest
+from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
+
+from mpclab.core.ids import Party, Path
+
+MAX_BUFFERED: Final = 4 * 1024 * 1024
+"""Bytes that may wait for a peer before its link is given up: aiortc itself has no limit."""
+CHANNEL: Final = 0
+
+
+@dataclass(frozen=True)
+class ChannelSettings:
+    """How data channels are made. Times in seconds.
+
+    Attributes:
+        addresses: our own addresses to offer; None: all but loopback.
+        ice_servers: STUN and TURN urls; none by default, and never a public one unasked.
+        consent_every, consent_lost: a peer that is gone is noticed after about
+            `consent_every * consent_lost`, RFC 7675. They hold for the whole process.
+        at_once: handshakes under way at the same time: more do not end sooner, and the loop
+            answers others later.
+        patience: after how long a handshake no longer holds up the next.
+    """
+
+    addresses: tuple[str, ...] | None = ("127.0.0.1",)
+    ice_servers: tuple[str, ...] = ()
+    consent_every: float = 0.5
+    consent_lost: int = 3
+    at_once: int = 4
+    patience: float = 1.0
+
+
+class Channel:
+    """One end of one attempt at a link.
+
+    Args:
+        path, peer, attempt: whose it is; carried along for the owner.
+        certificate: of our party, the same for all of its links.
+        gate: how many handshakes may be under way.
+        spawn: how to run a coroutine to its end.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        peer: Party,
+        attempt: int,
+        *,
+        label: str,
+        certificate: RTCCertificate,
+        settings: ChannelSettings,
+        gate: asyncio.Semaphore,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self.path, self.peer, self.attempt = path, peer, attempt
+        self.is_open = False
+        self.on_described: Callable[[str, str, tuple[str, ...]], None] = lambda *_: None
+        self.on_open: Callable[[str, str], None] = lambda *_: None
+        self.on_message: Callable[[bytes], None] = lambda _: None
+        self.on_closed: Callable[[str], None] = lambda _: None
+        self._settings, self._gate, self._spawn = settings, gate, spawn
+        self._ended = False
+        self._settled = asyncio.Event()  # open, failed or closed: the handshake is over
+        self._verbs: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
+        self._working = False
+        servers = [RTCIceServer(urls=url) for url in settings.ice_servers]
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        # aiortc makes a certificate for each connection and has no way to be given one.
+        self._pc._RTCPeerConnection__certificates = [certificate]  # type: ignore[attr-defined]
+        self._channel: RTCDataChannel = self._pc.createDataChannel(
+            label, ordered=True, negotiated=True, id=CHANNEL
+        )
+        self._channel.on("open", self._opened)
+        self._channel.on("message", self._received)
+        self._channel.on("close", lambda: self._end("the peer closed the link"))
+        self._pc.on("connectionstatechange", self._changed)
+
+    # --- verbs: done one after another ------------------------------------------------------
+
+    def make_offer(self) -> None:
+        """Describe ourselves; `on_described("offer", …)` follows."""
+
+        async def verb() -> None:
+            await self._describe("offer")
+
+        self._do(verb)
+
+    def make_answer(self, offer: str) -> None:
+        """Take an offer; `on_described("answer", …)` follows."""
+
+        async def verb() -> None:
+            # Only who answers waits at the gate: it is its answer that sets the handshake off,
+            # and if both waited, offers could fill the gate and wait for answers behind it.
+            await self._pass_gate()
+            await self._pc.setRemoteDescription(RTCSessionDescription(_bare(offer), "offer"))
+            await self._describe("answer")
+
+        self._do(verb)
+
+    def take_answer(self, answer: str) -> None:
+        """Take the answer to our offer."""
+
+        async def verb() -> None:
+            await self._pc.setRemoteDescription(RTCSessionDescription(_bare(answer), "answer"))
+
+        self._do(verb)
+
+    def add_candidates(self, candidates: tuple[str, ...]) -> None:
+        """Take all of the peer's addresses."""
+
+        async def verb() -> None:
+            for line in candidates:
+                candidate = candidate_from_sdp(line.removeprefix("a=").removeprefix("candidate:"))
+                candidate.sdpMid, candidate.sdpMLineIndex = "0", 0
+                await self._pc.addIceCandidate(candidate)
+            await self._pc.addIceCandidate(None)
+
+        self._do(verb)
+
+    def send(self, data: bytes) -> bool:
+        """Send one message; False: the link is not open (any more)."""
+        if not self.is_open:
+            return False
+        if self._channel.bufferedAmount + len(data) > MAX_BUFFERED:
+            self._end("the peer does not read")
+            return False
+        try:
+            self._channel.send(data)
+        except InvalidStateError:
+            return False
+        return True
+
+    def hang_up(self) -> None:
+        """Close properly; nothing is told any more."""
+        self._ended = True
+        self._close()
+
+    def vanish(self) -> None:
+        """Go silent at once, as a machine that lost its power; sockets are freed behind."""
+        self._ended = True
+        sctp = self._pc.sctp
+        if sctp is not None:
+            for protocol in sctp.transport.transport._connection._protocols:
+                protocol.transport = _Mute(protocol.transport)  # type: ignore[assignment]
+        self._close()
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _do(self, verb: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._verbs.append(verb)
+        if not self._working:
+            self._working = True
+            self._spawn(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._verbs and not self._ended:
+                await self._verbs.popleft()()
+        except (ValueError, InvalidStateError, InvalidAccessError, ConnectionError, OSError) as e:
+            self._end(f"cannot be set up: {e}")
+        except Exception as error:
+            # aiortc parses what the peer wrote with asserts, splits and indices.
+            self._end(f"the description cannot be read: {type(error).__name__} {error}")
+        finally:
+            self._working = False
+
+    async def _describe(self, kind: str) -> None:
+        _ADDRESSES.set(self._settings.addresses)
+        await self._pc.setLocalDescription()
+        if self._ended:
+            return
+        sctp = self._pc.sctp
+        assert sctp is not None
+        gathered = sctp.transport.transport.iceGatherer.getLocalCandidates()
+        candidates = tuple(f"candidate:{candidate_to_sdp(c)}" for c in gathered)
+        self.on_described(kind, _bare(self._pc.localDescription.sdp), candidates)
+
+    async def _pass_gate(self) -> None:
+        """Wait for a place; it is given back when this handshake is over, or takes too long."""
+        await self._gate.acquire()
+
+        async def give_back() -> None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), self._settings.patience)
+            self._gate.release()
+
+        self._spawn(give_back())
+
+    def _opened(self) -> None:
+        if self._ended or self.is_open:
+            return
+        self.is_open = True
+        self._settled.set()
+        sctp = self._pc.sctp
+        assert sctp is not None
+        dtls = sctp.transport
+        assert dtls._ssl is not None
+        seen = dtls._ssl.get_peer_certificate(as_cryptography=True)
+        assert seen is not None  # aiortc asks for one, and the handshake is over
+        local = {
+            print_.algorithm: print_.value for print_ in dtls.getLocalParameters().fingerprints
+        }
+        self.on_open(local["sha-256"].upper(), certificate_digest(seen, "sha-256").upper())
+
+    def _received(self, data: bytes | str) -> None:
+        if not self._ended:
+            if not self.is_open:
+                self._opened()
+            self.on_message(data if isinstance(data, bytes) else data.encode())
+
+    def _changed(self) -> None:
+        state = self._pc.connectionState
+        if state == "failed":
+            self._end("the connection failed" if not self.is_open else "the peer is gone")
+        elif state == "closed":
+            self._end("the link was closed")
+
+    def _end(self, reason: str) -> None:
+        if not self._ended:
+            self._ended = True
+            self._close()
+            self.on_closed(reason)
+
+    def _close(self) -> None:
+        self.is_open = False
+        self._settled.set()
+        self._spawn(self._pc.close())
+
+
+class _Mute:
+    """A UDP transport that sends nothing more."""
+
+    def __init__(self, transport: asyncio.DatagramTransport) -> None:
+        self._transport = transport
+
+    def sendto(self, data: bytes, addr: object = None) -> None:
+        """Say nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def _bare(sdp: str) -> str:
+    """A description without its candidates."""
+    lines = sdp.replace("\r\n", "\n").split("\n")
+    kept = [x for x in lines if not x.startswith(("a=candidate:", "a=end-of-candidates"))]
+    return "\r\n".join(kept)
+
+
+# --- aioice's settings are globals of its module ----------------------------------------------
+
+_ADDRESSES: contextvars.ContextVar[tuple[str, ...] | None] = contextvars.ContextVar(
+    "mpclab_addresses", default=None
+)
+_all_addresses = aioice.ice.get_host_addresses
+
+
+def _own_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    """The addresses that the current task's link shall offer; others' links: as ever."""
+    chosen = _ADDRESSES.get()
+    if chosen is None:
+        return _all_addresses(use_ipv4=use_ipv4, use_ipv6=use_ipv6)
+    return list(chosen)
+
+
+def prepare(settings: ChannelSettings) -> None:
+    """Put our hook and consent times in place."""
+    aioice.ice.get_host_addresses = _own_addresses
+    aioice.ice.CONSENT_INTERVAL = settings.consent_every  # type: ignore[assignment]
+    aioice.ice.CONSENT_FAILURES = settings.consent_lost

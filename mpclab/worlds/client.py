@@ -1,0 +1,215 @@
+"""A party's connection to the signaling server: `websockets`' sans-I/O client on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidURI
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import OPEN
+from websockets.uri import WebSocketURI, parse_uri
+
+from mpclab.core.errors import UsageError
+
+MAX_MESSAGE: Final = 1024 * 1024
+"""What we take from a server, bytes: a room's roster can be longer than one party's message."""
+_MAX_UNSENT: Final = 4 * 1024 * 1024
+OPEN_WITHIN: Final = 5.0
+CLOSE_WITHIN: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """Who hears what happens: `opened` at most once, `closed` exactly once, unless we hung up."""
+
+    opened: Callable[[], None]
+    received: Callable[[bytes], None]
+    closed: Callable[[str], None]
+
+
+def check_url(url: str) -> WebSocketURI:
+    """The parts of a server's url.
+
+    Raises:
+        UsageError: it is no `ws://` or `wss://` url.
+    """
+    try:
+        return parse_uri(url)
+    except (InvalidURI, ValueError) as error:
+        raise UsageError(f"{url!r} is no url of a server: write ws://host:port or wss://…") from (
+            error
+        )
+
+
+class SocketClient(asyncio.Protocol):
+    """One connection, from the dialing to its end. Text messages both ways.
+
+    Args:
+        url: the server's.
+        handlers: who hears of it; never called from inside a method of ours.
+        tls: for `wss`, whom to trust; None: the system's authorities.
+    """
+
+    def __init__(self, url: str, handlers: Handlers, tls: ssl.SSLContext | None = None) -> None:
+        self._uri = check_url(url)
+        self._handlers: Handlers | None = handlers  # None: nobody wants to hear any more
+        self._tls = tls
+        self._protocol = ClientProtocol(self._uri, max_size=MAX_MESSAGE)
+        self._transport: asyncio.Transport | None = None
+        self._dialing: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._parts: list[bytes] = []
+        self._reason = ""
+
+    async def dial(self) -> None:
+        """Connect; success and failure are told to the handlers."""
+        self._dialing = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        tls = (self._tls or ssl.create_default_context()) if self._uri.secure else None
+        try:
+            async with asyncio.timeout(OPEN_WITHIN):
+                await loop.create_connection(lambda: self, self._uri.host, self._uri.port, ssl=tls)
+        except TimeoutError:
+            self._end("no answer in time")
+        except OSError as error:
+            refused = isinstance(error, ConnectionRefusedError)
+            self._end("connection refused" if refused else error.strerror or str(error))
+        except asyncio.CancelledError:
+            pass  # hung up while dialing
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        """Our own address: how the server's side can tell who we are."""
+        name = self._transport.get_extra_info("sockname") if self._transport else None
+        return (name[0], name[1]) if isinstance(name, tuple) else None
+
+    # --- asyncio's side -----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if self._handlers is None:
+            self._transport.abort()
+            return
+        self._abort_in(OPEN_WITHIN, "no answer in time")
+        self._protocol.send_request(self._protocol.connect())
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._protocol.receive_data(data)
+        except EOFError:
+            return
+        for event in self._protocol.events_received():
+            if isinstance(event, Response):
+                if self._protocol.handshake_exc is None and self._protocol.state is OPEN:
+                    self._abort_in(None)
+                    if self._handlers is not None:
+                        self._handlers.opened()
+            elif isinstance(event, Frame):
+                self._take(event)
+        self._flush()
+
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._abort_in(None)
+        received, refused = self._protocol.close_rcvd, self._protocol.handshake_exc
+        if self._reason:
+            why = self._reason
+        elif received is not None:
+            why = received.reason or "connection closed"
+        elif refused is not None:
+            why = f"no signaling server there: {refused}"
+        else:
+            why = "connection lost"
+        self._end(why)
+
+    # --- messages -----------------------------------------------------------------------------
+
+    def _take(self, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.TEXT:
+                self._parts = [bytes(frame.data)]
+            case Opcode.CONT:
+                self._parts.append(bytes(frame.data))
+            case Opcode.BINARY:
+                self.abort("the server sent a binary message")
+                return
+            case _:
+                return
+        if frame.fin:
+            text, self._parts = b"".join(self._parts), []
+            if self._handlers is not None:
+                self._handlers.received(text)
+
+    def send(self, text: bytes) -> bool:
+        """Send one message; False: the connection is not open (any more)."""
+        if self._transport is None or self._protocol.state is not OPEN:
+            return False
+        if self._transport.get_write_buffer_size() > _MAX_UNSENT:
+            self.abort("the server does not read")
+            return False
+        self._protocol.send_text(text)
+        self._flush()
+        return True
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if self._transport is None:
+                return
+            if data:
+                self._transport.write(data)
+            else:
+                self._transport.close()
+        if self._protocol.close_expected() and self._deadline is None:
+            self._abort_in(CLOSE_WITHIN, "")
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def hang_up(self, reason: str = "") -> None:
+        """Close properly. We hear nothing more."""
+        self._handlers = None
+        if self._transport is None:
+            if self._dialing is not None:
+                self._dialing.cancel()
+        elif self._protocol.state is OPEN:
+            self._protocol.send_close(1000, reason.encode()[:123].decode(errors="ignore"))
+            self._flush()
+        else:
+            self._transport.abort()
+
+    def vanish(self) -> None:
+        """Drop the socket without a goodbye, as a machine that lost its power."""
+        self._handlers = None
+        if self._dialing is not None:
+            self._dialing.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def abort(self, reason: str) -> None:
+        """Drop the socket; `closed(reason)` follows."""
+        self._reason = self._reason or reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, reason: str) -> None:
+        handlers, self._handlers = self._handlers, None
+        if handlers is not None:
+            handlers.closed(reason)
+
+    def _abort_in(self, seconds: float | None, reason: str = "") -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(seconds, self.abort, reason)

@@ -1,0 +1,128 @@
+"""The border of real links: the one place that every outgoing frame passes.
+
+With no fault active a frame goes straight to its link. Otherwise each receiver's fate is
+judged; a delayed frame waits here, and frames of one direction keep their order (as on a data
+channel) unless the fault is that they do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mpclab.core.ids import Party
+from mpclab.core.wire import Frame
+from mpclab.faults import draws
+from mpclab.faults.border import Fate
+
+if TYPE_CHECKING:
+    from mpclab.worlds.host import Host, RealWorld
+
+Put = Callable[[Frame], None]
+
+
+class _Lane:
+    """Frames from one actor to another that wait for their time, in order."""
+
+    __slots__ = ("timer", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[int, Put, Frame]] = deque()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Lanes:
+    """All directed links of a world, seen from the border.
+
+    Args:
+        world: whose `border` judges, and whose links carry.
+        seed: of the faults' coins.
+    """
+
+    def __init__(self, world: RealWorld, seed: int) -> None:
+        self._world = world
+        self._seed = seed
+        self._lanes: dict[tuple[Party, int], _Lane] = {}
+        self._loose: set[asyncio.TimerHandle] = set()
+        self._draws = 0
+
+    @property
+    def holding(self) -> bool:
+        """Whether some frame waits here."""
+        return bool(self._loose) or any(lane.waiting for lane in self._lanes.values())
+
+    def transmit(self, host: Host, to: tuple[int, ...], frame: Frame, now: int) -> None:
+        """Send `frame` to each of `to`, through the faults of the day."""
+        world = self._world
+        if world.border.quiet and not self._lanes and world.fan_out(host, to, frame):
+            return
+        for dst in to:
+            put = world.way(host, dst)
+            party = world.actor_of(host, dst)
+            if put is None:
+                world.dropped(host.actor, party, frame.id, "no link")
+            elif world.border.quiet and (host.actor, dst) not in self._lanes:
+                put(frame)
+            else:
+                fate = self._judge(host.actor, party, frame, now)
+                if fate.why is not None or fate.corrupt:
+                    # Flipped bits are noticed by the link's authentication: so nothing arrives.
+                    world.dropped(host.actor, party, frame.id, fate.why or "corrupt")
+                    continue
+                for _ in range(fate.copies):
+                    self._release(host.actor, dst, put, frame, now, fate)
+
+    def _judge(self, src: Party, dst: Party, frame: Frame, now: int) -> Fate:
+        self._draws += 1
+        base = draws.key(self._seed, src, self._draws)
+
+        def draw(purpose: str) -> float:
+            return draws.uniform(draws.key(base, purpose), dst + (1 << 32))
+
+        return self._world.border.judge(src, dst, len(frame.body), now, draw)
+
+    def _release(self, src: Party, dst: int, put: Put, frame: Frame, now: int, fate: Fate) -> None:
+        if fate.unordered and fate.delay:
+
+            def go() -> None:
+                self._loose.discard(handle)
+                put(frame)
+
+            handle = self._world.loop.call_later(fate.delay / 1e6, go)
+            self._loose.add(handle)
+            return
+        lane = self._lanes.get((src, dst))
+        if lane is None:
+            if not fate.delay:
+                put(frame)
+                return
+            lane = self._lanes[src, dst] = _Lane()
+        last = lane.waiting[-1][0] if lane.waiting else 0
+        lane.waiting.append((max(last, now + fate.delay), put, frame))
+        if lane.timer is None:
+            self._flow((src, dst), lane)
+
+    def _flow(self, key: tuple[Party, int], lane: _Lane) -> None:
+        """Let go what is due, and come back for the next."""
+        lane.timer = None
+        while lane.waiting:
+            due, put, frame = lane.waiting[0]
+            early = due - self._world.now
+            if early > 0:
+                lane.timer = self._world.loop.call_later(early / 1e6, self._flow, key, lane)
+                return
+            lane.waiting.popleft()
+            put(frame)
+        self._lanes.pop(key, None)
+
+    def close(self) -> None:
+        """Forget what waits."""
+        for handle in self._loose:
+            handle.cancel()
+        self._loose.clear()
+        for lane in self._lanes.values():
+            if lane.timer is not None:
+                lane.timer.cancel()
+        self._lanes.clear()

@@ -1,0 +1,187 @@
+"""The WebRTC world: a real signaling server, and real data channels between the parties.
+
+The mesh machine says what to do (offer, answer, candidates, hang up); this host does it with
+aiortc, and tells it which fingerprints the transport really saw. Frames travel as
+`Frame.to_bytes()`, one a message, ordered and reliable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from aiortc import RTCCertificate
+
+from mpclab.core.effects import (
+    AddCandidates,
+    Blame,
+    Delivered,
+    Described,
+    Effect,
+    HangUp,
+    LinkClosed,
+    LinkOpened,
+    MakeAnswer,
+    MakeOffer,
+    TakeAnswer,
+)
+from mpclab.core.errors import Strength, UsageError
+from mpclab.core.ids import SERVER, Party, Path
+from mpclab.core.wire import MAX_BODY, Frame
+from mpclab.trace import rows
+from mpclab.worlds.channels import Channel, ChannelSettings, prepare
+from mpclab.worlds.host import Host
+from mpclab.worlds.websocket import WebSocketWorld
+
+
+class WebRTCWorld(WebSocketWorld):
+    """Parties with data channels of their own.
+
+    Args:
+        channels: addresses, STUN and TURN servers, timing.
+        others: as in `WebSocketWorld`.
+    """
+
+    name = "webrtc"
+
+    def __init__(self, *, channels: ChannelSettings | None = None, **others: Any) -> None:
+        self._channel_settings = channels or ChannelSettings()
+        prepare(self._channel_settings)
+        self._channels: dict[Party, dict[tuple[Party, int], Channel]] = {}
+        self._open: dict[tuple[Party, Party], Channel] = {}  # (actor, peer) → the newest
+        self._certificates: dict[Party, RTCCertificate] = {}
+        self._gate = asyncio.Semaphore(self._channel_settings.at_once)
+        super().__init__(**others)
+
+    # --- frames -----------------------------------------------------------------------------
+
+    def way(self, host: Host, dst: int) -> Callable[[Frame], None] | None:
+        if host.actor == SERVER or dst == SERVER:
+            return super().way(host, dst)
+        channel = self._open.get((host.actor, dst))
+        if channel is None:
+            return None
+        return lambda frame: self._put(host, channel, frame)
+
+    def fan_out(self, host: Host, to: tuple[int, ...], frame: Frame) -> bool:
+        if host.actor == SERVER:
+            return super().fan_out(host, to, frame)
+        if SERVER in to:
+            return False
+        data = _to_bytes(frame)
+        for dst in to:
+            channel = self._open.get((host.actor, dst))
+            if channel is None or not channel.send(data):
+                self.dropped(host.actor, host.base + dst, frame.id, "no link")
+        return True
+
+    def _put(self, host: Host, channel: Channel, frame: Frame) -> None:
+        if not channel.send(_to_bytes(frame)):
+            self.dropped(host.actor, host.base + channel.peer, frame.id, "no link")
+
+    # --- links ------------------------------------------------------------------------------
+
+    def link_verb(self, host: Host, effect: Effect) -> None:
+        match effect:
+            case MakeOffer(path, peer, attempt):
+                self._new_channel(host, path, peer, attempt).make_offer()
+            case MakeAnswer(path, peer, attempt, offer):
+                self._new_channel(host, path, peer, attempt).make_answer(offer)
+            case TakeAnswer(_, peer, attempt, answer):
+                if channel := self._channel(host, peer, attempt):
+                    channel.take_answer(answer)
+            case AddCandidates(_, peer, attempt, candidates):
+                if channel := self._channel(host, peer, attempt):
+                    channel.add_candidates(candidates)
+            case HangUp(_, peer, attempt, reason) if SERVER not in (host.actor, peer):
+                if channel := self._channel(host, peer, attempt):
+                    self._forget(host, channel)
+                    channel.hang_up()
+                    actor = host.base + peer
+                    row = rows.Linked(self.now, host.actor, actor, "closed", attempt, reason)
+                    self.trace.append(row)
+            case _:
+                super().link_verb(host, effect)
+
+    def _channel(self, host: Host, peer: Party, attempt: int) -> Channel | None:
+        return self._channels.get(host.actor, {}).get((peer, attempt))
+
+    def _new_channel(self, host: Host, path: Path, peer: Party, attempt: int) -> Channel:
+        mine = self._channels.setdefault(host.actor, {})
+        for older in [c for (p, _), c in mine.items() if p == peer]:
+            self._forget(host, older)
+            older.hang_up()
+        channel = mine[peer, attempt] = Channel(
+            path,
+            peer,
+            attempt,
+            label=f"mpc-{_session_of(host)}",
+            certificate=self._certificate_of(host.actor),
+            settings=self._channel_settings,
+            gate=self._gate,
+            spawn=self.spawn,
+        )
+
+        def described(kind: str, sdp: str, candidates: tuple[str, ...]) -> None:
+            host.feed(Described(path, peer, attempt, kind, sdp, candidates))
+
+        def opened(local: str, remote: str) -> None:
+            self._open[host.actor, peer] = channel
+            self.linked(host, LinkOpened(path, peer, attempt, local, remote))
+
+        def closed(reason: str) -> None:
+            self._forget(host, channel)
+            self.linked(host, LinkClosed(path, peer, attempt, reason))
+
+        def received(data: bytes) -> None:
+            try:
+                frame = Frame.from_bytes(data)
+            except msgspec.DecodeError as error:
+                why = f"sent bytes that are no frame: {error}"
+                self.note(host, Blame(path, host.base + peer, why, Strength.KNOWN), self.now)
+                return
+            host.feed(Delivered(peer, frame))
+
+        channel.on_described, channel.on_open = described, opened
+        channel.on_closed, channel.on_message = closed, received
+        return channel
+
+    def _forget(self, host: Host, channel: Channel) -> None:
+        self._channels.get(host.actor, {}).pop((channel.peer, channel.attempt), None)
+        if self._open.get((host.actor, channel.peer)) is channel:
+            del self._open[host.actor, channel.peer]
+
+    def _certificate_of(self, actor: Party) -> RTCCertificate:
+        known = self._certificates.get(actor)
+        if known is None:
+            known = self._certificates[actor] = RTCCertificate.generateCertificate()
+        return known
+
+    def drop_links(self, host: Host, *, goodbye: bool) -> None:
+        for channel in self._channels.pop(host.actor, {}).values():
+            if goodbye:
+                channel.hang_up()
+            else:
+                channel.vanish()
+        for key in [key for key in self._open if key[0] == host.actor]:
+            del self._open[key]
+        self._certificates.pop(host.actor, None)  # a new life has a new certificate
+        super().drop_links(host, goodbye=goodbye)
+
+
+def _session_of(host: Host) -> str:
+    """The session's id, if the machine at the top knows it: for the channel's label alone."""
+    top = host.node.machine(host.node.top) if host.node is not None else None
+    config = getattr(top, "config", top)
+    return str(getattr(config, "session", ""))
+
+
+def _to_bytes(frame: Frame) -> bytes:
+    data = frame.to_bytes()
+    if len(data) > MAX_BODY:
+        raise UsageError(
+            f"{frame} has {len(data)} bytes; a data channel takes {MAX_BODY}: send it in parts"
+        )
+    return data

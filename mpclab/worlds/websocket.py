@@ -1,0 +1,314 @@
+"""The WebSocket world: a real signaling server and real clients. Parties have no data channels,
+so that everything between them is relayed by the server, sealed end to end.
+
+On the wire each message is one text frame, `{"id": 7, "msg": {"type": "Join", …}}`; the path is
+always `SIGNALING` and never sent. A frame's id makes one message of its sending and its arrival
+in the trace, for all clients that live in this world.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import ssl
+from collections.abc import Callable
+from pathlib import Path as FilePath
+
+import msgspec
+
+from mpclab.core.effects import (
+    Blame,
+    Connect,
+    Delivered,
+    Effect,
+    HangUp,
+    LinkClosed,
+    LinkOpened,
+    MakeAnswer,
+    MakeOffer,
+    Note,
+)
+from mpclab.core.errors import Strength, UsageError
+from mpclab.core.ids import SERVER, Party, Path
+from mpclab.core.wire import Frame
+from mpclab.worlds.base import Build
+from mpclab.worlds.client import Handlers, SocketClient, check_url
+from mpclab.worlds.host import Host, RealWorld
+from mpclab.worlds.server import ServerSettings, ServerStatus, SocketServer, bind
+
+SIGNALING: Path = ("signaling",)
+
+
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    id: int
+    msg: msgspec.Raw
+
+
+_open_envelope = msgspec.json.Decoder(_Envelope).decode
+
+
+def to_text(frame: Frame) -> bytes:
+    """A frame as the text that travels between a client and the server."""
+    return b'{"id":%d,"msg":%b}' % (frame.id, frame.body)
+
+
+def from_text(text: bytes) -> Frame:
+    """What `to_text` wrote; the message itself is left to its machine.
+
+    Raises:
+        msgspec.DecodeError: for anything but an id and a message.
+    """
+    envelope = _open_envelope(text)
+    if not 0 <= envelope.id < 2**63:
+        raise msgspec.DecodeError("an id is a number of 0 to 2⁶³ − 1")
+    return Frame(envelope.id, SIGNALING, body=bytes(envelope.msg), codec="json")
+
+
+class WebSocketWorld(RealWorld):
+    """Parties and server on real sockets.
+
+    Args:
+        url: a server elsewhere, where `host_server` is not used.
+        authority: a file of certificates to trust for `wss`; None: the system's.
+        certificate: (certificate file, key file) of our own server, which then speaks `wss`.
+        server: limits of our own server.
+        folder, seed: as in `RealWorld`.
+    """
+
+    name = "websocket"
+
+    def __init__(
+        self,
+        *,
+        url: str = "",
+        authority: str | FilePath | None = None,
+        certificate: tuple[str | FilePath, str | FilePath] | None = None,
+        server: ServerSettings | None = None,
+        folder: str | FilePath | None = None,
+        seed: int = 0,
+    ) -> None:
+        if url:
+            check_url(url)
+        self._url = url
+        self._trust = _trust(authority)
+        self._settings = server
+        self._certificate = certificate
+        self._server: SocketServer | None = None
+        self._clients: dict[Party, SocketClient] = {}
+        self._behind: dict[int, Party] = {}  # connection number → actor
+        self._bases: dict[str, int] = {}  # session → base of its actors
+        self._bound: tuple[str, int] = ("127.0.0.1", 0)
+        super().__init__(folder=folder, seed=seed)
+
+    # --- the server -------------------------------------------------------------------------
+
+    @property
+    def server_url(self) -> str:
+        """Where parties connect to, or "" while there is no server."""
+        if self._server is not None and SERVER in self.actors:
+            return self._server.url
+        return self._url
+
+    def server_status(self) -> ServerStatus:
+        """Counters of our own server, as it is now or was when it stopped."""
+        server = self._server
+        return self.call(server.status) if server else ServerStatus(False, "")
+
+    def host_server(self, build: Build, address: str = "127.0.0.1", port: int = 8080) -> str:
+        if SERVER in self.actors:
+            raise UsageError(f"the server already runs at {self.server_url}; stop it first")
+        self.call(self._listen, address, port)
+        try:
+            self.host(SERVER, build)
+        except BaseException:
+            self.call(self._drop_server)
+            raise
+        self.settle()
+        return self.server_url
+
+    def stop_server(self, *, kill: bool = False) -> None:
+        self.call(self._stop_server, kill)
+        self.settle()
+
+    def _stop_server(self, kill: bool) -> None:
+        host, server = self._hosts.get(SERVER), self._server
+        if host is None or not host.alive or server is None:
+            raise UsageError("no server is running")
+        host.end()
+        self.drop_links(host, goodbye=not kill)
+
+    def _listen(self, address: str, port: int) -> None:
+        settings = self._settings or ServerSettings(
+            # Nobody else reaches a loopback address: there the limit would count our own parties.
+            per_address=0 if _is_loopback(address) else 64,
+        )
+        if self._certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*map(str, self._certificate))
+            settings = dataclasses.replace(settings, tls=tls)
+        sock = bind(address, port)
+        self._bound = address, sock.getsockname()[1]
+        self._behind.clear()
+        self._server = server = SocketServer(self, settings)
+        server.name_url(sock, address)
+        self.spawn(server.listen(sock))
+
+    def _drop_server(self) -> None:
+        if self._server is not None:
+            self._server.abort()
+
+    def _begin(self, host: Host) -> None:
+        if host.actor == SERVER and (self._server is None or self._server.stopped):
+            self._listen(*self._bound)  # restarted: at the same place
+        super()._begin(host)
+
+    # --- Owner: what the server's sockets say ---------------------------------------------------
+
+    def opened(self, number: int, address: tuple[str, int]) -> None:
+        for actor, client in self._clients.items():
+            if client.local == address:
+                self._behind[number] = actor
+        self._tell_server(LinkOpened(SIGNALING, number))
+
+    def received(self, number: int, text: bytes) -> None:
+        host = self._hosts.get(SERVER)
+        if host is None or not host.alive:
+            return
+        try:
+            frame = from_text(text)
+        except msgspec.DecodeError as error:
+            # What is no message at all still goes to the machine, which tells the sender so.
+            frame = Frame(0, SIGNALING, body=b"null", codec="json")
+            why = f"sent what is no frame: {error}"
+            self.note(
+                host, Blame(SIGNALING, self.actor_of(host, number), why, Strength.KNOWN), self.now
+            )
+        host.feed(Delivered(number, frame))
+
+    def closed(self, number: int, reason: str) -> None:
+        self._tell_server(LinkClosed(SIGNALING, number, 0, reason))
+
+    def _tell_server(self, event: LinkOpened | LinkClosed) -> None:
+        host = self._hosts.get(SERVER)
+        if host is not None and host.alive:
+            host.feed(event)
+
+    def actor_of(self, host: Host, number: int) -> Party:
+        """At the server, who is behind a connection; strangers are negative: −1 − number."""
+        if host.actor == SERVER:
+            return self._behind.get(number, -1 - number)
+        return super().actor_of(host, number)
+
+    def note(self, host: Host, effect: Effect, now: int) -> None:
+        super().note(host, effect, now)
+        if host.actor == SERVER and type(effect) is Note and effect.what == "joined":
+            self._learn(effect)
+
+    def _learn(self, joined: Note) -> None:
+        """A party joined: from now on its rows carry its name."""
+        details = joined.details
+        number, session, party = details["connection"], details["session"], details["party"]
+        if number in self._behind:
+            self._bases[session] = self._behind[number] - party
+        else:  # it lives in another process
+            self._behind[number] = self._bases.get(session, 0) + party
+
+    # --- links ------------------------------------------------------------------------------
+
+    def way(self, host: Host, dst: int) -> Callable[[Frame], None] | None:
+        if host.actor == SERVER:
+            server = self._server
+            if server is None or not server.has(dst):
+                return None
+
+            def to_client(frame: Frame) -> None:
+                if server.send((dst,), to_text(frame)):
+                    self.dropped(SERVER, self.actor_of(host, dst), frame.id, "connection lost")
+
+            return to_client
+        if dst != SERVER:
+            return None
+        client = self._clients.get(host.actor)
+        if client is None:
+            return None
+
+        def to_server(frame: Frame) -> None:
+            if not client.send(to_text(frame)):
+                self.dropped(host.actor, SERVER, frame.id, "connection lost")
+
+        return to_server
+
+    def fan_out(self, host: Host, to: tuple[int, ...], frame: Frame) -> bool:
+        if host.actor != SERVER or self._server is None:
+            return False
+        for number in self._server.send(to, to_text(frame)):
+            self.dropped(SERVER, self.actor_of(host, number), frame.id, "connection lost")
+        return True
+
+    def link_verb(self, host: Host, effect: Effect) -> None:
+        match effect:
+            case Connect(path):
+                self._connect(host, path)
+            case HangUp(_, number, _, reason) if host.actor == SERVER:
+                if self._server is not None:
+                    self._server.hang_up(number, reason or "the server closed the connection")
+            case HangUp(_, peer, _, reason) if peer == SERVER:
+                if client := self._clients.pop(host.actor, None):
+                    client.hang_up(reason)
+            case MakeOffer(path, peer, attempt) | MakeAnswer(path, peer, attempt):
+                why = "this world has no data channels"
+                self.linked(host, LinkClosed(path, peer, attempt, why))
+
+    def _connect(self, host: Host, path: Path) -> None:
+        if old := self._clients.pop(host.actor, None):
+            old.hang_up("connecting anew")
+        url = self.server_url
+        if not url:
+            self.linked(host, LinkClosed(path, SERVER, 0, "connection refused"))
+            return
+
+        def closed(reason: str) -> None:
+            if self._clients.get(host.actor) is client:
+                del self._clients[host.actor]
+            if host.alive:
+                self.linked(host, LinkClosed(path, SERVER, 0, reason))
+
+        def received(text: bytes) -> None:
+            try:
+                frame = from_text(text)
+            except msgspec.DecodeError:
+                client.abort("the server sent what is no frame")
+                return
+            host.feed(Delivered(SERVER, frame))
+
+        handlers = Handlers(lambda: self.linked(host, LinkOpened(path, SERVER)), received, closed)
+        client = self._clients[host.actor] = SocketClient(url, handlers, self._trust)
+        self.spawn(client.dial())
+
+    def drop_links(self, host: Host, *, goodbye: bool) -> None:
+        if host.actor == SERVER:
+            if self._server is not None and goodbye:
+                self.spawn(self._server.stop())
+            elif self._server is not None:
+                self._server.abort()
+        elif client := self._clients.pop(host.actor, None):
+            if goodbye:
+                client.hang_up("the party left")
+            else:
+                client.vanish()
+
+
+def _trust(authority: str | FilePath | None) -> ssl.SSLContext | None:
+    if authority is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(authority))
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"cannot read the certificates in {authority}: {error}") from error
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
