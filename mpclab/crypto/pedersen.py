@@ -54,6 +54,11 @@ class Params:
             )
         shamir.check_identifiers(self.identifiers, self.suite.group.order)
 
+    def check_member(self, identifier: int) -> None:
+        """Raise `ValueError` for who takes no part: no protocol may get this far with it."""
+        if identifier not in self.identifiers:
+            raise ValueError(f"party {identifier} takes no part in this key generation")
+
 
 @dataclass(frozen=True, slots=True)
 class Dealing:
@@ -72,6 +77,7 @@ class Secret:
 
 def round_1(params: Params, identifier: int, coins: Coins) -> tuple[Secret, Dealing]:
     """Deal a random secret."""
+    params.check_member(identifier)
     order = params.suite.group.order
     secret = 1 + shamir.random_scalar(order - 1, coins)
     polynomial = shamir.random_polynomial(secret, params.threshold, order, coins)
@@ -83,8 +89,7 @@ def round_1(params: Params, identifier: int, coins: Coins) -> tuple[Secret, Deal
 
 def share_for(params: Params, secret: Secret, receiver: int) -> int:
     """The share that belongs to `receiver`, a scalar: for its eyes only."""
-    if receiver not in params.identifiers:
-        raise ValueError(f"{receiver} takes no part")
+    params.check_member(receiver)
     return shamir.evaluate(secret.polynomial, receiver, params.suite.group.order)
 
 
@@ -96,6 +101,7 @@ def check_dealing(params: Params, dealer: int, dealing: Dealing) -> None:
             threshold of the whole key, so that too few parties could ever sign.
         BadProof: the dealer did not prove that it knows its secret, here and now.
     """
+    params.check_member(dealer)
     suite = params.suite
     try:
         decode_elements(suite, dealing.commitments, params.threshold, "commitments")
@@ -130,6 +136,8 @@ def finish(
     """
     if not dealings or dealings.keys() != shares.keys():
         raise ValueError("one share of each qualified dealer is needed")
+    for party in (identifier, *dealings):
+        params.check_member(party)
     group = params.suite.group
     commitments = feldman.add(group, [dealing.commitments for dealing in dealings.values()])
     secret = sum(shares.values()) % group.order

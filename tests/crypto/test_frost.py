@@ -310,6 +310,8 @@ def test_a_share_that_does_not_fit_its_key_is_noticed(suite):
 def test_a_group_key_from_outside_is_validated():
     key = keygen(FROST_ED25519)[1].key
     assert type(key).decode(FROST_ED25519, key.commitments) == key
+    inner_zero = (key.public, ED25519.identity)
+    assert type(key).decode(FROST_ED25519, inner_zero).threshold == 2
     for wrong in ((), (ED25519.identity,), (b"\xff" * 32,), (key.public, b"")):
         with pytest.raises((CryptoError, ValueError)):
             type(key).decode(FROST_ED25519, wrong)

@@ -144,6 +144,11 @@ def test_open_answers_for_any_bytes(noise):
         channel()[1].open(noise)
 
 
+def test_a_channel_forks_with_its_party():
+    alice, bob = channel()
+    assert bob.open(copy.deepcopy(alice).seal(1, b"hello")) == (1, b"hello")
+
+
 def test_forgetting_the_sequence_does_not_reuse_a_nonce():
     """A restarted party that seals another message under an old number draws another nonce."""
     alice, _ = channel()

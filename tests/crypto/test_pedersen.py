@@ -217,8 +217,14 @@ def test_parameters_are_checked(t, identifiers):
 
 def test_our_own_mistakes_are_told():
     run = Generation()
-    with pytest.raises(ValueError, match="takes no part"):
-        pedersen.share_for(run.params, run.secrets[1], 6)
+    for stranger in (
+        lambda: pedersen.round_1(run.params, 6, random.Random(1)),
+        lambda: pedersen.share_for(run.params, run.secrets[1], 6),
+        lambda: pedersen.check_dealing(run.params, 6, run.dealings[1]),
+        lambda: pedersen.finish(run.params, 6, run.dealings, run.shares[1]),
+    ):
+        with pytest.raises(ValueError, match="party 6 takes no part"):
+            stranger()
     del run.shares[1][2]
     with pytest.raises(ValueError, match="one share of each"):
         run.finish(1)

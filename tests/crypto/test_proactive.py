@@ -165,6 +165,15 @@ def test_a_dealer_can_deal_nothing_but_its_own_share():
         proactive.check_reshare(old[1].key, 2, 2, of_another)
 
 
+def test_dealings_that_nobody_checked_do_not_change_the_key():
+    """Our own mistake, then: the last line of defence behind `check_reshare`."""
+    key, dealings, received = reshare(keygen(), [1, 2, 4], 2, [6, 7])
+    strange, commitments = proactive.reshare_deal(keygen(seed=9)[2], 2, random.Random(1))
+    dealings[2], received[6][2] = commitments, evaluate(strange, 6)
+    with pytest.raises(ValueError, match="check_reshare"):
+        proactive.reshare_finish(key, 6, dealings, received[6])
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_resharing_to_another_threshold_than_agreed_is_refused(count):
     old = keygen()
