@@ -41,8 +41,23 @@ def decoder(types: Any, codec: str = "msgpack") -> Decode:
     The function raises `msgspec.DecodeError` for anything else.
     """
     if codec == "json":
-        return msgspec.json.Decoder(types).decode
-    return msgspec.msgpack.Decoder(types).decode
+        return _strict(msgspec.json.Decoder(types).decode)
+    return _strict(msgspec.msgpack.Decoder(types).decode)
+
+
+def _strict(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`parse`, raising `DecodeError` also where msgspec lets other errors of hostile bytes
+    through: text that is not UTF-8, and nesting deeper than Python's stack."""
+
+    def decode(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(f"text that is not UTF-8: {error.reason}") from None
+        except RecursionError:
+            raise msgspec.DecodeError("nested too deeply") from None
+
+    return decode
 
 
 class Frame:
@@ -130,4 +145,4 @@ class Frame:
         return f"Frame({self.id}, {'/'.join(self.path) or '.'}, {self.kind})"
 
 
-_decode_frame = msgspec.msgpack.Decoder(tuple[int, tuple[str, ...], bytes]).decode
+_decode_frame = _strict(msgspec.msgpack.Decoder(tuple[int, tuple[str, ...], bytes]).decode)
