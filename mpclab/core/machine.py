@@ -174,6 +174,10 @@ class Ctx:
         """Report a result to the parent's `on_output`, or to the host at the top."""
         self._node.emit_output(self.path, value)
 
+    def report(self, value: Any) -> None:
+        """Like `output`, but between us and our parent: no result, and no row in the trace."""
+        self._node.emit_report(self.path, value)
+
     def note(self, what: str, **details: Any) -> None:
         """A row in the trace; `what` is a past verb: `committed`, `became-leader`."""
         self._node.out.append(Note(self.path, what, details))

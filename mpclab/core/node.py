@@ -68,6 +68,10 @@ class Node:
             until a `Route` says otherwise, and frames from peers whose link is not confirmed
             are dropped, but for the carrier's own. Without one every peer is linked.
         stored: what an earlier life of this party persisted, by path and key.
+
+    Attributes:
+        next_id: the number of the next frame. A host goes on counting where an earlier life
+            stopped, so that (sender, id) names one message of the run.
     """
 
     def __init__(
@@ -95,12 +99,13 @@ class Node:
         self.routes: dict[Party, str] | None = None if carrier is None else {}
         self.out: list[Effect] = []
         self._carrier = carrier
-        self._next_id = 1
+        self.next_id = 1
         self._seats: dict[Path, _Seat] = {}
         self._closed: set[Path] = set()
         self._early: dict[Path, list[tuple[Party, Frame]]] = {}
         self._early_size: dict[Party, list[int]] = {}
         self._fifo: deque[tuple[Any, ...]] = deque()
+        self._asked = False  # whether this step is our own user's
         self._seats[at] = _Seat(machine, Ctx(self, at, machine.codec))
 
     # --- the host's side ------------------------------------------------------------------
@@ -115,6 +120,7 @@ class Node:
             return self.deliver(event.sender, event.frame, now)
         self.now = now
         self.out = []
+        self._asked = type(event) is Asked
         match event:
             case Started():
                 seat = self._seats[self.top]
@@ -138,6 +144,7 @@ class Node:
         """`step(Delivered(sender, frame), now)`, for hosts in a hurry."""
         self.now = now
         self.out = []
+        self._asked = False
         routes = self.routes
         if routes is not None and frame.path != self._carrier and sender != SERVER:
             if routes.get(sender) != "link":
@@ -235,8 +242,7 @@ class Node:
                     if seat := self._seats.get(path):
                         self._run(seat, seat.machine.on_output, seat.ctx, *rest)
                 case "ask":
-                    seat = self._find(path)
-                    self._run(seat, seat.machine.on_ask, seat.ctx, *rest)
+                    self._pass_on(path, *rest)
                 case "spawn":
                     self._seat(path, *rest)
                 case "close":
@@ -245,11 +251,23 @@ class Node:
                     if seat := self._seats.get(path):
                         self._run(seat, seat.machine.on_carry, seat.ctx, *rest)
 
+    def _pass_on(self, path: Path, ask: Any) -> None:
+        """A parent's ask. What its child refuses is an error of our user, if it began there."""
+        try:
+            seat = self._find(path)
+            self._run(seat, seat.machine.on_ask, seat.ctx, ask)
+        except UsageError as error:
+            if self._asked:
+                self._fifo.clear()
+                raise
+            what = {"ask": type(ask).__name__, "why": str(error)}
+            self.out.append(Note(path, "ask-refused", what))
+
     # --- what a context may do ------------------------------------------------------------
 
     def emit_send(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
-        frame = Frame(self._next_id, path, msg, codec=codec)
-        self._next_id += 1
+        frame = Frame(self.next_id, path, msg, codec=codec)
+        self.next_id += 1
         if self.me in to:
             self._fifo.append(("frame", path, self.me, frame))
             to = tuple(p for p in to if p != self.me) if to is not self.members else self.others
@@ -272,8 +290,8 @@ class Node:
             self.out.append(Send(lost, frame, "none"))
 
     def emit_direct(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
-        self.out.append(Send(to, Frame(self._next_id, path, msg, codec=codec)))
-        self._next_id += 1
+        self.out.append(Send(to, Frame(self.next_id, path, msg, codec=codec)))
+        self.next_id += 1
 
     def emit_received(self, sender: Party, frame: Frame) -> None:
         self.out.append(Received(sender, frame))
@@ -282,6 +300,12 @@ class Node:
     def emit_output(self, path: Path, value: Any) -> None:
         self.out.append(Output(path, value))
         if path != self.top:
+            self._fifo.append(("output", path[:-1], path[-1], value))
+
+    def emit_report(self, path: Path, value: Any) -> None:
+        if path == self.top:
+            self.out.append(Output(path, value))
+        else:
             self._fifo.append(("output", path[:-1], path[-1], value))
 
     def emit_spawn(self, path: Path, machine: Machine) -> None:
