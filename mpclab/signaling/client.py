@@ -1,0 +1,479 @@
+"""A party's side of the signaling server: connect, prove who we are, stay, come back.
+
+    off ──JoinSession──▶ connecting ─▶ challenged ─▶ joined
+     ▲                      │  ▲            │           │  connection lost
+     └──LeaveSession── any  ▼  └──backoff── waiting ◀───┘
+                         refused (final)
+
+It keeps the *pins*: which key each party has. They come from a roster given in advance, or are
+trusted on first use and persisted; a later change of key is refused and blamed. It checks life
+cards and the signatures of text lines, and hands every other payload up unopened in meaning.
+
+A connection that dies is tried again, at first quickly, with exponential backoff and jitter;
+after `quick_tries` the attempts go on in the background for ever. A refusal ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from mpclab.core.effects import Connect, HangUp, LinkClosed, LinkEvent, LinkOpened
+from mpclab.core.errors import PeerFault, Strength, UsageError
+from mpclab.core.ids import MS, SECOND, SERVER, Party
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.wire import Message
+from mpclab.crypto.identity import PUBLIC_BYTES, Identity, verify
+from mpclab.signaling.messages import (
+    CARD_LABEL,
+    JOIN_LABEL,
+    MAX_TEXT,
+    NONCE_BYTES,
+    TEXT_LABEL,
+    VERSION,
+    Announce,
+    Announced,
+    Challenge,
+    Join,
+    Leave,
+    Letter,
+    Member,
+    PeerJoined,
+    PeerLeft,
+    Ping,
+    Pong,
+    Refused,
+    Relay,
+    Relayed,
+    Roster,
+    ServerMessage,
+    Text,
+    Welcome,
+    Who,
+    card_parts,
+    decode_payload,
+    encode_payload,
+    join_parts,
+    text_parts,
+)
+
+_EMPTY: Final = b"\0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Durations in µs."""
+
+    answer_within: int = 5 * SECOND
+    silent_after: int = 25 * SECOND
+    first_backoff: int = 250 * MS
+    longest_backoff: int = 10 * SECOND
+    quick_tries: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What we ask the server for, and who we are in this life."""
+
+    session: str
+    party: Party
+    n: int
+    t: int
+    policy: str
+    identity: Identity
+    life: bytes
+    epoch: int
+    mode: str = "either"
+
+
+# --- asks ---------------------------------------------------------------------------------
+
+
+class GoOnline(msgspec.Struct, frozen=True):
+    """Ask: join the session, and stay."""
+
+
+class GoOffline(msgspec.Struct, frozen=True):
+    """Ask: give the seat up and disconnect."""
+
+
+class Post(msgspec.Struct, frozen=True):
+    """Ask: relay these payloads (JSON), each to its party; dropped while there is no server."""
+
+    letters: tuple[tuple[Party, bytes], ...]
+
+
+class Say(msgspec.Struct, frozen=True):
+    """Ask: a signed line of text for one party, or (to 0) for all."""
+
+    to: Party
+    text: str
+
+
+# --- reports ------------------------------------------------------------------------------
+
+
+class Online(msgspec.Struct, frozen=True):
+    """We are in the room. `offset`: the server's clock minus ours, µs."""
+
+    created: bool
+    offset: int
+
+
+class Offline(msgspec.Struct, frozen=True):
+    reason: str
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The server will not have us, and says why and what to do. Nothing more happens."""
+
+    reason: str
+    hint: str
+
+
+class Present(msgspec.Struct, frozen=True):
+    """A party is online; its key and card have been checked."""
+
+    member: Member
+
+
+class Absent(msgspec.Struct, frozen=True):
+    party: Party
+    reason: str
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """A payload from a party that is present, as the server says."""
+
+    sender: Party
+    payload: Message
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """A line of text whose signature is right."""
+
+    sender: Party
+    text: str
+    to_all: bool
+
+
+_MOVES: Final = {
+    "off": {"connecting"},
+    "connecting": {"challenged", "waiting", "refused", "off"},
+    "challenged": {"joined", "waiting", "refused", "off"},
+    "joined": {"waiting", "refused", "off"},
+    "waiting": {"connecting", "off"},
+    "refused": {"connecting", "off"},
+}
+"""The legal moves. "refused" is left only when our own user asks to join again."""
+
+
+class Client(Machine):
+    """Talks to the server, peer 0.
+
+    Args:
+        seat: what to join as whom.
+        roster: every party's key, if it is known beforehand.
+    """
+
+    codec = "json"
+    messages = ServerMessage
+
+    def __init__(
+        self,
+        seat: Seat,
+        roster: Mapping[Party, bytes] | None = None,
+        settings: ClientSettings | None = None,
+    ) -> None:
+        self.seat = seat
+        self.settings = settings or ClientSettings()
+        self.state = "off"
+        self.closed_roster = roster is not None
+        self.pins: dict[Party, bytes] = dict(roster or {})
+        self.present: dict[Party, Member] = {}
+        self.revision = 0
+        self._tries = 0
+        self._heard_at = 0
+        self._asked_who = False
+        self._texts_sent = 0
+        self._texts_heard: dict[tuple[Party, bytes], int] = {}
+
+    def start(self, ctx: Ctx) -> None:
+        self.pins.setdefault(self.seat.party, self.seat.identity.public)
+        if not self.closed_roster:
+            for key, pin in ctx.stored.items():
+                if key.startswith("pin-"):
+                    self.pins.setdefault(int(key[4:]), pin)
+
+    # --- our own party --------------------------------------------------------------------
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        match ask:
+            case GoOnline():
+                if self.state in ("off", "refused"):
+                    self._tries = 0
+                    self._connect(ctx)
+            case GoOffline():
+                self._go_off(ctx)
+            case Post(letters):
+                if self.state == "joined":
+                    wrapped = tuple(Letter(to, msgspec.Raw(payload)) for to, payload in letters)
+                    ctx.send(SERVER, Relay(wrapped))
+            case Say(to, text):
+                self._say(ctx, to, text)
+
+    def _go_off(self, ctx: Ctx) -> None:
+        if self.state == "joined":
+            ctx.send(SERVER, Leave())
+        if self.state in ("connecting", "challenged", "joined"):
+            ctx.do(HangUp(ctx.path, SERVER, reason="left"))
+        for timer in ("answer", "again", "silence"):
+            ctx.cancel_timer(timer)
+        if self.state != "off":
+            self._move("off")
+            self._everyone_absent(ctx, "we left the session")
+
+    def _say(self, ctx: Ctx, to: Party, text: str) -> None:
+        if self.state != "joined":
+            raise UsageError("not in a session now: join first, or wait for the server")
+        if to != 0 and to not in self.present:
+            raise UsageError(f"party {to} is not in the session now")
+        if not text or len(text.encode()) > MAX_TEXT:
+            raise UsageError(f"a text has 1 to {MAX_TEXT} bytes")
+        self._texts_sent += 1
+        seat = self.seat
+        unsigned = Text(to, self._texts_sent, text, _EMPTY)
+        parts = text_parts(seat.session, seat.party, seat.life, unsigned)
+        signature = seat.identity.sign(TEXT_LABEL, *parts)
+        signed = encode_payload(msgspec.structs.replace(unsigned, signature=signature))
+        payload = msgspec.Raw(signed)
+        ctx.send(SERVER, Relay((Letter(to, payload),)) if to else Announce(payload))
+
+    # --- the connection -------------------------------------------------------------------
+
+    def _move(self, state: str) -> None:
+        assert state in _MOVES[self.state], f"client: {self.state} to {state}"
+        self.state = state
+
+    def _connect(self, ctx: Ctx) -> None:
+        self._move("connecting")
+        ctx.do(Connect(ctx.path))
+        ctx.set_timer("answer", self.settings.answer_within)
+
+    def on_link(self, ctx: Ctx, event: LinkEvent) -> None:
+        match event:
+            case LinkOpened():
+                pass  # the server speaks first
+            case LinkClosed(_, _, _, reason) if self.state in (
+                "connecting",
+                "challenged",
+                "joined",
+            ):
+                self._lost(ctx, reason or "connection lost")
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        match name:
+            case "again":
+                self._connect(ctx)
+            case "answer":
+                ctx.do(HangUp(ctx.path, SERVER, reason="no answer"))
+                self._lost(ctx, "the server does not answer")
+            case "silence":
+                quiet = ctx.now - self._heard_at
+                if quiet >= self.settings.silent_after:
+                    ctx.do(HangUp(ctx.path, SERVER, reason="silent"))
+                    self._lost(ctx, "the server went silent")
+                else:
+                    left = self.settings.silent_after - quiet
+                    ctx.set_timer("silence", left, background=True)
+
+    def _lost(self, ctx: Ctx, reason: str) -> None:
+        """The connection is gone: say so, and try again after a while."""
+        was_in = self.state == "joined"
+        self._move("waiting")
+        ctx.cancel_timer("answer")
+        ctx.cancel_timer("silence")
+        settings = self.settings
+        longest = min(settings.first_backoff << min(self._tries, 20), settings.longest_backoff)
+        # Jitter, so that a room does not come back to a restarted server all at once.
+        delay = longest // 2 + ctx.rng.randrange(longest // 2 + 1)
+        self._tries += 1
+        ctx.set_timer("again", delay, background=self._tries > settings.quick_tries)
+        if was_in:
+            ctx.report(Offline(reason))
+            self._everyone_absent(ctx, "the signaling server is gone")
+
+    def _everyone_absent(self, ctx: Ctx, reason: str) -> None:
+        for party in sorted(self.present):
+            ctx.report(Absent(party, reason))
+        self.present.clear()
+
+    # --- the server's messages ------------------------------------------------------------
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Message) -> None:
+        if sender != SERVER:
+            raise PeerFault("a signaling message that did not come from the server")
+        self._heard_at = ctx.now
+        match msg:
+            case Refused(reason, hint, final) if self.state not in ("off", "waiting", "refused"):
+                self._refused(ctx, reason, hint, final)
+            case Challenge(nonce, version) if self.state == "connecting":
+                self._answer(ctx, nonce, version)
+            case Welcome() if self.state == "challenged":
+                self._welcome(ctx, msg)
+            case _ if self.state == "joined":
+                self._news(ctx, msg)
+            case Challenge() | Welcome():
+                raise PeerFault(f"{type(msg).__name__} out of order", party=SERVER)
+            case _:
+                pass  # on its way when we left
+
+    def _refused(self, ctx: Ctx, reason: str, hint: str, final: bool) -> None:
+        if not final:
+            ctx.do(HangUp(ctx.path, SERVER, reason=reason))
+            self._lost(ctx, reason)
+            return
+        self._move("refused")
+        ctx.cancel_timer("answer")
+        ctx.cancel_timer("silence")
+        ctx.do(HangUp(ctx.path, SERVER, reason=reason))
+        ctx.report(Rejected(reason, hint))
+        self._everyone_absent(ctx, reason)
+
+    def _answer(self, ctx: Ctx, nonce: bytes, version: int) -> None:
+        if version != VERSION:
+            hint = f"it speaks version {version}, we {VERSION}"
+            self._refused(ctx, "another version of the signaling protocol", hint, True)
+            return
+        if len(nonce) != NONCE_BYTES:
+            raise PeerFault(f"a challenge of {len(nonce)} bytes", party=SERVER)
+        s = self.seat
+        card = s.identity.sign(CARD_LABEL, *card_parts(s.session, s.party, s.life, s.epoch))
+        join = Join(
+            s.session, s.party, s.n, s.t, s.policy, s.identity.public, s.life, s.epoch, card,
+            _EMPTY, s.mode,
+        )  # fmt: skip
+        signature = s.identity.sign(JOIN_LABEL, *join_parts(nonce, join))
+        self._move("challenged")
+        ctx.send(SERVER, msgspec.structs.replace(join, signature=signature))
+
+    def _welcome(self, ctx: Ctx, msg: Welcome) -> None:
+        if (msg.session, msg.party) != (self.seat.session, self.seat.party):
+            raise PeerFault("a welcome to another seat than we asked for", party=SERVER)
+        self._move("joined")
+        self._tries = 0
+        ctx.cancel_timer("answer")
+        ctx.set_timer("silence", self.settings.silent_after, background=True)
+        ctx.report(Online(len(msg.members) == 1, msg.now - ctx.now))
+        self._roster(ctx, msg.members, msg.revision)
+
+    def _news(self, ctx: Ctx, msg: Message) -> None:
+        match msg:
+            case Relayed(party, payload):
+                self._open(ctx, party, payload, to_all=False)
+            case Announced(party, payload):
+                self._open(ctx, party, payload, to_all=True)
+            case PeerJoined(member, revision):
+                self._see(ctx, member)
+                self._revise(ctx, revision)
+            case PeerLeft(party, why, _, revision):
+                if self.present.pop(party, None) is not None:
+                    ctx.report(Absent(party, why))
+                self._revise(ctx, revision)
+            case Roster(members, revision):
+                self._roster(ctx, members, revision)
+            case Ping(revision):
+                ctx.send(SERVER, Pong())
+                if revision != self.revision:
+                    self._ask_who(ctx)
+
+    def _revise(self, ctx: Ctx, revision: int) -> None:
+        if revision > self.revision + 1:
+            self._ask_who(ctx)  # some news were lost on the way
+        self.revision = max(self.revision, revision)
+
+    def _ask_who(self, ctx: Ctx) -> None:
+        if not self._asked_who:
+            self._asked_who = True
+            ctx.send(SERVER, Who())
+
+    # --- who is here ----------------------------------------------------------------------
+
+    def _roster(self, ctx: Ctx, members: tuple[Member, ...], revision: int) -> None:
+        self._asked_who = False
+        self.revision = revision
+        online = {m.party for m in members if m.online}
+        for party in [p for p in sorted(self.present) if p not in online]:
+            del self.present[party]
+            ctx.report(Absent(party, "not in the session any more"))
+        for member in members:
+            if member.online and self.present.get(member.party) != member:
+                self._see(ctx, member)
+
+    def _see(self, ctx: Ctx, member: Member) -> None:
+        """A member as the server shows it: check it, pin its key, and tell our party."""
+        party = member.party
+        if party == self.seat.party or not 1 <= party <= self.seat.n:
+            if member.key != self.seat.identity.public:
+                ctx.blame(SERVER, f"shows a party {party} that cannot be", Strength.KNOWN)
+            return
+        fault = self._fault_of(member)
+        if fault is not None:
+            ctx.blame(party, f"{fault}: the party, or the server in its name", Strength.SUSPECT)
+            return
+        if party not in self.pins:
+            self.pins[party] = member.key
+            ctx.persist(f"pin-{party}", member.key)
+        self.present[party] = member
+        ctx.report(Present(member))
+
+    def _fault_of(self, member: Member) -> str | None:
+        pin = self.pins.get(member.party)
+        if pin is None and self.closed_roster:
+            return "is not in our roster"
+        if pin is not None and pin != member.key:
+            return "came with another key than before"
+        if len(member.key) != PUBLIC_BYTES or len(member.life) != NONCE_BYTES:
+            return "has no valid key or life"
+        parts = card_parts(self.seat.session, member.party, member.life, member.epoch)
+        if not verify(member.key, CARD_LABEL, parts, member.card):
+            return "has a life card that it did not sign"
+        return None
+
+    # --- what others send -----------------------------------------------------------------
+
+    def _open(self, ctx: Ctx, party: Party, raw: msgspec.Raw, *, to_all: bool) -> None:
+        member = self.present.get(party)
+        if member is None:
+            self._ask_who(ctx)  # lost news, or a party that we refuse to know
+            return
+        try:
+            payload = decode_payload(bytes(raw))
+        except msgspec.DecodeError as error:
+            raise PeerFault(
+                f"relayed what is no payload: {error}", party=party, strength=Strength.SUSPECT
+            ) from None
+        if isinstance(payload, Text):
+            self._hear(ctx, member, payload, to_all)
+        elif not to_all:
+            ctx.report(Arrived(party, payload))
+
+    def _hear(self, ctx: Ctx, member: Member, msg: Text, to_all: bool) -> None:
+        party = member.party
+        parts = text_parts(self.seat.session, party, member.life, msg)
+        if not verify(member.key, TEXT_LABEL, parts, msg.signature):
+            raise PeerFault(
+                "a text that it did not sign: the party, or the server in its name",
+                party=party,
+                strength=Strength.SUSPECT,
+            )
+        if msg.to != (0 if to_all else self.seat.party):
+            raise PeerFault("a text meant for another", party=party, strength=Strength.SUSPECT)
+        if msg.number <= self._texts_heard.get((party, member.life), 0):
+            ctx.note("replay-refused", sender=party, message="Text")
+            return
+        self._texts_heard[party, member.life] = msg.number
+        ctx.report(Heard(party, msg.text, to_all))

@@ -1,0 +1,122 @@
+"""One peer as the mesh sees it: who it is, what state the link is in, how frames travel.
+
+The states of a link, and the moves between them:
+
+                 ┌─▶ offering ─▶ offered ──┐ (lower id: offers)
+    idle ────────┤                         ├─▶ connecting ─▶ confirming ─▶ up ◀─▶ suspect
+     ▲           └─▶ answering ────────────┘ (higher id: answers)             │
+     └────────────────────────── any failure ────────────────────────────────┘
+
+The party with the lower id of a pair offers, always: there is no glare to resolve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from mpclab.core.ids import MS, SECOND, Party
+from mpclab.signaling.messages import Member
+from mpclab.signaling.negotiate import Confirm
+from mpclab.signaling.relay import Channel
+
+MOVES: Final = {
+    "idle": frozenset({"offering", "answering"}),
+    "offering": frozenset({"offered", "idle"}),
+    "offered": frozenset({"connecting", "idle"}),
+    "answering": frozenset({"connecting", "idle"}),
+    "connecting": frozenset({"confirming", "idle"}),
+    "confirming": frozenset({"up", "idle"}),
+    "up": frozenset({"suspect", "idle"}),
+    "suspect": frozenset({"up", "idle"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MeshSettings:
+    """Durations in µs.
+
+    Attributes:
+        direct: whether this world has data channels at all; if not, everything is relayed.
+        attempt_within: an attempt must have opened a channel by then.
+        confirm_within: an open channel must be confirmed by then.
+        confirm_every: an unanswered confirmation is repeated.
+        offer_valid: how long an offer may take on its way.
+        first_backoff, longest_backoff: between direct attempts, doubling, with jitter.
+        relay_after: so many failures of the direct way, and frames are relayed.
+        quick_tries: later attempts go on in the background.
+        nudge_after: the answering side reminds the other when no offer comes.
+        beat: between heartbeats on a link.
+        suspect_after, dead_after: silence of a link.
+    """
+
+    direct: bool = True
+    attempt_within: int = 8 * SECOND
+    confirm_within: int = 10 * SECOND
+    confirm_every: int = 1 * SECOND
+    offer_valid: int = 30 * SECOND
+    first_backoff: int = 500 * MS
+    longest_backoff: int = 30 * SECOND
+    relay_after: int = 2
+    quick_tries: int = 4
+    nudge_after: int = 5 * SECOND
+    hello_every: int = 5 * SECOND
+    beat: int = 2 * SECOND
+    suspect_after: int = 6 * SECOND
+    dead_after: int = 15 * SECOND
+
+
+@dataclass(slots=True)
+class Negotiation:
+    """One attempt to make a link. `offer` is the hash that names it on both sides."""
+
+    attempt: int
+    offer: bytes = b""
+    own_prints: tuple[tuple[str, str], ...] = ()
+    peer_prints: tuple[tuple[str, str], ...] = ()
+    candidates: tuple[str, ...] | None = None
+    own_fingerprint: str = ""
+    peer_fingerprint: str = ""
+    confirm: Confirm | None = None
+    early: Confirm | None = None
+    """The peer's confirmation, when it overtook our own `LinkOpened`."""
+
+
+@dataclass(slots=True)
+class Link:
+    """All that the mesh knows of one peer.
+
+    Attributes:
+        member: the peer in the life that we deal with; None until it was first seen.
+        newer: the same peer in a newer life, not yet proved, while the old link is up.
+        past: lives that are over; nothing is taken from them any more.
+        via: how frames travel now: link, relay or none.
+        relay_open: the peer answered in its present life through the server.
+        last_attempt: our own counter of attempts, which only grows.
+        peer_attempt: the highest attempt that the peer offered in its present life.
+    """
+
+    party: Party
+    member: Member | None = None
+    channel: Channel | None = None
+    newer: tuple[Member, Channel] | None = None
+    past: set[bytes] = field(default_factory=set)
+    online: bool = False
+    state: str = "idle"
+    via: str = "none"
+    talk: Negotiation | None = None
+    failures: int = 0
+    last_attempt: int = 0
+    peer_attempt: int = 0
+    relay_open: bool = False
+    relay_wanted: bool = False
+    hellos: int = 0
+    heard_at: int = 0
+
+    def move(self, state: str) -> None:
+        assert state in MOVES[self.state], f"link to {self.party}: {self.state} to {state}"
+        self.state = state
+
+    @property
+    def is_up(self) -> bool:
+        return self.state in ("up", "suspect")

@@ -1,0 +1,586 @@
+"""The mesh: one link to every other member, confirmed end to end, or else the relay.
+
+For every pair the party with the lower id offers. An attempt that fails is repeated with
+exponential backoff and jitter; after two failures frames travel through the server, sealed end
+to end, while direct attempts go on in the background and take over when one succeeds. Links
+have heartbeats of their own. The mesh outlives the server: what is up stays up without it.
+
+Guarantees, given that identity keys are known (a roster, or first use):
+
+- Nothing but the mesh's own messages is taken from a link before its party has signed, on that
+  link, the fingerprints that our own transport saw (`negotiate`).
+- Relayed frames open once, in order, for their receiver, in this pair of lives only (`relay`).
+- A forged, altered or re-signed description never becomes a confirmed link. Blame of what came
+  by the server has the strength SUSPECT: the party, or the server in its name.
+
+What a malicious server can still do: refuse to carry, delay, drop; learn who talks to whom,
+when and how much; hide a member; show an old life card, which makes us send a `Hello` that
+nobody answers. Replayed offers are refused (the receiver's life, a number that only grows, an
+expiry), withheld ones expire. What a malicious member can still do: refuse links or let them
+die, send anything over its *own* link: that is for the machines above.
+A takeover from relay to link may reorder frames that are on their way at that moment.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mpclab.core.effects import (
+    AddCandidates,
+    Described,
+    HangUp,
+    LinkClosed,
+    LinkEvent,
+    LinkOpened,
+    MakeAnswer,
+    MakeOffer,
+    Route,
+    TakeAnswer,
+)
+from mpclab.core.errors import PeerFault, Strength, UsageError
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.peers import PeerDown, PeerUp
+from mpclab.core.wire import Frame, Message
+from mpclab.crypto.errors import SealError
+from mpclab.signaling.client import Absent, Arrived, Offline, Online, Post, Present, Seat
+from mpclab.signaling.links import Link, MeshSettings, Negotiation
+from mpclab.signaling.messages import (
+    NONCE_BYTES,
+    Answer,
+    Member,
+    Offer,
+    Sealed,
+    encode_payload,
+)
+from mpclab.signaling.negotiate import (
+    MAX_CANDIDATE,
+    MAX_CANDIDATES,
+    Confirm,
+    Pair,
+    check_answer,
+    check_confirm,
+    check_offer,
+    fingerprints,
+    names,
+    offer_hash,
+    sign_answer,
+    sign_confirm,
+    sign_offer,
+)
+from mpclab.signaling.relay import Candidates, Channel, Content, Hello, Nudge, Piece, pack
+
+_MAX_LIVES = 4096
+
+
+class Beat(Message, frozen=True):
+    """A heartbeat on a link."""
+
+
+class Disband(msgspec.Struct, frozen=True):
+    """Ask: close every link; we leave the session."""
+
+
+class PeerStatus(msgspec.Struct, frozen=True):
+    """One peer for panels: `state` as in `links.MOVES`, `via` link, relay or none."""
+
+    party: Party
+    online: bool
+    state: str
+    via: str
+    attempt: int
+    failures: int
+
+
+class Mesh(Machine):
+    """Takes what `Client` reports as asks; reports `Post`, `PeerUp` and `PeerDown`.
+
+    `PeerUp` comes again when the way changes (relay to link).
+    """
+
+    messages = Confirm | Beat
+
+    def __init__(self, seat: Seat, settings: MeshSettings | None = None) -> None:
+        self.seat = seat
+        self.settings = settings or MeshSettings()
+        self.links = {p: Link(p) for p in range(1, seat.n + 1) if p != seat.party}
+        self.offset = 0
+        self._beat_at = 0
+
+    def start(self, ctx: Ctx) -> None:
+        self._beat_at = ctx.now
+        ctx.set_timer("beat", self.settings.beat, background=True)
+
+    def status(self) -> tuple[PeerStatus, ...]:
+        """Every other member, as the mesh sees it now."""
+        return tuple(
+            PeerStatus(k.party, k.online, k.state, k.via, k.last_attempt, k.failures)
+            for k in self.links.values()
+        )
+
+    # --- news from signaling --------------------------------------------------------------
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        match ask:
+            case Online(_, offset):
+                self.offset = offset
+            case Offline():
+                pass  # an `Absent` for everyone follows
+            case Present(member):
+                self._present(ctx, self.links[member.party], member)
+            case Absent(party, reason):
+                self._absent(ctx, self.links[party], reason)
+            case Arrived(sender, payload):
+                self._arrived(ctx, self.links[sender], payload)
+            case Disband():
+                for link in self.links.values():
+                    link.online = False
+                    self._hang_up(ctx, link, "we left the session")
+                    self._forget_timers(ctx, link)
+                    self._set_via(ctx, link, "none", "we left the session")
+            case _:
+                raise UsageError(f"the mesh does not know {type(ask).__name__}")
+
+    def _present(self, ctx: Ctx, link: Link, member: Member) -> None:
+        if member.life in link.past:
+            ctx.note("stale-card", peer=link.party)
+            return
+        link.online = True
+        if link.member is None or link.member.life != member.life:
+            channel = self._channel(ctx, link, member)
+            if channel is None:
+                return
+            if link.is_up:
+                # Perhaps it started anew; perhaps the server shows us a card of old. Whoever
+                # answers in the new life proves it, and only then is the old link given up.
+                link.newer = (member, channel)
+                self._post(ctx, link, [channel.close(Hello(reply=False, relay=False))])
+                return
+            self._hang_up(ctx, link, "the peer has a new life")
+            self._adopt(link, member, channel)
+        ctx.cancel_timer(f"retry-{link.party}")
+        self._pursue(ctx, link)
+
+    def _channel(self, ctx: Ctx, link: Link, member: Member) -> Channel | None:
+        if len(link.past) >= _MAX_LIVES:
+            ctx.blame(link.party, "has started too many times", Strength.KNOWN)
+            return None
+        try:
+            return Channel(self.seat.identity, member.key, self._pair(member))
+        except SealError as error:
+            ctx.blame(link.party, str(error), Strength.SUSPECT)
+            return None
+
+    def _pair(self, member: Member) -> Pair:
+        seat = self.seat
+        return Pair(seat.session, seat.party, member.party, seat.life, member.life)
+
+    def _adopt(self, link: Link, member: Member, channel: Channel) -> None:
+        """From now on the peer lives this life; earlier ones are over."""
+        if link.member is not None:
+            link.past.add(link.member.life)
+        link.member, link.channel, link.newer = member, channel, None
+        link.peer_attempt = 0
+        link.failures = 0
+        link.relay_open = link.relay_wanted = False
+
+    def _absent(self, ctx: Ctx, link: Link, reason: str) -> None:
+        link.online = False
+        link.relay_open = link.relay_wanted = False
+        if link.state in ("offering", "offered", "answering"):
+            self._hang_up(ctx, link, reason)
+        for timer in ("retry", "hello"):
+            ctx.cancel_timer(f"{timer}-{link.party}")
+        if link.via == "relay":
+            self._set_via(ctx, link, "none", reason)
+
+    # --- attempts -------------------------------------------------------------------------
+
+    def _pursue(self, ctx: Ctx, link: Link) -> None:
+        """Do what the state of things asks for: offer, wait for an offer, or relay."""
+        if not link.online or link.is_up:
+            return
+        settings = self.settings
+        if not settings.direct or link.failures >= settings.relay_after:
+            self._want_relay(ctx, link)
+        if not settings.direct or link.state != "idle":
+            return
+        if self.seat.party < link.party:
+            self._offer(ctx, link)
+        else:
+            background = link.failures >= settings.quick_tries
+            ctx.set_timer(f"retry-{link.party}", settings.nudge_after, background=background)
+
+    def _offer(self, ctx: Ctx, link: Link) -> None:
+        link.last_attempt += 1
+        link.talk = Negotiation(link.last_attempt)
+        link.move("offering")
+        ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
+        ctx.do(MakeOffer(ctx.path, link.party, link.last_attempt))
+
+    def _hang_up(self, ctx: Ctx, link: Link, reason: str) -> None:
+        """Give up the present attempt or link, if there is one."""
+        if link.talk is not None:
+            ctx.do(HangUp(ctx.path, link.party, link.talk.attempt, reason))
+            link.talk = None
+        if link.state != "idle":
+            link.move("idle")
+        ctx.cancel_timer(f"attempt-{link.party}")
+        ctx.cancel_timer(f"confirm-{link.party}")
+        if link.via == "link":
+            self._set_via(ctx, link, "none", reason)
+        if link.newer is not None:
+            self._adopt(link, *link.newer)
+
+    def _forget_timers(self, ctx: Ctx, link: Link) -> None:
+        for timer in ("attempt", "confirm", "retry", "hello"):
+            ctx.cancel_timer(f"{timer}-{link.party}")
+
+    def _fail(self, ctx: Ctx, link: Link, reason: str) -> None:
+        """The attempt or the link is lost: relay if that is due, and try again later."""
+        ctx.note("link-failed", peer=link.party, reason=reason, failures=link.failures + 1)
+        self._hang_up(ctx, link, reason)
+        link.failures += 1
+        if not link.online:
+            return
+        settings = self.settings
+        if link.failures >= settings.relay_after:
+            self._want_relay(ctx, link)
+        longest = settings.first_backoff << min(link.failures - 1, 20)
+        longest = min(longest, settings.longest_backoff)
+        delay = longest // 2 + ctx.rng.randrange(longest // 2 + 1)
+        if self.seat.party > link.party:
+            delay += settings.nudge_after  # it is the other's turn to offer
+        background = link.failures >= settings.quick_tries
+        ctx.set_timer(f"retry-{link.party}", delay, background=background)
+
+    # --- timers ---------------------------------------------------------------------------
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        what, _, which = name.partition("-")
+        if what == "beat":
+            self._beat(ctx)
+            return
+        link = self.links[int(which)]
+        match what:
+            case "attempt":
+                late = "confirmed" if link.state == "confirming" else "opened"
+                self._fail(ctx, link, f"the link was not {late} in time")
+            case "confirm" if link.talk is not None and link.talk.confirm is not None:
+                self._confirm(ctx, link, link.talk.confirm)
+            case "retry" if link.online and link.state == "idle":
+                if self.seat.party < link.party:
+                    self._offer(ctx, link)
+                else:
+                    self._seal(ctx, link, Nudge(b""))
+                    self._fail(ctx, link, "no offer came")
+            case "hello" if link.online and not link.relay_open:
+                self._want_relay(ctx, link)
+
+    def _beat(self, ctx: Ctx) -> None:
+        settings = self.settings
+        ctx.set_timer("beat", settings.beat, background=True)
+        asleep = ctx.now - self._beat_at > 3 * settings.beat
+        self._beat_at = ctx.now
+        for link in self.links.values():
+            if not link.is_up:
+                continue
+            if asleep:  # we ourselves were stopped: their beats are still in our queue
+                link.heard_at = ctx.now
+            silent = ctx.now - link.heard_at
+            if silent >= settings.dead_after:
+                self._fail(ctx, link, f"silent for {silent // 1_000_000} s")
+                continue
+            if silent >= settings.suspect_after and link.state == "up":
+                link.move("suspect")
+                ctx.note("suspected", peer=link.party)
+            ctx.send_on_link(link.party, Beat())
+
+    # --- what our host says of links ------------------------------------------------------
+
+    def on_link(self, ctx: Ctx, event: LinkEvent) -> None:
+        link = self.links[event.peer]
+        if link.talk is None or link.talk.attempt != event.attempt:
+            return  # of an attempt that we have given up
+        match event:
+            case Described():
+                self._described(ctx, link, link.talk, event)
+            case LinkOpened() if link.state == "connecting":
+                self._opened(ctx, link, link.talk, event)
+            case LinkClosed(_, _, _, reason):
+                self._fail(ctx, link, reason or "the link closed")
+
+    def _described(self, ctx: Ctx, link: Link, talk: Negotiation, event: Described) -> None:
+        """Our own description is ready: sign it and send it, with our candidates sealed."""
+        if link.member is None or link.channel is None:
+            return
+        talk.own_prints = fingerprints(event.sdp)
+        pair, epoch, identity = self._pair(link.member), self.seat.epoch, self.seat.identity
+        nonce = ctx.rng.randbytes(NONCE_BYTES)
+        payload: Offer | Answer
+        match event.kind, link.state:
+            case "offer", "offering":
+                payload = sign_offer(
+                    identity, pair, epoch=epoch, nonce=nonce, attempt=talk.attempt,
+                    expires=ctx.now + self.offset + self.settings.offer_valid, sdp=event.sdp,
+                )  # fmt: skip
+                talk.offer = offer_hash(pair, payload)
+                link.move("offered")
+            case "answer", "answering":
+                payload = sign_answer(
+                    identity, pair, epoch=epoch, nonce=nonce, offer=talk.offer, sdp=event.sdp
+                )
+                link.move("connecting")
+            case _:
+                return
+        sealed = link.channel.close(Candidates(talk.offer, event.candidates[:MAX_CANDIDATES]))
+        self._post(ctx, link, [payload, sealed])
+        self._add_candidates(ctx, link, talk)
+
+    def _add_candidates(self, ctx: Ctx, link: Link, talk: Negotiation) -> None:
+        if link.state == "connecting" and talk.candidates is not None:
+            ctx.do(AddCandidates(ctx.path, link.party, talk.attempt, talk.candidates))
+            talk.candidates = None
+
+    def _opened(self, ctx: Ctx, link: Link, talk: Negotiation, event: LinkOpened) -> None:
+        own, peer = event.local_fingerprint.upper(), event.remote_fingerprint.upper()
+        if not names(talk.peer_prints, peer) or not names(talk.own_prints, own):
+            ctx.blame(
+                link.party,
+                "the other end of the link has another certificate than was signed for it",
+                Strength.SUSPECT,
+            )
+            self._fail(ctx, link, "wrong fingerprint")
+            return
+        assert link.member is not None
+        talk.own_fingerprint, talk.peer_fingerprint = own, peer
+        pair = self._pair(link.member)
+        talk.confirm = sign_confirm(self.seat.identity, pair, talk.offer, own, peer)
+        link.move("confirming")
+        ctx.set_timer(f"attempt-{link.party}", self.settings.confirm_within)
+        self._confirm(ctx, link, talk.confirm)
+        if talk.early is not None:
+            self._check(ctx, link, talk, talk.early)
+
+    # --- on the link itself ---------------------------------------------------------------
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Message) -> None:
+        link = self.links.get(sender)
+        if link is None:
+            raise PeerFault("no member of this session")
+        match msg:
+            case Beat() if link.is_up:
+                self._alive(ctx, link)
+            case Confirm() if link.talk is not None and link.talk.offer == msg.offer:
+                self._check(ctx, link, link.talk, msg)
+            case _:
+                ctx.note("unconfirmed-dropped", sender=sender, message=type(msg).__name__)
+
+    def _alive(self, ctx: Ctx, link: Link) -> None:
+        link.heard_at = ctx.now
+        if link.state == "suspect":
+            link.move("up")
+
+    def _confirm(self, ctx: Ctx, link: Link, confirm: Confirm) -> None:
+        ctx.send_on_link(link.party, confirm)
+        ctx.set_timer(f"confirm-{link.party}", self.settings.confirm_every)
+
+    def _check(self, ctx: Ctx, link: Link, talk: Negotiation, msg: Confirm) -> None:
+        if link.state == "connecting":
+            talk.early = msg
+            return
+        if link.is_up:
+            self._alive(ctx, link)
+            if not msg.seen and talk.confirm is not None:  # ours was lost on the way
+                ctx.send_on_link(link.party, msgspec.structs.replace(talk.confirm, seen=True))
+            return
+        if link.state != "confirming" or link.member is None:
+            return
+        pair = self._pair(link.member).back
+        try:
+            check_confirm(link.member.key, pair, msg, talk.own_fingerprint, talk.peer_fingerprint)
+        except PeerFault as fault:
+            ctx.blame(link.party, fault.reason, fault.strength)
+            self._fail(ctx, link, fault.reason)
+            return
+        link.move("up")
+        link.failures = link.hellos = 0
+        link.relay_wanted = False
+        link.heard_at = ctx.now
+        self._forget_timers(ctx, link)
+        ctx.note("confirmed", peer=link.party, fingerprint=talk.peer_fingerprint)
+        self._set_via(ctx, link, "link")
+
+    def _set_via(self, ctx: Ctx, link: Link, via: str, reason: str = "") -> None:
+        if via == link.via:
+            return
+        link.via = via
+        ctx.do(Route(ctx.path, link.party, via))
+        ctx.report(PeerDown(link.party, reason) if via == "none" else PeerUp(link.party, via))
+
+    # --- what came by the server ----------------------------------------------------------
+
+    def _arrived(self, ctx: Ctx, link: Link, payload: Message) -> None:
+        match payload:
+            case Offer():
+                self._take_offer(ctx, link, payload)
+            case Answer():
+                self._take_answer(ctx, link, payload)
+            case Sealed():
+                self._unseal(ctx, link, payload)
+
+    def _take_offer(self, ctx: Ctx, link: Link, offer: Offer) -> None:
+        if self.seat.party < link.party:
+            raise PeerFault(
+                "an offer from the side that answers", party=link.party, strength=Strength.SUSPECT
+            )
+        lives = [m for m in (link.member, link.newer and link.newer[0]) if m is not None]
+        if offer.to_life != self.seat.life or offer.expires < ctx.now + self.offset:
+            ctx.note("stale-offer", peer=link.party)
+            return
+        for member in lives:
+            pair = self._pair(member).back
+            try:
+                check_offer(member.key, pair, offer)
+            except PeerFault as fault:
+                if member is lives[-1]:
+                    raise PeerFault(
+                        fault.reason, party=link.party, strength=Strength.SUSPECT
+                    ) from None
+                continue
+            break
+        else:
+            return
+        if member is link.member and offer.attempt <= link.peer_attempt:
+            ctx.note("replay-refused", sender=link.party, message="Offer")
+            return
+        # Signed for our present life, in time and new: the peer really begins anew.
+        if link.newer is not None and member is not link.newer[0]:
+            link.newer = None
+        self._hang_up(ctx, link, "the peer connects anew")
+        ctx.cancel_timer(f"retry-{link.party}")
+        link.peer_attempt = offer.attempt
+        link.last_attempt = max(link.last_attempt + 1, offer.attempt)
+        link.talk = Negotiation(
+            link.last_attempt, offer_hash(pair, offer), peer_prints=fingerprints(offer.sdp)
+        )
+        link.move("answering")
+        ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
+        ctx.do(MakeAnswer(ctx.path, link.party, link.last_attempt, offer.sdp))
+
+    def _take_answer(self, ctx: Ctx, link: Link, answer: Answer) -> None:
+        talk, member = link.talk, link.member
+        if (
+            talk is None
+            or member is None
+            or link.state != "offered"
+            or answer.offer != talk.offer
+            or answer.to_life != self.seat.life
+        ):
+            ctx.note("stale-answer", peer=link.party)
+            return
+        try:
+            check_answer(member.key, self._pair(member).back, answer)
+        except PeerFault as fault:
+            raise PeerFault(fault.reason, party=link.party, strength=Strength.SUSPECT) from None
+        talk.peer_prints = fingerprints(answer.sdp)
+        link.move("connecting")
+        ctx.do(TakeAnswer(ctx.path, link.party, talk.attempt, answer.sdp))
+        self._add_candidates(ctx, link, talk)
+
+    def _unseal(self, ctx: Ctx, link: Link, sealed: Sealed) -> None:
+        newer = link.newer
+        channel = link.channel
+        if newer is not None and sealed.lives == newer[1].lives:
+            channel = newer[1]
+        if channel is None or sealed.lives != channel.lives:
+            ctx.note("stale-box", peer=link.party)
+            return
+        try:
+            content = channel.open(sealed)
+        except (SealError, msgspec.DecodeError) as error:
+            raise PeerFault(
+                f"a sealed box that does not open: {error}",
+                party=link.party,
+                strength=Strength.SUSPECT,
+            ) from None
+        if newer is not None and channel is newer[1]:
+            # It knows our present life and speaks in its new one: it did start anew.
+            self._hang_up(ctx, link, "the peer started anew")
+            self._pursue(ctx, link)
+        self._content(ctx, link, channel, content)
+
+    def _content(self, ctx: Ctx, link: Link, channel: Channel, content: Content) -> None:
+        match content:
+            case Piece():
+                self._piece(ctx, link, channel, content)
+            case Hello(reply, relay):
+                self._hello(ctx, link, reply=reply, relay=relay)
+            case Candidates(offer, candidates):
+                talk = link.talk
+                if len(candidates) > MAX_CANDIDATES or any(
+                    len(c) > MAX_CANDIDATE for c in candidates
+                ):
+                    raise PeerFault("too many or too long candidates", party=link.party)
+                if talk is not None and talk.offer == offer and not link.is_up:
+                    talk.candidates = candidates
+                    self._add_candidates(ctx, link, talk)
+            case Nudge():
+                if self.seat.party < link.party and (link.state == "idle" or link.is_up):
+                    self._fail(ctx, link, "the peer lost the link")
+                    ctx.cancel_timer(f"retry-{link.party}")
+                    self._pursue(ctx, link)
+
+    # --- the relay ------------------------------------------------------------------------
+
+    def _want_relay(self, ctx: Ctx, link: Link) -> None:
+        """Relay to this peer as soon as it answers in its present life."""
+        link.relay_wanted = True
+        if link.relay_open:
+            if not link.is_up:
+                self._set_via(ctx, link, "relay")
+            return
+        link.hellos += 1
+        background = link.hellos > self.settings.quick_tries
+        self._seal(ctx, link, Hello(reply=False, relay=True))
+        ctx.set_timer(f"hello-{link.party}", self.settings.hello_every, background=background)
+
+    def _hello(self, ctx: Ctx, link: Link, *, reply: bool, relay: bool) -> None:
+        link.relay_open = True
+        ctx.cancel_timer(f"hello-{link.party}")
+        if not reply:
+            self._seal(ctx, link, Hello(reply=True, relay=link.relay_wanted))
+        if (relay or link.relay_wanted) and not link.is_up:
+            self._set_via(ctx, link, "relay")
+
+    def on_carry(self, ctx: Ctx, to: tuple[Party, ...], frame: Frame) -> None:
+        data = frame.to_bytes()
+        boxes = [
+            (party, box)
+            for party in to
+            if (channel := self.links[party].channel) is not None
+            for box in channel.cut(data)
+        ]
+        for letters in pack(boxes):
+            ctx.report(Post(letters))
+
+    def _piece(self, ctx: Ctx, link: Link, channel: Channel, piece: Piece) -> None:
+        try:
+            whole = channel.join(piece)
+            frame = Frame.from_bytes(whole) if whole is not None else None
+        except (SealError, msgspec.DecodeError) as error:
+            raise PeerFault(f"relayed what is no frame: {error}", party=link.party) from None
+        if frame is None:
+            return
+        if frame.path == ctx.path:
+            raise PeerFault("relayed a message that belongs on a link", party=link.party)
+        ctx.hand_over(link.party, frame)
+
+    def _seal(self, ctx: Ctx, link: Link, content: Content) -> None:
+        if link.channel is not None:
+            self._post(ctx, link, [link.channel.close(content)])
+
+    def _post(self, ctx: Ctx, link: Link, payloads: list[Any]) -> None:
+        ctx.report(Post(tuple((link.party, encode_payload(p)) for p in payloads)))

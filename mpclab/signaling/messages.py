@@ -1,0 +1,237 @@
+"""What travels by the signaling server: JSON objects, easy to write in a browser.
+
+Two layers. `ClientMessage` and `ServerMessage` are between one client and the server. Inside
+`Relay` and `Announce` lies a *payload*, which the server passes on without looking into it:
+`Payload`, from party to party. Binary fields are base64 text in JSON.
+
+    {"type": "Relay", "letters": [{"type": "Letter", "to": 2, "payload": {"type": "Offer", …}}]}
+"""
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from mpclab.core.ids import Party
+from mpclab.core.wire import Message, decoder
+from mpclab.crypto.transcript import Part
+
+VERSION: Final = 1
+MAX_MESSAGE: Final = 64 * 1024
+"""Largest signaling message, bytes of JSON."""
+MAX_TEXT: Final = 4 * 1024
+NONCE_BYTES: Final = 16
+
+# --- who is in a room ---------------------------------------------------------------------
+
+
+class Member(Message, frozen=True):
+    """A seat of a room: the party's identity key and which life of the party this is.
+
+    `life` is fresh random bytes each time a party starts, `epoch` counts its starts. `card` is
+    the party's signature over both, so that the server cannot invent lives.
+    """
+
+    party: Party
+    key: bytes
+    life: bytes
+    epoch: int
+    card: bytes
+    online: bool = True
+
+
+# --- client to server ---------------------------------------------------------------------
+
+
+class Join(Message, frozen=True):
+    """Answer to `Challenge`; `signature` is over `join_parts`. `mode`: create, join or either."""
+
+    session: str
+    party: Party
+    n: int
+    t: int
+    policy: str
+    key: bytes
+    life: bytes
+    epoch: int
+    card: bytes
+    signature: bytes
+    mode: str = "either"
+
+
+class Letter(Message, frozen=True):
+    to: Party
+    payload: msgspec.Raw
+
+
+class Relay(Message, frozen=True):
+    """Pass each payload to its party; several in one message, so that a multicast is one."""
+
+    letters: tuple[Letter, ...]
+
+
+class Announce(Message, frozen=True):
+    """Pass one payload to all other members that are online."""
+
+    payload: msgspec.Raw
+
+
+class Who(Message, frozen=True):
+    """Tell me again who is in my room (`Roster`)."""
+
+
+class Leave(Message, frozen=True):
+    """Give up my seat."""
+
+
+class Pong(Message, frozen=True):
+    pass
+
+
+# --- server to client ---------------------------------------------------------------------
+
+
+class Challenge(Message, frozen=True):
+    """Said first, to every connection: prove within a few seconds who you are."""
+
+    nonce: bytes
+    version: int = VERSION
+
+
+class Welcome(Message, frozen=True):
+    """You are in. `now` is the server's clock, µs, against which offers expire."""
+
+    session: str
+    party: Party
+    members: tuple[Member, ...]
+    revision: int
+    now: int
+
+
+class Refused(Message, frozen=True):
+    """Said before the server closes the connection: why, and what to do about it.
+
+    `final` tells the client not to try again with the same request.
+    """
+
+    reason: str
+    hint: str = ""
+    final: bool = True
+
+
+class Roster(Message, frozen=True):
+    members: tuple[Member, ...]
+    revision: int
+
+
+class PeerJoined(Message, frozen=True):
+    member: Member
+    revision: int
+
+
+class PeerLeft(Message, frozen=True):
+    """`gone`: the seat is free again; otherwise the party may come back to it."""
+
+    party: Party
+    why: str
+    gone: bool
+    revision: int
+
+
+class Relayed(Message, frozen=True):
+    """`sender` is stamped by the server, never read from the message."""
+
+    sender: Party
+    payload: msgspec.Raw
+
+
+class Announced(Message, frozen=True):
+    sender: Party
+    payload: msgspec.Raw
+
+
+class Ping(Message, frozen=True):
+    """Answer with `Pong`. A `revision` that you do not know means that you missed news."""
+
+    revision: int
+
+
+ClientMessage: TypeAlias = Join | Relay | Announce | Who | Leave | Pong
+ServerMessage: TypeAlias = (
+    Challenge | Welcome | Refused | Roster | PeerJoined | PeerLeft | Relayed | Announced | Ping
+)
+
+# --- party to party -----------------------------------------------------------------------
+
+
+class Offer(Message, frozen=True):
+    """A signed description of one end of a link; see `negotiate.offer_parts`."""
+
+    epoch: int
+    to_life: bytes
+    nonce: bytes
+    attempt: int
+    expires: int
+    sdp: str
+    signature: bytes
+
+
+class Answer(Message, frozen=True):
+    """The other end's; `offer` is the hash of the offer that it answers."""
+
+    epoch: int
+    to_life: bytes
+    nonce: bytes
+    offer: bytes
+    sdp: str
+    signature: bytes
+
+
+class Sealed(Message, frozen=True):
+    """Sealed to its receiver (`relay.Channel`); `lives` names the pair of lives it is for."""
+
+    lives: bytes
+    box: bytes
+
+
+class Text(Message, frozen=True):
+    """A line for people, signed: `number` grows with every line of one life. `to` 0: all."""
+
+    to: Party
+    number: int
+    text: str
+    signature: bytes
+
+
+Payload: TypeAlias = Offer | Answer | Sealed | Text
+
+decode_payload = decoder(Payload, "json")
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_payload(payload: Message) -> bytes:
+    """A payload as the JSON that `Letter` and `Announce` carry."""
+    return _encode(payload)
+
+
+# --- what is signed -----------------------------------------------------------------------
+
+JOIN_LABEL: Final = "mpclab signaling join"
+CARD_LABEL: Final = "mpclab life"
+TEXT_LABEL: Final = "mpclab text"
+
+
+def join_parts(nonce: bytes, msg: Join) -> tuple[Part, ...]:
+    """What `Join.signature` covers: the server's nonce and every field."""
+    return (
+        VERSION, nonce, msg.session, msg.party, msg.n, msg.t, msg.policy, msg.key, msg.life,
+        msg.epoch, msg.card, msg.mode,
+    )  # fmt: skip
+
+
+def card_parts(session: str, party: Party, life: bytes, epoch: int) -> tuple[Part, ...]:
+    """What a life card says; signed by the party, checked by every other."""
+    return (VERSION, session, party, life, epoch)
+
+
+def text_parts(session: str, sender: Party, life: bytes, msg: Text) -> tuple[Part, ...]:
+    return (VERSION, session, sender, life, msg.to, msg.number, msg.text)

@@ -1,0 +1,488 @@
+"""The signaling server as a machine: rooms, presence, relay. It never sees a secret.
+
+Each connection is challenged; it has three seconds to join a room with a signature over the
+server's nonce. From then on the server stamps the sender of whatever it passes on, and only
+members of one room reach each other. A seat belongs to the key that first took it: the same key
+joining again takes it over (a party resumes), another key is refused.
+
+One client cannot harm another: a message that is malformed, oversized or out of order costs its
+sender the connection and nobody else anything; who sends too fast is slowed to its rate, and
+dropped when its backlog is full; rooms, members, connections and backlogs are bounded.
+
+What a malicious member can still do: fill its own backlog, announce up to its rate, take free
+seats of rooms whose id it knows (ids are invitations; a roster of keys closes a room, at the
+parties). What a malicious *server* can still do: refuse service to some or all, delay, drop or
+replay, lie about who is present, show a stranger's key for a seat to parties without a roster,
+let somebody join another server by passing on its challenge. It cannot speak for a party that
+others know, read or change what is sealed, or put itself into a link: see `mesh`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import msgspec
+
+from mpclab.core.effects import HangUp, LinkClosed, LinkEvent, LinkOpened
+from mpclab.core.errors import UsageError, nearest
+from mpclab.core.ids import SECOND, SERVER, Party, Path, check_session_id
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.node import Coins, Node
+from mpclab.core.wire import Decode, Message, decoder
+from mpclab.crypto.identity import PUBLIC_BYTES, verify
+from mpclab.signaling.messages import (
+    CARD_LABEL,
+    JOIN_LABEL,
+    MAX_MESSAGE,
+    NONCE_BYTES,
+    Announce,
+    Announced,
+    Challenge,
+    ClientMessage,
+    Join,
+    Leave,
+    Member,
+    PeerJoined,
+    PeerLeft,
+    Ping,
+    Pong,
+    Refused,
+    Relay,
+    Relayed,
+    Roster,
+    Welcome,
+    Who,
+    card_parts,
+    join_parts,
+)
+from mpclab.signaling.throttle import Bucket
+
+Connection: TypeAlias = int
+Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
+PATH: Path = ("signaling",)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomsSettings:
+    """Bounds of the server; durations in µs."""
+
+    max_connections: int = 1024
+    max_rooms: int = 256
+    max_parties: int = 1000
+    join_within: int = 3 * SECOND
+    ping_every: int = 10 * SECOND
+    pong_within: int = 10 * SECOND
+    rate: int = 50
+    burst: int = 200
+    backlog: int = 512
+    keep_empty: int = 600 * SECOND
+    log_lines: int = 200
+
+
+class Malformed(Message, frozen=True):
+    """Stands for bytes that are no message. Never on the wire."""
+
+    reason: str
+
+
+class CloseSession(msgspec.Struct, frozen=True):
+    """Ask: close a session; its members are told."""
+
+    session: str
+
+
+class SeatStatus(msgspec.Struct, frozen=True):
+    """A member as the server sees it; `state` is online or idle."""
+
+    party: Party
+    key: str
+    state: str
+    joined_at: int
+    connection: Connection | None
+
+
+class SessionStatus(msgspec.Struct, frozen=True):
+    session: str
+    n: int
+    t: int
+    policy: str
+    members: tuple[SeatStatus, ...]
+    opened_at: int
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    at: int
+    text: str
+
+
+class RoomsStatus(msgspec.Struct, frozen=True):
+    """A snapshot for panels and programs. Times in µs; `log` is the tail, oldest first."""
+
+    sessions: tuple[SessionStatus, ...]
+    connections: int
+    relayed: int
+    refused: int
+    errors: int
+    log: tuple[LogLine, ...]
+
+
+@dataclass(slots=True)
+class _Seat:
+    member: Member
+    connection: Connection | None
+    joined_at: int
+
+
+@dataclass(slots=True)
+class _Room:
+    n: int
+    t: int
+    policy: str
+    opened_at: int
+    seats: dict[Party, _Seat] = field(default_factory=dict)
+    revision: int = 0
+
+    @property
+    def online(self) -> list[Connection]:
+        return [s.connection for s in self.seats.values() if s.connection is not None]
+
+    def roster(self) -> tuple[Member, ...]:
+        return tuple(self.seats[party].member for party in sorted(self.seats))
+
+
+@dataclass(slots=True)
+class _Client:
+    nonce: bytes
+    bucket: Bucket
+    heard_at: int
+    session: str = ""
+    party: Party = 0
+    backlog: deque[ClientMessage] = field(default_factory=deque)
+
+
+class Rooms(Machine):
+    """The server. `sender` and `to` are connection numbers, given by the host."""
+
+    codec = "json"
+    messages = ClientMessage
+
+    def __init__(self, settings: RoomsSettings | None = None) -> None:
+        self.settings = settings or RoomsSettings()
+        self.clients: dict[Connection, _Client] = {}
+        self.rooms: dict[str, _Room] = {}
+        self.relayed = 0
+        self.refused = 0
+        self.errors = 0
+        self.log: deque[LogLine] = deque(maxlen=self.settings.log_lines)
+
+    @classmethod
+    def decode(cls) -> Decode:
+        """Bytes that are no message become `Malformed`: the sender has to be told so."""
+        return _lenient
+
+    def status(self) -> RoomsStatus:
+        """What the server knows, now. Holds no secret."""
+        return RoomsStatus(
+            tuple(_session_status(name, room) for name, room in self.rooms.items()),
+            len(self.clients), self.relayed, self.refused, self.errors, tuple(self.log),
+        )  # fmt: skip
+
+    # --- connections ----------------------------------------------------------------------
+
+    def start(self, ctx: Ctx) -> None:
+        ctx.set_timer("ping", self.settings.ping_every, background=True)
+
+    def on_link(self, ctx: Ctx, event: LinkEvent) -> None:
+        match event:
+            case LinkOpened(_, connection):
+                self._open(ctx, connection)
+            case LinkClosed(_, connection, _, reason) if connection in self.clients:
+                self._forget(ctx, connection, reason or "connection lost")
+
+    def _open(self, ctx: Ctx, connection: Connection) -> None:
+        if len(self.clients) >= self.settings.max_connections:
+            self.refused += 1
+            self._part(ctx, connection, "the server is full", "try again later", final=False)
+            return
+        # The nonce only has to be new; in the simulation it follows from the seed.
+        nonce = ctx.rng.randbytes(NONCE_BYTES)
+        bucket = Bucket(self.settings.rate, self.settings.burst, ctx.now)
+        self.clients[connection] = _Client(nonce, bucket, ctx.now)
+        ctx.send(connection, Challenge(nonce))
+        ctx.set_timer(f"join-{connection}", self.settings.join_within)
+
+    def _forget(self, ctx: Ctx, connection: Connection, why: str, *, gone: bool = False) -> None:
+        """The connection is no more; its seat is idle, or free when the party is `gone`."""
+        client = self.clients.pop(connection)
+        ctx.cancel_timer(f"join-{connection}")
+        ctx.cancel_timer(f"drain-{connection}")
+        room = self.rooms.get(client.session)
+        if room is None:
+            return
+        seat = room.seats[client.party]
+        if gone:
+            del room.seats[client.party]
+        else:
+            seat.connection = None
+            seat.member = msgspec.structs.replace(seat.member, online=False)
+        room.revision += 1
+        ctx.multicast(room.online, PeerLeft(client.party, why, gone, room.revision))
+        ctx.note("left", session=client.session, party=client.party, why=why)
+        self._say(ctx, f"{client.session}: party {client.party} left: {why}")
+        if not room.online:
+            ctx.set_timer(f"forget-{client.session}", self.settings.keep_empty, background=True)
+
+    def _part(
+        self, ctx: Ctx, connection: Connection, reason: str, hint: str = "", *, final: bool = True
+    ) -> None:
+        """Tell a client why, and close its connection."""
+        ctx.send(connection, Refused(reason, hint, final))
+        ctx.do(HangUp(ctx.path, connection, reason=reason))
+
+    def _expel(self, ctx: Ctx, connection: Connection, reason: str, hint: str = "") -> None:
+        self.errors += 1
+        client = self.clients[connection]
+        ctx.note("expelled", reason=reason, session=client.session, party=client.party)
+        self._say(ctx, f"connection {connection} closed: {reason}")
+        self._part(ctx, connection, reason, hint, final=False)
+        self._forget(ctx, connection, reason)
+
+    # --- time -----------------------------------------------------------------------------
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        what, _, which = name.partition("-")
+        match what:
+            case "ping":
+                self._ping(ctx)
+            case "join":
+                self._expel(ctx, int(which), "did not join in time")
+            case "drain":
+                self._drain(ctx, int(which))
+            case "forget" if not self.rooms[which].online:
+                self._close(ctx, which)
+
+    def _ping(self, ctx: Ctx) -> None:
+        ctx.set_timer("ping", self.settings.ping_every, background=True)
+        patience = self.settings.ping_every + self.settings.pong_within
+        for connection, client in list(self.clients.items()):
+            if client.session and ctx.now - client.heard_at >= patience:
+                self._expel(ctx, connection, "no answer to pings")
+        for room in self.rooms.values():
+            if online := room.online:
+                ctx.multicast(online, Ping(room.revision))
+
+    # --- messages -------------------------------------------------------------------------
+
+    def on_message(self, ctx: Ctx, sender: Connection, msg: Message) -> None:
+        client = self.clients.get(sender)
+        if client is None:
+            return  # on its way when we closed the connection
+        client.heard_at = ctx.now
+        match msg:
+            case Malformed(reason):
+                self._expel(ctx, sender, f"not a signaling message: {reason}")
+            case Pong() if client.session:
+                pass
+            case Join() if not client.session:
+                self._join(ctx, sender, client, msg)
+            case Relay() | Announce() | Who() | Leave() if client.session:
+                self._admit(ctx, sender, client, msg)
+            case _:
+                hint = "answer the challenge with Join first" if not client.session else ""
+                self._expel(ctx, sender, f"{type(msg).__name__} out of order", hint)
+
+    def _admit(self, ctx: Ctx, sender: Connection, client: _Client, msg: ClientMessage) -> None:
+        """Handle at once what is within the sender's rate; keep the rest for later."""
+        if not client.backlog and client.bucket.take(ctx.now):
+            self._handle(ctx, sender, client, msg)
+        elif len(client.backlog) >= self.settings.backlog:
+            rate = self.settings.rate
+            self._expel(ctx, sender, "too many messages", f"send at most {rate} a second")
+        else:
+            if not client.backlog:
+                ctx.set_timer(f"drain-{sender}", client.bucket.wait(ctx.now))
+            client.backlog.append(msg)
+
+    def _drain(self, ctx: Ctx, sender: Connection) -> None:
+        client = self.clients[sender]
+        while client.backlog and client.bucket.take(ctx.now):
+            self._handle(ctx, sender, client, client.backlog.popleft())
+            if sender not in self.clients:
+                return
+        if client.backlog:
+            ctx.set_timer(f"drain-{sender}", client.bucket.wait(ctx.now))
+
+    def _handle(self, ctx: Ctx, sender: Connection, client: _Client, msg: ClientMessage) -> None:
+        room = self.rooms[client.session]
+        match msg:
+            case Relay(letters):
+                if any(not 1 <= letter.to <= room.n for letter in letters):
+                    self._expel(ctx, sender, f"a letter to no party of 1..{room.n}")
+                    return
+                for letter in letters:
+                    seat = room.seats.get(letter.to)
+                    if seat is None or seat.connection is None or letter.to == client.party:
+                        continue  # presence has told the sender, or is about to
+                    self.relayed += 1
+                    ctx.send(seat.connection, Relayed(client.party, letter.payload))
+            case Announce(payload):
+                others = [c for c in room.online if c != sender]
+                self.relayed += len(others)
+                if others:
+                    ctx.multicast(others, Announced(client.party, payload))
+                self._say(ctx, f"{client.session}: party {client.party} announced to all")
+            case Who():
+                ctx.send(sender, Roster(room.roster(), room.revision))
+            case Leave():
+                self._forget(ctx, sender, "left", gone=True)
+                ctx.do(HangUp(ctx.path, sender, reason="left"))
+
+    # --- joining --------------------------------------------------------------------------
+
+    def _join(self, ctx: Ctx, sender: Connection, client: _Client, msg: Join) -> None:
+        refusal = self._why_not(client, msg)
+        if refusal is not None:
+            reason, hint = refusal
+            self.refused += 1
+            ctx.note("refused", reason=reason, session=msg.session, party=msg.party)
+            self._say(ctx, f"{msg.session[:64]}: party {msg.party} refused: {reason}")
+            self._part(ctx, sender, reason, hint)
+            self._forget(ctx, sender, reason)
+            return
+        ctx.cancel_timer(f"join-{sender}")
+        room = self.rooms.get(msg.session)
+        if room is None:
+            room = self.rooms[msg.session] = _Room(msg.n, msg.t, msg.policy, ctx.now)
+            ctx.note("opened", session=msg.session, n=msg.n, t=msg.t, policy=msg.policy)
+            self._say(ctx, f"{msg.session}: opened for {msg.n} parties")
+        old = room.seats.get(msg.party)
+        if old is not None and old.connection is not None:
+            # The same key: its earlier connection is dead, or a second copy of the party.
+            self._part(ctx, old.connection, "the same party joined again", "close one of them")
+            self._forget(ctx, old.connection, "joined again")
+        client.session, client.party = msg.session, msg.party
+        member = Member(msg.party, msg.key, msg.life, msg.epoch, msg.card)
+        joined_at = ctx.now if old is None else old.joined_at
+        room.seats[msg.party] = _Seat(member, sender, joined_at)
+        room.revision += 1
+        ctx.cancel_timer(f"forget-{msg.session}")
+        ctx.note("joined", session=msg.session, party=msg.party, connection=sender)
+        self._say(ctx, f"{msg.session}: party {msg.party} {'joined' if old is None else 'is back'}")
+        welcome = Welcome(msg.session, msg.party, room.roster(), room.revision, ctx.now)
+        ctx.send(sender, welcome)
+        if others := [c for c in room.online if c != sender]:
+            ctx.multicast(others, PeerJoined(member, room.revision))
+
+    def _why_not(self, client: _Client, msg: Join) -> tuple[str, str] | None:
+        """Reason and hint for refusing `msg`, or None when it is in order."""
+        try:
+            check_session_id(msg.session)
+        except UsageError as error:
+            return "no valid session id", str(error)
+        if not 1 <= msg.n <= self.settings.max_parties:
+            return f"n = {msg.n}", f"use 1 to {self.settings.max_parties} parties"
+        if not 1 <= msg.t <= msg.n:
+            return f"t = {msg.t} of n = {msg.n}", f"use a threshold of 1 to {msg.n}"
+        if not 1 <= msg.party <= msg.n:
+            return f"party {msg.party} of n = {msg.n}", f"use an id of 1 to {msg.n}"
+        if not _POLICY.fullmatch(msg.policy):
+            return "no valid approval policy", "use unanimous or threshold(k)"
+        if msg.mode not in ("create", "join", "either") or msg.epoch < 0:
+            return "no valid mode or epoch", "the mode is create, join or either"
+        if len(msg.key) != PUBLIC_BYTES or len(msg.life) != NONCE_BYTES:
+            return "no valid key or life", "a key has 32 bytes, a life 16"
+        card = card_parts(msg.session, msg.party, msg.life, msg.epoch)
+        if not (
+            verify(msg.key, JOIN_LABEL, join_parts(client.nonce, msg), msg.signature)
+            and verify(msg.key, CARD_LABEL, card, msg.card)
+        ):
+            return "the signature is wrong", "sign this connection's challenge with the party's key"
+        return self._why_not_here(msg)
+
+    def _why_not_here(self, msg: Join) -> tuple[str, str] | None:
+        """The part of `_why_not` that depends on the rooms there are."""
+        room = self.rooms.get(msg.session)
+        if room is None:
+            if msg.mode == "join":
+                return "no such session", "create it first" + nearest(msg.session, self.rooms)
+            if len(self.rooms) >= self.settings.max_rooms:
+                return "the server has no room for another session", "close one first"
+            return None
+        if msg.mode == "create":
+            return "the session exists already", "join it, or choose another id"
+        for name in ("n", "t", "policy"):
+            ours, theirs = getattr(room, name), getattr(msg, name)
+            if ours != theirs:
+                return f"{name} = {theirs}, but this session has {name} = {ours}", f"use {ours}"
+        seat = room.seats.get(msg.party)
+        if seat is not None and seat.member.key != msg.key:
+            free = [str(p) for p in range(1, room.n + 1) if p not in room.seats][:8]
+            hint = f"free: {', '.join(free)}" if free else "the session is complete"
+            return f"id {msg.party} is taken by another key", hint
+        for party, other in room.seats.items():
+            if party != msg.party and other.member.key == msg.key:
+                return f"this key sits here as party {party}", "one key is one party"
+        return None
+
+    # --- closing --------------------------------------------------------------------------
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        match ask:
+            case CloseSession(session):
+                if session not in self.rooms:
+                    raise UsageError(f"no session {session!r}{nearest(session, self.rooms)}")
+                for connection in self.rooms[session].online:
+                    self._part(ctx, connection, "the session was closed", "open another one")
+                    self._forget(ctx, connection, "the session was closed")
+                self._close(ctx, session)
+            case _:
+                raise UsageError(f"the server does not know {type(ask).__name__}")
+
+    def _close(self, ctx: Ctx, session: str) -> None:
+        del self.rooms[session]
+        ctx.cancel_timer(f"forget-{session}")
+        ctx.note("closed", session=session)
+        self._say(ctx, f"{session}: closed")
+
+    def _say(self, ctx: Ctx, text: str) -> None:
+        self.log.append(LogLine(ctx.now, text))
+
+
+def build_server(settings: RoomsSettings | None = None) -> Build:
+    """How a world makes the server's node."""
+
+    def build(coins: Coins, stored: Mapping[Path, Mapping[str, bytes]]) -> Node:
+        return Node(SERVER, 0, Rooms(settings), at=PATH, coins=coins, stored=stored)
+
+    return build
+
+
+_POLICY = re.compile(r"[a-z][a-z-]{0,31}(\(\d{1,6}\))?")
+_decode = decoder(ClientMessage, "json")
+
+
+def _lenient(data: bytes) -> Message:
+    if len(data) > MAX_MESSAGE:
+        return Malformed(f"{len(data)} bytes; {MAX_MESSAGE} is the most")
+    try:
+        return _decode(data)
+    except msgspec.DecodeError as error:
+        return Malformed(str(error)[:200])
+
+
+def _session_status(name: str, room: _Room) -> SessionStatus:
+    members = tuple(
+        SeatStatus(
+            party,
+            seat.member.key.hex()[:16],
+            "online" if seat.connection is not None else "idle",
+            seat.joined_at,
+            seat.connection,
+        )
+        for party, seat in sorted(room.seats.items())
+    )
+    return SessionStatus(name, room.n, room.t, room.policy, members, room.opened_at)
