@@ -6,7 +6,7 @@ The same border stands at simulated links and at real ones.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mpclab.core.ids import Party
 
@@ -20,6 +20,7 @@ class Fate(NamedTuple):
         copies: how many times it arrives.
         corrupt: bits are flipped on the way, which the receiver's link notices.
         unordered: it may overtake others.
+        held: the rule that keeps it back: give `Border.hold` a call that sends it again.
     """
 
     why: str | None = None
@@ -27,6 +28,7 @@ class Fate(NamedTuple):
     copies: int = 1
     corrupt: bool = False
     unordered: bool = False
+    held: int | None = None
 
 
 PASSES = Fate()
@@ -43,10 +45,43 @@ class Rule(Protocol):
 
 
 class Border:
-    """The rules now active, by handle, in the order in which they were added."""
+    """The rules now active, by handle, in the order in which they were added.
+
+    Attributes:
+        active: every fault that is active now, of links or not, by its number in the run.
+        ended: the numbers of those that have ended.
+    """
 
     def __init__(self) -> None:
         self.rules: dict[int, Rule] = {}
+        self.active: dict[int, Any] = {}
+        self.ended: set[int] = set()
+        self._held: dict[int, list[Callable[[], None]]] = {}
+        self._next = 0
+
+    def number(self, wanted: int | None = None) -> int:
+        """A handle that was not given before; or `wanted`, which will not be given again."""
+        handle = self._next if wanted is None else wanted
+        self._next = max(self._next, handle + 1)
+        return handle
+
+    def add(self, handle: int, rule: Rule) -> None:
+        self.rules[handle] = rule
+
+    def remove(self, handle: int) -> None:
+        """Take a rule down; what it held back is sent again, and judged anew."""
+        self.rules.pop(handle, None)
+        for again in self._held.pop(handle, ()):
+            again()
+
+    def hold(self, handle: int, again: Callable[[], None]) -> None:
+        """Keep a message until rule `handle` is taken down."""
+        self._held.setdefault(handle, []).append(again)
+
+    @property
+    def held(self) -> int:
+        """How many messages are kept back now."""
+        return sum(map(len, self._held.values()))
 
     @property
     def quiet(self) -> bool:
@@ -58,6 +93,6 @@ class Border:
         fate = PASSES
         for rule in self.rules.values():
             fate = rule.judge(src, dst, size, now, draw, fate)
-            if fate.why is not None:
+            if fate.why is not None or fate.held is not None:
                 return fate
         return fate

@@ -55,7 +55,11 @@ class Delay:
         """The delay of draw (`base`, `lane`), µs, never negative."""
         if self.shape == "constant":
             return int(self.a)
-        return int(self._quantile(uniform(base, 2 * lane), uniform(base, 2 * lane + 1), math))
+        return self.of(uniform(base, 2 * lane), uniform(base, 2 * lane + 1))
+
+    def of(self, u: float, v: float) -> int:
+        """The delay that two uniform numbers in (0, 1) stand for, µs."""
+        return int(self.a if self.shape == "constant" else self._quantile(u, v, math))
 
     def samples(self, base: int, lanes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`sample` for many lanes at once; shape `(len(lanes),)`, int64 µs."""

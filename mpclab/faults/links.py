@@ -1,0 +1,289 @@
+"""Faults of links: what happens to messages on their way. All act as rules on the border.
+
+Every kind takes `from`, `to` and `both`: lists of parties, absent for all. `both: true` means
+the way back too. "All" are the links between parties; those to the signaling server are meant
+only where the word `server` says so.
+
+A frame that meets a fault is either dropped (and the trace says why), or comes later, twice, or
+damaged. Damage is *noticed*: links are authenticated, so flipped bits never become a message.
+"""
+
+# ruff: noqa: RUF009  `the` makes a dataclasses.field
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpclab.core.ids import SECOND, SERVER, Party, format_duration
+from mpclab.faults.border import Draw, Fate
+from mpclab.faults.fault import (
+    Fault,
+    Stage,
+    Where,
+    a_bool,
+    a_count,
+    a_lasting,
+    a_place,
+    a_rate,
+    names,
+    several,
+    the,
+    write_places,
+)
+from mpclab.faults.network import Delay, parse_delay
+
+some_places = several(a_place)
+
+
+def _read_delay(value: Any, where: Where) -> Delay:
+    return parse_delay(value, where.field)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkFault(Fault):
+    """Base: which links. The fault is itself the rule, unless it has to remember something."""
+
+    from_: tuple[Party, ...] | None = the(some_places, None, write_places)
+    to: tuple[Party, ...] | None = the(some_places, None, write_places)
+    both: bool = the(a_bool, False)
+
+    def begin(self, stage: Stage, index: int) -> None:
+        stage.border.add(index, On(self, index, {}))
+
+    def end(self, stage: Stage, index: int) -> None:
+        stage.border.remove(index)
+
+    def act(self, fate: Fate, message: "Message") -> Fate:
+        """What becomes of one message on a link of ours."""
+        raise NotImplementedError
+
+    def concerns(self, src: Party, dst: Party) -> bool:
+        """Whether this fault is about messages from `src` to `dst`."""
+        return self._one_way(src, dst) or (self.both and self._one_way(dst, src))
+
+    def _one_way(self, src: Party, dst: Party) -> bool:
+        out = src != SERVER if self.from_ is None else src in self.from_
+        return out and (dst != SERVER if self.to is None else dst in self.to)
+
+    def parties(self) -> tuple[Party, ...]:
+        return tuple(sorted({*(self.from_ or ()), *(self.to or ())}))
+
+    def where(self) -> str:
+        """`from party 1 to parties 2 and 3, both ways`; "" for all links."""
+        if self.from_ is None and self.to is None:
+            return " between all parties"
+        out = f" from {names(self.from_)}" if self.from_ is not None else ""
+        into = f" to {names(self.to)}" if self.to is not None else ""
+        return out + into + (" and back" if self.both else "")
+
+
+@dataclass(slots=True)
+class Message:
+    """One message to one receiver at the border, and what a rule remembers of its link."""
+
+    src: Party
+    dst: Party
+    size: int
+    now: int
+    draw: Callable[[str], float]  # keyed by the fault too: two faults draw independently
+    handle: int
+    memory: dict[tuple[Party, Party], int]
+
+
+@dataclass
+class On:
+    """A link fault that is up: the rule on the border. `memory` holds one number for each
+    link: until when it is busy, or whether it is in a bad moment."""
+
+    fault: LinkFault
+    handle: int
+    memory: dict[tuple[Party, Party], int] = field(default_factory=dict)
+
+    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
+        if not self.fault.concerns(src, dst):
+            return fate
+
+        def own(purpose: str) -> float:
+            return draw(f"{purpose} {self.handle}")
+
+        return self.fault.act(fate, Message(src, dst, size, now, own, self.handle, self.memory))
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraDelay(LinkFault):
+    """Messages take longer, by a constant or by a draw; they keep their order."""
+
+    kind = "delay"
+    delay: Delay = the(_read_delay, write=str)
+
+    def act(self, fate: Fate, message: Message) -> Fate:
+        extra = self.delay.of(message.draw("delay"), message.draw("delay, second draw"))
+        return fate._replace(delay=fate.delay + extra)
+
+    def sentence(self) -> str:
+        return f"messages{self.where()} are delayed by {self.delay}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jitter(LinkFault):
+    """Delays vary by up to so much; messages keep their order."""
+
+    kind = "jitter"
+    up_to: int = the(a_lasting, write=format_duration)
+
+    def act(self, fate: Fate, message: Message) -> Fate:
+        return fate._replace(delay=fate.delay + int(self.up_to * message.draw("jitter")))
+
+    def sentence(self) -> str:
+        return f"delays{self.where()} vary by up to {format_duration(self.up_to)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bandwidth(LinkFault):
+    """Links carry only so many bytes per second; what is more queues up."""
+
+    kind = "bandwidth"
+    bytes_per_second: int = the(a_count(1, 10**12))
+
+    def act(self, fate: Fate, message: Message) -> Fate:
+        link = message.src, message.dst
+        start = max(message.now, message.memory.get(link, 0))
+        done = start + message.size * SECOND // self.bytes_per_second
+        message.memory[link] = done
+        return fate._replace(delay=fate.delay + done - message.now)
+
+    def sentence(self) -> str:
+        return f"links{self.where()} carry {self.bytes_per_second} bytes per second"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reorder(LinkFault):
+    """Some messages wait for up to `within` while others overtake them."""
+
+    kind = "reorder"
+    rate: float = the(a_rate, 0.5)
+    within: int = the(a_lasting, 50_000, format_duration)
+
+    def act(self, fate: Fate, message: Message) -> Fate:
+        # All are let go unordered, so that one which waits keeps none behind it waiting.
+        extra = 0
+        if message.draw("reorder?") < self.rate:
+            extra = int(self.within * message.draw("reorder"))
+        return fate._replace(delay=fate.delay + extra, unordered=True)
+
+    def sentence(self) -> str:
+        within = format_duration(self.within)
+        return f"{self.rate:.0%} of messages{self.where()} wait up to {within} and are overtaken"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold(LinkFault):
+    """Messages wait, and all arrive once it is healed."""
+
+    kind = "hold"
+
+    def act(self, fate: Fate, message: Message) -> Fate:
+        return fate._replace(held=message.handle)
+
+    def sentence(self) -> str:
+        return f"messages{self.where()} are held back"
+
+
+# --- loss and damage ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(LinkFault):
+    """Messages vanish, one by one or (`burst`: mean number in a row) in bursts.
+
+    Bursts are those of Gilbert (1960): each link is in a good state, where nothing is lost, or
+    in a bad one, where everything is; it changes between messages so that bad stretches are
+    `burst` messages long on average and `rate` of all messages are lost in the long run.
+    """
+
+    kind = "loss"
+    rate: float = the(a_rate)
+    burst: int = the(a_count(1, 10_000), 1)
+
+    def act(self, fate: Fate, message: Message) -> Fate:
+        if self.burst == 1:
+            lost = message.draw("loss") < self.rate
+        else:
+            link = message.src, message.dst
+            bad = message.memory.get(link)
+            coin = message.draw("loss")
+            if bad is None:  # the first message of a link finds it as the long run would
+                lost = coin < self.rate
+            elif bad:
+                lost = coin >= 1 / self.burst
+            else:
+                lost = coin < self.rate / (self.burst * (1 - self.rate))
+            message.memory[link] = lost
+        return fate._replace(why="loss") if lost else fate
+
+    def check(self, where: Callable[[str], Where]) -> None:
+        if self.burst > 1 and self.rate > self.burst / (self.burst + 1):
+            raise where("rate").wrong(
+                f"{self.rate} is too much for bursts of {self.burst}, between which at least "
+                f"one message arrives; use at most {self.burst / (self.burst + 1):.3g}"
+            )
+
+    def sentence(self) -> str:
+        bursts = f", about {self.burst} in a row" if self.burst > 1 else ""
+        return f"{self.rate:.0%} of messages{self.where()} are lost{bursts}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicate(LinkFault):
+    """Some messages arrive more than once."""
+
+    kind = "duplicate"
+    rate: float = the(a_rate, 1.0)
+    copies: int = the(a_count(2, 100), 2)
+
+    def act(self, fate: Fate, message: Message) -> Fate:
+        if message.draw("duplicate") < self.rate:
+            return fate._replace(copies=fate.copies * self.copies)
+        return fate
+
+    def sentence(self) -> str:
+        return f"{self.rate:.0%} of messages{self.where()} arrive {self.copies} times"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrupt(LinkFault):
+    """Bits flip on the way; the receiver's link notices and drops the message."""
+
+    kind = "corrupt"
+    rate: float = the(a_rate, 1.0)
+
+    def act(self, fate: Fate, message: Message) -> Fate:
+        return fate._replace(corrupt=fate.corrupt or message.draw("corrupt") < self.rate)
+
+    def sentence(self) -> str:
+        return f"{self.rate:.0%} of messages{self.where()} are damaged on the way"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reset(Fault):
+    """The link between two parties (or a party and the server) is closed, once."""
+
+    kind = "reset"
+    momentary = True
+    between: tuple[Party, ...] = the(some_places, write=write_places)
+
+    def begin(self, stage: Stage, index: int) -> None:
+        stage.reset(*self.between)
+
+    def check(self, where: Callable[[str], Where]) -> None:
+        if len(self.between) != 2:
+            raise where("between").wrong("name the two ends of one link, such as [1, 2]")
+
+    def parties(self) -> tuple[Party, ...]:
+        return tuple(sorted(self.between))
+
+    def sentence(self) -> str:
+        return f"the link between {names(self.between)} is closed"

@@ -1,0 +1,180 @@
+"""Faults of parties that stay honest: they stop, sleep, slow down, lose track of time, leave.
+
+A crash falls between two effects of a step; what the party persisted by then is what a restart
+finds. With `amnesia` it finds nothing, which no protocol that votes twice survives.
+"""
+
+# ruff: noqa: RUF009  `the` makes a dataclasses.field
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party, format_duration, parse_duration
+from mpclab.faults.fault import (
+    Fault,
+    Stage,
+    Where,
+    a_bool,
+    a_duration,
+    a_lasting,
+    a_number,
+    a_party,
+    the,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartyFault(Fault):
+    """Base: one party."""
+
+    party: Party = the(a_party)
+
+    def ready(self, stage: Stage) -> None:
+        if self.party not in stage.actors:
+            raise UsageError(f"party {self.party} is not running")
+
+    def parties(self) -> tuple[Party, ...]:
+        return (self.party,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crash(PartyFault):
+    """A party stops; with `restart_after` it comes back, from its stored state unless `amnesia`."""
+
+    kind = "crash"
+    restart_after: int | None = the(a_lasting, None, format_duration)
+    amnesia: bool = the(a_bool, False)
+
+    @property
+    def lasts(self) -> int | None:
+        return self.for_ if self.restart_after is None else self.restart_after
+
+    def begin(self, stage: Stage, index: int) -> None:
+        stage.crash(self.party)
+
+    def end(self, stage: Stage, index: int) -> None:
+        if self.party not in stage.actors:  # it may have been restarted by hand
+            stage.restart(self.party, amnesia=self.amnesia)
+
+    def check(self, where: Callable[[str], Where]) -> None:
+        if self.for_ is not None and self.restart_after is not None:
+            raise where("restart_after").wrong("'for' says already when the party comes back")
+        if self.amnesia and self.lasts is None:
+            raise where("amnesia").wrong("the party never comes back; say restart_after too")
+
+    def sentence(self) -> str:
+        forgets = ", and comes back without its stored state" if self.amnesia else ""
+        return f"party {self.party} crashes{forgets}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restart(PartyFault):
+    """A party that had crashed comes back, from its stored state unless `amnesia`."""
+
+    kind = "restart"
+    momentary = True
+    amnesia: bool = the(a_bool, False)
+
+    def ready(self, stage: Stage) -> None:
+        if self.party in stage.actors:
+            raise UsageError(f"party {self.party} has not crashed")
+
+    def begin(self, stage: Stage, index: int) -> None:
+        stage.restart(self.party, amnesia=self.amnesia)
+
+    def sentence(self) -> str:
+        return f"party {self.party} comes back {'without' if self.amnesia else 'with'} its state"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause(PartyFault):
+    """A party does nothing for a while; what arrives waits, and then all comes at once."""
+
+    kind = "pause"
+
+    def begin(self, stage: Stage, index: int) -> None:
+        stage.pause(self.party)
+
+    def end(self, stage: Stage, index: int) -> None:
+        if self.party in stage.actors:
+            stage.resume(self.party)
+
+    def sentence(self) -> str:
+        return f"party {self.party} is paused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(PartyFault):
+    """Each step of a party takes so much time; what arrives meanwhile queues up."""
+
+    kind = "slow"
+    step: int = the(a_lasting, 20_000, format_duration)
+
+    def begin(self, stage: Stage, index: int) -> None:
+        stage.slow(self.party, self.step)
+
+    def end(self, stage: Stage, index: int) -> None:
+        if self.party in stage.actors:
+            stage.slow(self.party, 0)
+
+    def sentence(self) -> str:
+        return f"party {self.party} needs {format_duration(self.step)} for each step"
+
+
+def _signed_duration(value: object, where: Where) -> int:
+    text = str(value).strip()
+    if text.startswith("-"):
+        return -parse_duration(text[1:], where.field)
+    return a_duration(value, where)
+
+
+def _write_signed(us: int) -> str:
+    return f"-{format_duration(-us)}" if us < 0 else format_duration(us)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skew(PartyFault):
+    """A party's clock is ahead (or, negative, behind) by `offset` and runs 1 + `drift` times
+    as fast. Its timers are deadlines on that clock."""
+
+    kind = "skew"
+    offset: int = the(_signed_duration, 0, _write_signed)
+    drift: float = the(a_number(-0.9, 9, "a drift that a clock can have"), 0.0)
+
+    def begin(self, stage: Stage, index: int) -> None:
+        stage.skew(self.party, self.offset, self.drift)
+
+    def end(self, stage: Stage, index: int) -> None:
+        if self.party in stage.actors:
+            stage.skew(self.party, 0, 0.0)
+
+    def check(self, where: Callable[[str], Where]) -> None:
+        if not self.offset and not self.drift:
+            raise where("").wrong("say offset (such as 500ms or -2s) or drift (such as 0.1)")
+
+    def sentence(self) -> str:
+        parts = []
+        if self.offset:
+            side = "ahead" if self.offset > 0 else "behind"
+            parts.append(f"is {format_duration(abs(self.offset))} {side}")
+        if self.drift:
+            parts.append(f"runs {abs(self.drift):.3g} too {'fast' if self.drift > 0 else 'slow'}")
+        return f"the clock of party {self.party} {' and '.join(parts)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leave(PartyFault):
+    """A party closes its links and goes for good."""
+
+    kind = "leave"
+
+    def begin(self, stage: Stage, index: int) -> None:
+        stage.remove(self.party)
+
+    def check(self, where: Callable[[str], Where]) -> None:
+        if self.for_ is not None:
+            raise where("for").wrong("who leaves does not come back; use crash or pause")
+
+    def sentence(self) -> str:
+        return f"party {self.party} leaves"

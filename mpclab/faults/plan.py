@@ -1,0 +1,136 @@
+"""A plan of faults: read from a scenario, put on the world's agenda, injected by hand.
+
+    faults:
+      - {at: 100ms, for: 2s, kind: partition, groups: [[1, 2], [3, 4]]}
+      - {at: 300ms, kind: crash, party: 2, restart_after: 1s}
+      - {at: 0ms, kind: loss, rate: 0.3, from: [1], to: [2, 3], both: true}
+      - {at: 0ms, kind: equivocate, party: 1}
+
+`KINDS` lists all kinds by name; `KINDS[name].doc()` says each in one line.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from mpclab.core.errors import UsageError, nearest
+from mpclab.core.ids import Party
+from mpclab.faults import byzantine, links, nodes, partitions  # noqa: F401  they register kinds
+from mpclab.faults.fault import KINDS, Fault, Stage
+
+__all__ = [
+    "KINDS",
+    "Fault",
+    "Injection",
+    "Stage",
+    "aimed_at",
+    "heal_all",
+    "inject",
+    "parse_fault",
+    "schedule",
+]
+
+
+def parse_fault(fields: Mapping[str, Any], n: int, index: int | None = None) -> Fault:
+    """Read one entry of a scenario's `faults`, for parties `1..n`.
+
+    Raises:
+        UsageError: naming the field (`faults[2].groups`) that is unknown, missing or wrong.
+    """
+    prefix = "fault" if index is None else f"faults[{index}]"
+    kind = fields.get("kind")
+    if kind is None:
+        raise UsageError(f"{prefix}.kind is missing; known: {', '.join(sorted(KINDS))}")
+    if kind not in KINDS:
+        raise UsageError(f"{prefix}.kind: {kind!r} is not a fault{nearest(str(kind), KINDS)}")
+    return KINDS[kind].parse(fields, n, prefix)
+
+
+def schedule(
+    fault: Fault, stage: Stage, index: int | None = None, *, origin: int = 0
+) -> "Injection":
+    """Let `fault` begin and end at its times, counted from `origin`, µs of the world's clock.
+    `index` is its number in the run, if it has one.
+
+    A fault that cannot act when its time comes (the party to be paused has crashed) says so in
+    the trace, and the run goes on.
+    """
+    number = stage.border.number(index)
+    begins = origin + fault.at
+    stage.at(begins, partial(_begin, fault, stage, number))
+    if fault.lasts is not None:
+        stage.at(begins + fault.lasts, partial(_end, fault, stage, number))
+    return Injection(fault, stage, number)
+
+
+def inject(fault: Fault, stage: Stage, index: int | None = None) -> "Injection":
+    """Let `fault` begin now, whatever its `at` says, and last as long as it says."""
+    number = stage.border.number(index)
+    _begin(fault, stage, number)
+    if fault.lasts is not None:
+        stage.at(stage.now + fault.lasts, partial(_end, fault, stage, number))
+    return Injection(fault, stage, number)
+
+
+class Injection:
+    """A fault on a stage: `heal()` ends it before its time."""
+
+    def __init__(self, fault: Fault, stage: Stage, index: int) -> None:
+        self.fault = fault
+        self.index = index
+        self._stage = stage
+
+    def heal(self) -> None:
+        """End the fault now; ending it twice is fine."""
+        _end(self.fault, self._stage, self.index)
+
+    @property
+    def active(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self.index in self._stage.border.active
+
+
+def heal_all(stage: Stage) -> None:
+    """End every fault that is active now."""
+    for index, fault in list(stage.border.active.items()):
+        _end(fault, stage, index)
+
+
+def aimed_at(faults: Iterable[Fault]) -> tuple[Party, ...]:
+    """All parties that some of `faults` name."""
+    return tuple(sorted({p for fault in faults for p in fault.parties()}))
+
+
+def _begin(fault: Fault, stage: Stage, index: int) -> None:
+    if index in stage.border.ended:
+        return  # healed before it began
+    try:
+        fault.ready(stage)
+    except UsageError as error:
+        _mark(fault, stage, index, "act", f"does not happen: {error}")
+        return
+    # The row comes first: what follows from the fault follows it in the trace.
+    _mark(fault, stage, index, "begin", fault.sentence())
+    stage.border.active[index] = fault
+    try:
+        fault.begin(stage, index)
+    except UsageError as error:
+        _mark(fault, stage, index, "act", f"does not happen: {error}")
+        _end(fault, stage, index)
+    if fault.momentary:
+        _end(fault, stage, index)
+
+
+def _end(fault: Fault, stage: Stage, index: int) -> None:
+    stage.border.ended.add(index)
+    if stage.border.active.pop(index, None) is None:
+        return
+    _mark(fault, stage, index, "end", fault.sentence())
+    try:
+        fault.end(stage, index)
+    except UsageError as error:
+        _mark(fault, stage, index, "act", f"could not be healed: {error}")
+
+
+def _mark(fault: Fault, stage: Stage, index: int, phase: str, text: str) -> None:
+    stage.mark_fault(index, fault.kind, phase, fault.parties(), text)
