@@ -41,6 +41,12 @@ class Wave:
         self.background = background
         self.corrupt = corrupt
 
+    def only(self, actor: Party) -> "Wave":
+        """The same, on its way to one receiver alone."""
+        return Wave(
+            self.source, self.sender, self.frame, [actor], [0], self.background, self.corrupt
+        )
+
 
 class Timer(msgspec.Struct, frozen=True):
     actor: Party
@@ -55,6 +61,15 @@ class Happening(msgspec.Struct, frozen=True):
     actor: Party
     life: int
     event: Event
+    background: bool = False
+
+
+class Late(msgspec.Struct, frozen=True):
+    """Something that a slow actor gets round to only now."""
+
+    actor: Party
+    life: int
+    item: Any
     background: bool = False
 
 
@@ -74,7 +89,7 @@ class Queue:
         self._timers: dict[tuple[Party, Path, str], tuple[int, int, bool]] = {}
         self.foreground = 0
 
-    def push(self, time: int, item: Wave | Happening | Action) -> None:
+    def push(self, time: int, item: Wave | Happening | Late | Action) -> None:
         self._number += 1
         heapq.heappush(self._heap, (time, self._number, item))
         if not item.background:
@@ -93,6 +108,11 @@ class Queue:
         known = self._timers.pop((actor, path, name), None)
         if known and not known[2]:
             self.foreground -= 1
+
+    def is_background(self, actor: Party, path: Path, name: str) -> bool | None:
+        """Whether a timer keeps no run alive; None when it is not set."""
+        known = self._timers.get((actor, path, name))
+        return known[2] if known else None
 
     def forget(self, actor: Party) -> None:
         """Cancel all timers of an actor."""

@@ -8,10 +8,9 @@ row by row. It can run to the end, for a while, or one event at a time, and be f
 from __future__ import annotations
 
 import copy
-import hashlib
-import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,42 +40,20 @@ from mpclab.core.effects import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SERVER, Party, Path
 from mpclab.core.node import Node
+from mpclab.core.wire import Frame
 from mpclab.faults import draws
 from mpclab.faults.border import Border
+from mpclab.faults.fault import Filter
 from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
-from mpclab.worlds.base import Build, Stored, World, record, text_of
-from mpclab.worlds.queue import Action, Happening, Queue, Timer, Wave
+from mpclab.worlds.base import Build, World, record, text_of
+from mpclab.worlds.queue import Action, Happening, Late, Queue, Timer, Wave
+from mpclab.worlds.simhost import Host, SeededCoins, SimulatedInsider, Skew
 from mpclab.worlds.simlinks import End, Switchboard, describe_end, read_description
 
 SIGNALING: Path = ("signaling",)
 _FEW = 8  # receivers up to which scalar draws are quicker than NumPy's
-
-
-class SeededCoins:
-    """A stream of coins for each path: seeded, so for simulations only."""
-
-    def __init__(self, seed: int, actor: Party, life: int) -> None:
-        self._prefix = f"mpclab coins {seed} {actor} {life} "
-
-    def __call__(self, path: Path) -> random.Random:
-        digest = hashlib.sha256((self._prefix + "/".join(path)).encode()).digest()
-        return random.Random(int.from_bytes(digest))
-
-
-class _Host:
-    """One actor: its node, how to build it again, and what is wrong with it."""
-
-    def __init__(self, actor: Party, build: Build, node: Node) -> None:
-        self.actor = actor
-        self.base = actor - node.me  # of its session: party p is the actor base + p
-        self.build = build
-        self.node: Node | None = node  # None: crashed
-        self.stored: Stored = node.stored
-        self.life = 1
-        self.paused: list[Any] | None = None  # what waits for the resumption
-        self.filter: Callable[[list[Effect]], list[Effect]] | None = None
 
 
 class SimulatedWorld(World):
@@ -96,9 +73,11 @@ class SimulatedWorld(World):
         self.border = Border()
         self._now = 0
         self._queue = Queue()
-        self._hosts: dict[Party, _Host] = {}
+        self._hosts: dict[Party, Host] = {}
+        self._filters: dict[Party, dict[int, Filter]] = {}
         self._switchboard = Switchboard(seed)
         self._address: tuple[str, int] | None = None
+        self._served: tuple[str, int] | None = None  # where it ran last
         self._connections: dict[int, Party] = {}  # at the server: number → actor
         self._last: dict[Party, npt.NDArray[np.int64]] = {}  # FIFO: latest arrival by receiver
         self._busy: dict[tuple[Party, Party], int] = {}  # bandwidth: link busy until
@@ -133,7 +112,8 @@ class SimulatedWorld(World):
                 raise UsageError(f"party {actor} is already here")
             life = known.life + 1 if known else 1
             node = build(SeededCoins(self.seed, actor, life), {})
-            host = self._hosts[actor] = _Host(actor, build, node)
+            node.next_id = known.frames if known else 1
+            host = self._hosts[actor] = Host(actor, build, node)
             host.life = life
             self._background = False
             self._remark(actor, "started")
@@ -146,7 +126,7 @@ class SimulatedWorld(World):
             if not 0 <= port <= 65535:
                 raise UsageError(f"port {port}: use 1 to 65535, or 0 for a free one")
             self.host(SERVER, build)
-            self._address = (address, port or 8080)
+            self._address = self._served = (address, port or 8080)
             return self.server_url
 
     @property
@@ -162,7 +142,17 @@ class SimulatedWorld(World):
             self._address = None
             for number in list(self._connections):
                 self._disconnect(number, why)
-            self.crash(SERVER)
+            self._crash(self._alive(SERVER))
+
+    def restart_server(self, *, amnesia: bool = True) -> None:
+        """Start a stopped server again, where it was; `amnesia`: with empty rooms."""
+        with self._lock:
+            if self._address is not None:
+                raise UsageError(f"the server already runs at {self.server_url}; stop it first")
+            if self._served is None:
+                raise UsageError("no server ever ran here; start one first")
+            self._address = self._served
+            self._restart(self._hosts[SERVER], amnesia=amnesia)
 
     def ask(self, actor: Party, path: Path, ask: Any) -> None:
         with self._lock:
@@ -179,28 +169,41 @@ class SimulatedWorld(World):
 
     def crash(self, actor: Party) -> None:
         with self._lock:
-            host = self._alive(actor)
-            assert host.node is not None
-            host.stored = host.node.stored
-            host.node = None
-            host.paused = None
-            self._remark(actor, "crashed")
-            self._queue.forget(actor)
-            self._switchboard.drop_all(actor)  # nobody is told: a dead machine says nothing
-            for number in [c for c, a in self._connections.items() if a == actor]:
-                self._disconnect(number, "connection lost", tell_client=False)
+            if actor == SERVER:
+                self.stop_server(kill=True)
+            else:
+                self._crash(self._alive(actor))
+
+    def _crash(self, host: Host) -> None:
+        assert host.node is not None
+        actor = host.actor
+        host.stored, host.frames = host.node.stored, host.node.next_id
+        host.node = None
+        self._remark(actor, "crashed")
+        self._forget_paused(host, "crashed")
+        self._queue.forget(actor)
+        self._switchboard.drop_all(actor)  # nobody is told: a dead machine says nothing
+        for number in [c for c, a in self._connections.items() if a == actor]:
+            self._disconnect(number, "connection lost", tell_client=False)
 
     def restart(self, actor: Party, *, amnesia: bool = False) -> None:
         with self._lock:
             host = self._hosts.get(actor)
             if host is None or host.node is not None:
                 raise UsageError(f"party {actor} has not crashed")
-            host.life += 1
-            coins = SeededCoins(self.seed, actor, host.life)
-            host.node = host.build(coins, {} if amnesia else host.stored)
-            self._background = False
-            self._remark(actor, "restarted", amnesia=amnesia)
-            self._handle(host, Started())
+            if actor == SERVER:
+                self.restart_server(amnesia=amnesia)
+            else:
+                self._restart(host, amnesia=amnesia)
+
+    def _restart(self, host: Host, *, amnesia: bool) -> None:
+        host.life += 1
+        coins = SeededCoins(self.seed, host.actor, host.life)
+        host.node = host.build(coins, {} if amnesia else host.stored)
+        host.node.next_id = host.frames
+        self._background = False
+        self._remark(host.actor, "restarted", amnesia=amnesia)
+        self._handle(host, Started())
 
     def remove(self, actor: Party) -> None:
         with self._lock:
@@ -211,8 +214,15 @@ class SimulatedWorld(World):
                 self._disconnect(number, "connection closed", tell_client=False)
             self._queue.forget(actor)
             self._remark(actor, "removed")
+            self._forget_paused(host, "gone")
             host.node = None
             del self._hosts[actor]
+
+    def _forget_paused(self, host: Host, why: str) -> None:
+        for item in host.paused or ():
+            if type(item) is Wave:
+                self._drop(item.source, host.actor, item.frame.id, why)
+        host.paused = None
 
     def pause(self, actor: Party) -> None:
         """The party does nothing until `resume`; what arrives waits."""
@@ -225,24 +235,71 @@ class SimulatedWorld(World):
     def resume(self, actor: Party) -> None:
         with self._lock:
             host = self._alive(actor)
-            waiting, host.paused = host.paused or [], None
+            if host.paused is None:
+                return
+            waiting, host.paused = host.paused, None
             self._remark(actor, "resumed")
             for item in waiting:
                 self._queue.push(self._now, item)
 
-    def set_filter(
-        self, actor: Party, filter: Callable[[list[Effect]], list[Effect]] | None
+    # --- faults: what a `Stage` offers beyond crashes and time --------------------------------
+
+    def mark_fault(
+        self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
     ) -> None:
-        """Put a party's effects through `filter`: that is what a Byzantine party is."""
         with self._lock:
-            self._alive(actor).filter = filter
+            self.trace.append(rows.Fault(self._now, rows.WORLD, index, kind, phase, parties, text))
+
+    def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
+        """Put what an actor does through `filter`: that is what a Byzantine party is. It stays
+        through crashes and restarts; None takes it away."""
+        with self._lock:
+            mine = self._filters.setdefault(actor, {})
+            mine.pop(handle, None)
+            if filter is not None:
+                mine[handle] = filter
+                self._filters[actor] = dict(sorted(mine.items()))
+            if not self._filters[actor]:
+                del self._filters[actor]
+
+    def slow(self, actor: Party, step: int) -> None:
+        with self._lock:
+            self._alive(actor).step = step
+
+    def skew(self, actor: Party, offset: int, drift: float) -> None:
+        with self._lock:
+            host = self._alive(actor)
+            assert host.node is not None
+            host.skew = Skew(self._now, offset, drift) if offset or drift else None
+            for (path, name), at in host.node.timers.items():  # deadlines on the new clock
+                background = self._queue.is_background(actor, path, name)
+                if background is not None:
+                    self._set_timer(host, path, name, at, background)
+
+    def reset(self, a: Party, b: Party) -> None:
+        """Close the link between two actors, as a middlebox would: both are told."""
+        with self._lock:
+            if SERVER in (a, b):
+                numbers = [c for c, actor in self._connections.items() if actor in (a, b)]
+                if not numbers:
+                    raise UsageError(f"actor {a or b} has no connection to the server")
+                for number in numbers:
+                    self._disconnect(number, "connection reset")
+                return
+            end = self._switchboard.get(a, b)
+            if end is None or not end.open:
+                raise UsageError(f"there is no open link between {a} and {b} to reset")
+            far = self._switchboard.drop(a, b)
+            for one in (end, far):
+                if one is not None:
+                    self._tell_closed(one, "connection reset")
 
     @property
     def actors(self) -> tuple[Party, ...]:
         """The actors that are up, in the order in which they were first hosted."""
         return tuple(a for a, host in self._hosts.items() if host.node is not None)
 
-    def _alive(self, actor: Party) -> _Host:
+    def _alive(self, actor: Party) -> Host:
         host = self._hosts.get(actor)
         if host is None or host.node is None:
             who = "the server" if actor == SERVER else f"party {actor}"
@@ -291,24 +348,55 @@ class SimulatedWorld(World):
     def _next(self) -> None:
         time, item = self._queue.pop()
         self._now = time
-        if type(item) is Wave:
-            self._arrive(item, item.to[item.index - 1])
-            return
         self._background = item.background
-        if type(item) is Action:
+        if type(item) is Wave:
+            actor = item.to[item.index - 1]
+            host = self._hosts.get(actor)
+            if host is None or host.node is None:
+                self._drop(item.source, actor, item.frame.id, "crashed" if host else "gone")
+            elif host.step or host.busy >= time or host.paused is not None:
+                self._put_off(host, item.only(actor))
+            else:
+                self._arrive(host, item)
+        elif type(item) is Action:
             self._news = True
             item.call()
-            return
-        host = self._hosts.get(item.actor)
-        if host is None or host.node is None:
-            return
+        else:
+            host = self._hosts.get(item.actor)
+            if host is None or host.node is None:
+                if type(item) is Late and type(item.item) is Wave:
+                    wave = item.item
+                    self._drop(wave.source, item.actor, wave.frame.id, "crashed")
+            elif type(item) is Late:
+                self._get_round_to(host, item)
+            elif host.step or host.busy >= time or host.paused is not None:
+                if type(item) is Timer:
+                    event = TimerFired(item.path, item.name)
+                    item = Happening(item.actor, host.life, event, item.background)
+                self._put_off(host, item)
+            else:
+                self._happens(host, item)
+
+    def _put_off(self, host: Host, item: Any) -> None:
+        """A paused actor keeps what comes; a slow one does it after what came before."""
         if host.paused is not None:
-            if type(item) is Timer:
-                event: Event = TimerFired(item.path, item.name)
-                item = Happening(item.actor, host.life, event, item.background)
             host.paused.append(item)
             return
-        if type(item) is Timer:
+        host.busy = max(host.busy, self._now) + host.step
+        self._queue.push(host.busy, Late(host.actor, host.life, item, item.background))
+
+    def _get_round_to(self, host: Host, late: Late) -> None:
+        if host.paused is not None:
+            host.paused.append(late.item)
+        elif type(late.item) is not Wave:
+            self._happens(host, late.item)
+        elif late.life == host.life:
+            self._arrive(host, late.item)
+        else:
+            self._drop(late.item.source, host.actor, late.item.frame.id, "crashed")
+
+    def _happens(self, host: Host, item: Timer | Happening) -> None:
+        if isinstance(item, Timer):
             self._fire(host, item.path, item.name)
         elif item.life == host.life:
             if type(item.event) is TimerFired:
@@ -317,20 +405,17 @@ class SimulatedWorld(World):
                 self._note_link(host, item.event)
                 self._handle(host, item.event)
 
-    def _fire(self, host: _Host, path: Path, name: str) -> None:
-        self.trace.append(rows.Fired(self._now, host.actor, path, name))
-        self._handle(host, TimerFired(path, name))
+    def _fire(self, host: Host, path: Path, name: str) -> None:
+        assert host.node is not None
+        now = host.clock(self._now)
+        if host.node.timers.get((path, name), now + 1) <= now:  # else replaced while it waited
+            self.trace.append(rows.Fired(self._now, host.actor, path, name))
+            self._handle(host, TimerFired(path, name))
 
-    def _arrive(self, wave: Wave, actor: Party) -> None:
-        self._background = wave.background
-        host = self._hosts.get(actor)
-        if host is None or host.node is None:
-            self._drop(wave.source, actor, wave.frame.id, "crashed")
-        elif host.paused is not None:
-            host.paused.append(
-                Wave(wave.source, wave.sender, wave.frame, [actor], [0], wave.background)
-            )
-        elif wave.corrupt:
+    def _arrive(self, host: Host, wave: Wave) -> None:
+        assert host.node is not None
+        actor = host.actor
+        if wave.corrupt:
             self._drop(wave.source, actor, wave.frame.id, "corrupt")
         elif (
             wave.source != SERVER
@@ -341,21 +426,33 @@ class SimulatedWorld(World):
             self._drop(wave.source, actor, wave.frame.id, "no link")
         else:
             self.trace.delivered(self._now, actor, wave.source, wave.frame.id)
-            effects = host.node.deliver(wave.sender, wave.frame, self._now)
+            effects = host.node.deliver(wave.sender, wave.frame, host.clock(self._now))
             if effects:
                 self._perform(host, effects)
 
     # --- effects --------------------------------------------------------------------------
 
-    def _handle(self, host: _Host, event: Event) -> None:
+    def _handle(self, host: Host, event: Event) -> None:
         assert host.node is not None
-        effects = host.node.step(event, self._now)
+        effects = host.node.step(event, host.clock(self._now))
         if effects:
             self._perform(host, effects)
 
-    def _perform(self, host: _Host, effects: list[Effect]) -> None:
-        if host.filter is not None:
-            effects = host.filter(effects)
+    def _perform(self, host: Host, effects: list[Effect]) -> None:
+        actor = host.actor
+        if actor in self._filters:
+            insider = SimulatedInsider(self, host)
+            for filter in list(self._filters[actor].values()):
+                effects = filter(effects, insider)
+        self._do(host, effects)
+
+    def perform(self, actor: Party, life: int, effects: list[Effect]) -> None:
+        """Let an actor do what it had put off, if it still lives the same life."""
+        host = self._hosts.get(actor)
+        if host is not None and host.node is not None and host.life == life:
+            self._do(host, effects)
+
+    def _do(self, host: Host, effects: list[Effect]) -> None:
         actor = host.actor
         for effect in effects:
             kind = type(effect)
@@ -364,7 +461,7 @@ class SimulatedWorld(World):
             elif kind is SetTimer:
                 timer: Any = effect
                 background = timer.background or self._background
-                self._queue.set_timer(actor, timer.path, timer.name, timer.at, background)
+                self._set_timer(host, timer.path, timer.name, timer.at, background)
             elif kind is CancelTimer:
                 self._queue.cancel_timer(actor, effect.path, effect.name)  # type: ignore[union-attr]
             else:
@@ -374,7 +471,12 @@ class SimulatedWorld(World):
                 else:
                     self._link_verb(host, effect)
 
-    def _send(self, host: _Host, effect: Send) -> None:
+    def _set_timer(self, host: Host, path: Path, name: str, at: int, background: bool) -> None:
+        if host.skew is not None:
+            at = max(self._now, host.skew.world(at))
+        self._queue.set_timer(host.actor, path, name, at, background)
+
+    def _send(self, host: Host, effect: Send) -> None:
         frame = effect.frame
         src, to = host.actor, effect.to
         frame.background = self._background
@@ -416,7 +518,7 @@ class SimulatedWorld(World):
         src: Party,
         sender: Party,
         dst: Party,
-        frame: Any,
+        frame: Frame,
         base: int,
         *,
         extra: int = 0,
@@ -442,7 +544,7 @@ class SimulatedWorld(World):
         self._queue.push(time, wave)
 
     def _send_many(
-        self, src: Party, sender: Party, to: tuple[Party, ...], frame: Any, base: int
+        self, src: Party, sender: Party, to: tuple[Party, ...], frame: Frame, base: int
     ) -> None:
         """`_send_one` for each of `to`, as one wave."""
         network = self.network
@@ -470,7 +572,7 @@ class SimulatedWorld(World):
             self._queue.push(arrivals[0], wave)
 
     def _send_judged(
-        self, src: Party, sender: Party, to: tuple[Party, ...], frame: Any, base: int
+        self, src: Party, sender: Party, to: tuple[Party, ...], frame: Frame, base: int
     ) -> None:
         """Send while faults are active: each receiver's fate apart."""
         size = len(frame.body)
@@ -480,11 +582,26 @@ class SimulatedWorld(World):
             if fate.why is not None:
                 self._drop(src, dst, frame.id, fate.why)
                 continue
+            if fate.held is not None:
+                again = partial(self._again, src, sender, dst, frame, base, self._background)
+                self.border.hold(fate.held, again)
+                continue
             for copy_number in range(fate.copies):
                 self._send_one(
                     src, sender, dst, frame, base + copy_number,
                     extra=fate.delay, corrupt=fate.corrupt, unordered=fate.unordered,
                 )  # fmt: skip
+
+    def _again(
+        self, src: Party, sender: Party, dst: Party, frame: Frame, base: int, background: bool
+    ) -> None:
+        """Send what a fault held back. Nothing outlives the connection that carried it."""
+        if dst == SERVER and sender not in self._connections:
+            self._drop(src, dst, frame.id, "no link")
+            return
+        before, self._background = self._background, background
+        self._send_judged(src, sender, (dst,), frame, base)
+        self._background = before
 
     def _arrivals(self, src: Party, dst: Party) -> npt.NDArray[np.int64]:
         last = self._last.get(src)
@@ -509,11 +626,11 @@ class SimulatedWorld(World):
         count = self._counts[a, (what,)] = self._counts.get((a, (what,)), 0) + 1
         return self.network.delay.sample(draws.key(self.seed, a, b, what, count), 0)
 
-    def _happen(self, host: _Host, delay: int, event: Event) -> None:
+    def _happen(self, host: Host, delay: int, event: Event) -> None:
         item = Happening(host.actor, host.life, event, self._background)
         self._queue.push(self._now + delay, item)
 
-    def _note_link(self, host: _Host, event: Event) -> None:
+    def _note_link(self, host: Host, event: Event) -> None:
         if host.actor == SERVER:
             return
         match event:
@@ -528,7 +645,7 @@ class SimulatedWorld(World):
     ) -> None:
         self.trace.append(rows.Linked(self._now, actor, peer, state, attempt, detail))
 
-    def _link_verb(self, host: _Host, effect: Effect) -> None:
+    def _link_verb(self, host: Host, effect: Effect) -> None:
         actor = host.actor
         match effect:
             case Connect(path):
@@ -569,7 +686,7 @@ class SimulatedWorld(World):
                     current.candidates += candidates
                     self._try_open(current)
 
-    def _see(self, host: _Host, end: End, sdp: str) -> None:
+    def _see(self, host: Host, end: End, sdp: str) -> None:
         seen = read_description(sdp)
         if seen is None:
             why = "the description cannot be read"
@@ -605,7 +722,7 @@ class SimulatedWorld(World):
             peer = end.peer - host.base
             self._happen(host, delay, LinkClosed(end.path, peer, end.attempt, why))
 
-    def _connect(self, host: _Host, path: Path) -> None:
+    def _connect(self, host: Host, path: Path) -> None:
         delay = 2 * self._delay(host.actor, SERVER, "connect")
         server = self._hosts.get(SERVER)
         if self._address is None or server is None or server.node is None:

@@ -1,0 +1,105 @@
+"""One actor of the simulated world: its node, its coins, its clock, and what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mpclab.core.effects import Effect
+from mpclab.core.ids import Party, Path
+from mpclab.core.node import Node
+from mpclab.faults import draws
+from mpclab.trace import rows
+from mpclab.worlds.base import Build, Stored
+
+if TYPE_CHECKING:
+    from mpclab.worlds.simulated import SimulatedWorld
+
+
+class SeededCoins:
+    """A stream of coins for each path: seeded, so for simulations only."""
+
+    def __init__(self, seed: int, actor: Party, life: int) -> None:
+        self._prefix = f"mpclab coins {seed} {actor} {life} "
+
+    def __call__(self, path: Path) -> random.Random:
+        digest = hashlib.sha256((self._prefix + "/".join(path)).encode()).digest()
+        return random.Random(int.from_bytes(digest))
+
+
+@dataclass(frozen=True)
+class Skew:
+    """A clock that has been wrong since `since`: `offset` µs ahead, 1 + `drift` times as fast."""
+
+    since: int
+    offset: int
+    drift: float
+
+    def local(self, now: int) -> int:
+        """What the clock shows at `now`."""
+        return now + self.offset + int((now - self.since) * self.drift)
+
+    def world(self, local: int) -> int:
+        """The first moment at which the clock shows `local` or more."""
+        time = self.since + int((local - self.offset - self.since) / (1 + self.drift))
+        while self.local(time) < local:  # rounding
+            time += 1
+        return time
+
+
+class Host:
+    """An actor's node and its circumstances; the world does the rest."""
+
+    def __init__(self, actor: Party, build: Build, node: Node) -> None:
+        self.actor = actor
+        self.base = actor - node.me  # of its session: party p is the actor base + p
+        self.build = build
+        self.node: Node | None = node  # None: crashed
+        self.stored: Stored = node.stored
+        self.frames = 1  # the number of a next life's first frame
+        self.life = 1
+        self.paused: list[Any] | None = None  # what waits for the resumption
+        self.step = 0  # µs that each step takes (fault "slow")
+        self.busy = -1  # … and until when it is at work
+        self.skew: Skew | None = None
+        self.drawn = 0  # coins that adversaries took without a key
+
+    def clock(self, now: int) -> int:
+        """What the actor's own clock shows."""
+        return now if self.skew is None else self.skew.local(now)
+
+
+class SimulatedInsider:
+    """What the filters of one corrupted actor see and do (`mpclab.faults.fault.Insider`)."""
+
+    def __init__(self, world: SimulatedWorld, host: Host) -> None:
+        assert host.node is not None
+        self._world = world
+        self._host = host
+        self.node = host.node
+        self.me = host.node.me
+        self.n = host.node.n
+        self.now = world.now
+
+    def draw(self, *key: int | str) -> float:
+        if not key:
+            self._host.drawn += 1
+            key = ("next", self._host.drawn)
+        return draws.uniform(draws.key(self._world.seed, self._host.actor, "adversary", *key), 0)
+
+    def number(self) -> int:
+        self.node.next_id += 1
+        return self.node.next_id - 1
+
+    def remark(self, text: str) -> None:
+        host, world = self._host, self._world
+        world.trace.append(
+            rows.Fault(world.now, host.actor, -1, "byzantine", "act", (host.actor,), text)
+        )
+
+    def later(self, delay: int, effects: list[Effect]) -> None:
+        host, world = self._host, self._world
+        world.at(world.now + delay, partial(world.perform, host.actor, host.life, effects))
