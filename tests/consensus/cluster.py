@@ -73,7 +73,8 @@ class Lossy:
 
 
 class Cluster:
-    """`n` parties running `protocol`; `others` gives some of them another machine."""
+    """`n` parties running `protocol`; `others` gives some of them another machine, and `stored`
+    what they had persisted before they first start."""
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class Cluster:
         network: Network = STEADY,
         votes: Mapping[Party, bool | None] | None = None,
         others: Mapping[Party, Callable[[], Machine]] | None = None,
+        stored: Mapping[Party, Mapping[str, bytes]] | None = None,
         **options: Any,
     ) -> None:
         self.world = SimulatedWorld(seed, network)
@@ -94,12 +96,13 @@ class Cluster:
         protocol.check_size(n)
 
         def build(p: Party) -> Callable[..., Node]:
-            def make(coins: Any, stored: Any) -> Node:
+            def make(coins: Any, kept: Any) -> Node:
+                kept = kept or {AT: (stored or {}).get(p, {})}
                 if others and p in others:
-                    return Node(p, n, others[p](), coins=coins, at=AT, stored=stored)
+                    return Node(p, n, others[p](), coins=coins, at=AT, stored=kept)
                 machine = protocol(IDENTITIES[p], keys, **options)
                 parent = Parent(machine, (votes or {}).get(p, True))
-                return Node(p, n, parent, coins=coins, at=AT[:-1], stored=stored)
+                return Node(p, n, parent, coins=coins, at=AT[:-1], stored=kept)
 
             return make
 

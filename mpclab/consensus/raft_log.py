@@ -1,0 +1,115 @@
+"""Raft's log: entries after a snapshot, kept in the party's store entry by entry.
+
+Index 1 is the first entry. What is applied is the *history*: the operations in order, without
+the empty entries that new leaders write. A snapshot is the history up to some index, so a
+compacted log is a history, the place where it ends, and the entries after it.
+
+Stored: `log/<index>` an entry, `done/<place>` an operation of the snapshot, `snapshot` its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
+
+_encode = msgspec.msgpack.encode
+
+
+class Entry(Message, frozen=True):
+    """One place in the log. An empty `op`: a new leader's first entry, which does nothing."""
+
+    term: int
+    op: str
+    value: bytes
+
+
+class Log:
+    """The entries, the snapshot before them, and which operations they hold."""
+
+    def __init__(self, stored: Mapping[str, bytes]) -> None:
+        self.start, self.start_term, count = 0, 0, 0
+        if (mark := stored.get("snapshot")) is not None:
+            self.start, self.start_term, count = msgspec.msgpack.decode(
+                mark, type=tuple[int, int, int]
+            )
+        self.history: list[Entry] = [  # of the snapshot, then of what was applied since
+            msgspec.msgpack.decode(stored[f"done/{k}"], type=Entry) for k in range(count)
+        ]
+        self.entries: list[Entry] = []
+        self.kept = count  # how much of the history is stored as `done/…`
+        while (data := stored.get(f"log/{self.last + 1}")) is not None:
+            self.entries.append(msgspec.msgpack.decode(data, type=Entry))
+        self.ops = {e.op for e in self.history} | {e.op for e in self.entries if e.op}
+
+    @property
+    def last(self) -> int:
+        """Index of the last entry."""
+        return self.start + len(self.entries)
+
+    @property
+    def last_term(self) -> int:
+        return self.entries[-1].term if self.entries else self.start_term
+
+    def term(self, index: int) -> int | None:
+        """The term of the entry at `index`; None where it is compacted away or not yet here."""
+        if index == self.start:
+            return self.start_term
+        if self.start < index <= self.last:
+            return self.entries[index - self.start - 1].term
+        return None
+
+    def at(self, index: int) -> Entry:
+        return self.entries[index - self.start - 1]
+
+    def after(self, index: int, most: int) -> tuple[Entry, ...]:
+        """Entries after `index`: at most `most`, and about 128 KiB (one at least)."""
+        begin, size, end = index - self.start, 0, index - self.start
+        for entry in self.entries[begin : begin + most]:
+            size += len(entry.value)
+            if size > 128 * 1024 and end > begin:
+                break
+            end += 1
+        return tuple(self.entries[begin:end])
+
+    def append(self, ctx: Ctx, entry: Entry) -> None:
+        self.entries.append(entry)
+        if entry.op:
+            self.ops.add(entry.op)
+        ctx.persist(f"log/{self.last}", _encode(entry))
+
+    def truncate(self, ctx: Ctx, last: int) -> None:
+        """Forget the entries after `last`: another leader wrote something else there."""
+        # From the end, so that a crash on the way leaves a log without a hole.
+        for index in range(self.last, last, -1):
+            ctx.persist(f"log/{index}", None)
+            self.ops.discard(self.entries.pop().op)
+
+    def compact(self, ctx: Ctx, index: int, applied: int) -> None:
+        """Put all up to `index` into the snapshot; the history reaches to `applied`."""
+        term = self.term(index)
+        assert term is not None
+        tail = self.entries[index - self.start : applied - self.start]
+        count = len(self.history) - sum(bool(entry.op) for entry in tail)
+        self._snapshot(ctx, index, term, self.history[:count])
+
+    def install(self, ctx: Ctx, index: int, term: int, history: Sequence[Entry]) -> None:
+        """Take another's snapshot. Entries after it stay where the log agrees with it."""
+        if self.term(index) != term:
+            self.truncate(ctx, self.start)
+        self._snapshot(ctx, index, term, history)
+        self.history = list(history)
+        self.ops = {e.op for e in self.history} | {e.op for e in self.entries if e.op}
+
+    def _snapshot(self, ctx: Ctx, index: int, term: int, history: Sequence[Entry]) -> None:
+        for place in range(self.kept, len(history)):
+            ctx.persist(f"done/{place}", _encode(history[place]))
+        self.kept = len(history)
+        ctx.persist("snapshot", _encode((index, term, self.kept)))
+        for old in range(self.start + 1, min(index, self.last) + 1):
+            ctx.persist(f"log/{old}", None)
+        del self.entries[: index - self.start]
+        self.start, self.start_term = index, term
