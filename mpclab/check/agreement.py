@@ -1,0 +1,72 @@
+"""Agreement: honest parties never hold different records.
+
+For one operation, no two honest parties commit different values, and none commits what
+another aborts (AC1 of atomic commit: Bernstein, Hadzilacos and Goodman 1987, §7.3). Where the
+protocol orders operations, no index holds two of them.
+"""
+
+from collections.abc import Iterable
+
+from mpclab.check.facts import Decision, Facts, names
+from mpclab.check.verdict import Verdict, ok, unknown, violated
+
+NAME = "agreement"
+
+
+def agreement(facts: Facts) -> Verdict:
+    """No two honest parties decide differently on one operation, nor on one index."""
+    honest = [d for d in facts.decisions if d.party not in facts.faulty]
+    commits = [d for d in honest if d.what == "committed"]
+    found: list[tuple[str, list[int]]] = []
+    for op in _ordered(d.op for d in honest):
+        mine = [d for d in commits if d.op == op]
+        if len({d.value for d in mine}) > 1:
+            found.append(
+                (
+                    f"{_who(mine)} committed different values for {op}: {_by_value(mine)}",
+                    [d.row for d in mine],
+                )
+            )
+        last = {d.party: d for d in honest if d.op == op}  # a party's final word
+        yes = [d for d in last.values() if d.what == "committed"]
+        no = [d for d in last.values() if d.what == "aborted"]
+        if yes and no:
+            found.append(
+                (f"{_who(yes)} committed {op} and {_who(no)} aborted it", [d.row for d in yes + no])
+            )
+    for index in sorted({d.index for d in commits if d.index is not None}):
+        here = [d for d in commits if d.index == index]
+        if len({d.op for d in here}) > 1:
+            what = "; ".join(
+                f"{names(d.party for d in here if d.op == op)} {op}"
+                for op in _ordered(d.op for d in here)
+            )
+            found.append(
+                (f"index {index} holds different operations: {what}", [d.row for d in here])
+            )
+    if found:
+        return violated(NAME, found)
+    if not honest:
+        return unknown(NAME, "nobody honest decided anything")
+    ops = len({d.op for d in honest})
+    return ok(NAME, f"{_who(honest)} decided alike on {ops} operation{'s' * (ops != 1)}")
+
+
+def _ordered(ops: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(ops))
+
+
+def _who(decisions: list[Decision]) -> str:
+    return names(d.party for d in decisions)
+
+
+def _by_value(decisions: list[Decision]) -> str:
+    """`parties 1 and 2 have a1b2…; party 3 has c3d4…`, the larger group first."""
+    groups: dict[str, list[int]] = {}
+    for d in decisions:
+        groups.setdefault(d.value, []).append(d.party)
+    largest = sorted(groups.items(), key=lambda item: (-len(set(item[1])), item[1]))
+    return "; ".join(
+        f"{names(group)} {'has' if len(set(group)) == 1 else 'have'} {value or 'nothing'}"
+        for value, group in largest
+    )

@@ -1,0 +1,108 @@
+"""Termination: every proposal is settled at every honest party that is up at the end.
+
+A finite trace cannot show that something would *never* happen. So what is unsettled is
+`unknown` while messages still fly or a link fault still holds, and `violated` once the run has
+come to rest: then nothing that is left could settle it. Either way it says what each waits for.
+"""
+
+from mpclab.check.facts import Facts, lives_left, names
+from mpclab.check.verdict import Verdict, ok, unknown, violated
+from mpclab.core.ids import Party
+from mpclab.trace import Noted
+
+NAME = "termination"
+_PARTY_FAULTS = frozenset({"crash", "kill", "restart", "pause", "slow", "skew", "drift", "leave"})
+
+
+def termination(facts: Facts) -> Verdict:
+    """Every proposal is committed or aborted at every honest party that is up at the end."""
+    proposals = [(i, r) for i, r in facts.notes("proposed", "heard")]
+    ops = list(dict.fromkeys(str(r.details["op"]) for _, r in proposals))
+    if not ops:
+        return unknown(NAME, "nothing was proposed")
+    up = lives_left(facts.final, facts.honest)
+    settled = {(d.party, d.op) for d in facts.decisions}
+    honest_source = {str(r.details["op"]) for _, r in proposals if r.actor not in facts.faulty}
+    found: list[tuple[str, list[int]]] = []
+    for op in ops:
+        # What only liars know of binds nobody.
+        waiting = [p for p in up if (p, op) not in settled] if op in honest_source else []
+        if waiting:
+            rows = [i for i, r in proposals if r.details.get("op") == op][:1]
+            why: dict[str, list[Party]] = {}
+            for p in waiting:
+                reason, seen = _waits_for(facts, p, op)
+                why.setdefault(reason, []).append(p)
+                rows += seen
+            each = "; ".join(_said(names(ps), len(ps), reason) for reason, ps in why.items())
+            found.append((f"{op} is not settled: {each}", rows))
+    if not found:
+        return ok(NAME, f"all {len(ops)} proposal{'s' * (len(ops) != 1)} settled at {names(up)}")
+    flying = [f for f in facts.flights if f.fate == "flying" and f.receiver in up]
+    held = [
+        f
+        for f in facts.final.faults.values()
+        if f.kind not in _PARTY_FAULTS and not set(f.parties) & facts.faulty
+    ]
+    rows = [r for _, rs in found for r in rs]
+    if held:
+        return unknown(NAME, f"{found[0][0]}; but the {held[0].kind} never healed", rows)
+    if flying:
+        count = f"{len(flying)} message{'s were' if len(flying) > 1 else ' was'}"
+        return unknown(
+            NAME, f"{found[0][0]}; but the run ended while {count} still under way", rows
+        )
+    return violated(NAME, found)
+
+
+def _said(who: str, count: int, reason: str) -> str:
+    """`party 3 waits for …`, `parties 3 and 4 wait for …`."""
+    if count > 1:
+        reason = reason.replace("waits", "wait").replace("has heard", "have heard", 1)
+    return f"{who} {reason}"
+
+
+def _waits_for(facts: Facts, party: Party, op: str) -> tuple[str, list[int]]:
+    """What keeps `party` from settling `op`, in words, and the rows that show it."""
+    blocked = [
+        (i, r)
+        for i, r in facts.notes("blocked")
+        if r.actor == party and r.details.get("op", op) == op
+    ]
+    if blocked:
+        i, row = blocked[-1]
+        why = row.details.get("why", "")
+        who = names(row.details.get("waiting_for", ()))
+        return f"waits for {who}" + (f" ({why})" if why else ""), [i]
+    votes = {r.actor: (i, r) for i, r in facts.notes("voted") if r.details.get("op") == op}
+    silent = [p for p in facts.members if p not in votes]
+    lost: list[Party] = []
+    rows: list[int] = []
+    for voter, (i, row) in votes.items():
+        gone = [
+            f
+            for f in facts.flights
+            if f.sender == voter
+            and f.receiver == party
+            and f.sent_row >= i
+            and f.fate == "dropped"
+            and f.sent_at == row.at
+        ]
+        if gone:
+            lost.append(voter)
+            rows += [f.ended_row for f in gone if f.ended_row is not None]
+    parts = []
+    if silent:
+        parts.append(f"the vote of {names(silent)}, which never came")
+    if lost:
+        parts.append(f"the vote of {names(lost)}, which was lost on its way")
+    if parts:
+        return "waits for " + " and ".join(parts), rows
+    heard = any(
+        isinstance(r, Noted) and r.actor == party and r.details.get("op") == op for r in facts.rows
+    )
+    return (
+        "has heard every vote and waits for the agreement protocol"
+        if heard
+        else "never heard of it"
+    ), rows
