@@ -1,0 +1,366 @@
+"""The server alone: who may join, who reaches whom, and that nobody harms another."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpclab.core import MS, SECOND, UsageError
+from mpclab.core.effects import Asked, HangUp, SetTimer
+from mpclab.signaling.messages import (
+    MAX_MESSAGE,
+    Announce,
+    Announced,
+    Challenge,
+    Leave,
+    Letter,
+    PeerJoined,
+    PeerLeft,
+    Ping,
+    Pong,
+    Refused,
+    Relay,
+    Relayed,
+    Roster,
+    Welcome,
+    Who,
+)
+from mpclab.signaling.rooms import PATH, CloseSession, RoomsSettings
+from tests.signaling.bench import Server, identity, joining, notes, of, sends
+
+RAW = msgspec.Raw(b'{"type":"anything"}')
+
+
+def full(settings: RoomsSettings | None = None) -> Server:
+    """Parties 1, 2, 3 on connections 11, 12, 13."""
+    server = Server(settings)
+    for party in (1, 2, 3):
+        server.join(10 + party, party)
+    return server
+
+
+def refusal(effects: list) -> Refused:
+    [(_, msg)] = [(to, m) for to, m in sends(effects) if isinstance(m, Refused)]
+    assert len(of(effects, HangUp)) == 1
+    assert isinstance(msg, Refused)
+    return msg
+
+
+# --- joining ------------------------------------------------------------------------------
+
+
+def test_a_connection_is_challenged_and_has_three_seconds() -> None:
+    server = Server()
+    effects = server.connect(7)
+    [(to, msg)] = sends(effects)
+    assert to == (7,)
+    assert isinstance(msg, Challenge)
+    assert SetTimer(PATH, "join-7", 3 * SECOND, False) in effects
+    assert refusal(server.fire("join-7", 3 * SECOND)).reason == "did not join in time"
+    assert server.rooms.status().connections == 0
+
+
+def test_no_two_connections_get_the_same_nonce() -> None:
+    server = Server()
+    for connection in range(1, 50):
+        server.connect(connection)
+    assert len(set(server.nonces.values())) == 49
+
+
+def test_the_first_opens_the_room_and_the_others_see_each_other() -> None:
+    server = Server()
+    effects = server.join(11, 1)
+    assert notes(effects, "opened") == [{"session": "s", "n": 3, "t": 2, "policy": "unanimous"}]
+    assert notes(effects, "joined") == [{"session": "s", "party": 1, "connection": 11}]
+    [(to, welcome)] = sends(effects)
+    assert to == (11,)
+    assert isinstance(welcome, Welcome)
+    assert [m.party for m in welcome.members] == [1]
+    (_, welcome), (others, joined) = sends(server.join(12, 2))
+    assert isinstance(welcome, Welcome)
+    assert [m.party for m in welcome.members] == [1, 2]
+    assert others == (11,)
+    assert isinstance(joined, PeerJoined)
+    assert joined.member.key == identity(2).public
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"session": "no spaces"}, "no valid session id"),
+        ({"n": 0}, "n = 0"),
+        ({"n": 1001}, "n = 1001"),
+        ({"t": 0}, "t = 0 of n = 3"),
+        ({"t": 4}, "t = 4 of n = 3"),
+        ({"party": 4}, "party 4 of n = 3"),
+        ({"party": 0}, "party 0 of n = 3"),
+        ({"policy": "Whatever!"}, "no valid approval policy"),
+        ({"mode": "maybe"}, "no valid mode or epoch"),
+        ({"epoch": -1}, "no valid mode or epoch"),
+        ({"life": b"short"}, "no valid key or life"),
+        ({"card": b"c" * 64}, "the signature is wrong"),
+        ({"mode": "join"}, "no such session"),
+    ],
+)
+def test_a_join_out_of_order_is_refused_with_a_hint(changes: dict, reason: str) -> None:
+    server = Server()
+    server.connect(5)
+    effects = server.say(5, joining(server.nonces[5], **({"party": 1} | changes)))
+    said = refusal(effects)
+    assert said.reason == reason
+    assert said.hint
+    assert said.final
+    assert server.rooms.rooms == {}
+    assert server.rooms.clients == {}
+    assert server.rooms.status().refused == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"n": 4}, "n = 4, but this session has n = 3"),
+        ({"t": 1}, "t = 1, but this session has t = 2"),
+        ({"policy": "threshold(2)"}, "policy = threshold(2), but this session has policy"),
+        ({"party": 1}, "id 1 is taken by another key"),
+        ({"mode": "create"}, "the session exists already"),
+        ({"key": identity(1)}, "this key sits here as party 1"),
+    ],
+)
+def test_a_join_that_contradicts_the_room_is_refused(changes: dict, reason: str) -> None:
+    server = Server()
+    server.join(11, 1)
+    server.connect(12)
+    fields = {"party": 2, "key": identity(2)} | changes
+    said = refusal(server.say(12, joining(server.nonces[12], **fields)))
+    assert said.reason.startswith(reason)
+    assert said.hint
+    assert list(server.rooms.rooms["s"].seats) == [1]
+
+
+def test_a_taken_id_names_the_free_ones() -> None:
+    server = Server()
+    server.join(11, 1)
+    server.connect(12)
+    said = refusal(server.say(12, joining(server.nonces[12], 1, key=identity(9))))
+    assert said.hint == "free: 2, 3"
+
+
+def test_a_replayed_join_is_refused() -> None:
+    """The signature covers the nonce of one connection."""
+    server = Server()
+    server.connect(1)
+    join = joining(server.nonces[1], 1)
+    server.say(1, join)
+    server.connect(2)
+    assert refusal(server.say(2, join)).reason == "the signature is wrong"
+    assert server.rooms.rooms["s"].seats[1].connection == 1
+
+
+def test_a_join_in_anothers_name_is_refused() -> None:
+    server = Server()
+    server.connect(1)
+    forged = joining(server.nonces[1], 1, key=identity(9))
+    stolen = msgspec.structs.replace(forged, key=identity(1).public)
+    assert refusal(server.say(1, stolen)).reason == "the signature is wrong"
+
+
+def test_the_same_key_takes_its_seat_over() -> None:
+    server = full()
+    effects = server.join(21, 1)
+    assert HangUp(PATH, 11, reason="the same party joined again") in effects
+    assert server.rooms.rooms["s"].seats[1].connection == 21
+    assert server.rooms.status().connections == 3
+    [(to, relayed)] = sends(server.say(12, Relay((Letter(1, RAW),))))
+    assert to == (21,)
+    assert isinstance(relayed, Relayed)
+
+
+def test_a_full_server_says_so() -> None:
+    server = Server(RoomsSettings(max_connections=2))
+    server.connect(1)
+    server.connect(2)
+    said = refusal(server.connect(3))
+    assert (said.reason, said.final) == ("the server is full", False)
+    server.disconnect(1)
+    assert isinstance(sends(server.connect(4))[0][1], Challenge)
+
+
+def test_sessions_are_bounded() -> None:
+    server = Server(RoomsSettings(max_rooms=1))
+    server.join(1, 1)
+    server.connect(2)
+    said = refusal(server.say(2, joining(server.nonces[2], 1, session="other")))
+    assert said.reason == "the server has no room for another session"
+
+
+# --- relay --------------------------------------------------------------------------------
+
+
+def test_the_server_stamps_the_sender() -> None:
+    server = full()
+    effects = server.say(12, Relay((Letter(1, RAW), Letter(3, RAW))))
+    assert sends(effects) == [((11,), Relayed(2, RAW)), ((13,), Relayed(2, RAW))]
+    assert sends(server.say(12, Announce(RAW))) == [((11, 13), Announced(2, RAW))]
+    assert server.rooms.status().relayed == 4
+
+
+def test_only_members_of_a_room_reach_each_other() -> None:
+    server = full()
+    server.connect(21)
+    server.say(21, joining(server.nonces[21], 1, session="other", key=identity(9)))
+    assert sends(server.say(21, Relay((Letter(2, RAW),)))) == []
+    assert sends(server.say(21, Announce(RAW))) == []
+
+
+def test_a_letter_to_nobody_of_the_session_costs_the_connection() -> None:
+    server = full()
+    assert (
+        refusal(server.say(11, Relay((Letter(4, RAW),)))).reason == "a letter to no party of 1..3"
+    )
+
+
+def test_a_letter_to_one_who_is_away_is_dropped() -> None:
+    server = full()
+    server.disconnect(12)
+    assert sends(server.say(11, Relay((Letter(2, RAW), Letter(3, RAW))))) == [
+        ((13,), Relayed(1, RAW))
+    ]
+
+
+def test_who_is_answered_with_the_roster() -> None:
+    server = full()
+    server.disconnect(12)
+    [(_, roster)] = sends(server.say(11, Who()))
+    assert isinstance(roster, Roster)
+    assert [(m.party, m.online) for m in roster.members] == [(1, True), (2, False), (3, True)]
+
+
+# --- presence -----------------------------------------------------------------------------
+
+
+def test_a_lost_connection_leaves_the_seat_idle_and_a_leave_frees_it() -> None:
+    server = full()
+    [(to, left)] = sends(server.disconnect(12))
+    assert (to, left) == ((11, 13), PeerLeft(2, "connection lost", False, 4))
+    effects = server.say(13, Leave())
+    assert sends(effects) == [((11,), PeerLeft(3, "left", True, 5))]
+    assert HangUp(PATH, 13, reason="left") in effects
+    [session] = server.rooms.status().sessions
+    assert [(m.party, m.state) for m in session.members] == [(1, "online"), (2, "idle")]
+
+
+def test_an_empty_room_is_remembered_for_a_while() -> None:
+    server = Server()
+    server.join(1, 1)
+    server.disconnect(1)
+    assert "s" in server.rooms.rooms
+    server.now = 599 * SECOND
+    server.join(2, 1)
+    server.fire("forget-s", 600 * SECOND)
+    assert "s" in server.rooms.rooms
+    server.disconnect(2)
+    effects = server.fire("forget-s", 1300 * SECOND)
+    assert notes(effects, "closed") == [{"session": "s"}]
+    assert server.rooms.rooms == {}
+
+
+def test_who_does_not_answer_pings_is_idle() -> None:
+    server = full()
+    effects = server.fire("ping", 10 * SECOND)
+    assert sends(effects) == [((11, 12, 13), Ping(3))]
+    server.say(11, Pong())
+    server.say(12, Pong())
+    effects = server.fire("ping", 20 * SECOND)
+    assert refusal(effects).reason == "no answer to pings"
+    assert ((11, 12), PeerLeft(3, "no answer to pings", False, 4)) in sends(effects)
+
+
+def test_a_closed_session_is_told_to_its_members() -> None:
+    server = full()
+    effects = server.node.step(Asked(PATH, CloseSession("s")), 1)
+    assert {e.peer for e in of(effects, HangUp)} == {11, 12, 13}
+    assert server.rooms.rooms == {}
+    with pytest.raises(UsageError, match="no session 's'"):
+        server.node.step(Asked(PATH, CloseSession("s")), 2)
+
+
+# --- bad clients --------------------------------------------------------------------------
+
+
+def test_whatever_is_out_of_order_costs_only_its_sender() -> None:
+    for msg in (Relay((Letter(1, RAW),)), Announce(RAW), Who(), Leave(), Pong()):
+        server = full()
+        server.connect(99)
+        said = refusal(server.say(99, msg))
+        assert said.reason == f"{type(msg).__name__} out of order"
+        assert server.rooms.status().connections == 3
+    server = full()
+    assert refusal(server.say(11, joining(b"", 1))).reason == "Join out of order"
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=9),
+            lambda inner: (
+                st.lists(inner, max_size=4)
+                | st.dictionaries(st.sampled_from(["type", "letters", "to", "payload", "x"]), inner)
+            ),
+            max_leaves=12,
+        ).map(lambda value: msgspec.json.encode(value)),
+        st.sampled_from(["Join", "Relay", "Announce", "Leave"]).map(
+            lambda name: b'{"type":"%s","payload":' % name.encode() + b"[" * 30_000
+        ),
+    )
+)
+def test_garbage_costs_its_sender_the_connection_and_others_nothing(data: bytes) -> None:
+    server = full()
+    before = server.rooms.status().sessions
+    server.connect(99)
+    effects = server.bytes(99, data)
+    assert refusal(effects)
+    assert all(to == (99,) for to, _ in sends(effects))
+    assert server.rooms.status().sessions == before
+    assert sends(server.say(11, Relay((Letter(2, RAW),)))) == [((12,), Relayed(1, RAW))]
+
+
+def test_an_oversized_message_is_refused() -> None:
+    server = full()
+    said = refusal(server.bytes(11, b" " * (MAX_MESSAGE + 1)))
+    assert f"{MAX_MESSAGE} is the most" in said.reason
+    assert server.rooms.status().connections == 2
+
+
+def test_a_flood_is_slowed_to_its_rate_and_then_dropped() -> None:
+    settings = RoomsSettings(rate=50, burst=10, backlog=5)
+    server = full(settings)
+    passed = [len(sends(server.say(11, Relay((Letter(2, RAW),))))) for _ in range(15)]
+    assert passed == [1] * 10 + [0] * 5
+    # The others are not slowed.
+    assert len(sends(server.say(12, Relay((Letter(3, RAW),))))) == 1
+    # One message's credit comes back every 20 ms, and the backlog keeps its order.
+    drained = 0
+    for tick in range(1, 6):
+        drained += len(sends(server.fire("drain-11", tick * 20 * MS)))
+    assert drained == 5
+    for _ in range(5):
+        assert not of(server.say(11, Relay((Letter(2, RAW),))), HangUp)
+    said = refusal(server.say(11, Relay((Letter(2, RAW),))))
+    assert (said.reason, said.hint) == ("too many messages", "send at most 50 a second")
+
+
+def test_messages_of_a_connection_that_was_closed_are_ignored() -> None:
+    server = full()
+    server.bytes(11, b"garbage")
+    assert server.say(11, Relay((Letter(2, RAW),))) == []
+    assert server.disconnect(11) == []
+
+
+def test_status_holds_no_secret_and_the_log_is_bounded() -> None:
+    server = Server(RoomsSettings(log_lines=3))
+    for connection in range(1, 8):
+        server.join(connection, 1)
+    status = server.rooms.status()
+    assert len(status.log) == 3
+    assert msgspec.json.decode(msgspec.json.encode(status))["connections"] == 1
