@@ -214,6 +214,15 @@ def test_ristretto_refuses_the_bad_encodings_of_rfc_9496(data):
         RISTRETTO255.decode_element(bytes.fromhex(data))
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 99])
+def test_ristretto_refuses_the_second_spelling_of_an_element(k):
+    """s and -s decode to the same point; only the nonnegative one is an encoding."""
+    s = int.from_bytes(RISTRETTO255.base_mult(k), "little")
+    for other in (P - s, s + P):
+        with pytest.raises(EncodingError):
+            RISTRETTO255.decode_element((other % 2**256).to_bytes(32, "little"))
+
+
 @pytest.mark.parametrize("torsion", [v for k, v in SMALL_ORDER.items() if k != "the identity"])
 def test_known_small_points_are_what_they_are_called(torsion):
     """Guards the tests above: 8·T must be the identity, by doubling."""
