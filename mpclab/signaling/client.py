@@ -473,7 +473,10 @@ class Client(Machine):
         if msg.to != (0 if to_all else self.seat.party):
             raise PeerFault("a text meant for another", party=party, strength=Strength.SUSPECT)
         if msg.number <= self._texts_heard.get((party, member.life), 0):
-            ctx.note("replay-refused", sender=party, message="Text")
-            return
+            raise PeerFault(
+                f"the server shows again what party {party} sent once",
+                party=SERVER,
+                strength=Strength.SUSPECT,
+            )
         self._texts_heard[party, member.life] = msg.number
         ctx.report(Heard(party, msg.text, to_all))

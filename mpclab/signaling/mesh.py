@@ -40,7 +40,7 @@ from mpclab.core.effects import (
     TakeAnswer,
 )
 from mpclab.core.errors import PeerFault, Strength, UsageError
-from mpclab.core.ids import Party
+from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import PeerDown, PeerUp
 from mpclab.core.wire import Frame, Message
@@ -70,7 +70,7 @@ from mpclab.signaling.negotiate import (
     sign_confirm,
     sign_offer,
 )
-from mpclab.signaling.relay import Candidates, Channel, Content, Hello, Nudge, Piece, pack
+from mpclab.signaling.relay import Candidates, Channel, Content, Hello, Nudge, Piece, Replayed, pack
 
 _MAX_LIVES = 4096
 
@@ -454,8 +454,7 @@ class Mesh(Machine):
         else:
             return
         if member is link.member and offer.attempt <= link.peer_attempt:
-            ctx.note("replay-refused", sender=link.party, message="Offer")
-            return
+            raise _replayed(link.party)
         # Signed for our present life, in time and new: the peer really begins anew.
         if link.newer is not None and member is not link.newer[0]:
             link.newer = None
@@ -496,10 +495,12 @@ class Mesh(Machine):
         if newer is not None and sealed.lives == newer[1].lives:
             channel = newer[1]
         if channel is None or sealed.lives != channel.lives:
-            ctx.note("stale-box", peer=link.party)
+            self._misplaced(ctx, link, sealed)
             return
         try:
             content = channel.open(sealed)
+        except Replayed:
+            raise _replayed(link.party) from None
         except (SealError, msgspec.DecodeError) as error:
             raise PeerFault(
                 f"a sealed box that does not open: {error}",
@@ -511,6 +512,18 @@ class Mesh(Machine):
             self._hang_up(ctx, link, "the peer started anew")
             self._pursue(ctx, link)
         self._content(ctx, link, channel, content)
+
+    def _misplaced(self, ctx: Ctx, link: Link, sealed: Sealed) -> None:
+        """A box of other lives: one that was on its way at a restart, or a forged sender."""
+        for other in self.links.values():
+            if other.channel is not None and other.channel.lives == sealed.lives:
+                raise PeerFault(
+                    f"the server passes on as from party {link.party} what was sealed between "
+                    f"party {other.party} and us",
+                    party=SERVER,
+                    strength=Strength.SUSPECT,
+                )
+        ctx.note("stale-box", peer=link.party)
 
     def _content(self, ctx: Ctx, link: Link, channel: Channel, content: Content) -> None:
         match content:
@@ -584,3 +597,10 @@ class Mesh(Machine):
 
     def _post(self, ctx: Ctx, link: Link, payloads: list[Any]) -> None:
         ctx.report(Post(tuple((link.party, encode_payload(p)) for p in payloads)))
+
+
+def _replayed(party: Party) -> PeerFault:
+    return PeerFault(
+        f"the server shows again what party {party} sent once", party=SERVER,
+        strength=Strength.SUSPECT,
+    )  # fmt: skip

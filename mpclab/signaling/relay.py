@@ -63,6 +63,10 @@ _decode = decoder(Content)
 _encode = msgspec.msgpack.Encoder().encode
 
 
+class Replayed(SealError):
+    """The box is authentic, and came before: whoever carries boxes shows it again."""
+
+
 class Channel:
     """Our side of a sealed channel to one peer.
 
@@ -93,11 +97,15 @@ class Channel:
         """What is in the peer's box.
 
         Raises:
-            SealError: it is not from the peer in these lives, or came before.
+            SealError: it is not from the peer in these lives.
+            Replayed: it is, and was opened or passed over before.
             msgspec.DecodeError: it is, and is nonsense.
         """
         number, plaintext = self._seal.open(sealed.box)
-        self._window.accept(number)
+        try:
+            self._window.accept(number)
+        except SealError as error:
+            raise Replayed(str(error)) from None
         content: Content = _decode(plaintext)  # type: ignore[assignment]
         return content
 

@@ -115,20 +115,31 @@ class Hi(Message, frozen=True):
     text: str
 
 
+class Shout(msgspec.Struct, frozen=True):
+    """Ask of a `Greeter`: say this to everyone."""
+
+    text: str
+
+
 class Greeter(Machine):
     """Says hello whenever somebody comes up; remembers whom it heard, and how often."""
 
     def __init__(self) -> None:
         self.heard: dict[int, int] = {}
+        self.texts: set[int] = set()
         self.news: list[Any] = []
 
     def on_ask(self, ctx: Any, ask: Any) -> None:
+        if isinstance(ask, Shout):
+            ctx.multicast(ctx.others, Hi(ask.text))
+            return
         self.news.append(ask)
         if type(ask).__name__ == "PeerUp":
             ctx.send(ask.party, Hi("x" * 10))
 
     def on_message(self, ctx: Any, sender: int, msg: Hi) -> None:
         self.heard[sender] = self.heard.get(sender, 0) + 1
+        self.texts.add(len(msg.text))
 
 
 class Eager(Greeter):
