@@ -24,6 +24,16 @@ class Submit(msgspec.Struct, frozen=True):
     value: bytes
 
 
+class Oppose(msgspec.Struct, frozen=True):
+    """Ask, where `everyone_submits`: we hold no certificate for `op` and will not wait longer.
+
+    Answered, like a `Submit`, by `Decided` or `Refused`.
+    """
+
+    op: str
+    reason: str
+
+
 class Decided(msgspec.Struct, frozen=True):
     """Output: everyone's record says `value` for `op`.
 
@@ -68,7 +78,8 @@ class Agreement(Machine):
 
     Args:
         identity: this party's signing key, for protocols that sign.
-        keys: every member's identity key, 32 bytes each, by party.
+        keys: every member's identity key, 32 bytes each, by party. The caller's own mapping, which
+            may still grow as members are introduced.
         valid: the external validity predicate.
         patience: how long to wait before suspecting somebody, µs; protocols scale it.
         session: the session's id, which signatures are bound to.
@@ -78,6 +89,14 @@ class Agreement(Machine):
     title: ClassVar[str] = ""
     votes_inside: ClassVar[bool] = False
     """The first phase is the vote: submit at once and answer `VoteWanted`."""
+    everyone_submits: ClassVar[bool] = False
+    """Every party submits as soon as it can, or opposes (direct, ben-or). Otherwise the proposer
+    submits, and others only when that comes to nothing."""
+
+    @classmethod
+    def liars(cls, n: int) -> int:
+        """How many of `n` parties may lie (and not only crash) without harm to the others."""
+        return 0
 
     def __init__(
         self,
@@ -90,7 +109,7 @@ class Agreement(Machine):
         needed: int | None = None,
     ) -> None:
         self.identity = identity
-        self.keys = dict(keys)
+        self.keys = keys
         self.valid = valid
         self.patience = patience
         self.session = session

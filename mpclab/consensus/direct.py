@@ -8,7 +8,7 @@ differently, which is the first lesson. Orders nothing: `Decided.index` is None.
 
 from typing import Any
 
-from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit
 from mpclab.core.machine import Ctx
 
 
@@ -16,8 +16,15 @@ class Direct(Agreement):
     """Decides each value at the moment when it is submitted here; sends nothing."""
 
     title = "direct (count the votes)"
+    everyone_submits = True
+
+    def start(self, ctx: Ctx) -> None:
+        self.decided: set[str] = set()
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if self.valid(value):
+            case Submit(op, value) if op not in self.decided and self.valid(value):
+                self.decided.add(op)
                 ctx.output(Decided(op, value))
+            case Oppose(op, reason) if op not in self.decided:
+                ctx.output(Refused(op, reason))

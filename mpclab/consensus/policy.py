@@ -32,6 +32,10 @@ class Policy:
         """What `votes` (party → approved?) amount to. Votes of non-members do not count."""
         approvals = sum(votes[p] for p in votes if 1 <= p <= self.n)
         rejections = sum(not votes[p] for p in votes if 1 <= p <= self.n)
+        return self.judge(approvals, rejections)
+
+    def judge(self, approvals: int, rejections: int) -> Standing:
+        """What so many votes of different members amount to."""
         if approvals >= self.needed:
             return Standing.ENOUGH
         if rejections > self.n - self.needed:
