@@ -1,0 +1,272 @@
+"""Proposals, votes and certificates: what is signed when parties approve an operation.
+
+A proposal holds every parameter of what will be executed. Its proposer signs it, and each vote
+is a signature over the hash of the whole of it, so nobody can be made to have approved anything
+else. Enough signed approvals are a `Certificate`, which anybody who knows the keys can check.
+
+An operation's id follows from (session, proposer, attempt) and *not* from the content. A proposer
+that tells two stories has therefore signed two proposals under one id, which is a proof against
+it; and a party votes once for one id, whatever stories it hears. `Evidence` keeps such pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TypeAlias
+
+import msgspec
+
+from mpclab.consensus.policy import Policy, Standing
+from mpclab.core.errors import MpclabError
+from mpclab.core.ids import SECOND, Party
+from mpclab.core.wire import Message, decoder
+from mpclab.crypto.identity import Identity, verify
+from mpclab.crypto.transcript import digest
+
+Value: TypeAlias = int | str | tuple[int | str, ...]
+"""What a parameter is on the wire; bytes are written in hexadecimal."""
+
+Params: TypeAlias = tuple[tuple[str, Value], ...]
+Keys: TypeAlias = Mapping[Party, bytes]
+
+MAX_STAMP = 2**53
+MAX_DEADLINE = 3600 * SECOND
+MAX_REASON = 200
+OP_LENGTH = 10
+
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # ids are read aloud: no 0/o, no 1/l/i
+
+
+class BallotError(MpclabError):
+    """A proposal, a vote or a certificate that does not hold; says why."""
+
+
+class UnknownParty(BallotError):
+    """It may hold: the key that it should be checked with is not known here (yet)."""
+
+
+class Proposal(Message, frozen=True):
+    """What `by` asks everybody to do.
+
+    Attributes:
+        session: the session that it is for; it means nothing in another.
+        attempt: a fresh text of the proposer's choice: the same wish twice is two operations.
+        stamp: Lamport's clock at the proposer: greater than that of all it had heard of.
+        params: the operation's parameters, sorted by name.
+        deadline: how long to wait for votes, µs. Everyone counts from when it hears the proposal,
+            since the clocks of parties on different machines have nothing in common.
+    """
+
+    session: str
+    attempt: str
+    by: Party
+    stamp: int
+    kind: str
+    params: Params
+    deadline: int
+
+    @property
+    def op(self) -> str:
+        return operation_id(self.session, self.by, self.attempt)
+
+    @property
+    def hash(self) -> bytes:
+        """What votes are about, 32 bytes."""
+        return proposal_hash(self)
+
+
+@lru_cache(maxsize=4096)
+def proposal_hash(p: Proposal) -> bytes:
+    return digest(
+        "mpclab proposal", p.session, p.attempt, p.by, p.stamp, p.kind, p.params, p.deadline
+    )
+
+
+@lru_cache(maxsize=4096)
+def operation_id(session: str, by: Party, attempt: str) -> str:
+    """The id of what `by` proposes in `session` under `attempt`: 10 letters, 49 bits."""
+    number = int.from_bytes(digest("mpclab operation", session, by, attempt))
+    letters = []
+    for _ in range(OP_LENGTH):
+        number, index = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    return "".join(letters)
+
+
+class Ballot(Message, frozen=True):
+    """A proposal, signed by its proposer: what is broadcast to ask for votes."""
+
+    proposal: Proposal
+    signature: bytes
+
+    @property
+    def op(self) -> str:
+        return self.proposal.op
+
+
+class SignedVote(Message, frozen=True):
+    """`voter`'s signed word on the proposal whose hash is `about`. An approval has no reason."""
+
+    op: str
+    about: bytes
+    voter: Party
+    approve: bool
+    reason: str
+    signature: bytes
+
+
+class Certificate(Message, frozen=True):
+    """A ballot and the approvals that carry it: (party, signature), ascending by party."""
+
+    ballot: Ballot
+    approvals: tuple[tuple[Party, bytes], ...]
+
+    @property
+    def op(self) -> str:
+        return self.ballot.op
+
+    def to_bytes(self) -> bytes:
+        """What an agreement protocol decides on."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Certificate:
+        """Parse `to_bytes`.
+
+        Raises:
+            BallotError: the bytes are no certificate.
+        """
+        try:
+            return _decode_certificate(data)  # type: ignore[return-value]
+        except msgspec.DecodeError as error:
+            raise BallotError(f"not a certificate: {error}") from None
+
+
+_decode_certificate = decoder(Certificate)
+
+# --- signing ------------------------------------------------------------------------------
+
+_PROPOSAL, _APPROVAL, _REJECTION = "mpclab ballot", "mpclab approval", "mpclab rejection"
+
+
+def sign_proposal(identity: Identity, proposal: Proposal) -> Ballot:
+    return Ballot(proposal, identity.sign(_PROPOSAL, proposal.hash))
+
+
+def sign_vote(
+    identity: Identity, proposal: Proposal, voter: Party, approve: bool, reason: str = ""
+) -> SignedVote:
+    """Our vote. `reason` is kept for rejections alone."""
+    about, reason = proposal.hash, "" if approve else reason[:MAX_REASON]
+    label, parts = _vote_parts(proposal.session, about, approve, reason)
+    signature = identity.sign(label, *parts)
+    return SignedVote(proposal.op, about, voter, approve, reason, signature)
+
+
+def _vote_parts(
+    session: str, about: bytes, approve: bool, reason: str
+) -> tuple[str, tuple[str | bytes, ...]]:
+    if approve:
+        return _APPROVAL, (session, about)
+    return _REJECTION, (session, about, reason)
+
+
+@lru_cache(maxsize=65536)
+def _genuine(key: bytes, label: str, parts: tuple[str | bytes, ...], signature: bytes) -> bool:
+    # Whether a signature holds never changes, and an answer is asked for more than once: votes
+    # come again by gossip and in certificates, and simulated parties share this process.
+    return verify(key, label, parts, signature)
+
+
+# --- checking -----------------------------------------------------------------------------
+
+
+def check_ballot(ballot: Ballot, session: str, keys: Keys) -> None:
+    """Raise `BallotError` unless the proposer signed this, for this session, within bounds."""
+    proposal = ballot.proposal
+    if proposal.session != session:
+        raise BallotError("a proposal for another session")
+    if not 0 < proposal.stamp < MAX_STAMP or not 0 < proposal.deadline <= MAX_DEADLINE:
+        raise BallotError("a proposal with a time stamp or a deadline out of bounds")
+    if not 0 < len(proposal.attempt) <= 64 or len(proposal.kind) > 64:
+        raise BallotError("a proposal with too long a name")
+    key = _key_of(proposal.by, keys)
+    if not _genuine(key, _PROPOSAL, (proposal.hash,), ballot.signature):
+        raise BallotError(f"a proposal that party {proposal.by} did not sign")
+
+
+def check_vote(vote: SignedVote, session: str, keys: Keys) -> None:
+    """Raise `BallotError` unless its voter signed this vote."""
+    if len(vote.reason) > MAX_REASON or (vote.approve and vote.reason):
+        raise BallotError("a vote with a reason out of bounds")
+    label, parts = _vote_parts(session, vote.about, vote.approve, vote.reason)
+    if not _genuine(_key_of(vote.voter, keys), label, parts, vote.signature):
+        raise BallotError(f"a vote that party {vote.voter} did not sign")
+
+
+def check_approval(proposal: Proposal, party: Party, signature: bytes, keys: Keys) -> None:
+    """Raise `BallotError` unless `party` approved `proposal`."""
+    label, parts = _vote_parts(proposal.session, proposal.hash, True, "")
+    if not _genuine(_key_of(party, keys), label, parts, signature):
+        raise BallotError(f"an approval that party {party} did not sign")
+
+
+def verify_certificate(certificate: Certificate, session: str, policy: Policy, keys: Keys) -> None:
+    """Raise `BallotError` unless genuine approvals of different parties satisfy `policy`."""
+    check_ballot(certificate.ballot, session, keys)
+    votes: dict[Party, bool] = {}
+    for party, signature in certificate.approvals:
+        if party in votes:
+            raise BallotError(f"a certificate that counts party {party} twice")
+        check_approval(certificate.ballot.proposal, party, signature, keys)
+        votes[party] = True
+    if policy.standing(votes) is not Standing.ENOUGH:
+        raise BallotError(
+            f"a certificate with {len(votes)} approvals where {policy} needs {policy.needed}"
+        )
+
+
+def _key_of(party: Party, keys: Keys) -> bytes:
+    try:
+        return keys[party]
+    except KeyError:
+        raise UnknownParty(
+            f"what party {party}, whose key is unknown, should have signed"
+        ) from None
+
+
+# --- evidence -----------------------------------------------------------------------------
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """Two things that one party signed and no honest party signs both of."""
+
+    party: Party
+    what: str
+    first: Ballot | SignedVote
+    second: Ballot | SignedVote
+
+    def holds(self, session: str, keys: Keys) -> bool:
+        """Whether this proves, to anyone who knows the keys, that `party` lied."""
+        a, b = self.first, self.second
+        try:
+            match a, b:
+                case Ballot(), Ballot():
+                    check_ballot(a, session, keys)
+                    check_ballot(b, session, keys)
+                    lied = a.op == b.op and a.proposal != b.proposal
+                    return lied and a.proposal.by == b.proposal.by == self.party
+                case SignedVote(), SignedVote():
+                    check_vote(a, session, keys)
+                    check_vote(b, session, keys)
+                    lied = a.op == b.op and contradict(a, b)
+                    return lied and a.voter == b.voter == self.party
+        except BallotError:
+            pass
+        return False
+
+
+def contradict(a: SignedVote, b: SignedVote) -> bool:
+    """Whether one voter cannot honestly have cast both. A reason put otherwise is no lie."""
+    return (a.about, a.approve) != (b.about, b.approve)

@@ -1,0 +1,232 @@
+"""How a party gets what it lacks: lost messages, late arrivals, restarts.
+
+* While something is open, every second a party asks those whose votes it lacks, and two others
+  at random who may have heard them, for what it has not got (`Want` → `Told`).
+* When two parties meet again they say what they know (`Hello`), and each tells the other the open
+  operations and the committed ones that it lacks (`Told`, `Records`).
+* After a restart a party takes up what it had stored: its votes, its records, its results.
+
+Votes and certificates are signed, so it does not matter who passes them on: everything is verified
+before it is believed. A certificate proves that the policy was satisfied, which with protocols
+that order nothing and tolerate no liars (`direct`, 2pc, 3pc) is all there is to know. Where liars
+are tolerated, and for the place in a log, a record is taken over once `liars + 1` parties tell it
+alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mpclab.coordinator import ballots
+from mpclab.coordinator.ballots import Ballot, Certificate, SignedVote
+from mpclab.coordinator.history import Record
+from mpclab.coordinator.messages import Entry, Hello, Records, Told, Want, Wonder
+from mpclab.coordinator.operations import Operations
+from mpclab.coordinator.tally import End, Operation, Status
+from mpclab.core.errors import PeerFault, UsageError
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx
+
+if TYPE_CHECKING:
+    from mpclab.coordinator.session import Session
+
+PAGE = 32
+"""Records in one message."""
+MOST_IDS = 4096
+ALSO_ASK = 2
+UNHEARD_RETRIES = 10
+
+
+def describe(kinds: Operations, o: Operation, ballot: Ballot) -> bool:
+    """Put what `ballot` proposes into words. False: its parameters are malformed."""
+    proposal = ballot.proposal
+    o.ballot, o.params, o.text, o.unfit = ballot, proposal.params, proposal.kind, ""
+    if proposal.kind not in kinds:
+        o.unfit = f"operation {proposal.kind!r} is not known here"
+        return True
+    spec = kinds[proposal.kind]
+    try:
+        if spec.check(dict(proposal.params)) != proposal.params:
+            raise UsageError(f"{spec.name}: parameters are missing or out of order")
+    except UsageError as error:
+        o.unfit = str(error)
+        return False
+    o.text = spec.describe(proposal.params)
+    return True
+
+
+# --- while something is open --------------------------------------------------------------
+
+
+def told(o: Operation, have: tuple[Party, ...] = ()) -> Told:
+    assert o.ballot is not None
+    votes = tuple(vote for voter, vote in sorted(o.tally.votes.items()) if voter not in have)
+    return Told(o.ballot, votes)
+
+
+def retry(session: Session, ctx: Ctx) -> bool:
+    """Ask for what is missing. Whether anything still is."""
+    for o in list(session.pending.values()):
+        if o.status is Status.UNHEARD:
+            o.asked += 1
+            if o.asked > UNHEARD_RETRIES:
+                del session.operations[o.op], session.pending[o.op]
+            else:
+                ctx.multicast(sorted(o.tally.votes), Want(o.op, (), False))
+        elif o.certificate is not None:
+            if not o.submitted:  # the proposer should have: it may be gone
+                session.submit(ctx, o)
+        elif not session.agreement.votes_inside:
+            _ask_around(ctx, o)
+    return bool(session.pending)
+
+
+def _ask_around(ctx: Ctx, o: Operation) -> None:
+    lacking = [p for p in ctx.others if p not in o.tally.votes]
+    others = [p for p in ctx.others if p in o.tally.votes]
+    also = ctx.rng.sample(others, min(ALSO_ASK, len(others)))
+    strange = [p for p in others if o.tally.votes[p].about != o.about]  # see Session.count
+    ctx.multicast(sorted({*lacking, *also}), Want(o.op, tuple(sorted(o.tally.votes)), True))
+    if strange:
+        ctx.multicast(strange, Want(o.op, (), False))
+
+
+def on_want(session: Session, ctx: Ctx, sender: Party, msg: Want) -> None:
+    o = session.operations.get(msg.op)
+    if o is None or o.ballot is None:
+        if msg.ballot:
+            ctx.send(sender, Want(msg.op, (), False))  # then tell me of it first
+    elif msg.op in session.history and not session.agreement.votes_inside:
+        ctx.send(sender, Records((_entry(session, msg.op),), False))
+    else:
+        news = told(o, msg.have)
+        if news.votes or not msg.ballot:
+            ctx.send(sender, news)
+
+
+def on_told(session: Session, ctx: Ctx, msg: Told) -> None:
+    ballots.check_ballot(msg.ballot, session.session, session.keys)
+    genuine: list[SignedVote] = []
+    for vote in msg.votes:
+        if vote.op != msg.ballot.op:
+            raise PeerFault("told votes of another operation")
+        if vote.voter in session.keys:
+            ballots.check_vote(vote, session.session, session.keys)
+            genuine.append(vote)
+    session.hear(ctx, msg.ballot)
+    if msg.ballot.op in session.operations:
+        for vote in genuine:
+            session.count(ctx, vote)
+
+
+# --- when two parties meet ----------------------------------------------------------------
+
+
+def hello(session: Session, *, reply: bool = False) -> Hello:
+    open_ = [o.op for o in session.pending.values() if o.ballot is not None]
+    return Hello(tuple(session.history.records)[-MOST_IDS:], tuple(open_), reply)
+
+
+def on_hello(session: Session, ctx: Ctx, sender: Party, msg: Hello) -> None:
+    theirs = {*msg.committed, *msg.open}
+    for o in list(session.pending.values()):
+        if o.ballot is not None and o.op not in msg.committed:
+            ctx.send(sender, told(o))
+    has = set(msg.committed)
+    lacking = [op for op in session.history.records if op not in has]
+    if lacking:
+        page = tuple(_entry(session, op) for op in lacking[:PAGE])
+        ctx.send(sender, Records(page, len(lacking) > PAGE))
+    if session.executor.absent:
+        ctx.send(sender, Wonder(tuple(session.executor.absent)))
+    if not msg.reply and not theirs <= session.operations.keys():
+        ctx.send(sender, hello(session, reply=True))
+
+
+def _entry(session: Session, op: str) -> Entry:
+    record, o = session.history.records[op], session.operations[op]
+    ended = o.status in (Status.EXECUTED, Status.FAILED)
+    return Entry(record.certificate, record.index, ended)
+
+
+class Claims:
+    """Who told which record, until enough did."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, int | None, bytes], set[Party]] = {}
+
+    def add(self, sender: Party, certificate: Certificate, index: int | None) -> int:
+        """Take note; how many parties said so by now. The certificate has been verified, which
+        bounds what can be claimed."""
+        key = certificate.op, index, certificate.ballot.proposal.hash
+        parties = self._told.setdefault(key, set())
+        parties.add(sender)
+        return len(parties)
+
+    def settle(self, op: str) -> None:
+        for key in [key for key in self._told if key[0] == op]:
+            del self._told[key]
+
+
+def on_records(session: Session, ctx: Ctx, sender: Party, msg: Records) -> None:
+    for entry in msg.entries:
+        session.verify(entry.certificate)
+    needed = type(session.agreement).liars(session.n) + 1
+    new = 0
+    for entry in msg.entries:
+        op = entry.certificate.op
+        if op in session.history:
+            continue
+        if session.claims.add(sender, entry.certificate, entry.index) >= needed:
+            new += 1
+            session.claims.settle(op)
+            session.commit(ctx, Record(entry.certificate, entry.index), over=entry.ended)
+    if new:
+        ctx.note("caught-up", records=new, source=sender)
+    if msg.more and new:
+        ctx.send(sender, hello(session, reply=True))
+
+
+# --- after a crash ------------------------------------------------------------------------
+
+
+def restore(session: Session, ctx: Ctx) -> None:
+    """Take up what an earlier life of this party stored."""
+    kept: dict[str, dict[str, bytes]] = {"record": {}, "vote": {}, "end": {}, "secret": {}}
+    for key, data in sorted(ctx.stored.items()):
+        what, op = key.split("/", 1)
+        kept[what][op] = data
+    ends = {op: msgspec.msgpack.decode(data, type=End) for op, data in kept["end"].items()}
+    for data in kept["vote"].values():
+        _restore_vote(session, ctx, *_decode_vote(data), ends)
+    records = [msgspec.msgpack.decode(data, type=Record) for data in kept["record"].values()]
+    for record in records:
+        o = session.operations.setdefault(record.op, Operation(record.op))
+        describe(session.kinds, o, record.certificate.ballot)
+        session.clock = max(session.clock, record.proposal.stamp)
+        session.history.add(record)
+        o.certificate, o.index, o.status = record.certificate, record.index, Status.COMMITTED
+        session.settle(ctx, o)
+    if records:
+        ctx.note("restored", records=len(records))
+    for entry in sorted(records, key=lambda r: (r.index or 0, r.proposal.stamp, r.op)):
+        o = session.operations[entry.op]
+        session.executor.restore(ctx, o, ends.get(o.op), kept["secret"].get(o.op))
+
+
+_decode_vote = msgspec.msgpack.Decoder(tuple[Ballot, SignedVote]).decode
+
+
+def _restore_vote(
+    session: Session, ctx: Ctx, ballot: Ballot, vote: SignedVote, ends: dict[str, End]
+) -> None:
+    o = session.enter(ctx, ballot)
+    o.mine = vote
+    o.tally.add(vote, ctx.now)
+    end = ends.get(o.op)
+    if end is not None and end.status == Status.ABORTED:
+        o.status, o.reason = Status.ABORTED, end.reason
+        o.rejected, o.missing = end.rejected, end.missing
+        session.settle(ctx, o)

@@ -1,0 +1,80 @@
+"""A joint random number by commit and reveal (Blum, "Coin flipping by telephone", 1981).
+
+Round 1: everyone draws 32 random bytes and broadcasts a hash of them. Round 2: once all hashes
+are here, everyone reveals. The result is the exclusive or of all: uniform if one party was honest,
+since every other coin was fixed before that one was seen.
+
+Whoever does not commit, does not reveal or reveals something else is named, and there is no
+result. Note: this is not a fair coin. The last to reveal sees the result first and can keep it
+from everyone by staying silent (Cleve 1986: without an honest majority no protocol in bounded
+rounds prevents that). It cannot choose another result, and everybody sees who was silent.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from mpclab.core.errors import PeerFault
+from mpclab.core.ids import SECOND, Party
+from mpclab.core.machine import Ctx
+from mpclab.core.rounds import RoundMachine
+from mpclab.core.wire import Message
+from mpclab.crypto.transcript import digest
+
+COIN_BYTES = 32
+
+
+class Commit(Message, frozen=True):
+    hash: bytes
+
+
+class Reveal(Message, frozen=True):
+    coin: bytes
+
+
+def commitment(context: bytes, party: Party, coin: bytes) -> bytes:
+    """Binds `party` to `coin`. It hides it too: a coin has 256 bits that nobody can guess."""
+    return digest("mpclab coin", context, party, coin)
+
+
+class Coin(RoundMachine):
+    """The result is 32 bytes, the same for all.
+
+    Args:
+        context: what this flip is for; a commitment means nothing elsewhere.
+    """
+
+    rounds = (Commit, Reveal)
+
+    def __init__(
+        self,
+        context: bytes,
+        participants: tuple[Party, ...] | None = None,
+        deadline: int = 10 * SECOND,
+    ) -> None:
+        super().__init__(participants, deadline)
+        self.context = context
+        self.coin = b""
+
+    def produce(self, ctx: Ctx, k: int) -> Message:
+        if k == 0:
+            self.coin = ctx.rng.randbytes(COIN_BYTES)
+            return Commit(commitment(self.context, ctx.me, self.coin))
+        return Reveal(self.coin)
+
+    def check(self, ctx: Ctx, k: int, sender: Party, msg: Any) -> None:
+        match msg:
+            case Commit(hash):
+                if len(hash) != COIN_BYTES:
+                    raise PeerFault("committed to what is no hash")
+            case Reveal(coin):
+                promised = self.received[0][sender].hash
+                if not secrets.compare_digest(commitment(self.context, sender, coin), promised):
+                    raise PeerFault("revealed another coin than it had committed to")
+
+    def result(self, ctx: Ctx) -> bytes:
+        joint = 0
+        for party in self.participants:
+            joint ^= int.from_bytes(self.received[1][party].coin)
+        return joint.to_bytes(COIN_BYTES)

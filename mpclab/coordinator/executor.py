@@ -1,0 +1,240 @@
+"""Runs what was committed: one executor for each operation, its result, and its failure.
+
+An operation starts when those that it needs have ended here. A machine is spawned as a child
+whose name every party derives alike, `kind-op`. A party that missed the execution, because it
+was down or came late, or that failed for want of somebody's message, asks the others what came
+of it and takes what `t` of them report alike: fewer than `t` parties are assumed to lie.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from mpclab.consensus.policy import Policy
+from mpclab.coordinator.messages import Report, Wonder
+from mpclab.coordinator.operations import Execution, Operations, Result
+from mpclab.coordinator.tally import End, Operation, Status
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.rounds import Aborted, Finished
+from mpclab.crypto.identity import Identity
+
+RUNNING = "running"
+LINGERING = 32
+"""Executors that have ended and stay, to answer those who are behind; older ones are closed."""
+
+
+@dataclass
+class Executor:
+    """The part of a session that executes. `operations` is the session's own mapping."""
+
+    session: str
+    t: int
+    policy: Policy
+    kinds: Operations
+    identity: Identity
+    keys: dict[Party, bytes]
+    operations: dict[str, Operation]
+    round_deadline: int
+    results: dict[str, Result] = field(default_factory=dict)
+    secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+    running: dict[str, str] = field(default_factory=dict)  # child → op
+    waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)  # op → needed before
+    absent: dict[str, None] = field(default_factory=dict)  # executed without us, in order
+    reports: dict[str, dict[Party, Report]] = field(default_factory=dict)
+    curious: dict[str, list[Party]] = field(default_factory=dict)
+    lingering: list[str] = field(default_factory=list)
+
+    # --- beginning ------------------------------------------------------------------------
+
+    def commit(self, ctx: Ctx, o: Operation, *, over: bool = False) -> None:
+        """`o` is committed: execute it. `over`: the others have done so, without us."""
+        if o.unfit:
+            self._fail(ctx, o, Aborted(o.unfit))
+            return
+        spec = self.kinds[o.kind]
+        needs = tuple(op for op in spec.after(spec.read(o.params)) if not self._has_ended(op))
+        if needs and not over:
+            self.waiting[o.op] = needs
+            ctx.set_timer(f"needs/{o.op}", 2 * self.round_deadline)
+            return
+        self._start(ctx, o, over)
+
+    def _start(self, ctx: Ctx, o: Operation, over: bool = False) -> None:
+        assert o.ballot is not None
+        execution = Execution(
+            session=self.session,
+            op=o.op,
+            proposal=o.ballot.proposal,
+            params=self.kinds[o.kind].read(o.params),
+            me=ctx.me,
+            n=ctx.n,
+            t=self.t,
+            policy=self.policy,
+            identity=self.identity,
+            keys=dict(self.keys),
+            results=dict(self.results),
+            secrets=dict(self.secrets),
+            deadline=self.round_deadline,
+        )
+        try:
+            made = self.kinds[o.kind].make(execution)
+        except UsageError as error:
+            self._fail(ctx, o, Aborted(str(error)))
+            return
+        if not isinstance(made, Machine):
+            self._finish(ctx, o, made if isinstance(made, Result) else Result(str(made)))
+        elif over:
+            self._wonder(ctx, o)
+        else:
+            child = f"{o.kind}-{o.op}"
+            self.running[child] = o.op
+            self._keep(ctx, o.op, End(RUNNING))
+            ctx.spawn(child, made)
+
+    # --- ending ---------------------------------------------------------------------------
+
+    def on_output(self, ctx: Ctx, child: str, outcome: object) -> None:
+        """An executor has a result. Only its first counts."""
+        op = self.running.pop(child, None)
+        if op is None:
+            return
+        self.lingering.append(child)
+        if len(self.lingering) > LINGERING:
+            ctx.close(self.lingering.pop(0))
+        o = self.operations[op]
+        match outcome:
+            case Aborted():
+                self._fail(ctx, o, outcome)
+                if outcome.missing and not outcome.blamed:
+                    ctx.multicast(ctx.others, Wonder((op,)))
+            case Finished(result):
+                self._finish(ctx, o, _as_result(result))
+            case _:
+                self._finish(ctx, o, _as_result(outcome))
+
+    def _finish(self, ctx: Ctx, o: Operation, result: Result, source: str = "") -> None:
+        if result.secret:
+            ctx.persist(f"secret/{o.op}", result.secret)
+            self.secrets[o.op] = result.secret
+        self._keep(ctx, o.op, End(Status.EXECUTED, text=result.text, data=result.data))
+        o.status, o.reason, o.missing, o.blamed = Status.EXECUTED, "", (), ()
+        o.result = self.results[o.op] = Result(result.text, result.data)
+        details = {"source": source} if source else {}
+        ctx.note("executed", op=o.op, result=result.text, **details)
+        self._ended(ctx, o)
+
+    def _fail(self, ctx: Ctx, o: Operation, why: Aborted) -> None:
+        end = End(Status.FAILED, why.reason, missing=why.missing, blamed=why.blamed)
+        self._keep(ctx, o.op, end)
+        o.status, o.reason, o.missing, o.blamed = Status.FAILED, *end_names(end)
+        ctx.note(
+            "failed", op=o.op, reason=why.reason, missing=list(why.missing), blamed=list(why.blamed)
+        )
+        self._ended(ctx, o)
+
+    def _ended(self, ctx: Ctx, o: Operation) -> None:
+        o.ended_at = ctx.now
+        self.absent.pop(o.op, None)
+        ctx.cancel_timer(f"needs/{o.op}")
+        ctx.cancel_timer(f"wonder/{o.op}")
+        for party in self.curious.pop(o.op, ()):
+            self._report(ctx, party, o)
+        for op, needs in list(self.waiting.items()):
+            if all(self._has_ended(need) for need in needs):
+                del self.waiting[op]
+                ctx.cancel_timer(f"needs/{op}")
+                self._start(ctx, self.operations[op])
+
+    def _has_ended(self, op: str) -> bool:
+        o = self.operations.get(op)
+        return o is not None and o.status in (Status.EXECUTED, Status.FAILED, Status.ABORTED)
+
+    def _keep(self, ctx: Ctx, op: str, end: End) -> None:
+        ctx.persist(f"end/{op}", msgspec.msgpack.encode(end))
+
+    # --- after a crash --------------------------------------------------------------------
+
+    def restore(self, ctx: Ctx, o: Operation, end: End | None, secret: bytes | None) -> None:
+        """Take up a committed operation of an earlier life of this party."""
+        if secret is not None:
+            self.secrets[o.op] = secret
+        resumable = o.kind in self.kinds and self.kinds[o.kind].resumable
+        if end is None or (end.status == RUNNING and resumable):
+            self.commit(ctx, o)
+        elif end.status == RUNNING:
+            self._fail(ctx, o, Aborted("this party was restarted while it was executed"))
+            self.absent[o.op] = None  # asked for when the others are here
+        else:
+            o.status = Status(end.status)
+            o.reason, o.missing, o.blamed = end_names(end)
+            if o.status is Status.EXECUTED:
+                o.result = self.results[o.op] = Result(end.text, end.data)
+
+    def on_timer(self, ctx: Ctx, what: str, o: Operation) -> None:
+        if what == "needs" and (needs := self.waiting.pop(o.op, None)):
+            lacking = ", ".join(op for op in needs if not self._has_ended(op))
+            self._fail(ctx, o, Aborted(f"needs {lacking}, which is not done here"))
+        elif what == "wonder" and o.status is Status.COMMITTED:
+            self._fail(ctx, o, Aborted(f"executed without us, and fewer than {self.t} tell how"))
+
+    # --- what the others know -------------------------------------------------------------
+
+    def _wonder(self, ctx: Ctx, o: Operation) -> None:
+        self.absent[o.op] = None
+        ctx.set_timer(f"wonder/{o.op}", 2 * self.round_deadline)
+        ctx.multicast(ctx.others, Wonder((o.op,)))
+
+    def on_wonder(self, ctx: Ctx, sender: Party, ops: tuple[str, ...]) -> None:
+        """`sender` wants to know: answer now, or as soon as we know ourselves."""
+        for op in ops:
+            o = self.operations.get(op)
+            if o is None or o.status in (Status.UNHEARD, Status.OPEN, Status.ABORTED):
+                continue
+            if o.status is Status.COMMITTED:
+                asking = self.curious.setdefault(op, [])
+                if sender not in asking:
+                    asking.append(sender)
+            else:
+                self._report(ctx, sender, o)
+
+    def _report(self, ctx: Ctx, to: Party, o: Operation) -> None:
+        if o.result is not None:
+            ctx.send(to, Report(o.op, True, o.result.text, o.result.data))
+        elif o.op not in self.absent:
+            ctx.send(to, Report(o.op, False, o.reason, b""))
+
+    def on_report(self, ctx: Ctx, sender: Party, report: Report) -> None:
+        """Take over what `t` parties say alike. Our own result is never replaced."""
+        o = self.operations.get(report.op)
+        if o is None or o.status not in (Status.COMMITTED, Status.FAILED):
+            return
+        if o.op in self.waiting or o.op in self.running.values():
+            return
+        told = self.reports.setdefault(o.op, {})
+        told[sender] = report
+        alike = [r for r in told.values() if r.ok == report.ok and (not r.ok or r == report)]
+        if len(alike) < self.t:
+            return
+        if report.ok:
+            del self.reports[o.op]
+            self._finish(ctx, o, Result(report.text, report.data), "reports")
+        elif o.status is Status.COMMITTED:
+            self._fail(ctx, o, Aborted(f"failed at the others: {report.text}"))
+
+
+def end_names(end: End) -> tuple[str, tuple[Party, ...], tuple[Party, ...]]:
+    return end.reason, end.missing, end.blamed
+
+
+def _as_result(value: object) -> Result:
+    match value:
+        case Result():
+            return value
+        case bytes():
+            return Result(value.hex(), value)
+        case _:
+            return Result(str(value))

@@ -1,0 +1,137 @@
+"""The hash-chained history: what was committed, in an order that all honest parties share.
+
+Each entry's head is a hash over the one before it, the entry's place and its proposal, so equal
+heads mean equal histories.
+
+With a log protocol (Raft, PBFT, HotStuff, …) an entry's place is the log's index. A log may also
+decide an operation that a party here has not got yet, so places can be filled out of order: the
+chain runs up to the first gap. Where nothing orders operations (`direct`, 2pc, …) the chain is
+the fold over the committed operations sorted by (Lamport stamp, proposer, id): two honest parties
+that committed the same operations hold the same head, in whatever order they learnt of them. The
+price is that an operation which comes late may move into the middle and change later heads.
+"""
+
+from __future__ import annotations
+
+import bisect
+
+import msgspec
+
+from mpclab.coordinator.ballots import Certificate, Proposal
+from mpclab.crypto.transcript import digest
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One committed operation: its certificate, and its place in the log (None: no log)."""
+
+    certificate: Certificate
+    index: int | None = None
+
+    @property
+    def proposal(self) -> Proposal:
+        return self.certificate.ballot.proposal
+
+    @property
+    def op(self) -> str:
+        return self.certificate.op
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A place in the chain, from 0; `head` is the chain's hash with this entry as its last."""
+
+    index: int
+    record: Record
+    head: bytes
+
+
+def genesis(session: str) -> bytes:
+    """The head of an empty history."""
+    return digest("mpclab history", session)
+
+
+def link(head: bytes, index: int, proposal: Proposal) -> bytes:
+    """The head after `proposal` is appended. Approvals stay outside: two honest parties may hold
+    different, equally good certificates for one proposal."""
+    return digest("mpclab history entry", head, index, proposal.hash)
+
+
+class History:
+    """Committed operations and their chain. Grows only; an id is recorded once."""
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.records: dict[str, Record] = {}
+        self._order: list[tuple[tuple[int, int, str], Record]] = []
+        self._heads: list[bytes] = []  # of the chained prefix, as far as it was computed
+        self._skipped: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __contains__(self, op: str) -> bool:
+        return op in self.records
+
+    def add(self, record: Record) -> int:
+        """Insert a record; its place in the chain as it is now.
+
+        Raises:
+            ValueError: the id is there already.
+        """
+        op, proposal = record.op, record.proposal
+        if op in self.records:
+            raise ValueError(f"{op} is in the history already")
+        self.records[op] = record
+        key = (proposal.stamp, proposal.by, op) if record.index is None else (record.index, 0, "")
+        place = bisect.bisect(self._order, key, key=lambda item: item[0])
+        self._order.insert(place, (key, record))
+        del self._heads[place:]
+        return place if record.index is None else record.index
+
+    def skip(self, index: int) -> None:
+        """The log has no operation of its own at `index`: it repeats an earlier one there."""
+        self._skipped.add(index)
+
+    @property
+    def head(self) -> bytes:
+        """The hash of everything up to the first gap, 32 bytes."""
+        self._extend()
+        return self._heads[-1] if self._heads else genesis(self.session)
+
+    def head_at(self, op: str) -> bytes:
+        """The head just after `op`; the head of all where a gap comes before it."""
+        self._extend()
+        for place in reversed(range(len(self._order))):
+            if self._order[place][1].op == op:
+                return self._heads[place] if place < len(self._heads) else self.head
+        raise KeyError(op)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """The chain, in order, up to the first gap."""
+        self._extend()
+        return tuple(
+            Entry(place if record.index is None else record.index, record, head)
+            for place, (head, (_, record)) in enumerate(zip(self._heads, self._order, strict=False))
+        )
+
+    def verify(self) -> bool:
+        """Recompute the chain from its beginning and compare."""
+        head = genesis(self.session)
+        for entry in self.entries():
+            head = link(head, entry.index, entry.record.proposal)
+            if head != entry.head:
+                return False
+        return True
+
+    def _extend(self) -> None:
+        head = self._heads[-1] if self._heads else genesis(self.session)
+        for place in range(len(self._heads), len(self._order)):
+            record = self._order[place][1]
+            index = place if record.index is None else record.index
+            if index > place and not self._filled(place, index):
+                return
+            head = link(head, index, record.proposal)
+            self._heads.append(head)
+
+    def _filled(self, place: int, index: int) -> bool:
+        """Whether all of the log before `index`, which stands at `place` here, is known."""
+        return index - place == sum(skipped < index for skipped in self._skipped)

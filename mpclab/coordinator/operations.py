@@ -1,0 +1,353 @@
+"""What can be proposed: a registry from kind to parameters, sentence and executor.
+
+    def dice(execution: Execution) -> Machine:
+        return Dice(sides=execution.params["sides"])        # a RoundMachine of your own
+
+    register(OperationSpec("dice", dice, (Number("sides", low=2),), "throw a die of {sides}"))
+
+`make` gets an `Execution`, which holds all that an executor may need and nothing of the session's
+state, and answers with a machine (a child of the session at every party, whose output
+`Finished(result)` or `Aborted(…)` ends the operation) or, where there is nothing to compute, with
+the result's text.
+
+An executor that was running when its party crashed is not started again, for most would then
+contradict what they said before the crash; the operation has failed at that party, until `t` others
+report the same result (fewer than `t` parties are assumed to lie, so one of them is honest). A
+kind whose executor takes up its work from `ctx.stored` says `resumable=True`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import msgspec
+
+from mpclab.consensus.policy import Policy
+from mpclab.coordinator.ballots import Params, Proposal, Value
+from mpclab.coordinator.coin import Coin
+from mpclab.core.errors import UsageError, nearest
+from mpclab.core.ids import SECOND, Party
+from mpclab.core.machine import Machine
+from mpclab.crypto.identity import Identity
+
+MAX_TEXT = 4096
+MAX_ITEMS = 256
+
+# --- parameters ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of an operation. Subclasses say of which type.
+
+    Attributes:
+        default: what it is when left out; None makes it required.
+    """
+
+    name: str
+    default: Value | None = None
+    help: str = ""
+
+    def check(self, value: Any) -> Value:
+        """`value` as it will be signed, or `ValueError` with what it should be."""
+        raise NotImplementedError
+
+    def read(self, value: Value) -> Any:
+        """What executors get, of what was signed."""
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Parameter):
+    """Text, by default not empty."""
+
+    longest: int = MAX_TEXT
+    empty: bool = False
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: Any) -> Value:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not text")
+        if len(value) > self.longest:
+            raise ValueError(f"{len(value)} characters; at most {self.longest}")
+        if not value.strip() and not self.empty:
+            raise ValueError("is empty")
+        if not value.isprintable() and not value.replace("\n", "").replace("\t", "").isprintable():
+            raise ValueError("has characters that cannot be shown")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{value!r} is not known{nearest(value, self.choices)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Parameter):
+    """A whole number from `low` to `high`."""
+
+    low: int = 0
+    high: int = 2**53
+
+    def check(self, value: Any) -> Value:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{value!r} is not a whole number")
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{value} is not in {self.low}..{self.high}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes(Parameter):
+    """Bytes, or their hexadecimal text; `length` fixes how many. Executors get bytes."""
+
+    length: int | None = None
+    longest: int = MAX_TEXT
+
+    def check(self, value: Any) -> Value:
+        if isinstance(value, str):
+            try:
+                value = bytes.fromhex(value)
+            except ValueError:
+                raise ValueError(f"{value[:40]!r} is not hexadecimal") from None
+        if not isinstance(value, bytes):
+            raise ValueError(f"{value!r} is neither bytes nor hexadecimal text")
+        if self.length is not None and len(value) != self.length:
+            raise ValueError(f"{len(value)} bytes; {self.length} are needed")
+        if len(value) > self.longest:
+            raise ValueError(f"{len(value)} bytes; at most {self.longest}")
+        return value.hex()
+
+    def read(self, value: Value) -> Any:
+        assert isinstance(value, str)
+        return bytes.fromhex(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers(Parameter):
+    """A list of whole numbers, such as parties."""
+
+    low: int = 0
+    high: int = 2**53
+    longest: int = MAX_ITEMS
+
+    def check(self, value: Any) -> Value:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{value!r} is not a list")
+        if len(value) > self.longest:
+            raise ValueError(f"{len(value)} items; at most {self.longest}")
+        one = Number(self.name, low=self.low, high=self.high)
+        return tuple(one.check(item) for item in value)  # type: ignore[misc]
+
+
+# --- what an executor gets ----------------------------------------------------------------
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What an executor may finish with, where text alone does not do.
+
+    Attributes:
+        text: for readers, the same at all parties.
+        data: public bytes for later operations (a public key, say), the same at all parties.
+        secret: this party's own (a key share, sealed): stored, and given to later executors as
+            `Execution.secrets[op]`; never shown, traced or sent.
+    """
+
+    text: str
+    data: bytes = b""
+    secret: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """All that the executor of one committed operation may need.
+
+    Attributes:
+        op: the operation's id. `context` is the hash of its whole proposal: put it into every
+            hash and signature, so that none of them means anything elsewhere.
+        t: shares needed, of `n`; `members` is `(1, …, n)`.
+        params: the operation's parameters by name, defaults filled in.
+        keys: identity keys by party.
+        results: of earlier operations, by id. `secrets` are this party's own of them.
+        deadline: µs that one round may take.
+    """
+
+    session: str
+    op: str
+    proposal: Proposal
+    params: Mapping[str, Any]
+    me: Party
+    n: int
+    t: int
+    policy: Policy
+    identity: Identity = field(repr=False)
+    keys: Mapping[Party, bytes]
+    results: Mapping[str, Result]
+    secrets: Mapping[str, bytes] = field(repr=False)
+    deadline: int = 10 * SECOND
+
+    @property
+    def context(self) -> bytes:
+        return self.proposal.hash
+
+    @property
+    def members(self) -> tuple[Party, ...]:
+        return tuple(range(1, self.n + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a party knows when it judges a proposal by the vote policy "validate"."""
+
+    proposals: Mapping[str, Proposal]
+    results: Mapping[str, Result]
+
+
+# --- operations ---------------------------------------------------------------------------
+
+Make: TypeAlias = Callable[[Execution], Machine | Result | str]
+Validate: TypeAlias = Callable[[Mapping[str, Any], Known], str | None]
+
+
+def _accept(params: Mapping[str, Any], known: Known) -> str | None:
+    return None
+
+
+def _at_once(params: Mapping[str, Any]) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSpec:
+    """One kind of operation.
+
+    Attributes:
+        name: the kind: lower-case letters, digits, dashes.
+        make: from an `Execution` to a machine, or to the result itself.
+        sentence: what is proposed, for a reader; `{parameter}` is replaced.
+        validate: the vote policy "validate" asks it: None to approve, or why not.
+        after: ids of operations whose results it needs: it starts when they have ended here.
+        resumable: the executor may be started again after a crash.
+    """
+
+    name: str
+    make: Make
+    parameters: tuple[Parameter, ...] = ()
+    sentence: str = ""
+    validate: Validate = _accept
+    after: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
+    resumable: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name.replace("-", "").isalnum() or self.name != self.name.lower():
+            raise UsageError(
+                f"operation {self.name!r}: name it with lower-case letters, digits and dashes"
+            )
+
+    def check(self, given: Mapping[str, Any]) -> Params:
+        """The parameters as they are signed: complete, checked, sorted by name.
+
+        Raises:
+            UsageError: naming the parameter, and what it should be.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in given:
+            if name not in known:
+                hint = nearest(name, known) if known else "; it has no parameters"
+                raise UsageError(f"{self.name}: parameter {name!r} is not known{hint}")
+        checked: list[tuple[str, Value]] = []
+        for name, parameter in sorted(known.items()):
+            value = given.get(name, parameter.default)
+            if value is None:
+                raise UsageError(f"{self.name}: parameter {name!r} is missing")
+            try:
+                checked.append((name, parameter.check(value)))
+            except ValueError as error:
+                raise UsageError(f"{self.name}: parameter {name!r}: {error}") from None
+        return tuple(checked)
+
+    def read(self, params: Params) -> dict[str, Any]:
+        """By name, as executors get them. `params` have passed `check`."""
+        known = {parameter.name: parameter for parameter in self.parameters}
+        return {name: known[name].read(value) for name, value in params}
+
+    def describe(self, params: Params) -> str:
+        """The sentence, for parameters that `check` has passed."""
+        if self.sentence:
+            return self.sentence.format_map({name: _short(value) for name, value in params})
+        shown = ", ".join(f"{name} = {_short(value)}" for name, value in params)
+        return f"{self.name}: {shown}" if shown else self.name
+
+
+def _short(value: Value) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+class Operations:
+    """A registry: kind → `OperationSpec`."""
+
+    def __init__(self, specs: Iterable[OperationSpec] = ()) -> None:
+        self._specs = {spec.name: spec for spec in specs}
+
+    def register(self, spec: OperationSpec) -> OperationSpec:
+        """Add a kind, or replace it: a notebook's cell is run more than once."""
+        self._specs[spec.name] = spec
+        return spec
+
+    def __getitem__(self, kind: str) -> OperationSpec:
+        """The kind's spec. `UsageError` with the nearest known kind, for one that is unknown."""
+        if kind not in self._specs:
+            raise UsageError(f"operation {kind!r} is not known{nearest(kind, self._specs)}")
+        return self._specs[kind]
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._specs
+
+    def __iter__(self) -> Any:
+        return iter(self._specs.values())
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def copy(self) -> Operations:
+        """A registry of its own, with the same kinds."""
+        return Operations(self._specs.values())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Operations:
+        return self  # code, not state: a forked world runs the same kinds
+
+
+def _answers(params: Mapping[str, Any], known: Known) -> str | None:
+    return None if params["to"] in known.proposals else f"no proposal {params['to']} is known here"
+
+
+NOTE = OperationSpec(
+    "note",
+    make=lambda execution: str(execution.params["text"]),
+    parameters=(Text("text", help="what everyone agrees to have said"),),
+    sentence="note: {text}",
+)
+
+RESPONSE = OperationSpec(
+    "response",
+    make=lambda execution: str(execution.params["text"]),
+    parameters=(
+        Text("to", longest=64, help="the operation that is answered"),
+        Text("text", help="the answer"),
+    ),
+    sentence="answer to {to}: {text}",
+    validate=_answers,
+)
+
+COIN = OperationSpec(
+    "coin",
+    make=lambda execution: Coin(execution.context, deadline=execution.deadline),
+    sentence="a joint random number",
+)
+
+OPERATIONS = Operations((NOTE, RESPONSE, COIN))
+"""The kinds that a session knows unless it is given a registry of its own."""
+
+
+def register(spec: OperationSpec) -> OperationSpec:
+    """Make a kind known to every session that uses the standard registry."""
+    return OPERATIONS.register(spec)

@@ -1,0 +1,128 @@
+"""One operation as one party sees it: its ballot, its votes, its standing, its end."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from mpclab.consensus.policy import Policy, Standing
+from mpclab.coordinator.ballots import Ballot, Certificate, Params, SignedVote, contradict
+from mpclab.coordinator.operations import Result
+from mpclab.core.ids import Party
+
+
+class Status(enum.StrEnum):
+    """`open` → `committed` → `executed` or `failed`; or `open` → `aborted`.
+
+    An abort because the deadline passed is one party giving up, not a decision of all: if it
+    learns of a certificate or of a decision later, it commits (`aborted` → `committed`). An abort
+    by rejections is final, unless somebody voted twice.
+    """
+
+    UNHEARD = "unheard"  # votes are here and the proposal is not
+    OPEN = "open"
+    COMMITTED = "committed"
+    EXECUTED = "executed"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+class End(msgspec.Struct, frozen=True):
+    """How an operation ended at this party; kept in its store.
+
+    `status` is also "running" while an executor is at work.
+    """
+
+    status: str
+    reason: str = ""
+    text: str = ""
+    data: bytes = b""
+    rejected: tuple[Party, ...] = ()
+    missing: tuple[Party, ...] = ()
+    blamed: tuple[Party, ...] = ()
+
+
+class Tally:
+    """Each voter's first word on one operation, counted for each proposal it was about."""
+
+    def __init__(self) -> None:
+        self.votes: dict[Party, SignedVote] = {}
+        self.heard_at: dict[Party, int] = {}
+        self._approvals: dict[bytes, int] = {}
+
+    def add(self, vote: SignedVote, now: int) -> SignedVote | None:
+        """Count a genuine vote. If its voter voted otherwise before: that vote."""
+        known = self.votes.get(vote.voter)
+        if known is not None:
+            return known if contradict(known, vote) else None
+        self.votes[vote.voter] = vote
+        self.heard_at[vote.voter] = now
+        if vote.approve:
+            self._approvals[vote.about] = self._approvals.get(vote.about, 0) + 1
+        return None
+
+    def standing(self, about: bytes, policy: Policy) -> Standing:
+        """What the votes amount to for the proposal whose hash is `about`. Who voted about
+        another one under the same id will never approve this one."""
+        approvals = self._approvals.get(about, 0)
+        return policy.judge(approvals, len(self.votes) - approvals)
+
+    def approvals(self, about: bytes) -> tuple[tuple[Party, bytes], ...]:
+        return tuple(
+            (party, vote.signature)
+            for party, vote in sorted(self.votes.items())
+            if vote.approve and vote.about == about
+        )
+
+    def against(self, about: bytes) -> tuple[Party, ...]:
+        return tuple(
+            party
+            for party, vote in sorted(self.votes.items())
+            if not vote.approve or vote.about != about
+        )
+
+
+class Operation:
+    """All that this party knows of one operation. Plain state, changed by the session alone."""
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+        self.ballot: Ballot | None = None
+        self.params: Params = ()
+        self.text = ""
+        self.unfit = ""  # why it cannot be approved, whatever the vote policy
+        self.tally = Tally()
+        self.mine: SignedVote | None = None
+        self.certificate: Certificate | None = None
+        self.submitted = False
+        self.asked = 0  # how often others were asked for what is missing
+        self.status = Status.UNHEARD
+        self.reason = ""
+        self.rejected: tuple[Party, ...] = ()
+        self.missing: tuple[Party, ...] = ()
+        self.blamed: tuple[Party, ...] = ()
+        self.result: Result | None = None
+        self.index: int | None = None
+        self.heard_at = 0
+        self.committed_at: int | None = None
+        self.ended_at: int | None = None
+
+    @property
+    def about(self) -> bytes:
+        assert self.ballot is not None
+        return self.ballot.proposal.hash
+
+    @property
+    def by(self) -> Party:
+        assert self.ballot is not None
+        return self.ballot.proposal.by
+
+    @property
+    def kind(self) -> str:
+        assert self.ballot is not None
+        return self.ballot.proposal.kind
+
+    @property
+    def undecided(self) -> bool:
+        return self.status in (Status.UNHEARD, Status.OPEN)

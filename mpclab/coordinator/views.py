@@ -1,0 +1,129 @@
+"""What panels, the lab and tests see of a session: frozen pictures, safe to keep."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mpclab.coordinator.ballots import Params
+from mpclab.coordinator.history import History
+from mpclab.coordinator.tally import Operation
+from mpclab.core.ids import Party
+
+
+class VoteView(msgspec.Struct, frozen=True):
+    """One party's vote, and when it was heard (µs)."""
+
+    party: Party
+    approve: bool
+    reason: str
+    at: int
+
+
+class OperationView(msgspec.Struct, frozen=True):
+    """One operation as one party sees it.
+
+    Attributes:
+        status: open, committed, executed, aborted or failed.
+        mine: this party's own vote; None while it has not voted.
+        waiting_for: whose votes are not here.
+        rejected, missing, blamed: who is named for an abort or a failure.
+        result: the result's text, once executed; `data` its public bytes.
+    """
+
+    op: str
+    kind: str
+    by: Party
+    text: str
+    params: Params
+    status: str
+    reason: str
+    votes: tuple[VoteView, ...]
+    mine: bool | None
+    waiting_for: tuple[Party, ...]
+    rejected: tuple[Party, ...]
+    missing: tuple[Party, ...]
+    blamed: tuple[Party, ...]
+    result: str
+    data: bytes
+    index: int | None
+    heard_at: int
+    deadline_at: int
+    committed_at: int | None
+    ended_at: int | None
+
+
+class EntryView(msgspec.Struct, frozen=True):
+    """One line of the history; `head` is the chain's hash so far, as hex."""
+
+    index: int
+    op: str
+    kind: str
+    by: Party
+    text: str
+    head: str
+
+
+class SessionView(msgspec.Struct, frozen=True):
+    """Everything at once. `operations` are in the order in which this party heard of them."""
+
+    session: str
+    me: Party
+    n: int
+    t: int
+    policy: str
+    agreement: str
+    vote_policy: str
+    operations: tuple[OperationView, ...]
+    history: tuple[EntryView, ...]
+    head: str
+    up: tuple[Party, ...]
+
+    def __getitem__(self, op: str) -> OperationView:
+        for one in self.operations:
+            if one.op == op:
+                return one
+        raise KeyError(op)
+
+
+def operation_view(o: Operation, n: int) -> OperationView:
+    assert o.ballot is not None
+    votes = tuple(
+        VoteView(p, v.approve and v.about == o.about, v.reason, o.tally.heard_at[p])
+        for p, v in sorted(o.tally.votes.items())
+    )
+    return OperationView(
+        op=o.op,
+        kind=o.kind,
+        by=o.by,
+        text=o.text,
+        params=o.params,
+        status=str(o.status),
+        reason=o.reason,
+        votes=votes,
+        mine=None if o.mine is None else o.mine.approve,
+        waiting_for=tuple(p for p in range(1, n + 1) if p not in o.tally.votes),
+        rejected=o.rejected,
+        missing=o.missing,
+        blamed=o.blamed,
+        result=o.result.text if o.result else "",
+        data=o.result.data if o.result else b"",
+        index=o.index,
+        heard_at=o.heard_at,
+        deadline_at=o.heard_at + o.ballot.proposal.deadline,
+        committed_at=o.committed_at,
+        ended_at=o.ended_at,
+    )
+
+
+def history_view(history: History, operations: dict[str, Operation]) -> tuple[EntryView, ...]:
+    return tuple(
+        EntryView(
+            entry.index,
+            entry.record.op,
+            entry.record.proposal.kind,
+            entry.record.proposal.by,
+            operations[entry.record.op].text,
+            entry.head.hex(),
+        )
+        for entry in history.entries()
+    )

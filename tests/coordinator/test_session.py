@@ -1,0 +1,226 @@
+"""The coordinator on the simulated network: propose, vote, commit, execute, abort."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpclab.coordinator.messages import Propose
+from mpclab.coordinator.session import MAX_OPEN, Session
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import MS, SECOND
+from tests.coordinator.sessions import AT, NAME, Sessions, identity
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 10])
+def test_unanimous_commits_one_delay_after_voting(n: int) -> None:
+    s = Sessions(n, greet=False)
+    op = s.propose(1)
+    s.run()
+    assert set(s.statuses(op).values()) == {"executed"}
+    assert +s.sent() == +type(s.sent())({"Ballot": n - 1, "SignedVote": n * (n - 1)})
+    voted = {row.actor: row.at for row in s.notes("voted")}
+    committed = {row.actor: row.at for row in s.notes("committed")}
+    assert voted == {p: 0 if p == 1 else 10 * MS for p in s.members}
+    assert set(committed.values()) == (
+        {0} if n == 1 else {20 * MS} if n > 2 else {10 * MS, 20 * MS}
+    )
+    assert len(s.heads()) == 1
+    assert s.world.now == max(committed.values()), "nothing keeps the run alive afterwards"
+    assert not s.blames()
+
+
+def test_rejection_aborts_everywhere_and_names_the_rejecter() -> None:
+    s = Sessions(4, votes={3: "reject"}, greet=False)
+    op = s.propose(1)
+    s.run()
+    for p in s.members:
+        seen = s.at(p, op)
+        assert (seen.status, seen.rejected, seen.missing) == ("aborted", (3,), ())
+        assert seen.reason == "party 3 rejected: rejects everything"
+    assert not s.notes("committed")
+    assert s.world.now < 100 * MS, "no need to wait for the deadline"
+
+
+def test_silence_is_missing_at_the_deadline() -> None:
+    s = Sessions(4, votes={2: "silent"}, deadline=3 * SECOND)
+    s.run()
+    op = s.propose(1)
+    s.run()
+    for p in s.members:
+        seen = s.at(p, op)
+        assert (seen.status, seen.rejected, seen.missing) == ("aborted", (), (2,))
+        assert seen.reason == "no vote from party 2 in 3s"
+        assert seen.ended_at is not None
+        assert seen.ended_at - seen.heard_at == 3 * SECOND
+
+
+def test_threshold_commits_in_spite_of_rejection_and_silence() -> None:
+    s = Sessions(5, policy="threshold(3)", votes={4: "reject", 5: "silent"})
+    s.run()
+    op = s.propose(1)
+    s.run()
+    assert set(s.statuses(op).values()) == {"executed"}
+    assert all(len(row.details["approvals"]) >= 3 for row in s.notes("certified"))
+
+
+def test_threshold_is_impossible_with_too_many_rejections() -> None:
+    s = Sessions(5, policy="threshold(3)", votes={3: "reject", 4: "reject", 5: "reject"})
+    s.run()
+    op = s.propose(1)
+    s.run()
+    assert {s.at(p, op).rejected for p in s.members} == {(3, 4, 5)}
+    assert set(s.statuses(op).values()) == {"aborted"}
+
+
+def test_votes_by_hand() -> None:
+    s = Sessions(3, votes={2: "hand", 3: "hand"})
+    s.run()
+    op = s.propose(1)
+    s.run(50 * MS)
+    assert s.at(1, op).waiting_for == (2, 3)
+    assert s.at(2, op).mine is None
+    s.vote(2, op)
+    s.run(50 * MS)
+    assert s.at(1, op).waiting_for == (3,)
+    with pytest.raises(UsageError, match=r"party 2 has approved .*; a vote is final"):
+        s.vote(2, op, approve=False)
+    with pytest.raises(UsageError, match="did you mean"):
+        s.vote(3, op[:-1] + "x")
+    s.vote(3, op, approve=False, reason="too expensive")
+    s.run()
+    assert {s.at(p, op).reason for p in s.members} == {"party 3 rejected: too expensive"}
+    other = s.propose(1, deadline=100 * MS)
+    s.run()
+    with pytest.raises(UsageError, match="too late"):
+        s.vote(2, other)
+
+
+def test_who_proposes_approves_unless_told_otherwise() -> None:
+    s = Sessions(2, votes={1: "hand", 2: "hand"})
+    s.run()
+    assert s.at(1, s.propose(1)).mine is True
+    s.set_votes(2, "silent")
+    assert s.at(2, s.propose(2)).mine is None
+    for p in s.members:
+        s.set_votes(p, "approve")  # applies to what is open too
+    s.run()
+    assert {o.status for o in s.view(1).operations} == {"executed"}
+
+
+def test_validate_approves_only_answers_to_what_was_proposed() -> None:
+    s = Sessions(3, votes={2: "validate", 3: "validate"})
+    s.run()
+    question = s.propose(1, text="who pays?")
+    s.run()
+    answer = s.propose(2, "response", to=question, text="I do")
+    stray = s.propose(2, "response", to="nowhere", text="I do")
+    s.run()
+    assert set(s.statuses(answer).values()) == {"executed"}
+    assert s.at(1, answer).result == "I do"
+    assert s.at(1, answer).text == f"answer to {question}: I do"
+    assert set(s.statuses(stray).values()) == {"aborted"}
+    assert s.at(1, stray).reason.startswith("party 2 rejected: no proposal nowhere is known here")
+
+
+def test_proposals_of_all_at_once_do_not_mix() -> None:
+    s = Sessions(5, votes={5: "hand"})
+    s.run()
+    ops = [s.propose(p, text=f"from {p}") for p in s.members for _ in range(3)]
+    rejected = set(ops[::4])
+    s.run(20 * MS)
+    for op in ops:
+        if s.at(5, op).mine is None:
+            s.vote(5, op, op not in rejected)
+    s.run()
+    for op in ops:
+        own = s.at(5, op).by == 5  # whose proposer approved at once
+        expected = "aborted" if op in rejected and not own else "executed"
+        assert set(s.statuses(op).values()) == {expected}
+    assert len(s.heads()) == 1
+    for p in s.members:
+        assert s.session(p).history.verify()
+        for entry in s.view(p).history:
+            assert s.at(p, entry.op).result == f"from {entry.by}"
+
+
+def test_several_proposals_draw_ids_of_their_own() -> None:
+    s = Sessions(2)
+    for _ in range(5):
+        s.world.ask(1, AT, Propose("note", {"text": "same"}))
+    s.run()
+    assert len({row.details["op"] for row in s.notes("proposed")}) == 5
+    assert len(s.view(2).history) == 5
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (Propose("nota", {"text": "x"}), "did you mean 'note'"),
+        (Propose("note", {}), "parameter 'text' is missing"),
+        (Propose("note", {"txt": "x", "text": "y"}), "did you mean 'text'"),
+        (Propose("note", {"text": 3}), "3 is not text"),
+        (Propose("note", {"text": "x" * 5000}), "at most 4096"),
+        (Propose("note", {"text": " "}), "is empty"),
+        (Propose("note", {"text": "a\x00b"}), "cannot be shown"),
+        (Propose("coin", {"sides": 6}), "it has no parameters"),
+        (Propose("note", {"text": "x"}, deadline=0), "deadline"),
+        (Propose("note", {"text": "x"}, deadline=10**12), "deadline"),
+    ],
+)
+def test_bad_proposals_are_refused_and_change_nothing(ask: Propose, message: str) -> None:
+    s = Sessions(2)
+    with pytest.raises(UsageError, match=message):
+        s.world.ask(1, AT, ask)
+    s.run()
+    assert not s.view(1).operations
+    assert not s.view(2).operations
+
+
+def test_open_proposals_are_bounded() -> None:
+    s = Sessions(2, votes={2: "silent"})
+    for _ in range(MAX_OPEN):
+        s.propose(1)
+    with pytest.raises(UsageError, match="64 of your proposals are open"):
+        s.propose(1)
+    s.run()
+    s.propose(1)
+
+
+def test_bad_sessions_are_refused() -> None:
+    s = Sessions(3)
+    with pytest.raises(UsageError, match="t: 4 of 3"):
+        Session(NAME, 3, 4, s.policy, identity(1))
+    with pytest.raises(UsageError, match="for 3 parties, not for 4"):
+        Session(NAME, 4, 2, s.policy, identity(1))
+    with pytest.raises(UsageError, match="did you mean 'silent'"):
+        Session(NAME, 3, 2, s.policy, identity(1), votes="silen")
+
+
+def test_the_same_seed_gives_the_same_trace() -> None:
+    digests = set()
+    for _ in range(2):
+        s = Sessions(4, seed=5)
+        s.lose(0.2)
+        s.propose(1, "coin")
+        s.propose(2)
+        s.run()
+        digests.add(s.world.trace.digest())
+    assert len(digests) == 1
+
+
+def test_a_fork_goes_its_own_way() -> None:
+    s = Sessions(3, votes={3: "hand"})
+    s.run()
+    op = s.propose(1)
+    s.run(50 * MS)
+    before, fork = s.world, s.world.fork()
+    s.vote(3, op)
+    s.run()
+    assert set(s.statuses(op).values()) == {"executed"}
+    s.world = fork
+    assert set(s.statuses(op).values()) == {"open"}
+    s.vote(3, op, approve=False)
+    s.run()
+    assert set(s.statuses(op).values()) == {"aborted"}
+    s.world = before
+    assert set(s.statuses(op).values()) == {"executed"}
