@@ -15,7 +15,7 @@ from typing import Any
 
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import Party
-from mpclab.faults import byzantine, links, nodes, partitions  # noqa: F401  they register kinds
+from mpclab.faults import byzantine, links, nodes, partitions, server  # noqa: F401  kinds
 from mpclab.faults.fault import KINDS, Fault, Stage
 
 __all__ = [
