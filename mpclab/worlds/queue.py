@@ -6,6 +6,7 @@ memory addresses or hash seeds. Foreground entries are counted, so that a run ca
 only heartbeats are left.
 """
 
+import copy
 import heapq
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,17 @@ from mpclab.core.wire import Frame
 class Wave:
     """One frame on its way to several receivers, at sorted times."""
 
-    __slots__ = ("background", "corrupt", "frame", "index", "sender", "source", "times", "to")
+    __slots__ = (
+        "background",
+        "corrupt",
+        "frame",
+        "index",
+        "sender",
+        "sent",
+        "source",
+        "times",
+        "to",
+    )
 
     def __init__(
         self,
@@ -31,6 +42,7 @@ class Wave:
         times: list[int],
         background: bool,
         corrupt: bool = False,
+        sent: int = 0,
     ) -> None:
         self.source = source  # the actor that sent it, for the trace
         self.sender = sender  # what the receiver's link stamps: a connection, at the server
@@ -40,12 +52,13 @@ class Wave:
         self.index = 0
         self.background = background
         self.corrupt = corrupt
+        self.sent = sent
 
     def only(self, actor: Party) -> "Wave":
         """The same, on its way to one receiver alone."""
-        return Wave(
-            self.source, self.sender, self.frame, [actor], [0], self.background, self.corrupt
-        )
+        alone = copy.copy(self)
+        alone.to, alone.times, alone.index = [actor], [0], 0
+        return alone
 
 
 class Timer(msgspec.Struct, frozen=True):
@@ -62,6 +75,7 @@ class Happening(msgspec.Struct, frozen=True):
     life: int
     event: Event
     background: bool = False
+    connection: int = 0  # to the server, if it is about one
 
 
 class Late(msgspec.Struct, frozen=True):

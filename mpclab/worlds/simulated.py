@@ -51,6 +51,7 @@ from mpclab.worlds.base import Build, World, record, text_of
 from mpclab.worlds.queue import Action, Happening, Late, Queue, Timer, Wave
 from mpclab.worlds.simhost import Host, SeededCoins, SimulatedInsider, Skew
 from mpclab.worlds.simlinks import End, Switchboard, describe_end, read_description
+from mpclab.worlds.simsockets import Connection, Sockets
 
 SIGNALING: Path = ("signaling",)
 _FEW = 8  # receivers up to which scalar draws are quicker than NumPy's
@@ -78,11 +79,10 @@ class SimulatedWorld(World):
         self._switchboard = Switchboard(seed)
         self._address: tuple[str, int] | None = None
         self._served: tuple[str, int] | None = None  # where it ran last
-        self._connections: dict[int, Party] = {}  # at the server: number → actor
+        self._sockets = Sockets()
         self._last: dict[Party, npt.NDArray[np.int64]] = {}  # FIFO: latest arrival by receiver
         self._busy: dict[tuple[Party, Party], int] = {}  # bandwidth: link busy until
         self._counts: dict[tuple[Party, Path], int] = {}
-        self._next_connection = 1
         self._background = False  # whether the event being handled is a background one
         self._news = False  # whether a step since the last look changed what a run waits for
         self._lock = threading.RLock()
@@ -140,8 +140,8 @@ class SimulatedWorld(World):
                 raise UsageError("no server is running")
             why = "connection lost" if kill else "the server stopped"
             self._address = None
-            for number in list(self._connections):
-                self._disconnect(number, why)
+            for it in self._sockets.at_server():
+                self._hang_up_server(it, why)
             self._crash(self._alive(SERVER))
 
     def restart_server(self, *, amnesia: bool = True) -> None:
@@ -183,8 +183,7 @@ class SimulatedWorld(World):
         self._forget_paused(host, "crashed")
         self._queue.forget(actor)
         self._switchboard.drop_all(actor)  # nobody is told: a dead machine says nothing
-        for number in [c for c, a in self._connections.items() if a == actor]:
-            self._disconnect(number, "connection lost", tell_client=False)
+        self._hang_up_client(actor, "connection lost")
 
     def restart(self, actor: Party, *, amnesia: bool = False) -> None:
         with self._lock:
@@ -210,8 +209,7 @@ class SimulatedWorld(World):
             host = self._alive(actor)
             for end in self._switchboard.drop_all(actor):
                 self._tell_closed(end, "the peer left")
-            for number in [c for c, a in self._connections.items() if a == actor]:
-                self._disconnect(number, "connection closed", tell_client=False)
+            self._hang_up_client(actor, "connection closed")
             self._queue.forget(actor)
             self._remark(actor, "removed")
             self._forget_paused(host, "gone")
@@ -280,11 +278,11 @@ class SimulatedWorld(World):
         """Close the link between two actors, as a middlebox would: both are told."""
         with self._lock:
             if SERVER in (a, b):
-                numbers = [c for c, actor in self._connections.items() if actor in (a, b)]
-                if not numbers:
-                    raise UsageError(f"actor {a or b} has no connection to the server")
-                for number in numbers:
-                    self._disconnect(number, "connection reset")
+                connections = self._sockets.at_server(a or b)
+                if not connections:
+                    raise UsageError(f"party {a or b} has no connection to the server")
+                for it in connections:
+                    self._hang_up_server(it, "connection reset")
                 return
             end = self._switchboard.get(a, b)
             if end is None or not end.open:
@@ -401,7 +399,7 @@ class SimulatedWorld(World):
         elif item.life == host.life:
             if type(item.event) is TimerFired:
                 self._fire(host, item.event.path, item.event.name)
-            else:
+            elif not item.connection or not self._is_stale(item.actor, item.connection, item.event):
                 self._note_link(host, item.event)
                 self._handle(host, item.event)
 
@@ -417,18 +415,22 @@ class SimulatedWorld(World):
         actor = host.actor
         if wave.corrupt:
             self._drop(wave.source, actor, wave.frame.id, "corrupt")
-        elif (
-            wave.source != SERVER
-            and actor != SERVER
-            and host.node.routes is not None
-            and not self._switchboard.is_open(actor, wave.source)
-        ):
+        elif not self._carries(host, wave):
             self._drop(wave.source, actor, wave.frame.id, "no link")
         else:
             self.trace.delivered(self._now, actor, wave.source, wave.frame.id)
             effects = host.node.deliver(wave.sender, wave.frame, host.clock(self._now))
             if effects:
                 self._perform(host, effects)
+
+    def _carries(self, host: Host, wave: Wave) -> bool:
+        """Whether the link that a frame came by is still there."""
+        if SERVER in (wave.source, host.actor):
+            return self._still_connected(wave, host.actor)
+        assert host.node is not None
+        if host.node.routes is None:  # no mesh: everyone is linked
+            return True
+        return self._switchboard.is_open(host.actor, wave.source)
 
     # --- effects --------------------------------------------------------------------------
 
@@ -482,10 +484,12 @@ class SimulatedWorld(World):
         frame.background = self._background
         sender = src
         if src == SERVER:
-            to = tuple(self._connections[c] for c in to if c in self._connections)
+            known = [self._sockets.get(number) for number in to]
+            to = tuple(it.actor for it in known if it is not None and it.server)
             sender = SERVER
         elif to == (SERVER,):
-            sender = next((c for c, a in self._connections.items() if a == src), 0)
+            mine = self._sockets.of(src)
+            sender = 0 if mine is None else mine.number
         else:
             sender = src - host.base
             if host.base:
@@ -540,7 +544,7 @@ class SimulatedWorld(World):
             last = self._arrivals(src, dst)
             time = max(time, int(last[dst]))
             last[dst] = time
-        wave = Wave(src, sender, frame, [dst], [time], self._background, corrupt)
+        wave = Wave(src, sender, frame, [dst], [time], self._background, corrupt, self._now)
         self._queue.push(time, wave)
 
     def _send_many(
@@ -568,7 +572,8 @@ class SimulatedWorld(World):
         order = np.argsort(times, kind="stable")
         arrivals = times[order].tolist()
         if arrivals:
-            wave = Wave(src, sender, frame, dst[order].tolist(), arrivals, self._background)
+            parties, background = dst[order].tolist(), self._background
+            wave = Wave(src, sender, frame, parties, arrivals, background, sent=self._now)
             self._queue.push(arrivals[0], wave)
 
     def _send_judged(
@@ -595,10 +600,7 @@ class SimulatedWorld(World):
     def _again(
         self, src: Party, sender: Party, dst: Party, frame: Frame, base: int, background: bool
     ) -> None:
-        """Send what a fault held back. Nothing outlives the connection that carried it."""
-        if dst == SERVER and sender not in self._connections:
-            self._drop(src, dst, frame.id, "no link")
-            return
+        """Send what a fault held back."""
         before, self._background = self._background, background
         self._send_judged(src, sender, (dst,), frame, base)
         self._background = before
@@ -626,8 +628,8 @@ class SimulatedWorld(World):
         count = self._counts[a, (what,)] = self._counts.get((a, (what,)), 0) + 1
         return self.network.delay.sample(draws.key(self.seed, a, b, what, count), 0)
 
-    def _happen(self, host: Host, delay: int, event: Event) -> None:
-        item = Happening(host.actor, host.life, event, self._background)
+    def _happen(self, host: Host, delay: int, event: Event, connection: int = 0) -> None:
+        item = Happening(host.actor, host.life, event, self._background, connection)
         self._queue.push(self._now + delay, item)
 
     def _note_link(self, host: Host, event: Event) -> None:
@@ -652,10 +654,10 @@ class SimulatedWorld(World):
                 self._connect(host, path)
             case HangUp(_, peer, attempt, reason):
                 if actor == SERVER:
-                    self._disconnect(peer, reason or "the server closed the connection")
+                    if (it := self._sockets.get(peer)) is not None and it.server:
+                        self._hang_up_server(it, reason or "the server closed the connection")
                 elif peer == SERVER:
-                    for number in [c for c, a in self._connections.items() if a == actor]:
-                        self._disconnect(number, reason or "closed", tell_client=False)
+                    self._hang_up_client(actor, reason or "closed")
                 else:
                     other = host.base + peer
                     end = self._switchboard.get(actor, other)
@@ -728,22 +730,56 @@ class SimulatedWorld(World):
         if self._address is None or server is None or server.node is None:
             self._happen(host, delay, LinkClosed(path, SERVER, 0, "connection refused"))
             return
-        number = self._next_connection
-        self._next_connection += 1
-        self._connections[number] = host.actor
-        self._happen(server, delay, LinkOpened(SIGNALING, number))
-        self._happen(host, delay, LinkOpened(path, SERVER))
+        self._hang_up_client(host.actor, "connected again")
+        it = self._sockets.open(host.actor, self._now, self._now + delay)
+        self._happen(server, delay, LinkOpened(SIGNALING, it.number), it.number)
+        self._happen(host, delay, LinkOpened(path, SERVER), it.number)
 
-    def _disconnect(self, number: int, why: str, *, tell_client: bool = True) -> None:
-        actor = self._connections.pop(number, None)
-        if actor is None:
+    def _hang_up_client(self, actor: Party, why: str) -> None:
+        """The client's end closes; the server learns it after all that was sent."""
+        it, server = self._sockets.of(actor), self._hosts.get(SERVER)
+        if it is None:
             return
-        server, client = self._hosts.get(SERVER), self._hosts.get(actor)
-        delay = self._delay(actor, SERVER, "disconnect")
+        self._sockets.close(it, client=True)
+        if it.server and server is not None and server.node is not None:
+            when = self._after_all(actor, SERVER, it)
+            event = LinkClosed(SIGNALING, it.number, 0, why)
+            self._happen(server, when - self._now, event, it.number)
+
+    def _hang_up_server(self, it: Connection, why: str) -> None:
+        """The server's end closes; the client learns it after all that was sent."""
+        server, client = self._hosts.get(SERVER), self._hosts.get(it.actor)
         if server is not None and server.node is not None:
-            self._happen(server, 0 if tell_client else delay, LinkClosed(SIGNALING, number, 0, why))
-        if tell_client and client is not None and client.node is not None:
-            self._happen(client, delay, LinkClosed(SIGNALING, SERVER, 0, why))
+            self._happen(server, 0, LinkClosed(SIGNALING, it.number, 0, why))
+        self._sockets.close(it, server=True)
+        if it.client and client is not None and client.node is not None:
+            when = self._after_all(SERVER, it.actor, it)
+            event = LinkClosed(SIGNALING, SERVER, 0, why)
+            self._happen(client, when - self._now, event, it.number)
+
+    def _after_all(self, src: Party, dst: Party, it: Connection) -> int:
+        """When the end of a stream reaches `dst`: not before what was sent on it."""
+        delay = self._delay(it.actor, SERVER, "disconnect")
+        arrivals = self._arrivals(src, dst)
+        arrivals[dst] = max(self._now + delay, it.opens, int(arrivals[dst]))
+        return int(arrivals[dst])
+
+    def _is_stale(self, actor: Party, number: int, event: Event) -> bool:
+        """Whether an event is about an end that has closed; closes the end if it says so."""
+        it = self._sockets.get(number)
+        if it is None or not (it.server if actor == SERVER else it.client):
+            return True
+        if type(event) is LinkClosed:
+            self._sockets.close(it, client=actor != SERVER, server=actor == SERVER)
+        return False
+
+    def _still_connected(self, wave: Wave, actor: Party) -> bool:
+        """Whether the connection that carries a frame is open at its receiver's end."""
+        if actor == SERVER:
+            it = self._sockets.get(wave.sender)
+            return it is not None and it.server
+        it = self._sockets.of(actor)
+        return it is not None and it.since <= wave.sent
 
 
 class _Draw:
