@@ -55,6 +55,16 @@ class World(abc.ABC):
     def now(self) -> int:
         """Time since the world began, in µs: virtual in the simulation."""
 
+    @property
+    @abc.abstractmethod
+    def actors(self) -> tuple[Party, ...]:
+        """The actors that are up, in the order in which they were first hosted."""
+
+    @property
+    @abc.abstractmethod
+    def server_url(self) -> str:
+        """Where parties connect to; "" while there is no server."""
+
     # --- nodes ---
 
     @abc.abstractmethod

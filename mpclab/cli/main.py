@@ -1,0 +1,140 @@
+"""`mpclab serve | party | run | demo | lab`: the terminal's way to everything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpclab import __version__
+from mpclab.core.errors import UsageError
+
+OK, VIOLATED, BAD_INPUT = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status: 0 fine, 1 a check is violated, 2 bad input."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    try:
+        status: int = args.run(args)
+        return status
+    except UsageError as error:
+        print(f"mpclab {args.command}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mpclab",
+        description="A laboratory for parties that must agree and then act together.",
+    )
+    parser.add_argument("--version", action="version", version=f"mpclab {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a scenario file and judge what happened")
+    run.add_argument("file", type=Path, help="a scenario (YAML)")
+    run.add_argument("--world", help="simulated, websocket or webrtc, instead of the file's")
+    run.add_argument("--seed", type=int, help="instead of the file's")
+    run.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    run.add_argument("--out", type=Path, help="leave pictures, trace and report in this folder")
+    run.set_defaults(run=_run)
+
+    demo = commands.add_parser("demo", help="the whole story, in this terminal")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo-out"), help="folder for what it leaves"
+    )
+    demo.set_defaults(run=_demo)
+
+    serve = commands.add_parser("serve", help="run a signaling server until Ctrl-C")
+    serve.add_argument("--port", type=int, default=8080, help="0: a free one (default 8080)")
+    serve.add_argument(
+        "--address", default="127.0.0.1", help="listen here (default: this machine alone)"
+    )
+    serve.set_defaults(run=_serve)
+
+    party = commands.add_parser("party", help="be one party of a session, in this process")
+    party.add_argument("url", help="the signaling server: ws://127.0.0.1:8080 or wss://…")
+    party.add_argument("--session", required=True, help="the session's id")
+    party.add_argument("--id", type=int, required=True, help="which party to be, 1 to n")
+    party.add_argument("--parties", type=int, required=True, help="n: how many there are")
+    party.add_argument("--threshold", type=int, help="t (default: a majority)")
+    party.add_argument("--policy", default="unanimous", help="unanimous or threshold(k)")
+    party.add_argument("--agreement", default="direct", help="the agreement protocol")
+    party.add_argument(
+        "--vote", default="approve", help="approve, reject, silent, validate or hand (ask me)"
+    )
+    party.add_argument("--relay", action="store_true", help="no data channels: relay by the server")
+    party.add_argument("--key", type=Path, help="file with this party's key; made when missing")
+    party.add_argument("--store", type=Path, help="folder to keep state in; take up from it")
+    party.add_argument(
+        "--peer", action="append", default=[], metavar="ID=KEY",
+        help="trust only this key (64 hex digits) for that party; may be repeated",
+    )  # fmt: skip
+    party.add_argument("--propose", metavar="TEXT", help="propose this note once all are here")
+    party.add_argument("--until", type=int, metavar="N", help="leave after N settled operations")
+    party.set_defaults(run=_party)
+
+    lab = commands.add_parser("lab", help="open JupyterLab on the first notebook")
+    lab.add_argument("arguments", nargs="*", help="passed on to jupyter lab, after --")
+    lab.set_defaults(run=_lab)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    from mpclab.lab.scenario import Scenario
+
+    scenario = Scenario.from_file(args.file)
+    changes = {k: v for k in ("world", "seed") if (v := getattr(args, k)) is not None}
+    if changes:
+        scenario = scenario.but(**changes)
+    if args.json:
+        run = scenario.run()
+        print(json.dumps(run.as_dict(), ensure_ascii=False))
+    else:
+        from mpclab.cli.show import run_with_progress, show
+
+        run = run_with_progress(scenario)
+        show(run)
+    if args.out:
+        from mpclab.cli.report import write_report
+
+        write_report(run, args.out)
+        if not args.json:
+            print(f"pictures, trace and report: {args.out}/")
+    return VIOLATED if run.violated else OK
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from mpclab.cli.demo import demo
+
+    return demo(args.out)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from mpclab.cli.serve import serve
+
+    return serve(args.address, args.port)
+
+
+def _party(args: argparse.Namespace) -> int:
+    from mpclab.cli.party import be_party
+
+    return be_party(args)
+
+
+def _lab(args: argparse.Namespace) -> int:
+    import subprocess
+
+    notebook = Path("notebooks/00_welcome.ipynb")
+    if not notebook.exists():
+        raise UsageError(
+            f"{notebook} is not here; run `mpclab lab` in the folder that holds notebooks/"
+        )
+    command = [sys.executable, "-m", "jupyterlab", str(notebook), *args.arguments]
+    return subprocess.call(command)

@@ -1,0 +1,138 @@
+"""`mpclab party`: one party of a session, in a process of its own, on any machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from mpclab.cli.show import console
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.crypto.identity import Identity
+from mpclab.lab.lab import Lab
+from mpclab.trace.fold import State
+from mpclab.trace.rows import Blamed, Linked, Noted, Output
+
+_LOOK = 0.05  # seconds between two looks at the trace
+
+
+def be_party(args: argparse.Namespace) -> int:
+    """Join, vote, and say what happens, until Ctrl-C or `--until` operations are settled."""
+    identity = load_key(args.key) if args.key else None
+    lab = Lab(
+        world="websocket" if args.relay else "webrtc",
+        url=args.url,
+        parties=args.parties,
+        session=args.session,
+        policy=args.policy,
+        agreement=args.agreement,
+        store=args.store,
+        **({"threshold": args.threshold} if args.threshold else {}),
+    )
+    with lab:
+        if identity is not None:
+            lab.group.given[args.id] = identity
+        lab.group.pinned.update(_pins(args.peer, args.parties))
+        lab.spawn(args.id, votes=args.vote)
+        public = lab.group.identity(args.id).public.hex()
+        console.print(f"party {args.id} of {args.parties}, key [bold]{public}[/]")
+        lab.join()
+        return _follow(lab, args)
+
+
+def load_key(path: Path) -> Identity:
+    """A party's key from a file of 64 hexadecimal digits; made, with mode 0600, when missing.
+
+    Raises:
+        UsageError: others may read the file, or it holds something else.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    else:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(os.urandom(32).hex() + "\n")
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise UsageError(f"{path}: others may read this key; run: chmod 600 {path}")
+    try:
+        return Identity.from_seed(bytes.fromhex(path.read_text(encoding="ascii").strip()))
+    except ValueError as error:
+        raise UsageError(f"{path}: a key is 64 hexadecimal digits") from error
+
+
+def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:
+    pins = {}
+    for text in texts:
+        party, _, key = text.partition("=")
+        try:
+            number, raw = int(party), bytes.fromhex(key)
+        except ValueError:
+            number, raw = 0, b""
+        if not 1 <= number <= n or len(raw) != 32:
+            raise UsageError(f"--peer {text}: write ID=KEY, with 1 to {n} and 64 hex digits")
+        pins[number] = raw
+    return pins
+
+
+def _follow(lab: Lab, args: argparse.Namespace) -> int:
+    read, proposed = 0, args.propose is None
+    interactive = args.vote == "hand" and sys.stdin.isatty()
+    try:
+        while True:
+            rows = lab.trace.rows
+            while read < len(rows):
+                _say(rows[read], args.id)
+                read += 1
+            state = lab.state
+            if not proposed and _all_linked(state, args.id, args.parties):
+                proposed = True
+                lab.propose(by=args.id, kind="note", text=args.propose)
+            if interactive:
+                _ask_for_votes(lab, args.id)
+            ended = [o for o in state.operations.values() if o.standing.get(args.id) in _ENDED]
+            if args.until is not None and len(ended) >= args.until:
+                lab.run(limit=0.5)  # others may still need our answers
+                return 0
+            time.sleep(_LOOK)
+    except KeyboardInterrupt:
+        lab.leave(args.id)
+        console.print("left the session")
+        return 0
+
+
+_ENDED = ("executed", "failed", "aborted")
+_SHOWN = ("proposed", "heard", "voted", "committed", "aborted", "executed", "failed", "said")
+
+
+def _say(row: object, me: Party) -> None:
+    match row:
+        case Noted(actor=actor, what=what, details=details) if actor == me and what in _SHOWN:
+            told = ", ".join(f"{k} {v}" for k, v in details.items() if v not in ("", [], None))
+            console.print(f"[dim]{row.at / 1e6:8.3f} s[/]  {what}  [dim]{told}[/]")
+        case Linked(actor=actor, peer=peer, state=state) if actor == me:
+            whom = f"party {peer}" if peer else "the server"
+            console.print(f"[dim]{row.at / 1e6:8.3f} s[/]  {whom}: {state}")
+        case Blamed(party=party, reason=reason):
+            console.print(f"[red]{row.at / 1e6:8.3f} s  party {party}: {reason}[/]")
+        case Output(path=(), text=text) if text.startswith("Refused("):
+            raise UsageError(f"the server refused us: {text[8:-1]}")
+
+
+def _all_linked(state: State, me: Party, n: int) -> bool:
+    return all(
+        state.links.get((me, p)) in ("confirmed", "relay") for p in range(1, n + 1) if p != me
+    )
+
+
+def _ask_for_votes(lab: Lab, me: Party) -> None:
+    for op, one in list(lab.state.operations.items()):
+        if me not in one.votes and one.standing.get(me) == "open":
+            answer = console.input(f"approve {one.kind} by party {one.by} ({op})? [y/n] ")
+            lab.vote(me, op, answer.strip().lower().startswith("y"), "not wanted here")

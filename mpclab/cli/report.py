@@ -1,0 +1,50 @@
+"""What a run leaves in a folder: its pictures, its trace, and a page that explains them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mpclab.lab.run import Run
+from mpclab.plots import outcomes, spacetime, topology
+
+PICTURES = (
+    ("spacetime", spacetime, "Who told whom what, and when"),
+    ("topology", topology, "Who is connected to whom"),
+    ("outcomes", outcomes, "Who voted what, and what each committed"),
+)
+
+
+def write_report(run: Run, folder: Path, stem: str = "") -> Path:
+    """Write PNGs, `trace.jsonl`, `scenario.yaml` and `report.md`; the report's path.
+
+    `stem` comes before every file name, so that several runs share a folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = f"{stem}-" if stem else ""
+    lines = [f"# {run.scenario.name or 'A run'}", ""]
+    lines += [
+        f"World **{run.world}**, {run.scenario.parties} parties, policy {run.scenario.policy}, "
+        f"agreement {run.scenario.agreement}, seed {run.seed}.",
+        "",
+    ]
+    for name, draw, caption in PICTURES:
+        axes = draw(run.trace)
+        figure = axes.figure
+        assert figure is not None
+        figure.savefig(folder / f"{prefix}{name}.png", dpi=150, bbox_inches="tight")
+        lines += [f"![{caption}]({prefix}{name}.png)", "", f"*{caption}.*", ""]
+    run.trace.save(folder / f"{prefix}trace.jsonl")
+    run.scenario.to_file(folder / f"{prefix}scenario.yaml")
+    lines += ["## Outcomes", ""]
+    lines += [f"- {outcome!r}" for outcome in run.outcomes] or ["- nothing was proposed"]
+    lines += ["", "## Verdicts", ""]
+    lines += [f"- **{v.check}**: {v.verdict}. {v.sentence}" for v in run.verdicts]
+    lines += [
+        "",
+        f"The trace has {len(run.trace)} rows (`{prefix}trace.jsonl`, SHA-256 of its rows "
+        f"`{run.trace.digest()}`). Run it again with `mpclab run {prefix}scenario.yaml`.",
+        "",
+    ]
+    report = folder / f"{prefix}report.md"
+    report.write_text("\n".join(lines), encoding="utf-8")
+    return report

@@ -1,0 +1,421 @@
+"""`Group`: the parties of one session that live in this lab."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.coordinator.ballots import operation_id
+from mpclab.coordinator.messages import Propose, SetVotePolicy, Vote
+from mpclab.coordinator.session import Session
+from mpclab.core.errors import UsageError, nearest
+from mpclab.core.ids import Party, Path
+from mpclab.core.machine import Machine
+from mpclab.core.node import Coins, Node
+from mpclab.crypto.identity import Identity
+from mpclab.lab.outcome import Outcome, Tracker
+from mpclab.lab.replies import Done
+from mpclab.lab.scenario import VOTES, Scenario
+from mpclab.party import (
+    JoinSession,
+    LeaveSession,
+    PartyConfig,
+    PartyMachine,
+    Shout,
+    Tell,
+    build_party,
+)
+from mpclab.signaling.links import MeshSettings
+from mpclab.trace.rows import Output
+from mpclab.worlds.base import Build, Stored, World
+
+BY_HAND = "hand"
+REACHED = ("confirmed", "relay")
+
+
+class Operation:
+    """An operation that was proposed: follow it by `status` and `outcome`.
+
+    Attributes:
+        id: its id, the same at every party.
+    """
+
+    def __init__(self, group: Group, id: str, kind: str, by: Party) -> None:
+        self._group = group
+        self.id = id
+        self.kind = kind
+        self.by = by
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What became of it so far; None until its proposer has said so in the trace."""
+        return next((o for o in self._group.outcomes() if o.op == self.id), None)
+
+    @property
+    def status(self) -> str:
+        """committed, aborted or undecided."""
+        outcome = self.outcome
+        return outcome.status if outcome else "undecided"
+
+    @property
+    def result(self) -> str:
+        """What executing it gave, as text; "" before that."""
+        outcome = self.outcome
+        return outcome.result if outcome else ""
+
+    def __await__(self) -> Generator[Any, None, Operation]:
+        yield from ()
+        return self
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        outcome = self.outcome
+        return repr(outcome) if outcome else f"{self.kind} by party {self.by}: proposed"
+
+
+class Group:
+    """Parties `1..n` of one session, in one world.
+
+    Args:
+        world: where they live.
+        scenario: n, t, policy, agreement, votes, session id.
+        base: party p is the world's actor `base + p`.
+        protocol: makes the machine to run instead of the coordinator.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        scenario: Scenario,
+        *,
+        base: int = 0,
+        protocol: Callable[[], Machine] | None = None,
+    ) -> None:
+        self.world = world
+        self.scenario = scenario
+        self.base = base
+        self.protocol = protocol
+        self.app: Path = ("session",) if protocol is None else ("app",)
+        self.identities: dict[Party, Identity] = {}  # of the parties spawned here
+        self.given: dict[Party, Identity] = {}  # keys to use instead of generated ones
+        self.pinned: dict[Party, bytes] = {}  # keys of parties elsewhere, known beforehand
+        self.votes: dict[Party, str] = dict(scenario.votes)
+        self.tracker = Tracker(world.trace)
+        self._joined: set[Party] = set()
+        self._left: set[Party] = set()
+        self._expected = 0
+        self._attempts = 0
+        self._rows_read = 0
+        self._refusals: dict[Party, str] = {}
+
+    # --- who is here ---
+
+    @property
+    def everyone(self) -> tuple[Party, ...]:
+        """All parties of the session, here or elsewhere."""
+        return tuple(range(1, self.scenario.parties + 1))
+
+    @property
+    def present(self) -> tuple[Party, ...]:
+        """The parties spawned here that have not left."""
+        return tuple(sorted(self.identities.keys() - self._left))
+
+    @property
+    def joined(self) -> tuple[Party, ...]:
+        """The parties here that were told to join, and have not left."""
+        return tuple(sorted(self._joined))
+
+    def actor(self, party: Party) -> Party:
+        """The world's number for a party of this session.
+
+        Raises:
+            UsageError: it was not spawned here.
+        """
+        if party not in self.identities or party in self._left:
+            here = ", ".join(map(str, self.present)) or "none yet; call spawn()"
+            raise UsageError(f"party {party} is not here; parties here: {here}")
+        return self.base + party
+
+    def identity(self, party: Party) -> Identity:
+        """A party's key: seeded in the simulated world, else from the operating system."""
+        if party in self.given:
+            self.identities[party] = self.given[party]
+        elif party not in self.identities:
+            if self.world.name == "simulated":
+                text = f"mpclab identity {self.scenario.seed} {self.scenario.session} {party}"
+                seed = hashlib.sha256(text.encode()).digest()
+            else:
+                seed = secrets.token_bytes(32)
+            self.identities[party] = Identity.from_seed(seed)
+        return self.identities[party]
+
+    # --- verbs ---
+
+    def spawn(self, *parties: Party, votes: str | None = None) -> Done:
+        wanted = parties or tuple(p for p in self.everyone if p not in self.present)
+        for party in wanted:
+            if party not in self.everyone:
+                raise UsageError(f"party {party}: use 1 to {self.scenario.parties}")
+            if party in self.present:
+                raise UsageError(f"party {party} is already here")
+        if votes is not None:
+            self._check_votes(votes)
+        for party in wanted:
+            self.identity(party)
+            self._left.discard(party)
+            if votes is not None:
+                self.votes[party] = votes
+        for party in wanted:
+            self.world.host(self.base + party, self._builder(party))
+        return (
+            Done(f"{_parties(wanted)} spawned") if wanted else Done("every party is here already")
+        )
+
+    def join(self, *parties: Party) -> None:
+        wanted = parties or tuple(p for p in self.present if p not in self._joined)
+        actors = [self.actor(party) for party in wanted]
+        self._joined.update(wanted)
+        for party in wanted:
+            self._refusals.pop(party, None)
+        if self.scenario.mesh == "negotiated":
+            for actor in actors:
+                self.world.ask(actor, (), JoinSession())
+
+    def leave(self, *parties: Party) -> Done:
+        wanted = parties or self.present
+        for party in wanted:
+            actor = self.actor(party)
+            if self.scenario.mesh == "negotiated" and actor in self.world.actors:
+                self.world.ask(actor, (), LeaveSession())
+            self.world.remove(actor)
+            self._joined.discard(party)
+            self._left.add(party)
+        return Done(f"{_parties(wanted)} left")
+
+    def tell(self, sender: Party, to: Party, text: str) -> Done:
+        self._needs_server()
+        self.world.ask(self.actor(sender), (), Tell(to, text))
+        return Done(f"party {sender} tells party {to}: {text}")
+
+    def broadcast(self, sender: Party, text: str) -> Done:
+        self._needs_server()
+        self.world.ask(self.actor(sender), (), Shout(text))
+        return Done(f"party {sender} tells everybody: {text}")
+
+    def propose(
+        self, by: Party, kind: str, params: Mapping[str, Any], patience: int | None = None
+    ) -> Operation:
+        self._coordinates("propose")
+        given = dict(params)
+        if isinstance(given.get("to"), int):
+            known = self.outcomes()
+            if not 1 <= given["to"] <= len(known):
+                raise UsageError(
+                    f"to: there is no operation {given['to']} yet; {len(known)} were proposed"
+                )
+            given["to"] = known[given["to"] - 1].op
+        self._attempts += 1
+        attempt = f"{self.world.now}-{self._attempts}"
+        self.world.ask(
+            self.actor(by), self.app,
+            Propose(kind, given, attempt, patience or self.scenario.patience),
+        )  # fmt: skip
+        self._expected = max(self._expected, len(self.tracker.follow().operations))
+        return Operation(self, operation_id(self.scenario.session, by, attempt), kind, by)
+
+    def vote(self, party: Party, op: str, approve: bool, reason: str) -> Done:
+        self._coordinates("vote")
+        self.world.ask(self.actor(party), self.app, Vote(op, approve, reason))
+        return Done(f"party {party} {'approves' if approve else 'rejects'} {op}")
+
+    def set_votes(self, party: Party, votes: str) -> Done:
+        self._coordinates("vote")
+        self._check_votes(votes)
+        if party in self.present:
+            self.world.ask(self.actor(party), self.app, SetVotePolicy(votes))
+        self.votes[party] = votes
+        return Done(f"party {party} votes from now on: {votes}")
+
+    def session_of(self, party: Party) -> Any:
+        """What party's coordinator shows: its proposals, votes and history (`Session.view`)."""
+        return self.world.look(self.actor(party), partial(_view, path=self.app))
+
+    def machine_of(self, party: Party, read: Callable[[Any], Any]) -> Any:
+        """`read(machine)` of the application that runs at a party; None before it runs."""
+        return self.world.look(self.actor(party), partial(_read, path=self.app, read=read))
+
+    # --- how far it got ---
+
+    def expect(self, operations: int) -> None:
+        """So many operations will have been proposed before this group counts as settled."""
+        self._expected = operations
+
+    def expect_one_less(self) -> None:
+        """A planned proposal could not be made."""
+        self._expected -= 1
+
+    def settled(self) -> bool:
+        """Whether every operation has ended at every party that is up."""
+        return self.tracker.settled(tuple(self._actors()), self._expected)
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        return self.tracker.outcomes(self.everyone)
+
+    def connected(self) -> bool:
+        """Whether everyone who was told to join is in, and connected to all that are here.
+
+        Raises:
+            UsageError: the server refused one of them.
+        """
+        if self.scenario.mesh == "ready":
+            return True
+        self._read_refusals()
+        for party, text in self._refusals.items():
+            raise UsageError(f"party {party} was refused: {text}")
+        if any(True for _ in self._missing_pairs()):
+            return False
+        return all(self._is_in(p) for p in self._joined) if len(self._joined) == 1 else True
+
+    def explain_unready(self) -> str:
+        """Why `join` gave up waiting."""
+        pairs = list(self._missing_pairs())
+        if not pairs:
+            return f"{_parties(self.joined)} could not join: is the signaling server running?"
+        shown = ", ".join(f"{a}–{b}" for a, b in pairs[:6]) + (" …" if len(pairs) > 6 else "")
+        return (
+            f"these pairs are not connected yet: {shown}. Look at the topology, heal what is "
+            f"broken, or wait on with run(limit=…)"
+        )
+
+    def say_members(self) -> str:
+        if self.scenario.mesh == "ready":
+            return f"{_parties(self.present)} ready, every pair connected"
+        n = len(self._joined)
+        session = f"session {self.scenario.session!r}"
+        if n < self.scenario.parties:
+            missing = self.scenario.parties - n
+            return f"{_parties(self.joined)} in {session}, which waits for {missing} more"
+        kinds = {self._link(a, b) for a in self.joined for b in self.joined if a < b}
+        how = {"confirmed": "by data channel", "relay": "through the server, sealed"}
+        by = " or ".join(how[k] for k in sorted(kinds) if k in how)
+        return f"{_parties(self.joined)} in {session}, every pair connected {by}".rstrip()
+
+    # --- inside ---
+
+    def _actors(self) -> Iterator[Party]:
+        return (self.base + party for party in self._joined)
+
+    def _link(self, one: Party, other: Party) -> str:
+        return self.tracker.follow().link(self.base + one, self.base + other)
+
+    def _missing_pairs(self) -> Iterator[tuple[Party, Party]]:
+        links = self.tracker.follow().links
+        up = [p for p in self.joined if self.base + p in self.world.actors]
+        for a in up:
+            for b in up:
+                if a < b and not (
+                    links.get((self.base + a, self.base + b)) in REACHED
+                    and links.get((self.base + b, self.base + a)) in REACHED
+                ):
+                    yield a, b
+
+    def _is_in(self, party: Party) -> bool:
+        return bool(self.world.look(self.actor(party), _has_joined))
+
+    def _read_refusals(self) -> None:
+        rows = self.world.trace.rows
+        while self._rows_read < len(rows):
+            row = rows[self._rows_read]
+            self._rows_read += 1
+            if type(row) is Output and row.path == () and row.text.startswith("Refused("):
+                party = row.actor - self.base
+                if party in self._joined:
+                    self._joined.discard(party)
+                    self._refusals[party] = row.text.removeprefix("Refused(").removesuffix(")")
+
+    def _builder(self, party: Party) -> Build:
+        return partial(_build, self, party)
+
+    def _make_app(self, party: Party, greet: bool = False) -> Machine:
+        if self.protocol is not None:
+            return self.protocol()
+        scenario = self.scenario
+        return Session(
+            scenario.session,
+            scenario.parties,
+            scenario.threshold,
+            scenario.approval,
+            self.identity(party),
+            self._keys(),
+            agreement=AGREEMENTS[scenario.agreement],
+            votes=self.votes.get(party, "approve"),
+            deadline=scenario.patience,
+            greet=greet,
+        )
+
+    def _keys(self) -> dict[Party, bytes]:
+        return {**self.pinned, **{p: i.public for p, i in self.identities.items()}}
+
+    def _config(self, party: Party) -> PartyConfig:
+        s = self.scenario
+        roster = self._keys()
+        return PartyConfig(
+            s.session, party, s.parties, s.threshold, s.policy, self.identity(party),
+            roster=roster if len(roster) == s.parties else None,
+            join=party in self._joined,
+            mesh=MeshSettings(direct=self.world.name != "websocket"),
+        )  # fmt: skip
+
+    def build(self, party: Party, coins: Coins, stored: Stored) -> Node:
+        """A party's node, at first and after each crash."""
+        if self.scenario.mesh == "ready":
+            app = self._make_app(party, greet=bool(stored))
+            return Node(party, self.scenario.parties, app, coins=coins, at=self.app, stored=stored)
+        make = build_party(self._config(party), lambda config: self._make_app(party), self.app[0])
+        return make(coins, stored)
+
+    def _check_votes(self, votes: str) -> None:
+        known = (*VOTES, BY_HAND)
+        if votes not in known:
+            raise UsageError(f"votes: {votes!r} is not known{nearest(votes, known)}")
+
+    def _coordinates(self, verb: str) -> None:
+        if self.protocol is not None:
+            raise UsageError(f"this lab runs a protocol of its own; there is nothing to {verb}")
+
+    def _needs_server(self) -> None:
+        if self.scenario.mesh == "ready":
+            raise UsageError("mesh: ready has no signaling server to carry messages")
+
+
+def _build(group: Group, party: Party, coins: Coins, stored: Stored) -> Node:
+    return group.build(party, coins, stored)
+
+
+def _has_joined(node: Node) -> bool:
+    root = node.machine(())
+    return isinstance(root, PartyMachine) and root.joined
+
+
+def _view(node: Node, path: Path) -> Any:
+    session = node.machine(path)
+    return session.view() if isinstance(session, Session) else None
+
+
+def _read(node: Node, path: Path, read: Callable[[Any], Any]) -> Any:
+    machine = node.machine(path)
+    return read(machine) if machine is not None else None
+
+
+def _parties(parties: tuple[Party, ...]) -> str:
+    if len(parties) == 1:
+        return f"party {parties[0]}"
+    if parties == tuple(range(parties[0], parties[-1] + 1)) and len(parties) > 2:
+        return f"parties {parties[0]}–{parties[-1]}"
+    return f"parties {', '.join(map(str, parties))}"

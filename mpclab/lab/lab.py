@@ -1,0 +1,363 @@
+"""`Lab`: the same verbs in every world.
+
+    lab = Lab(parties=4, world="webrtc")
+    lab.start_server()
+    lab.spawn()
+    lab.join()
+    note = lab.propose(by=1, kind="note", text="hello")
+    lab.run()
+
+Every verb has done its work when it returns, and may be awaited all the same. In the simulated
+world time passes only inside `run` (and inside verbs that wait, such as `join`), or paced
+against the wall clock after `pace()`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from mpclab.check import Verdict, run_checks
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import SECOND, SERVER, Party
+from mpclab.core.machine import Machine
+from mpclab.faults.plan import Fault, Injection, inject, parse_fault
+from mpclab.lab.group import Group, Operation
+from mpclab.lab.outcome import Outcome
+from mpclab.lab.pace import Pacer
+from mpclab.lab.replies import Done, ServerStatus, SessionStatus
+from mpclab.lab.scenario import Scenario
+from mpclab.signaling.rooms import Rooms, build_server
+from mpclab.trace.fold import State
+from mpclab.trace.log import Trace
+from mpclab.trace.rows import WORLD, Noted
+from mpclab.worlds.base import World
+from mpclab.worlds.simulated import SimulatedWorld
+
+PATIENCE = 30 * SECOND
+"""How long `join` and `run` wait at the most, unless told otherwise."""
+_BASE = 10_000  # actors of further sessions: base + party
+
+
+class Lab:
+    """A signaling server, parties, a network, and what goes wrong, in one of three worlds.
+
+    Args:
+        scenario: where to start from; every field of `Scenario` can also be given by name
+            (`Lab(parties=5, world="webrtc", policy="threshold(3)")`).
+        protocol: a machine class (or a function without arguments that makes one) to run at
+            every party instead of the coordinator.
+        url: a signaling server elsewhere, for the real worlds; then none is started here.
+        store: a folder where parties of the real worlds keep what they persist, a SQLite file
+            each; without one it is kept in memory.
+
+    Raises:
+        UsageError: a field that is unknown or cannot be, before anything is started.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario | None = None,
+        *,
+        protocol: Callable[[], Machine] | None = None,
+        url: str = "",
+        store: str | Path | None = None,
+        **fields: Any,
+    ) -> None:
+        self.scenario = (scenario or Scenario()).but(**fields)
+        self.url = url
+        self.world: World = make_world(self.scenario, url, store)
+        self.group = Group(self.world, self.scenario, protocol=protocol)
+        self.groups: dict[str, Group] = {self.scenario.session: self.group}
+        self._started: float | None = None
+        self._pacer: Pacer | None = None
+        self._injections: list[Injection] = []
+        self._server_options: dict[str, Any] = {}
+
+    # --- what is there ---
+
+    @property
+    def trace(self) -> Trace:
+        """The rows of everything that happened so far."""
+        return self.world.trace
+
+    @property
+    def now(self) -> int:
+        """Time since the world began, in µs."""
+        return self.world.now
+
+    @property
+    def parties(self) -> tuple[Party, ...]:
+        """The parties spawned here that have not left, in order."""
+        return self.group.present
+
+    @property
+    def state(self) -> State:
+        """Parties, links, proposals, votes and faults as the trace last showed them."""
+        return self.group.tracker.follow()
+
+    # --- the signaling server ---
+
+    def start_server(self, port: int = 8080, address: str = "127.0.0.1") -> ServerStatus:
+        """Start the signaling server on `port` (0: a free one); its status.
+
+        Raises:
+            UsageError: the port is in use (and which one is free), or it runs already.
+        """
+        if self.url:
+            raise UsageError(f"this lab uses the server at {self.url}; it starts none of its own")
+        if self.server_status().running:
+            raise UsageError(f"the server already runs at {self.world.server_url}; stop it first")
+        self.world.host_server(build_server(), address, port)
+        self._server_options = {"port": port, "address": address}
+        self._started = time.monotonic()
+        return self.server_status()
+
+    def stop_server(self, *, kill: bool = False) -> Done:
+        """Stop the server; with `kill` it says goodbye to nobody. Meshes outlive it."""
+        if not self.server_status().running:
+            raise UsageError("no server is running; there is nothing to stop")
+        self.world.stop_server(kill=kill)
+        self._started = None
+        return Done("the signaling server was killed" if kill else "the signaling server stopped")
+
+    def server_status(self) -> ServerStatus:
+        """🟢 or 🔴, url, uptime, connections, sessions with their members, messages, errors."""
+        if not self.world.server_url or self.url:
+            return ServerStatus(False, self.url)
+        seen = self.world.look(SERVER, _read_rooms)
+        uptime = time.monotonic() - self._started if self._started is not None else 0.0
+        sessions = tuple(
+            SessionStatus(s.session, s.n, s.t, s.policy, {m.party: m.state for m in s.members})
+            for s in seen.sessions
+        )
+        return ServerStatus(
+            True, self.world.server_url, uptime, seen.connections, sessions, seen.relayed,
+            seen.errors,
+        )  # fmt: skip
+
+    # --- parties ---
+
+    def spawn(self, *parties: Party, votes: str | None = None) -> Done:
+        """Make these parties (all of the session, when none is named): keys, nodes, stores."""
+        return self.group.spawn(*parties, votes=votes)
+
+    def join(self, *parties: Party, wait: bool = True, timeout: float = 30.0) -> Done:
+        """Have these parties (all that were spawned) join the session by its id.
+
+        Waits until each is in and, when the whole session is here, until every pair is
+        connected. `timeout` in seconds (virtual ones in the simulated world).
+
+        Raises:
+            UsageError: no server, refused by the server, or not connected in time: with who.
+        """
+        if self.scenario.mesh == "negotiated" and not (self.url or self.world.server_url):
+            raise UsageError("no signaling server is running; call start_server() first")
+        self.group.join(*parties)
+        if wait:
+            self._wait(self.group.connected, round(timeout * SECOND), self.group.explain_unready)
+        return Done(self.group.say_members())
+
+    def leave(self, *parties: Party) -> Done:
+        """Have these parties leave the session for good."""
+        return self.group.leave(*parties)
+
+    def tell(self, sender: Party, to: Party, text: str) -> Done:
+        """A direct message through the signaling server, for the message log."""
+        return self.group.tell(sender, to, text)
+
+    def broadcast(self, sender: Party, text: str) -> Done:
+        """A message to every member through the signaling server, for the message log."""
+        return self.group.broadcast(sender, text)
+
+    def session(self, id: str, **fields: Any) -> Group:
+        """Another session on the same server, with parties of its own."""
+        if id in self.groups:
+            return self.groups[id]
+        scenario = self.scenario.but(session=id, operations=(), faults=(), **fields)
+        group = Group(self.world, scenario, base=_BASE * len(self.groups))
+        self.groups[id] = group
+        return group
+
+    # --- operations ---
+
+    def propose(
+        self, by: Party = 1, kind: str = "note", *, patience: int | None = None, **params: Any
+    ) -> Operation:
+        """Have party `by` propose an operation; the vote begins at once.
+
+        Raises:
+            UsageError: an unknown kind or wrong parameters; nothing was proposed.
+        """
+        return self.group.propose(by, kind, params, patience)
+
+    def vote(
+        self, party: Party, op: str | Operation, approve: bool = True, reason: str = ""
+    ) -> Done:
+        """Cast a party's vote by hand (for parties whose policy is `hand`)."""
+        return self.group.vote(party, str(op), approve, reason)
+
+    def set_votes(self, party: Party, votes: str) -> Done:
+        """How a party votes from now on: approve, reject, silent, validate or hand."""
+        return self.group.set_votes(party, votes)
+
+    def run(
+        self,
+        until: Callable[[], bool] | None = None,
+        *,
+        limit: float | None = None,
+    ) -> tuple[Outcome, ...]:
+        """Let time pass until every operation is settled everywhere; the outcomes.
+
+        Args:
+            until: wait for this instead.
+            limit: at the most so many seconds (virtual ones in the simulated world); with
+                `limit` and neither `until` nor an open operation, just so many.
+        """
+        goal = until or (None if limit is not None and self.group.settled() else self.group.settled)
+        self._let_pass(goal, round((limit if limit is not None else PATIENCE / SECOND) * SECOND))
+        return self.outcomes()
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What became of each operation so far."""
+        return self.group.outcomes()
+
+    # --- faults ---
+
+    def crash(self, party: Party) -> Done:
+        """A party stops dead; only what it persisted is left."""
+        self.world.crash(self.group.actor(party))
+        return Done(f"party {party} crashed")
+
+    def restart(self, party: Party, *, amnesia: bool = False) -> Done:
+        """Start a crashed party again, from what it had stored or (amnesia) from nothing."""
+        self.world.restart(self.group.actor(party), amnesia=amnesia)
+        return Done(f"party {party} restarted{' and remembers nothing' if amnesia else ''}")
+
+    def inject(self, fault: Fault | Mapping[str, Any] | None = None, **fields: Any) -> Injection:
+        """Break something now: `lab.inject(kind="partition", groups=[[1, 2], [3, 4]])`.
+
+        Fields as in a scenario's `faults`; without `for` it lasts until `heal`.
+        """
+        if not isinstance(fault, Fault):
+            given = {k.rstrip("_"): v for k, v in {**(fault or {}), **fields}.items()}
+            fault = parse_fault(given, self.scenario.parties, len(self._injections))
+        injection = inject(fault, self.world)
+        self._injections.append(injection)
+        return injection
+
+    def heal(self, injection: Injection | None = None) -> Done:
+        """End one fault, or all that `inject` began."""
+        ended = [i for i in ([injection] if injection else self._injections) if i.active]
+        for one in ended:
+            one.heal()
+        return Done(
+            "healed: " + "; ".join(i.fault.sentence() for i in ended)
+            if ended
+            else "nothing to heal"
+        )
+
+    # --- verdicts ---
+
+    def check(self, *names: str) -> list[Verdict]:
+        """Judge the trace so far by these checks, or by the scenario's."""
+        return run_checks(
+            self.trace,
+            names or self.scenario.checks,
+            n=self.scenario.parties,
+            policy=self.scenario.policy,
+        )
+
+    # --- time ---
+
+    def pace(self, speed: float = 1.0) -> Done:
+        """Let simulated time pass by itself, `speed` virtual seconds a second; 0 stops it."""
+        if isinstance(self.world, SimulatedWorld):
+            if self._pacer is not None:
+                self._pacer.stop()
+                self._pacer = None
+            if speed > 0:
+                self._pacer = Pacer(self.world, speed)
+        return Done(f"time passes at {speed:g} × the wall clock" if speed else "time stands still")
+
+    def step(self) -> Done:
+        """Let exactly one thing happen (simulated world)."""
+        if not isinstance(self.world, SimulatedWorld):
+            raise UsageError("only simulated time can be stepped; this world runs by itself")
+        happened = self.world.step()
+        return Done("one step" if happened else "nothing is left to happen")
+
+    def fork(self) -> Lab:
+        """An independent copy of the whole lab, now (simulated world): try both futures."""
+        import copy
+
+        if not isinstance(self.world, SimulatedWorld):
+            raise UsageError("only a simulated lab can be forked; real sockets cannot be copied")
+        self.pace(0)
+        return copy.deepcopy(self)
+
+    def mark(self, what: str) -> int:
+        """A remark of the experiment's own in the trace; returns its time."""
+        now = self.world.now
+        self.trace.append(Noted(now, WORLD, (), what, {}))
+        return now
+
+    def at(self, when: int, verb: str, *args: Any, **kwargs: Any) -> None:
+        """Have the lab do one of its verbs at time `when` (µs), in the world's own time."""
+        self.world.at(when, partial(_do, self, verb, args, kwargs))
+
+    def _wait(self, ready: Callable[[], bool], limit: int, explain: Callable[[], str]) -> None:
+        if not self._let_pass(ready, limit):
+            raise UsageError(explain())
+
+    def _let_pass(self, until: Callable[[], bool] | None, limit: int) -> bool:
+        if self._pacer is not None:
+            return self._pacer.wait(until, limit)
+        return self.world.run(until, limit=limit)
+
+    def close(self) -> Done:
+        """Stop everything; free every port and thread. Closing twice is fine."""
+        self.pace(0)
+        self.world.close()
+        return Done("the lab is closed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        s = self.scenario
+        return (
+            f"Lab({s.world}, {s.parties} parties, threshold {s.threshold}, {s.policy}, "
+            f"{s.agreement}, session {s.session!r})"
+        )
+
+
+def make_world(scenario: Scenario, url: str = "", store: str | Path | None = None) -> World:
+    """The world that a scenario names; sockets are imported only where they are used."""
+    if scenario.world == "simulated":
+        if url or store:
+            raise UsageError("a simulated world has its own server and stores; leave them out")
+        return SimulatedWorld(scenario.seed, scenario.network)
+    if scenario.world == "websocket":
+        from mpclab.worlds.websocket import WebSocketWorld
+
+        return WebSocketWorld(url=url, folder=store, seed=scenario.seed)
+    from mpclab.worlds.webrtc import WebRTCWorld
+
+    return WebRTCWorld(url=url, folder=store, seed=scenario.seed)
+
+
+def _do(lab: Lab, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    getattr(lab, verb)(*args, **kwargs)
+
+
+def _read_rooms(node: Any) -> Any:
+    rooms = node.machine(("signaling",))
+    assert isinstance(rooms, Rooms)
+    return rooms.status()

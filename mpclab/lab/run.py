@@ -1,0 +1,145 @@
+"""`Run`: what a scenario gave. Its trace, outcomes, verdicts and message counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from mpclab.check import Verdict, run_checks
+from mpclab.core.ids import MS, SECOND
+from mpclab.faults.byzantine import ByzantineFault
+from mpclab.faults.plan import aimed_at, schedule
+from mpclab.lab.outcome import Outcome
+from mpclab.lab.scenario import Scenario
+from mpclab.trace.export import message_counts
+from mpclab.trace.log import Trace
+
+Progress = Callable[[str], None]
+
+DRAIN = {"simulated": SECOND, "websocket": 100 * MS, "webrtc": 100 * MS}
+"""How long messages already on their way may still arrive once all is settled, by world."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The end of an experiment.
+
+    Attributes:
+        ready_at: the trace's time at which the session was ready, µs: the scenario's time 0.
+        ok: every check says ok.
+    """
+
+    scenario: Scenario
+    world: str
+    seed: int
+    trace: Trace
+    ready_at: int
+    outcomes: tuple[Outcome, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(verdict.verdict == "ok" for verdict in self.verdicts)
+
+    @property
+    def violated(self) -> bool:
+        """A check found a violation, with proof."""
+        return any(verdict.verdict == "violated" for verdict in self.verdicts)
+
+    @property
+    def messages(self) -> dict[str, Any]:
+        """How many messages were sent, delivered and dropped, in all and by kind; a broadcast
+        counts once for each receiver, heartbeats do not count."""
+        kinds = message_counts(self.trace, background=False)
+        return {**kinds.pop("all"), "by_kind": kinds}
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `mpclab run --json` prints."""
+        return {
+            "scenario": self.scenario.as_fields(),
+            "world": self.world,
+            "seed": self.seed,
+            "outcomes": msgspec.to_builtins(self.outcomes, str_keys=True),
+            "verdicts": [
+                {
+                    "check": v.check,
+                    "verdict": str(v.verdict),
+                    "witnesses": list(v.witnesses),
+                    "sentence": v.sentence,
+                }
+                for v in self.verdicts
+            ],
+            "messages": self.messages,
+            "trace": {"rows": len(self.trace), "digest": self.trace.digest()},
+        }
+
+    def __repr__(self) -> str:
+        lines = [f"Run({self.scenario.name or 'scenario'!r}, {self.world}, seed {self.seed})"]
+        lines += [f"  {outcome!r}" for outcome in self.outcomes]
+        lines += [f"  {v.check}: {v.verdict} — {v.sentence}" for v in self.verdicts]
+        return "\n".join(lines)
+
+
+def run_scenario(
+    scenario: Scenario,
+    *,
+    progress: Progress = lambda text: None,
+    watch: Callable[[Any], None] = lambda lab: None,
+) -> Run:
+    """Run a scenario from an empty lab to its verdicts.
+
+    Args:
+        progress: called with a line of text at each stage.
+        watch: called with the lab once it exists (a panel follows the trace from there).
+    """
+    from mpclab.lab.lab import Lab
+
+    with Lab(scenario) as lab:
+        watch(lab)
+        if scenario.mesh == "negotiated":
+            progress("starting the signaling server")
+            lab.start_server(port=8080 if scenario.world == "simulated" else 0)
+        progress(f"spawning {scenario.parties} parties")
+        lab.spawn()
+        progress("joining and connecting every pair")
+        lab.join()
+        ready = lab.mark("ready")
+        for planned in scenario.operations:
+            lab.at(
+                ready + planned.at, "propose", planned.by, planned.kind,
+                patience=None, **planned.params,
+            )  # fmt: skip
+        for fault in scenario.faults:
+            schedule(replace(fault, at=ready + fault.at), lab.world)
+        progress(f"running for at most {scenario.until / SECOND:g} s")
+        last = max((p.at for p in scenario.operations), default=0)
+        lab.group.expect(len(scenario.operations))
+        lab.run(
+            lambda: lab.now >= ready + last and lab.group.settled(),
+            limit=scenario.until / SECOND,
+        )
+        left = ready + scenario.until - lab.now
+        if left > 0:
+            lab.world.run(limit=min(left, DRAIN[scenario.world]))
+        progress("judging the trace")
+        faulty = frozenset(aimed_at(f for f in scenario.faults if isinstance(f, ByzantineFault)))
+        return Run(
+            scenario,
+            lab.world.name,
+            scenario.seed,
+            lab.trace,
+            ready,
+            lab.group.tracker.outcomes(lab.group.everyone, since=ready, faulty=faulty),
+            tuple(
+                run_checks(
+                    lab.trace,
+                    scenario.checks,
+                    n=scenario.parties,
+                    policy=scenario.policy,
+                    faulty=faulty or None,
+                )
+            ),
+        )

@@ -1,0 +1,314 @@
+"""`Scenario`: an experiment as data, and the file that holds it.
+
+    name: a proposer that says two things
+    world: simulated              # simulated | websocket | webrtc
+    parties: 4
+    threshold: 3
+    policy: unanimous             # unanimous | threshold(k)
+    agreement: pbft
+    network: {delay: "normal(250ms, 50ms)", loss: 0.0}
+    votes: {3: reject}            # approve (the default) | reject | silent | validate
+    operations:
+      - {at: 0ms, by: 1, kind: note, text: "hello"}
+    faults:
+      - {at: 100ms, for: 2s, kind: partition, groups: [[1, 2], [3, 4]]}
+    checks: [agreement, validity, integrity, termination]
+    until: 30s
+    seed: 7
+
+Time 0 is the moment at which the session is ready: every party has joined, every pair is
+connected. Everything is checked before anything runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpclab.check import CHECKS
+from mpclab.consensus.policy import Policy, parse_policy
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.coordinator.operations import OPERATIONS
+from mpclab.core.errors import UsageError, nearest
+from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, parse_duration
+from mpclab.faults.network import Network
+from mpclab.faults.plan import Fault, parse_fault
+
+if TYPE_CHECKING:
+    from mpclab.lab.run import Run
+
+WORLDS = ("simulated", "websocket", "webrtc")
+VOTES = ("approve", "reject", "silent", "validate")
+DEFAULT_CHECKS = ("agreement", "validity", "integrity", "termination")
+MOST_PARTIES = 9_999
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One operation that the scenario will have proposed, `at` µs after the session is ready."""
+
+    at: int
+    by: Party
+    kind: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The declared experiment. Frozen: change one with `scenario.but(seed=8)`.
+
+    Attributes:
+        threshold: t, the number of parties needed to use a shared key; by default a majority.
+        mesh: "negotiated" (join, offer, answer, confirm: the whole way) or "ready" (simulated
+            world only: every pair is connected from the start, for large n).
+        patience: how long a proposal stays open, µs.
+        until: how long to run at the most, µs.
+    """
+
+    name: str = ""
+    world: str = "simulated"
+    parties: int = 4
+    threshold: int = 0
+    policy: str = "unanimous"
+    agreement: str = "direct"
+    network: Network = field(default_factory=Network)
+    votes: Mapping[Party, str] = field(default_factory=dict)
+    operations: tuple[Planned, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    checks: tuple[str, ...] = DEFAULT_CHECKS
+    until: int = 30 * SECOND
+    seed: int = 0
+    session: str = "lab"
+    mesh: str = "negotiated"
+    patience: int = 10 * SECOND
+
+    def __post_init__(self) -> None:
+        self._check_sizes()
+        for name, value, known in (
+            ("world", self.world, WORLDS),
+            ("agreement", self.agreement, AGREEMENTS),
+            ("mesh", self.mesh, ("negotiated", "ready")),
+            *(("checks", check, CHECKS) for check in self.checks),
+        ):
+            if value not in known:
+                raise UsageError(f"{name}: {value!r} is not known{nearest(str(value), known)}")
+        if self.mesh == "ready" and self.world != "simulated":
+            raise UsageError(f"mesh: ready goes with world: simulated, not with {self.world}")
+        check_session_id(self.session)
+        parse_policy(self.policy, self.parties)
+        AGREEMENTS[self.agreement].check_size(self.parties)
+        for party, vote in self.votes.items():
+            self._check_party(party, f"votes: {party!r}")
+            if vote not in VOTES:
+                raise UsageError(f"votes.{party}: {vote!r} is not known{nearest(str(vote), VOTES)}")
+        for i, planned in enumerate(self.operations):
+            where = f"operations[{i}]"
+            self._check_party(planned.by, f"{where}.by: {planned.by!r}")
+            check_operation(planned.kind, planned.params, where)
+
+    def _check_sizes(self) -> None:
+        if not 1 <= self.parties <= MOST_PARTIES:
+            raise UsageError(f"parties: {self.parties!r}; use a number from 1 to {MOST_PARTIES}")
+        if self.threshold == 0:
+            object.__setattr__(self, "threshold", self.parties // 2 + 1)
+        if not 1 <= self.threshold <= self.parties:
+            raise UsageError(
+                f"threshold: {self.threshold!r} among {self.parties} parties; "
+                f"use a number from 1 to {self.parties}"
+            )
+
+    def _check_party(self, party: Any, where: str) -> None:
+        if not isinstance(party, int) or not 1 <= party <= self.parties:
+            raise UsageError(f"{where} is no party; use 1 to {self.parties}")
+
+    @property
+    def approval(self) -> Policy:
+        return parse_policy(self.policy, self.parties)
+
+    def but(self, **changes: Any) -> Scenario:
+        """A copy with some fields changed, checked again; texts are read as in a file."""
+        unknown = set(changes) - {f.name for f in dataclasses.fields(self)}
+        if unknown:
+            word = min(unknown)
+            raise UsageError(f"{word} is not a field of a scenario{nearest(word, _KEYS)}")
+        plain = {k: v for k, v in self.as_fields().items() if k not in changes}
+        ready: dict[str, Any] = {}
+        for name, value in changes.items():
+            (ready if isinstance(value, Network | tuple) else plain)[name] = value
+        return dataclasses.replace(Scenario.parse(plain), **ready)
+
+    def run(self, **options: Any) -> Run:
+        """Run it to its end in its world; see `mpclab.lab.run.run_scenario`."""
+        from mpclab.lab.run import run_scenario
+
+        return run_scenario(self, **options)
+
+    # --- the file ---
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Scenario:
+        """Read a YAML (or JSON) file.
+
+        Raises:
+            UsageError: the file is not there, is not YAML, or says what cannot be.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path}: is not a text file") from error
+        return cls.from_text(text, str(path))
+
+    @classmethod
+    def from_text(cls, text: str, where: str = "scenario") -> Scenario:
+        """Read a scenario from YAML text; `where` names it in errors."""
+        import yaml
+
+        try:
+            fields = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{where}: is not YAML: {error}") from error
+        if not isinstance(fields, dict):
+            raise UsageError(f"{where}: a scenario is a list of `key: value` lines")
+        try:
+            return cls.parse(fields)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from error
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any]) -> Scenario:
+        """A scenario from plain fields, as a file's.
+
+        Raises:
+            UsageError: naming the field and, for an unknown word, the nearest known one.
+        """
+        for key in fields:
+            if key not in _KEYS:
+                raise UsageError(f"{key!r} is not a key of a scenario{nearest(str(key), _KEYS)}")
+        given = dict(fields)
+        n = given.get("parties", cls.parties)
+        if not isinstance(n, int):
+            raise UsageError(f"parties: {n!r}; use a whole number")
+        for name in ("until", "patience"):
+            if name in given:
+                given[name] = parse_duration(given[name], name)
+        if "network" in given:
+            given["network"] = Network.parse(_mapping(given["network"], "network"))
+        if "votes" in given:
+            given["votes"] = dict(_mapping(given["votes"], "votes"))
+        if "operations" in given:
+            items = _list(given["operations"], "operations")
+            given["operations"] = tuple(_planned(item, i) for i, item in enumerate(items))
+        if "faults" in given:
+            items = _list(given["faults"], "faults")
+            given["faults"] = tuple(
+                parse_fault(_mapping(item, f"faults[{i}]"), n, i) for i, item in enumerate(items)
+            )
+        if "checks" in given:
+            given["checks"] = tuple(map(str, _list(given["checks"], "checks")))
+        for name in ("threshold", "seed"):
+            if not isinstance(given.get(name, 0), int):
+                raise UsageError(f"{name}: {given[name]!r}; use a whole number")
+        for name in ("name", "policy", "agreement", "world", "session", "mesh"):
+            if name in given:
+                given[name] = str(given[name])
+        return cls(**given)
+
+    def as_fields(self) -> dict[str, Any]:
+        """Plain fields that `parse` reads back."""
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "world": self.world,
+            "parties": self.parties,
+            "threshold": self.threshold,
+            "policy": self.policy,
+            "agreement": self.agreement,
+            "network": self.network.as_fields(),
+            "votes": dict(self.votes),
+            "operations": [
+                {"at": format_duration(p.at), "by": p.by, "kind": p.kind, **p.params}
+                for p in self.operations
+            ],
+            "faults": [dict(fault.as_fields()) for fault in self.faults],
+            "checks": list(self.checks),
+            "until": format_duration(self.until),
+            "seed": self.seed,
+            "session": self.session,
+            "mesh": self.mesh,
+            "patience": format_duration(self.patience),
+        }
+        for name in ("session", "mesh"):
+            if fields[name] == _DEFAULTS[name]:
+                del fields[name]
+        if self.patience == _DEFAULTS["patience"]:
+            del fields["patience"]
+        return {name: value for name, value in fields.items() if value not in ({}, [], "")}
+
+    def to_text(self) -> str:
+        """The scenario as a YAML file: keys in the order in which one reads them."""
+        import yaml
+
+        lines = []
+        for key, value in self.as_fields().items():
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                lines.append(f"{key}:")
+                lines += [f"  - {_flow(item, yaml)}" for item in value]
+            else:
+                lines.append(f"{key}: {_flow(value, yaml)}")
+        return "\n".join(lines) + "\n"
+
+    def to_file(self, path: str | Path) -> None:
+        """Write the file that `from_file` reads back."""
+        Path(path).write_text(self.to_text(), encoding="utf-8")
+
+
+_KEYS = tuple(f.name for f in dataclasses.fields(Scenario))
+_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Scenario)}
+
+
+def _flow(value: Any, yaml: Any) -> str:
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where}: write {{key: value, …}}, not {value!r}")
+    return value
+
+
+def _list(value: Any, where: str) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise UsageError(f"{where}: write a list, not {value!r}")
+    return value
+
+
+def _planned(item: Any, i: int) -> Planned:
+    fields = dict(_mapping(item, f"operations[{i}]"))
+    missing = [key for key in ("by", "kind") if key not in fields]
+    if missing:
+        raise UsageError(f"operations[{i}]: {missing[0]!r} is missing")
+    at = parse_duration(fields.pop("at", 0), f"operations[{i}].at")
+    by, kind = fields.pop("by"), str(fields.pop("kind"))
+    check_operation(kind, fields, f"operations[{i}]")
+    return Planned(at, by, kind, fields)
+
+
+def check_operation(kind: str, params: Mapping[str, Any], where: str) -> None:
+    """Raise `UsageError`, naming the place, unless `kind` may be proposed with `params`.
+
+    A parameter `to` may be the number of an earlier operation instead of its id.
+    """
+    given = {
+        k: f"operation {v}" if k == "to" and isinstance(v, int) else v for k, v in params.items()
+    }
+    try:
+        OPERATIONS[kind].check(given)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
