@@ -228,6 +228,7 @@ class State:
             case "opened":
                 self.members.setdefault(session, {})
             case "joined":
+                self._party(int(details["party"]))
                 self.members.setdefault(session, {})[int(details["party"])] = "present"
             case "left":
                 self.members.setdefault(session, {})[int(details["party"])] = "away"

@@ -1,5 +1,6 @@
 """Real traces to draw: a small voting protocol in the simulated world, with things going wrong."""
 
+import hashlib
 from collections.abc import Callable
 
 import msgspec
@@ -50,7 +51,7 @@ class Ballot(Machine):
             case Proposal(op, text):
                 if sender != ctx.me:
                     ctx.note("heard", op=op, kind="note", by=sender)
-                self.values[op] = f"{abs(sum(map(ord, text))):012x}"
+                self.values[op] = hashlib.sha256(text.encode()).hexdigest()[:12]
                 ctx.set_timer(f"deadline {op}", 400 * MS)
                 ctx.note("phase", phase="voting", op=op)
                 if self.mood != "silent":

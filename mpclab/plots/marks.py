@@ -1,0 +1,294 @@
+"""Marks on the lanes: what parties did apart from sending, and the words beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from mpclab.core.ids import SERVER, Party
+from mpclab.plots import style
+from mpclab.plots.clock import Clock
+from mpclab.trace import Blamed, Fired, Noted, Row
+from mpclab.trace.flights import Flight
+
+_ROOM = 9.5  # points that a mark needs
+_FURTHEST = 40.0  # points that a mark may be moved to stand beside others
+
+
+@dataclass(slots=True)
+class Mark:
+    """One thing that a party did. `text` stands beside it where there is room."""
+
+    at: int
+    party: Party
+    what: str
+    row: int
+    text: str = ""
+    value: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "proposed": ("proposed", {"marker": "D", "ms": 7, "mfc": style.INK, "mec": style.PAPER}),
+    "approved": (
+        "approved",
+        {"marker": style.TICK, "ms": 5.5, "mfc": "none", "mec": style.GOOD, "mew": 1.6},
+    ),
+    "rejected": ("rejected", {"marker": style.CROSS, "ms": 5, "mec": style.BAD, "mew": 1.6}),
+    "certified": (
+        "has a certificate",
+        {"marker": "o", "ms": 6.5, "mfc": style.PAPER, "mec": style.GOOD, "mew": 1.5},
+    ),
+    "committed": ("committed", {"marker": "o", "ms": 9, "mfc": style.GOOD, "mec": style.PAPER}),
+    "aborted": ("aborted", {"marker": "X", "ms": 10, "mfc": style.BAD, "mec": style.PAPER}),
+    "leader": (
+        "became leader",
+        {"marker": "*", "ms": 10, "mfc": "#f2b705", "mec": "#8a6500", "mew": 0.7},
+    ),
+    "view": ("entered a view", {"marker": "|", "ms": 9, "mec": style.INK, "mew": 1.4}),
+    "blocked": (
+        "blocked",
+        {"marker": "s", "ms": 6, "mfc": style.PAPER, "mec": style.WARN, "mew": 1.6},
+    ),
+    "blamed": (
+        "blames somebody",
+        {"marker": style.FLAG, "ms": 8, "mfc": style.WARN, "mec": style.WARN, "mew": 1.0},
+    ),
+    "fired": ("timer", {"marker": "|", "ms": 6, "mec": style.MUTED, "mew": 0.9}),
+}
+"""Name in the legend and look of every mark, in the order of the legend."""
+
+_PRIORITY = {
+    "aborted": 0,
+    "committed": 1,
+    "proposed": 2,
+    "leader": 3,
+    "blamed": 4,
+    "view": 5,
+    "blocked": 5,
+}
+"""Marks that are worth words; where room is short the lower number is written."""
+
+
+def find_marks(rows: Iterable[Row], *, timers: bool = False) -> list[Mark]:
+    """The marks of a trace, in order."""
+    found: list[Mark] = []
+    decides = False
+    for number, row in enumerate(rows):
+        if row.actor <= SERVER:
+            continue
+        match row:
+            case Noted(at, actor, _, what, details) if what in _NOTES:
+                mark = _NOTES[what](Mark(at, actor, what, number, details=details))
+                decides = decides or (mark.what == "committed" and what == "committed")
+                if what == "decided" and decides:
+                    continue  # the coordinator says it too, as a commit
+                found.append(mark)
+            case Blamed(at, actor, _, party):
+                text = "nobody in particular" if party is None else f"blames {party}"
+                found.append(Mark(at, actor, "blamed", number, text))
+            case Fired(at, actor, _, name) if timers:
+                found.append(Mark(at, actor, "fired", number, name))
+            case _:
+                pass
+    return found
+
+
+def _proposed(mark: Mark) -> Mark:
+    mark.text = f"{mark.details.get('op', '')} {mark.details.get('kind', '')}".strip()
+    return mark
+
+
+def _voted(mark: Mark) -> Mark:
+    mark.what = "approved" if mark.details.get("approve") else "rejected"
+    return mark
+
+
+def _committed(mark: Mark) -> Mark:
+    mark.what, mark.text = "committed", str(mark.details.get("op", ""))
+    mark.value = str(mark.details.get("value", ""))
+    return mark
+
+
+def _aborted(mark: Mark) -> Mark:
+    mark.text = str(mark.details.get("op", ""))
+    return mark
+
+
+def _leader(mark: Mark) -> Mark:
+    mark.what = "leader"
+    mark.text = _numbered(mark)
+    return mark
+
+
+def _view(mark: Mark) -> Mark:
+    mark.what, mark.text = "view", _numbered(mark)
+    return mark
+
+
+def _numbered(mark: Mark) -> str:
+    return next((f"{w} {mark.details[w]}" for w in ("term", "view") if w in mark.details), "")
+
+
+def _plain(mark: Mark) -> Mark:
+    return mark
+
+
+_NOTES = {
+    "proposed": _proposed,
+    "voted": _voted,
+    "certified": _plain,
+    "committed": _committed,
+    "decided": _committed,
+    "aborted": _aborted,
+    "became-leader": _leader,
+    "entered-view": _view,
+    "blocked": _plain,
+}
+
+
+def draw_marks(
+    ax: Axes,
+    clock: Clock,
+    marks: Sequence[Mark],
+    places: dict[Party, float],
+    witnesses: frozenset[int],
+    found: Sequence[Flight],
+) -> None:
+    """Marks on their lanes, beside one another where they would overlap, and their words."""
+    points = ax.get_window_extent().width / ax.figure.dpi * 72 / (clock.span * 1.05)
+    crowded = len(places) > 12
+    shrink = 0.78 if crowded else 1.0
+    values = _colours_by_op(marks)
+    sent: dict[Party, list[float]] = {}
+    for flight in found:
+        sent.setdefault(flight.sender, []).append(clock.x(flight.sent_at) * points)
+    taken: dict[Party, list[tuple[float, float]]] = {}
+    settled = {(m.party, m.details.get("op")): m.at for m in marks if m.what == "committed"}
+    words: list[tuple[int, Mark, float]] = []
+    for mark in marks:
+        op = (mark.party, mark.details.get("op"))
+        if mark.what == "certified" and settled.get(op) == mark.at:
+            continue  # it committed in the same instant
+        x, y = clock.x(mark.at), places[mark.party]
+        if mark.what == "fired":
+            ax.plot(x, y + 0.16, ls="none", zorder=5.5, **LOOKS["fired"][1])
+            continue
+        room = _ROOM * shrink
+        place = wish = x * points
+        near = [s for s in sent.get(mark.party, ()) if abs(s - wish) < room]
+        blocks = sorted(taken.get(mark.party, []) + [(s, s) for s in set(near)])
+        for low, high in blocks:
+            if low - room * 0.9 < place < high + room * 0.9 and high + room - wish < _FURTHEST:
+                place = max(place, high + room * 0.9)
+        taken.setdefault(mark.party, []).append((place, place))
+        x = place / points
+        look = dict(LOOKS[mark.what][1])
+        look["ms"] *= shrink
+        if mark.what == "committed" and mark.value:
+            look["mfc"] = values[mark.details.get("op", ""), mark.value]
+        if mark.what in ("approved", "rejected"):
+            ax.plot(
+                x,
+                y,
+                ls="none",
+                marker="o",
+                ms=8.5 * shrink,
+                mfc=style.PAPER,
+                mec=look["mec"],
+                mew=0.7,
+                zorder=7,
+            )
+            look["ms"] *= 0.8
+        if mark.row in witnesses:
+            ax.plot(
+                x,
+                y,
+                ls="none",
+                marker="o",
+                ms=17 * shrink,
+                mfc=style.WITNESS,
+                mec="#e0a800",
+                mew=1,
+                alpha=0.9,
+                zorder=6.5,
+            )
+        ax.plot(x, y, ls="none", zorder=8, **look)
+        if mark.text and mark.what in _PRIORITY:
+            words.append((_PRIORITY[mark.what], mark, x))
+    _write(ax, points, words, places, taken, values, crowded)
+
+
+def _write(
+    ax: Axes,
+    points: float,
+    words: list[tuple[int, Mark, float]],
+    places: dict[Party, float],
+    taken: dict[Party, list[tuple[float, float]]],
+    values: dict[tuple[str, str], str],
+    crowded: bool,
+) -> None:
+    """Words above the marks, the important ones first; what would overlap is left out."""
+    left, right = (edge * points for edge in ax.get_xlim())
+    size = 6.5 if crowded else style.SMALL
+    used: dict[Party, list[tuple[float, float]]] = {}
+    for _, mark, x in sorted(words, key=lambda w: (w[0], w[1].at, w[1].party)):
+        width = style.text_width(mark.text, size)
+        middle = min(max(x * points, left + width / 2), right - width / 2)
+        box = (middle - width / 2 - 2, middle + width / 2 + 2)
+        if any(box[0] < b and a < box[1] for a, b in used.get(mark.party, ())):
+            continue
+        used.setdefault(mark.party, []).append(box)
+        colour = style.INK
+        if mark.what == "aborted":
+            colour = style.BAD
+        elif mark.what == "committed":
+            colour = values.get((mark.details.get("op", ""), mark.value), style.GOOD)
+        elif mark.what in ("blamed", "blocked"):
+            colour = style.WARN
+        ax.annotate(
+            mark.text,
+            (middle / points, places[mark.party]),
+            (0, 5.5 if crowded else 6.5),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=size,
+            color=colour,
+            fontweight="bold" if mark.what == "proposed" else "normal",
+            zorder=9,
+            path_effects=[withStroke(linewidth=2.4, foreground=style.PAPER)],
+        )
+
+
+def _colours_by_op(marks: Iterable[Mark]) -> dict[tuple[str, str], str]:
+    """A colour for each (operation, value): green for what most committed, others stand out."""
+    counts: dict[str, dict[str, int]] = {}
+    for mark in marks:
+        if mark.what == "committed":
+            values = counts.setdefault(mark.details.get("op", ""), {})
+            values[mark.value] = values.get(mark.value, 0) + 1
+    return {
+        (op, value): colour
+        for op, values in counts.items()
+        for value, colour in style.value_colours(
+            sorted(values, key=lambda v: (-values[v], v))
+        ).items()
+    }
+
+
+def mark_legend(marks: Iterable[Mark]) -> list[Line2D]:
+    """Legend entries of the marks that are there."""
+    there = {mark.what for mark in marks}
+    handles = []
+    for what, (label, look) in LOOKS.items():
+        if what in there:
+            small = dict(look)
+            small["ms"] = min(small["ms"], 7.5)
+            handles.append(Line2D([], [], ls="none", label=label, **small))
+    return handles

@@ -1,0 +1,308 @@
+"""How everything looks: one colour per party, one glyph per kind, in this one file.
+
+Colours tell apart also for the colour-blind (after Okabe and Ito 2008, and Tol), and no
+picture depends on them alone: parties are numbered, marks have shapes. Light background,
+sizes for a notebook's width and for print.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.path import Path as Outline
+from matplotlib.transforms import Bbox
+
+from mpclab.core.ids import SERVER, Party
+
+if TYPE_CHECKING:
+    from matplotlib.text import Text
+
+INK: Final = "#1d2733"  # text
+MUTED: Final = "#6b7785"  # what one reads second
+FAINT: Final = "#c9d0d8"  # lines that carry no news
+HAIR: Final = "#e8ebef"
+PAPER: Final = "#ffffff"
+GOOD: Final = "#1a7f4b"
+BAD: Final = "#c92a2a"
+WARN: Final = "#b86e00"
+WITNESS: Final = "#ffd43b"  # behind the rows that prove a verdict
+SERVER_COLOUR: Final = "#495464"
+
+_PARTIES = (
+    "#0072b2",
+    "#d55e00",
+    "#00876c",
+    "#b5559d",
+    "#b58900",
+    "#2f9fd8",
+    "#8c4b2f",
+    "#6650b8",
+    "#6c8a1f",
+    "#d1495b",
+)
+_VALUES = ("#1a7f4b", "#d9480f", "#7048e8", "#0b7285", "#a61e4d", "#5c940d")
+_BANDS = ("#e8590c", "#7048e8", "#0b7285", "#a61e4d", "#5f6b7a", "#846a00")
+_PHASES = ("#3d7cb8", "#7a5ac2", "#1f9e89", "#c2557d", "#8a9a1f", "#4b6584", "#d08a2e", "#2aa5c9")
+
+FAULT_FILL_ALPHA: Final = 0.075
+
+TITLE: Final = 12.0
+SUBTITLE: Final = 9.0
+LABEL: Final = 8.5
+SMALL: Final = 7.5
+LEGEND_LINE: Final = 0.21  # inches
+
+RC: Final[dict[Any, Any]] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": LABEL,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": MUTED,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Our settings while we draw; the reader's own come back afterwards."""
+    with mpl.rc_context(RC):
+        yield
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Axes on a figure of their own, in inches; unknown to pyplot, so nothing leaks."""
+    figure = Figure(figsize=(width, height), dpi=110)
+    return figure.add_axes((0.09, 0.16, 0.88, 0.68))
+
+
+def place(ax: Axes, left: float, bottom: float, right: float, top: float) -> None:
+    """Leave these margins (inches) around axes that fill their figure."""
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    width, height = figure.get_size_inches()
+    ax.set_position(
+        Bbox.from_extents(left / width, bottom / height, 1 - right / width, 1 - top / height)
+    )
+
+
+# --- colours ------------------------------------------------------------------------------
+
+
+def party_colour(party: Party) -> str:
+    """The colour of a party, the same in every picture. 40 parties are all different."""
+    if party <= SERVER:
+        return SERVER_COLOUR
+    turn, place = divmod(party - 1, len(_PARTIES))
+    base = _PARTIES[place]
+    shade = (0.0, -0.38, 0.36, -0.62)[turn % 4]
+    return mix(base, "#000000", -shade) if shade < 0 else mix(base, "#ffffff", shade)
+
+
+def band_colour(number: int) -> str:
+    """The colour of a fault's band."""
+    return _BANDS[number % len(_BANDS)]
+
+
+def phase_colour(number: int) -> str:
+    """The colour of a protocol's phase, by the order in which phases appear."""
+    return _PHASES[number % len(_PHASES)]
+
+
+def value_colours(values: Iterable[str]) -> dict[str, str]:
+    """A colour for each committed value, by how common it is: the first is green. Two colours
+    for one operation mean that parties disagree."""
+    return {value: _VALUES[i % len(_VALUES)] for i, value in enumerate(dict.fromkeys(values))}
+
+
+def mix(colour: str, other: str, amount: float) -> str:
+    """`colour` moved towards `other` by `amount` in 0..1, as #rrggbb."""
+    a, b = (tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in (colour, other))
+    return "#" + "".join(f"{round(x + (y - x) * amount):02x}" for x, y in zip(a, b, strict=True))
+
+
+def tint(colour: str, amount: float = 0.85) -> str:
+    """A light version of `colour`, for what lies behind text."""
+    return mix(colour, "#ffffff", amount)
+
+
+# --- glyphs -------------------------------------------------------------------------------
+
+
+def _lines(*strokes: tuple[tuple[float, float], ...]) -> Outline:
+    points = [p for stroke in strokes for p in stroke]
+    codes = [c for s in strokes for c in (Outline.MOVETO, *(Outline.LINETO for _ in s[1:]))]
+    return Outline(points, codes)
+
+
+TICK: Final = _lines(((-0.55, 0.0), (-0.15, -0.42), (0.6, 0.5)))
+CROSS: Final = _lines(((-0.5, -0.5), (0.5, 0.5)), ((-0.5, 0.5), (0.5, -0.5)))
+BARS: Final = _lines(((-0.3, -0.5), (-0.3, 0.5)), ((0.3, -0.5), (0.3, 0.5)))
+DASH: Final = _lines(((-0.5, 0.0), (0.5, 0.0)))
+FLAG: Final = Outline([(-0.4, -0.8), (-0.4, 0.8), (0.7, 0.4), (-0.4, 0.0)], closed=False)
+
+KIND_GLYPHS: Final = ("o", "s", "^", "D", "v", "p", "<", "h", ">", "8", "P", "d")
+"""Glyphs of message kinds, in the order in which the kinds first appear."""
+
+
+def kind_glyphs(kinds: Iterable[str]) -> dict[str, str]:
+    """A glyph for each kind of message, the same for the same order of kinds."""
+    return {k: KIND_GLYPHS[i % len(KIND_GLYPHS)] for i, k in enumerate(dict.fromkeys(kinds))}
+
+
+# --- words --------------------------------------------------------------------------------
+
+
+def party_name(party: Party) -> str:
+    return "server" if party == SERVER else f"party {party}"
+
+
+def milliseconds(us: float) -> str:
+    """A time for a reader: 0.4 ms, 37 ms, 1.25 s."""
+    if abs(us) >= 10_000_000:
+        return f"{us / 1_000_000:.0f} s"
+    if abs(us) >= 1_000_000:
+        return f"{us / 1_000_000:.2f}".rstrip("0").rstrip(".") + " s"
+    if abs(us) >= 10_000:
+        return f"{us / 1000:.0f} ms"
+    return f"{us / 1000:.2g} ms" if us else "0 ms"
+
+
+def count(number: int, word: str) -> str:
+    """`1 message`, `3 messages`, `2 parties`."""
+    plural = word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return f"{number:,} {word if number == 1 else plural}".replace(",", " ")
+
+
+def shorten(text: str, length: int) -> str:
+    """`text`, cut with an ellipsis when it is longer."""
+    return text if len(text) <= length else text[: max(1, length - 1)].rstrip() + "…"
+
+
+def text_width(text: str, size: float) -> float:
+    """About how wide `text` is in points: enough to keep labels apart, without a renderer."""
+    return sum(0.36 if c in "il.,:;|' 1" else 0.92 if c in "mwMW…—●" else 0.64 for c in text) * size
+
+
+def headline(ax: Axes, title: str, subtitle: str, *, x: float = 0.0, lift: float = 0.0) -> Text:
+    """A title that says what one sees, and a quieter line below it, both left-aligned.
+
+    `x` is in axes coordinates; `lift` raises both by so many points.
+    """
+    ax.annotate(
+        subtitle,
+        (x, 1),
+        (0, 9 + lift),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=SUBTITLE,
+        color=MUTED,
+        va="baseline",
+        annotation_clip=False,
+    )
+    return ax.annotate(
+        title,
+        (x, 1),
+        (0, 24 + lift),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=TITLE,
+        fontweight="bold",
+        color=INK,
+        va="baseline",
+        annotation_clip=False,
+    )
+
+
+def legend_lines(handles: Sequence[Line2D | Patch], inches: float) -> list[list[Line2D | Patch]]:
+    """`handles` broken into lines that fit a width."""
+    lines: list[list[Line2D | Patch]] = []
+    used = math.inf
+    for handle in handles:
+        width = text_width(str(handle.get_label()), SMALL) / 72 + 0.42
+        if used + width > inches:
+            lines.append([])
+            used = 0.0
+        lines[-1].append(handle)
+        used += width
+    return lines
+
+
+def legend_below(
+    ax: Axes,
+    groups: Iterable[Sequence[Line2D | Patch]],
+    inches: float | None = None,
+    *,
+    gap: float = 0.42,
+    left: float = 0.0,
+) -> None:
+    """Legends below the axes, each group on lines of its own, read from left to right.
+
+    `gap` is the room for tick labels above them and `left` how far they are moved left, inches.
+    """
+    box = ax.get_window_extent()
+    width, height = box.width / ax.figure.dpi, box.height / ax.figure.dpi
+    below = gap
+    for group in groups:
+        for line in legend_lines(group, inches or width):
+            legend = Legend(
+                ax,
+                line,
+                [str(h.get_label()) for h in line],
+                loc="upper left",
+                frameon=False,
+                ncols=len(line),
+                bbox_to_anchor=(-left / width, -below / height),
+                fontsize=SMALL,
+                handletextpad=0.35,
+                columnspacing=1.5,
+                handlelength=1.5,
+                borderaxespad=0,
+                borderpad=0,
+                labelcolor=INK,
+            )
+            ax.add_artist(legend)
+            legend.set_clip_on(False)
+            below += LEGEND_LINE
+
+
+def empty(ax: Axes, words: str) -> Axes:
+    """Axes that say why there is nothing to see."""
+    ax.set_axis_off()
+    ax.text(
+        0.5,
+        0.5,
+        words,
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        color=MUTED,
+        fontsize=SUBTITLE + 1,
+    )
+    return ax
+
+
+def nice_step(span: float, wanted: int) -> float:
+    """A round step (1, 2, 2.5 or 5 times a power of ten) that cuts `span` in about `wanted`."""
+    if span <= 0:
+        return 1.0
+    raw = span / max(1, wanted)
+    power = 10.0 ** math.floor(math.log10(raw))
+    return next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
