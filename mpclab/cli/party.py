@@ -98,7 +98,7 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
                 _ask_for_votes(lab, args.id)
             ended = [o for o in state.operations.values() if o.standing.get(args.id) in _ENDED]
             if args.until is not None and len(ended) >= args.until:
-                lab.run(limit=0.5)  # others may still need our answers
+                lab.wait(0.5)  # others may still need our answers
                 return 0
             time.sleep(_LOOK)
     except KeyboardInterrupt:

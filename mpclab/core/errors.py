@@ -48,5 +48,7 @@ class PeerFault(MpclabError):
 def nearest(word: str, words: Iterable[str]) -> str:
     """A hint for an unknown word: `"; did you mean 'x'?"`, else the list of what is known."""
     known = sorted(words)
+    if not known:
+        return "; there are none yet"
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

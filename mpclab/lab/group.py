@@ -106,7 +106,7 @@ class Group:
         self.given: dict[Party, Identity] = {}  # keys to use instead of generated ones
         self.pinned: dict[Party, bytes] = {}  # keys of parties elsewhere, known beforehand
         self.votes: dict[Party, str] = dict(scenario.votes)
-        self.tracker = Tracker(world.trace)
+        self.tracker = Tracker(world.trace, base, scenario.parties)
         self._joined: set[Party] = set()
         self._left: set[Party] = set()
         self._expected = 0
@@ -262,10 +262,18 @@ class Group:
 
     def settled(self) -> bool:
         """Whether every operation has ended at every party that is up."""
-        return self.tracker.settled(tuple(self._actors()), self._expected)
+        return self.tracker.settled(self.joined, self._expected)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         return self.tracker.outcomes(self.everyone)
+
+    def outputs(self) -> dict[Party, list[str]]:
+        """What the machines at the top of the parties' applications gave, as text."""
+        found: dict[Party, list[str]] = {}
+        for row in self.world.trace.of(Output):
+            if row.path == self.app and row.actor - self.base in self.everyone:
+                found.setdefault(row.actor - self.base, []).append(row.text)
+        return dict(sorted(found.items()))
 
     def connected(self) -> bool:
         """Whether everyone who was told to join is in, and connected to all that are here.
@@ -307,9 +315,6 @@ class Group:
         return f"{_parties(self.joined)} in {session}, every pair connected {by}".rstrip()
 
     # --- inside ---
-
-    def _actors(self) -> Iterator[Party]:
-        return (self.base + party for party in self._joined)
 
     def _link(self, one: Party, other: Party) -> str:
         return self.tracker.follow().link(self.base + one, self.base + other)

@@ -75,7 +75,7 @@ class Lab:
         self._started: float | None = None
         self._pacer: Pacer | None = None
         self._injections: list[Injection] = []
-        self._server_options: dict[str, Any] = {}
+        self._last_port = 8080
 
     # --- what is there ---
 
@@ -101,8 +101,10 @@ class Lab:
 
     # --- the signaling server ---
 
-    def start_server(self, port: int = 8080, address: str = "127.0.0.1") -> ServerStatus:
-        """Start the signaling server on `port` (0: a free one); its status.
+    def start_server(self, port: int | None = None, address: str = "127.0.0.1") -> ServerStatus:
+        """Start the signaling server; its status.
+
+        `port` is 8080 unless told otherwise (0: a free one), and after a stop the one before.
 
         Raises:
             UsageError: the port is in use (and which one is free), or it runs already.
@@ -111,8 +113,10 @@ class Lab:
             raise UsageError(f"this lab uses the server at {self.url}; it starts none of its own")
         if self.server_status().running:
             raise UsageError(f"the server already runs at {self.world.server_url}; stop it first")
-        self.world.host_server(build_server(), address, port)
-        self._server_options = {"port": port, "address": address}
+        url = self.world.host_server(
+            build_server(), address, self._last_port if port is None else port
+        )
+        self._last_port = int(url.rpartition(":")[2])
         self._started = time.monotonic()
         return self.server_status()
 
@@ -148,8 +152,9 @@ class Lab:
     def join(self, *parties: Party, wait: bool = True, timeout: float = 30.0) -> Done:
         """Have these parties (all that were spawned) join the session by its id.
 
-        Waits until each is in and, when the whole session is here, until every pair is
-        connected. `timeout` in seconds (virtual ones in the simulated world).
+        Waits until each is in and every pair of those here is connected; after a restart or a
+        healed fault, `join()` waits until that is so again. `timeout` in seconds (virtual ones
+        in the simulated world).
 
         Raises:
             UsageError: no server, refused by the server, or not connected in time: with who.
@@ -214,16 +219,24 @@ class Lab:
 
         Args:
             until: wait for this instead.
-            limit: at the most so many seconds (virtual ones in the simulated world); with
-                `limit` and neither `until` nor an open operation, just so many.
+            limit: at the most so many seconds (virtual ones in the simulated world).
         """
-        goal = until or (None if limit is not None and self.group.settled() else self.group.settled)
-        self._let_pass(goal, round((limit if limit is not None else PATIENCE / SECOND) * SECOND))
+        limit_us = PATIENCE if limit is None else round(limit * SECOND)
+        self._let_pass(until or self.group.settled, limit_us)
         return self.outcomes()
+
+    def wait(self, seconds: float) -> Done:
+        """Just let so many seconds pass (virtual ones in the simulated world)."""
+        self._let_pass(None, round(seconds * SECOND))
+        return Done(f"{seconds:g} s passed")
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """What became of each operation so far."""
         return self.group.outcomes()
+
+    def outputs(self) -> dict[Party, list[str]]:
+        """What a protocol of your own gave at each party, as text (see `protocol`)."""
+        return self.group.outputs()
 
     # --- faults ---
 

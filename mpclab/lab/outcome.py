@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 
-from mpclab.core.ids import MS, Party
-from mpclab.trace.fold import LEFT, UP, Operation, State
+from mpclab.core.ids import MS, SERVER, Party
+from mpclab.trace.fold import UP, Operation, State
 from mpclab.trace.log import Trace
+from mpclab.trace.rows import WORLD
 
 FINAL = ("executed", "failed", "aborted")
 """Where an operation ends at a party."""
@@ -51,10 +54,17 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Tracker:
-    """Follows a growing trace and knows, at any time, what became of every operation."""
+    """Follows a growing trace and knows, at any time, what became of every operation.
 
-    def __init__(self, trace: Trace) -> None:
+    Args:
+        base: which session: its party p is the actor `base + p`. Rows of others are left out.
+        n: how many parties it has.
+    """
+
+    def __init__(self, trace: Trace, base: int, n: int) -> None:
         self._trace = trace
+        self._ours = {WORLD, SERVER, *range(base + 1, base + n + 1)}
+        self._base = base
         self._read = 0
         self.state = State()
 
@@ -62,22 +72,20 @@ class Tracker:
         """Take in the rows that came since last time (deliveries are of no interest here)."""
         rows = self._trace.rows
         while self._read < len(rows):
-            self.state.apply(rows[self._read])
+            row = rows[self._read]
             self._read += 1
+            if row.actor in self._ours:
+                self.state.apply(row)
         return self.state
 
     def settled(self, parties: tuple[Party, ...], expected: int) -> bool:
         """Whether at least `expected` operations are known and each of them has ended at every
         one of `parties` that is up."""
         state = self.follow()
-        if len(state.operations) < expected:
-            return False
-        up = [p for p in parties if p in state.parties and state.parties[p].life == UP]
-        return all(
-            operation.standing.get(party) in FINAL
-            for operation in state.operations.values()
-            if operation.proposed_at is not None
-            for party in up
+        proposed = [o for o in state.operations.values() if o.proposed_at is not None]
+        up = [self._base + p for p in self._up(parties)]
+        return len(proposed) >= expected and all(
+            operation.standing.get(actor) in FINAL for operation in proposed for actor in up
         )
 
     def outcomes(
@@ -90,17 +98,30 @@ class Tracker:
         """The outcome of every operation, in the order of proposing."""
         state = self.follow()
         known = [o for o in state.operations.values() if o.proposed_at is not None]
-        judges = [
-            p
-            for p in parties
-            if p not in faulty and p in state.parties and state.parties[p].life == UP
-        ]
-        return tuple(_outcome(i, o, parties, judges, since) for i, o in enumerate(known, 1))
+        judges = [p for p in self._up(parties) if p not in faulty]
+        return tuple(
+            _outcome(i, _by_party(o, self._base), parties, judges, since)
+            for i, o in enumerate(known, 1)
+        )
 
-    def members(self, parties: tuple[Party, ...]) -> tuple[Party, ...]:
-        """Those of `parties` that have not left."""
-        state = self.follow()
-        return tuple(p for p in parties if p in state.parties and state.parties[p].life != LEFT)
+    def _up(self, parties: tuple[Party, ...]) -> list[Party]:
+        states = self.follow().parties
+        return [
+            p for p in parties if (one := states.get(self._base + p)) is not None and one.life == UP
+        ]
+
+
+def _by_party(one: Operation, base: int) -> Operation:
+    """The operation with party numbers instead of actors."""
+    if base == 0:
+        return one
+    return dataclasses.replace(
+        one,
+        **{
+            name: {actor - base: value for actor, value in getattr(one, name).items()}
+            for name in ("votes", "standing", "commits", "aborts", "results")
+        },
+    )
 
 
 def _outcome(

@@ -135,6 +135,8 @@ class Scenario:
             word = min(unknown)
             raise UsageError(f"{word} is not a field of a scenario{nearest(word, _KEYS)}")
         plain = {k: v for k, v in self.as_fields().items() if k not in changes}
+        if "parties" in changes and self.threshold == self.parties // 2 + 1:
+            plain.pop("threshold", None)  # a majority stays a majority
         ready: dict[str, Any] = {}
         for name, value in changes.items():
             (ready if isinstance(value, Network | tuple) else plain)[name] = value

@@ -1,0 +1,105 @@
+"""Scenario files: read, written, and refused with the field and the nearest word."""
+
+from pathlib import Path
+
+import pytest
+
+from mpclab.cli.demo import SCENARIOS
+from mpclab.core.errors import UsageError
+from mpclab.lab import Scenario
+
+WHOLE = """
+name: a proposer that says two things
+world: simulated
+parties: 4
+threshold: 3
+policy: unanimous
+agreement: direct
+network: {delay: "normal(250ms, 50ms)", loss: 0.1}
+votes: {3: reject}
+operations:
+  - {at: 0ms, by: 1, kind: note, text: "hello"}
+  - {at: 10ms, by: 2, kind: response, to: 1, text: "hello to you"}
+faults:
+  - {at: 0ms, kind: equivocate, party: 1}
+  - {at: 100ms, for: 2s, kind: partition, groups: [[1, 2], [3, 4]]}
+  - {at: 300ms, kind: crash, party: 2, restart_after: 1s}
+checks: [agreement, validity, integrity, termination]
+until: 30s
+seed: 7
+"""
+
+
+def test_the_file_of_the_design_is_read_and_written_back_the_same() -> None:
+    scenario = Scenario.from_text(WHOLE)
+    assert [fault.kind for fault in scenario.faults] == ["equivocate", "partition", "crash"]
+    assert str(scenario.network.delay) == "normal(250ms, 50ms)"
+    assert Scenario.from_text(scenario.to_text()) == scenario
+
+
+def test_defaults_round_trip_through_a_file(tmp_path: Path) -> None:
+    scenario = Scenario()
+    scenario.to_file(tmp_path / "plain.yaml")
+    assert Scenario.from_file(tmp_path / "plain.yaml") == scenario
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_scenario_that_we_ship_can_be_read(path: Path) -> None:
+    scenario = Scenario.from_file(path)
+    assert Scenario.from_text(scenario.to_text()) == scenario
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "hint"),
+    [
+        ("partys: 4", "partys", "did you mean 'parties'"),
+        ("parties: none", "parties", "whole number"),
+        ("parties: 0", "parties", "1 to"),
+        ("{parties: 3, threshold: 4}", "threshold", "1 to 3"),
+        ("{parties: 3, policy: threshold(4)}", "policy", "1 to 3"),
+        ("policy: unanimos", "policy", "'unanimous'"),
+        ("world: simulate", "world", "'simulated'"),
+        ("agreement: pfbt", "agreement", "'pbft'"),
+        ("checks: [agrement]", "checks", "'agreement'"),
+        ("until: -3s", "until", "not negative"),
+        ("until: 3 parsecs", "until", "such as 250ms"),
+        ("seed: x", "seed", "whole number"),
+        ("network: {delay: gaussian(1ms)}", "network.delay", "not a distribution"),
+        ("network: {delay: normal(1ms)}", "network.delay", "normal(mean, deviation)"),
+        ("network: {loss: 2}", "network.loss", "0 to 1"),
+        ("network: {los: 0.1}", "network.los", "'loss'"),
+        ("votes: {9: reject}", "votes", "1 to 4"),
+        ("votes: {1: rejekt}", "votes.1", "'reject'"),
+        ("operations: [{by: 9, kind: note, text: x}]", "operations[0].by", "1 to 4"),
+        ("operations: [{by: 1, kind: notte, text: x}]", "operations[0]", "'note'"),
+        ("operations: [{by: 1, kind: note}]", "operations[0]", "'text' is missing"),
+        ("operations: [{by: 1, kind: note, txt: x}]", "operations[0]", "'text'"),
+        ("operations: [{kind: note, text: x}]", "operations[0]", "'by' is missing"),
+        ("operations: [{at: 3, by: 1, kind: note, text: x}]", "operations[0].at", "duration"),
+        ("faults: [{kind: crsh, party: 1}]", "faults[0].kind", "'crash'"),
+        ("faults: [{kind: crash, party: 7}]", "faults[0].party", "1 to 4"),
+        (
+            "faults: [{kind: partition, groups: [[1, 2], [2, 3]]}]",
+            "faults[0].groups",
+            "party 2 is named twice",
+        ),
+        ("faults: [{at: -1ms, kind: crash, party: 1}]", "faults[0].at", "not negative"),
+        ("session: a/b", "session id", "letters"),
+        ("{world: webrtc, mesh: ready}", "mesh", "simulated"),
+        ("just text", "scenario", "key: value"),
+        ("{a: [", "scenario", "is not YAML"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(text: str, field: str, hint: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Scenario.from_text(text)
+    assert field in str(error.value)
+    assert hint in str(error.value)
+
+
+def test_a_change_is_checked_like_a_file() -> None:
+    assert Scenario().but(parties=7, threshold=0).threshold == 4
+    with pytest.raises(UsageError, match="did you mean 'seed'"):
+        Scenario().but(sed=3)
+    with pytest.raises(UsageError, match="'webrtc'"):
+        Scenario().but(world="webrtcc")
