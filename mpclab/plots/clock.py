@@ -49,6 +49,14 @@ class Clock:
         """The place of a time; times outside the window stand at its edge."""
         return float(np.interp(us, self._times, self._places))
 
+    def beyond(self, us: float) -> float:
+        """The same, but times outside the window stand outside too, where axes clip."""
+        if self.scale == "time":
+            return us / 1000.0
+        if us < self.start:
+            return float(self._places[0]) - 0.1 * self.span
+        return self.x(us) if us <= self.end else float(self._places[-1]) + 0.1 * self.span
+
     @property
     def span(self) -> float:
         return float(self._places[-1] - self._places[0]) or 1.0

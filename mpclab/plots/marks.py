@@ -75,27 +75,30 @@ _PRIORITY = {
 """Marks that are worth words; where room is short the lower number is written."""
 
 
-def find_marks(rows: Iterable[Row], *, timers: bool = False) -> list[Mark]:
+def find_marks(rows: Sequence[Row], *, timers: bool = False) -> list[Mark]:
     """The marks of a trace, in order."""
+    notes = [row for row in rows if isinstance(row, Noted) and "op" in row.details]
+    commits = {(row.actor, row.details["op"]): row.at for row in notes if row.what == "committed"}
     found: list[Mark] = []
-    decides = False
     for number, row in enumerate(rows):
-        if row.actor <= SERVER:
-            continue
         match row:
-            case Noted(at, actor, _, what, details) if what in _NOTES:
-                mark = _NOTES[what](Mark(at, actor, what, number, details=details))
-                decides = decides or (mark.what == "committed" and what == "committed")
-                if what == "decided" and decides:
-                    continue  # the coordinator says it too, as a commit
-                found.append(mark)
+            case Noted(at, actor, _, what, details) if what in _NOTES and actor > SERVER:
+                if what == "decided" and commits:
+                    continue  # the coordinator has the last word
+                if what == "certified" and commits.get((actor, details.get("op"))) == at:
+                    continue  # it committed in the same instant
+                found.append(_NOTES[what](Mark(at, actor, what, number, details=details)))
             case Blamed(at, actor, _, party):
-                text = "nobody in particular" if party is None else f"blames {party}"
+                text = "blames somebody" if party is None else f"blames {party}"
                 found.append(Mark(at, actor, "blamed", number, text))
             case Fired(at, actor, _, name) if timers:
                 found.append(Mark(at, actor, "fired", number, name))
             case _:
                 pass
+    names = style.short_ids(str(row.details["op"]) for row in notes)
+    for mark in found:
+        if (op := str(mark.details.get("op", ""))) in names:
+            mark.text = mark.text.replace(op, names[op])
     return found
 
 
@@ -169,12 +172,8 @@ def draw_marks(
     for flight in found:
         sent.setdefault(flight.sender, []).append(clock.x(flight.sent_at) * points)
     taken: dict[Party, list[tuple[float, float]]] = {}
-    settled = {(m.party, m.details.get("op")): m.at for m in marks if m.what == "committed"}
     words: list[tuple[int, Mark, float]] = []
     for mark in marks:
-        op = (mark.party, mark.details.get("op"))
-        if mark.what == "certified" and settled.get(op) == mark.at:
-            continue  # it committed in the same instant
         x, y = clock.x(mark.at), places[mark.party]
         if mark.what == "fired":
             ax.plot(x, y + 0.16, ls="none", zorder=5.5, **LOOKS["fired"][1])

@@ -32,6 +32,7 @@ def outcomes(
     at: int | None = None,
     ax: Axes | None = None,
     operations: Sequence[str] | None = None,
+    parties: Sequence[Party] | None = None,
     highlight: Iterable[int] = (),
     max_operations: int = 12,
     legend: bool = True,
@@ -43,6 +44,7 @@ def outcomes(
         trace: a trace, or a state that was folded already.
         at: time of the state to show, µs; by default the end.
         operations: only these, in this order; by default all, in the order of proposal.
+        parties: only these rows, in this order; by default all that were seen.
         highlight: row numbers to stand out (votes and commits), such as a verdict's witnesses.
         max_operations: draw no more columns than this, the latest ones, and say so.
     """
@@ -52,7 +54,7 @@ def outcomes(
         if operations is not None:
             every = [state.operations[op] for op in operations if op in state.operations]
         shown = every[-max_operations:]
-        parties = sorted(state.parties)
+        parties = [p for p in parties or sorted(state.parties) if p in state.parties]
         if not shown or not parties:
             return style.empty(ax or style.new_axes(7, 2), "nothing has been proposed yet")
         wide = _width(shown)

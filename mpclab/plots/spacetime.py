@@ -6,18 +6,17 @@ on its way. The glyph at its beginning says what kind of message it is, its colo
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 
 from mpclab.core.ids import MS, SERVER, Party
 from mpclab.plots import style
+from mpclab.plots.arrows import draw_flights, end_of
 from mpclab.plots.clock import Clock, Scale, choose_scale
 from mpclab.plots.lanes import (
     STRIP,
@@ -75,7 +74,8 @@ def spacetime(
         ax: draw here; by default on a new figure of a fitting size (`.figure` of the result).
         since, until: the window, µs; by default from the first to the last thing that counts.
         kinds: only these kinds of message.
-        parties: only these lanes, in this order (0 is the signaling server).
+        parties: only these lanes, in this order. 0 is the signaling server: leave it out to
+            see the parties' own messages alone.
         background: also heartbeats and the like.
         timers: also a small tick where a timer went off.
         scale: "time"; "order", where every event has the same room; or "auto".
@@ -103,8 +103,10 @@ def _read(
     hidden = len(all_flights) - len(wanted)
     if kinds is not None:
         wanted = [f for f in wanted if f.kind in kinds]
-    lanes = tuple(parties) if parties is not None else _lanes_of(rows, wanted)
-    wanted = [f for f in wanted if f.sender in lanes and f.receiver in lanes]
+    window = (since or 0, math.inf if until is None else until)
+    inside = [f for f in wanted if f.sent_at <= window[1] and end_of(f) >= window[0]]
+    lanes = tuple(parties) if parties is not None else _lanes_of(rows, inside)
+    wanted = [f for f in inside if f.sender in lanes and f.receiver in lanes]
     marks = [m for m in find_marks(rows, timers=timers) if m.party in lanes]
     moments = [t for f in wanted for t in (f.sent_at, f.ended_at) if t is not None]
     moments += [m.at for m in marks]
@@ -113,8 +115,8 @@ def _read(
     end = until if until is not None else max(moments, default=start + MS)
     if since is None and moments and start < 0.15 * (end - start):
         start = 0
-    wanted = [f for f in wanted if f.sent_at <= end and _end_of(f) >= start]
-    marks = [m for m in marks if start <= m.at <= end]
+    wanted = [f for f in wanted if f.sent_at <= end and end_of(f) >= start]
+    marks = _readable([m for m in marks if start <= m.at <= end], 0.012 * (end - start))
     faults = [
         Span(max(s.start, start), min(s.end, end), s.what, s.number, s.parties, s.row)
         for s in faults
@@ -124,15 +126,23 @@ def _read(
     return _Scene(rows, wanted[:max_messages], marks, faults, lanes, start, end, cut, hidden)
 
 
+def _readable(marks: list[Mark], close: float) -> list[Mark]:
+    """Without the certificates that became a commit so soon that the two could not be told
+    apart (µs)."""
+    commits = {(m.party, m.details.get("op")): m.at for m in marks if m.what == "committed"}
+
+    def hasty(mark: Mark) -> bool:
+        committed = commits.get((mark.party, mark.details.get("op")))
+        return committed is not None and 0 <= committed - mark.at <= close
+
+    return [m for m in marks if m.what != "certified" or not hasty(m)]
+
+
 def _lanes_of(rows: Iterable[Row], wanted: Iterable[Flight]) -> tuple[Party, ...]:
     parties = {row.actor for row in rows if row.actor > SERVER}
     talks = {p for f in wanted for p in (f.sender, f.receiver)}
     server = {SERVER} if SERVER in talks else set()
     return tuple(sorted(server | parties | {p for p in talks if p > SERVER}))
-
-
-def _end_of(flight: Flight) -> int:
-    return flight.sent_at if flight.ended_at is None else flight.ended_at
 
 
 def _draw(
@@ -146,9 +156,9 @@ def _draw(
     lanes = scene.lanes
     if not lanes:
         return style.empty(ax or style.new_axes(7, 2), "nothing has happened yet")
-    taken = [_end_of(f) - f.sent_at for f in scene.flights if f.fate == "delivered"]
+    taken = [end_of(f) - f.sent_at for f in scene.flights if f.fate == "delivered"]
     scale = choose_scale(scale, taken, scene.start, scene.end)
-    moments = [t for f in scene.flights for t in (f.sent_at, _end_of(f))]
+    moments = [t for f in scene.flights for t in (f.sent_at, end_of(f))]
     clock = Clock(scale, moments + [m.at for m in scene.marks], scene.start, scene.end)
     inches = _WIDTH - _LEFT - _RIGHT
     handles = [_kind_handles(scene.flights) + _fate_handles(scene), mark_legend(scene.marks)]
@@ -179,7 +189,7 @@ def _draw(
         )
     draw_faults(ax, clock, scene.faults, strips, places)
     draw_lanes(ax, clock, lives(scene.rows, lanes, scene.end), places)
-    _draw_flights(ax, clock, scene.flights, places, witnesses)
+    draw_flights(ax, clock, scene.flights, places, witnesses)
     draw_marks(ax, clock, scene.marks, places, witnesses, scene.flights)
     name_lanes(ax, places)
     if legend:
@@ -191,143 +201,6 @@ def _draw(
 def _lane_height(lanes: int) -> float:
     """Inches for one lane: generous for few, never below what a name needs."""
     return max(0.27, min(0.68, 4.2 / lanes))
-
-
-# --- messages -----------------------------------------------------------------------------
-
-
-def _draw_flights(
-    ax: Axes,
-    clock: Clock,
-    found: Sequence[Flight],
-    places: dict[Party, float],
-    witnesses: frozenset[int],
-) -> None:
-    if not found:
-        return
-    crowd = len(found)
-    alpha = 0.9 if crowd <= 60 else 0.7 if crowd <= 200 else 0.45 if crowd <= 800 else 0.25
-    width = 1.1 if crowd <= 60 else 0.85 if crowd <= 300 else 0.6
-    if witnesses:
-        alpha *= 0.45
-    typical = float(np.median([_end_of(f) - f.sent_at for f in found]) or 1.0)
-    ways: dict[str, list[tuple[tuple[float, float], tuple[float, float]]]] = {}
-    colours: dict[str, list[tuple[float, float, float, float]]] = {}
-    tips: list[tuple[float, float, float, float]] = []
-    tip_colours: list[tuple[float, float, float, float]] = []
-    halos = []
-    for flight in found:
-        y0, y1 = places[flight.sender], places[flight.receiver]
-        x0 = clock.x(flight.sent_at)
-        lost = flight.fate != "delivered"
-        if lost:  # as far as it came: half way, with the slope of an ordinary one
-            far = 0.5 if flight.via != "none" else 0.22
-            x1 = clock.x(max(_end_of(flight), flight.sent_at + typical))
-            x1, y1 = x0 + (x1 - x0) * far, y0 + (y1 - y0) * far
-        else:
-            x1 = clock.x(_end_of(flight))
-        proof = flight.sent_row in witnesses or flight.ended_row in witnesses
-        if proof:
-            halos.append(((x0, y0), (x1, y1)))
-        colour = to_rgba(style.party_colour(flight.sender), 1.0 if proof else alpha)
-        style_name = "lost" if lost else "relay" if flight.via == "relay" else "link"
-        ways.setdefault(style_name, []).append(((x0, y0), (x1, y1)))
-        colours.setdefault(style_name, []).append(colour)
-        if flight.fate == "delivered":
-            tips.append((x1, y1, x1 - x0, y1 - y0))
-            tip_colours.append(colour)
-        elif flight.fate == "dropped":
-            ax.plot(
-                x1,
-                y1,
-                marker=style.CROSS,
-                ms=5,
-                mew=1.5,
-                color=style.BAD,
-                zorder=5,
-                alpha=1.0 if proof or not witnesses else 0.5,
-            )
-        else:
-            ax.plot(x1, y1, marker=".", ms=3, color=colour, zorder=5)
-    if halos:
-        ax.add_collection(
-            LineCollection(
-                halos, colors=style.WITNESS, linewidths=5.5, alpha=0.9, capstyle="round", zorder=3.4
-            ),
-            autolim=False,
-        )
-    for name, segments in ways.items():
-        pattern = {"link": "-", "relay": (0, (4, 2)), "lost": (0, (2, 1.5))}[name]
-        ax.add_collection(
-            LineCollection(
-                segments, colors=colours[name], linewidths=width, linestyles=[pattern], zorder=3.5
-            ),
-            autolim=False,
-        )
-    if tips:
-        _draw_tips(
-            ax,
-            clock,
-            np.array(tips),
-            tip_colours,
-            0.095 if crowd <= 200 else 0.07 if crowd <= 400 else 0.055,
-        )
-    _draw_glyphs(ax, clock, found, places)
-
-
-def _draw_tips(
-    ax: Axes, clock: Clock, tips: np.ndarray, colours: Sequence[tuple[float, ...]], inches: float
-) -> None:
-    """Arrow heads, all in one artist: arrows of one fixed length that are nothing but head."""
-    x, y, dx, dy = tips.T
-    dx = np.where((dx == 0) & (dy == 0), clock.span * 1e-9, dx)
-    norm = np.hypot(dx, dy)
-    ax.quiver(
-        x,
-        y,
-        dx / norm,
-        dy / norm,
-        color=colours,
-        angles="xy",
-        pivot="tip",
-        zorder=4,
-        units="inches",
-        scale_units="inches",
-        scale=1 / inches,
-        width=inches / 4,
-        headwidth=3.1,
-        headlength=4,
-        headaxislength=3.5,
-        minlength=0,
-    )
-
-
-def _draw_glyphs(
-    ax: Axes, clock: Clock, found: Sequence[Flight], places: dict[Party, float]
-) -> None:
-    """One glyph for each sending, however many receivers it has."""
-    glyphs = style.kind_glyphs(f.kind for f in found)
-    seen: set[tuple[Party, int]] = set()
-    groups: dict[tuple[str, Party], list[tuple[float, float]]] = {}
-    for flight in found:
-        if (flight.sender, flight.sent_row) not in seen:
-            seen.add((flight.sender, flight.sent_row))
-            point = (clock.x(flight.sent_at), places[flight.sender])
-            groups.setdefault((flight.kind, flight.sender), []).append(point)
-    size = 5.2 if len(seen) <= 60 else 4.2 if len(seen) <= 200 else 3.0
-    for (kind, sender), points in groups.items():
-        xs, ys = zip(*points, strict=True)
-        ax.plot(
-            xs,
-            ys,
-            ls="none",
-            marker=glyphs[kind],
-            ms=size,
-            mec=style.PAPER,
-            mew=0.6,
-            mfc=style.party_colour(sender),
-            zorder=6,
-        )
 
 
 # --- words --------------------------------------------------------------------------------
@@ -392,17 +265,20 @@ def _title(scene: _Scene) -> str:
     parties = sum(lane > SERVER for lane in scene.lanes)
     words = style.count(parties, "party")
     ops = list(state.operations.values())
+    names = style.short_ids(op.op for op in ops)
     if ops:
         tally = Counter(op.status for op in ops)
         split = [op for op in ops if op.split]
         each = [f"{tally[w]} {w}" for w in ("committed", "aborted", "open") if tally[w]]
         if len(ops) == 1:
-            what = f"{ops[0].op} is " + ("open" if ops[0].status == "open" else ops[0].status)
+            what = f"{names[ops[0].op]} is " + (
+                "open" if ops[0].status == "open" else ops[0].status
+            )
             words += f": {what}"
         else:
             words += f", {style.count(len(ops), 'operation')}: {', '.join(each)}"
         if split:
-            words += f" — but parties disagree on {split[0].op}"
+            words += f" — but parties disagree on {names[split[0].op]}"
     else:
         words += f", {style.count(len(scene.flights), 'message')}"
     return words

@@ -196,6 +196,15 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: max(1, length - 1)].rstrip() + "…"
 
 
+def short_ids(ids: Iterable[str]) -> dict[str, str]:
+    """For each id its first letters: four, or as many more as tell all of them apart."""
+    every = list(dict.fromkeys(ids))
+    length = 4
+    while len({one[:length] for one in every}) < len(every):
+        length += 1
+    return {one: one[:length] for one in every}
+
+
 def text_width(text: str, size: float) -> float:
     """About how wide `text` is in points: enough to keep labels apart, without a renderer."""
     return sum(0.36 if c in "il.,:;|' 1" else 0.92 if c in "mwMW…—●" else 0.64 for c in text) * size

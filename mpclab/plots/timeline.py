@@ -42,6 +42,7 @@ def timeline(
     ax: Axes | None = None,
     since: int | None = None,
     until: int | None = None,
+    parties: Sequence[Party] | None = None,
     scale: Scale = "time",
     highlight: Iterable[int] = (),
     legend: bool = True,
@@ -49,7 +50,7 @@ def timeline(
 ) -> Axes:
     """Draw the phases of every party; the axes drawn on. Arguments as for `spacetime`."""
     rows = list(trace)
-    lanes = tuple(sorted({row.actor for row in rows if row.actor > SERVER}))
+    lanes = tuple(parties or sorted({row.actor for row in rows if row.actor > SERVER}))
     marks = [m for m in find_marks(rows) if m.what in _SHOWN and m.party in lanes]
     moments = [r.at for r in rows if isinstance(r, Noted) and r.actor in lanes and r.path]
     with style.styled():
@@ -58,7 +59,11 @@ def timeline(
         start = since if since is not None else min(moments)
         end = until if until is not None else max(max(moments), start + MS)
         clock = Clock(choose_scale(scale, (), start, end), moments, start, end)
-        phases = [s for s in phase_spans(rows, end) if s.start <= end and s.end >= start]
+        phases = [
+            span
+            for span in phase_spans(rows, end)
+            if span.parties[0] in lanes and span.start <= end and span.end >= start
+        ]
         faults = [s for s in fault_spans(rows, end) if s.start <= end and s.end >= start]
         colours = _phase_colours(phases)
         groups: list[Sequence[Line2D | Patch]] = []
@@ -183,7 +188,7 @@ def _draw_terms(
             y = places[party] + 0.29
             span = (clock.x(since.pop(party)), clock.x(at))
             ax.plot(span, (y, y), color="#e0a800", lw=2.6, zorder=3, solid_capstyle="butt")
-        for party in leaders:
+        for party in [p for p in leaders if p in places]:
             since.setdefault(party, row.at if row is not None else end)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
@@ -44,6 +45,7 @@ def topology(
     *,
     at: int | None = None,
     ax: Axes | None = None,
+    parties: Sequence[Party] | None = None,
     kind: Literal["circle", "spring"] = "circle",
     seed: int = 0,
     legend: bool = True,
@@ -56,6 +58,7 @@ def topology(
 
     Args:
         trace: a trace, or a state that was folded already.
+        parties: only these; by default all that were seen.
         kind: "circle", or "spring": linked parties attract each other.
         seed: of the spring layout.
     """
@@ -65,12 +68,13 @@ def topology(
         if ax is None:
             ax = style.new_axes(6.4, 6.2)
             style.place(ax, 0.3, 0.75 if legend else 0.25, 0.3, 0.75)
-        parties = sorted(state.parties)
-        if not parties:
+        state = _only(state, parties)
+        if not state.parties:
             return style.empty(ax, "no party has been seen yet")
+        parties = sorted(state.parties)
         places = layout(parties, state.pairs, kind=kind, seed=seed)
         _frame(ax, places)
-        bare = not any(one > SERVER and other > SERVER for one, other in state.links)
+        bare = not state.server and not any(SERVER not in ends for ends in state.links)
         pairs = dict.fromkeys(combinations(parties, 2), "confirmed") if bare else _worth(state)
         present = {p for room in state.members.values() for p, s in room.items() if s == "present"}
         _draw_signaling(ax, places, state, present)
@@ -85,6 +89,18 @@ def topology(
         subtitle = _subtitle(state, pairs, bare)
         style.headline(ax, title or _title(state, pairs, bare), subtitle)
     return ax
+
+
+def _only(state: State, parties: Sequence[Party] | None) -> State:
+    """`state` without the other parties."""
+    if parties is None:
+        return state
+    wanted = {SERVER, *parties}
+    return replace(
+        state,
+        parties={p: one for p, one in state.parties.items() if p in wanted},
+        links={ends: kind for ends, kind in state.links.items() if wanted.issuperset(ends)},
+    )
 
 
 def _worth(state: State) -> dict[tuple[Party, Party], str]:

@@ -118,6 +118,7 @@ class PartyState:
 
     life: str = UP
     phase: str = ""
+    phase_op: str = ""  # the operation that the phase is about, where it says so
     term: int | None = None
     view: int | None = None
     leader: bool = False
@@ -239,10 +240,12 @@ class State:
         match what:
             case "phase":
                 party.phase = str(details.get("phase", ""))
+                party.phase_op = str(details.get("op", ""))
             case "round":
                 party.phase = f"round {details.get('round')} of {details.get('of')}"
+                party.phase_op = ""
             case "became-leader":
-                party.leader = True
+                party.leader, party.phase, party.phase_op = True, "", ""
                 party.term = details.get("term", party.term)
                 party.view = details.get("view", party.view)
             case "entered-view" | "became-follower" | "became-candidate":
@@ -252,8 +255,10 @@ class State:
             case "blocked":
                 party.waiting_for = tuple(details.get("waiting_for", ()))
                 party.blocked = str(details.get("why", "blocked"))
-            case "decided" | "committed" | "aborted":
+            case "decided" | "committed" | "aborted" | "executed" | "failed":
                 party.waiting_for, party.blocked = (), ""
+                if party.phase_op in ("", details.get("op")):
+                    party.phase = party.phase_op = ""
 
     def _operation_note(self, row: Noted, op: str) -> None:
         actor, details, what = row.actor, row.details, row.what
@@ -276,7 +281,8 @@ class State:
                 if one.standing.get(actor, "open") == "open":
                     one.standing[actor] = "certified"
             case "committed" | "decided":
-                if actor not in one.commits or what == "committed":
+                # Under a coordinator its commit counts; a bare protocol has only its decision.
+                if what == "committed" or not (one.votes or one.by or actor in one.commits):
                     value, head = str(details.get("value", "")), str(details.get("head", ""))
                     index = details.get("index")
                     one.kind = one.kind or str(details.get("kind", ""))

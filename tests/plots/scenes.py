@@ -1,5 +1,6 @@
 """Real traces to draw: a small voting protocol in the simulated world, with things going wrong."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 
@@ -226,3 +227,18 @@ def meshed(n: int = 5) -> Trace:
         trace.append(Noted(at + 110, 4, (), "paused", {}))
     trace.append(Noted(at + 200, 2, ("raft",), "became-leader", {"term": 3}))
     return trace
+
+
+def whole_lab(n: int = 4) -> Trace:
+    """The real thing: server, mesh, coordinator; two operations that are committed."""
+    from mpclab.lab import Lab
+
+    lab = Lab(parties=n, world="simulated")
+    with contextlib.closing(lab):
+        lab.start_server()
+        lab.spawn()
+        lab.join()
+        for kind, fields in (("note", {"text": "hello"}), ("coin", {})):
+            lab.propose(by=1, kind=kind, **fields)
+            lab.run()
+        return lab.trace

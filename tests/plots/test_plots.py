@@ -31,6 +31,7 @@ SCENES = {
     "broken 10": lambda: scenes.broken(10),
     "disagreement": lambda: scenes.disagreement(4),
     "meshed 8": lambda: scenes.meshed(8),
+    "whole lab": lambda: scenes.whole_lab(4),
 }
 
 
@@ -187,6 +188,14 @@ def test_relayed_messages_are_told_apart() -> None:
     assert "relayed, sealed (1)" in written(ax)
 
 
+def test_parties_of_another_session_can_be_left_out() -> None:
+    trace = scenes.busy(5)
+    for plot in PLOTS.values():
+        text = written(plot(trace, parties=(1, 3)))
+        assert "party 2" not in text.replace("party 2 rejected", "")
+        assert "4" not in text.split(" | ")
+
+
 def test_the_server_has_a_lane_when_it_talks() -> None:
     story = Story(2)
     id = story.send(1, (0,), "Join")
@@ -198,8 +207,15 @@ def test_the_server_has_a_lane_when_it_talks() -> None:
 def test_a_crash_interrupts_the_lane() -> None:
     ax = spacetime(scenes.broken(5))
     assert "crashed" in written(ax)
-    at_lane_4 = [line.get_xdata() for line in ax.lines if set(line.get_ydata()) == {3.0}]  # type: ignore[arg-type]
-    assert not any(xs[0] < 400 < xs[-1] and len(xs) == 2 and xs[-1] > 600 for xs in at_lane_4)  # type: ignore[index]
+    solid = [
+        tuple(line.get_xdata())  # type: ignore[arg-type]
+        for line in ax.lines
+        if set(line.get_ydata()) == {3.0}
+        and len(line.get_xdata()) == 2  # type: ignore[arg-type]
+        and line.get_linestyle() == "-"
+    ]
+    assert [(first, last) for first, last in solid if first < 500 < last] == []
+    assert next(last for _, last in solid) == 330.0
 
 
 def test_witnesses_stand_out() -> None:
