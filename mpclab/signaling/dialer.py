@@ -1,0 +1,315 @@
+"""The making of one link: offer, answer, candidates, confirmation; failures and retries.
+
+    lower id                         server                        higher id
+    MakeOffer ─▶ Described
+                 Offer, Candidates ────┼────▶ MakeAnswer ─▶ Described
+    TakeAnswer ◀───────────────────────┼──── Answer, Candidates
+    AddCandidates                      │                       AddCandidates
+                 ◀══════════ LinkOpened on both sides ══════════▶
+                 Confirm  ◀═══════ on the link itself ═══════▶  Confirm
+                              Route "link", `PeerUp`
+
+Every event of the host names its attempt, and those of attempts that were given up are ignored.
+One attempt, or link, to a peer at a time: a new one begins by hanging up the old. A fresh offer
+that the peer signed for our present life is reason enough; nothing else that comes by the server
+cuts a link.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mpclab.core.effects import (
+    AddCandidates,
+    Described,
+    HangUp,
+    LinkClosed,
+    LinkEvent,
+    LinkOpened,
+    MakeAnswer,
+    MakeOffer,
+    Route,
+    TakeAnswer,
+)
+from mpclab.core.errors import PeerFault, Strength
+from mpclab.core.ids import SERVER, Party
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.peers import PeerDown, PeerUp
+from mpclab.signaling.client import Post, Seat
+from mpclab.signaling.links import Link, MeshSettings, Negotiation
+from mpclab.signaling.messages import NONCE_BYTES, Answer, Member, Offer, encode_payload
+from mpclab.signaling.negotiate import (
+    MAX_CANDIDATES,
+    Confirm,
+    Pair,
+    check_answer,
+    check_confirm,
+    check_offer,
+    fingerprints,
+    names,
+    offer_hash,
+    sign_answer,
+    sign_confirm,
+    sign_offer,
+)
+from mpclab.signaling.relay import Candidates, Channel, Content
+
+
+class Dialer(Machine):
+    """Base of `Mesh`: it knows how to make a link, and leaves when to its subclass."""
+
+    def __init__(self, seat: Seat, settings: MeshSettings | None = None) -> None:
+        self.seat = seat
+        self.settings = settings or MeshSettings()
+        self.links = {p: Link(p) for p in range(1, seat.n + 1) if p != seat.party}
+        self.offset = 0
+
+    def _want_relay(self, ctx: Ctx, link: Link) -> None:
+        """The direct way has failed often enough."""
+        raise NotImplementedError
+
+    # --- who, and by which way --------------------------------------------------------------
+
+    def _pair(self, member: Member) -> Pair:
+        seat = self.seat
+        return Pair(seat.session, seat.party, member.party, seat.life, member.life)
+
+    def _adopt(self, link: Link, member: Member, channel: Channel) -> None:
+        """From now on the peer lives this life; earlier ones are over."""
+        if link.member is not None:
+            link.past.add(link.member.life)
+        link.member, link.channel, link.newer = member, channel, None
+        link.peer_attempt = 0
+        link.failures = 0
+        link.relay_open = link.relay_wanted = False
+
+    def _set_via(self, ctx: Ctx, link: Link, via: str, reason: str = "") -> None:
+        if via == link.via:
+            return
+        link.via = via
+        ctx.do(Route(ctx.path, link.party, via))
+        ctx.report(PeerDown(link.party, reason) if via == "none" else PeerUp(link.party, via))
+
+    def _seal(self, ctx: Ctx, link: Link, content: Content) -> None:
+        if link.channel is not None:
+            self._post(ctx, link, [link.channel.close(content)])
+
+    def _post(self, ctx: Ctx, link: Link, payloads: list[Any]) -> None:
+        ctx.report(Post(tuple((link.party, encode_payload(p)) for p in payloads)))
+
+    # --- attempts ---------------------------------------------------------------------------
+
+    def _offer(self, ctx: Ctx, link: Link) -> None:
+        link.last_attempt += 1
+        link.talk = Negotiation(link.last_attempt)
+        link.move("offering")
+        ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
+        ctx.do(MakeOffer(ctx.path, link.party, link.last_attempt))
+
+    def _hang_up(self, ctx: Ctx, link: Link, reason: str) -> None:
+        """Give up the present attempt or link, if there is one."""
+        if link.talk is not None:
+            ctx.do(HangUp(ctx.path, link.party, link.talk.attempt, reason))
+            link.talk = None
+        if link.state != "idle":
+            link.move("idle")
+        ctx.cancel_timer(f"attempt-{link.party}")
+        ctx.cancel_timer(f"confirm-{link.party}")
+        if link.via == "link":
+            self._set_via(ctx, link, "none", reason)
+        if link.newer is not None:
+            self._adopt(link, *link.newer)
+
+    def _forget_timers(self, ctx: Ctx, link: Link) -> None:
+        for timer in ("attempt", "confirm", "retry", "hello"):
+            ctx.cancel_timer(f"{timer}-{link.party}")
+
+    def _fail(self, ctx: Ctx, link: Link, reason: str) -> None:
+        """The attempt or the link is lost: relay if that is due, and try again later."""
+        ctx.note("link-failed", peer=link.party, reason=reason, failures=link.failures + 1)
+        self._hang_up(ctx, link, reason)
+        link.failures += 1
+        if not link.online:
+            return
+        settings = self.settings
+        if link.failures >= settings.relay_after:
+            self._want_relay(ctx, link)
+        longest = settings.first_backoff << min(link.failures - 1, 20)
+        longest = min(longest, settings.longest_backoff)
+        delay = longest // 2 + ctx.rng.randrange(longest // 2 + 1)
+        if self.seat.party > link.party:
+            delay += settings.nudge_after  # it is the other's turn to offer
+        background = link.failures >= settings.quick_tries
+        ctx.set_timer(f"retry-{link.party}", delay, background=background)
+
+    # --- what our host says of links --------------------------------------------------------
+
+    def on_link(self, ctx: Ctx, event: LinkEvent) -> None:
+        link = self.links[event.peer]
+        if link.talk is None or link.talk.attempt != event.attempt:
+            return  # of an attempt that we have given up
+        match event:
+            case Described():
+                self._described(ctx, link, link.talk, event)
+            case LinkOpened() if link.state == "connecting":
+                self._opened(ctx, link, link.talk, event)
+            case LinkClosed(_, _, _, reason):
+                self._fail(ctx, link, reason or "the link closed")
+
+    def _described(self, ctx: Ctx, link: Link, talk: Negotiation, event: Described) -> None:
+        """Our own description is ready: sign it and send it, with our candidates sealed."""
+        if link.member is None or link.channel is None:
+            return
+        talk.own_prints = fingerprints(event.sdp)
+        pair, epoch, identity = self._pair(link.member), self.seat.epoch, self.seat.identity
+        nonce = ctx.rng.randbytes(NONCE_BYTES)
+        payload: Offer | Answer
+        match event.kind, link.state:
+            case "offer", "offering":
+                payload = sign_offer(
+                    identity, pair, epoch=epoch, nonce=nonce, attempt=talk.attempt,
+                    expires=ctx.now + self.offset + self.settings.offer_valid, sdp=event.sdp,
+                )  # fmt: skip
+                talk.offer = offer_hash(pair, payload)
+                link.move("offered")
+            case "answer", "answering":
+                payload = sign_answer(
+                    identity, pair, epoch=epoch, nonce=nonce, offer=talk.offer, sdp=event.sdp
+                )
+                link.move("connecting")
+            case _:
+                return
+        sealed = link.channel.close(Candidates(talk.offer, event.candidates[:MAX_CANDIDATES]))
+        self._post(ctx, link, [payload, sealed])
+        self._add_candidates(ctx, link, talk)
+
+    def _add_candidates(self, ctx: Ctx, link: Link, talk: Negotiation) -> None:
+        if link.state == "connecting" and talk.candidates is not None:
+            ctx.do(AddCandidates(ctx.path, link.party, talk.attempt, talk.candidates))
+            talk.candidates = None
+
+    # --- the peer's descriptions ------------------------------------------------------------
+
+    def _take_offer(self, ctx: Ctx, link: Link, offer: Offer) -> None:
+        if self.seat.party < link.party:
+            raise PeerFault(
+                "an offer from the side that answers", party=link.party, strength=Strength.SUSPECT
+            )
+        lives = [m for m in (link.member, link.newer and link.newer[0]) if m is not None]
+        if offer.to_life != self.seat.life or offer.expires < ctx.now + self.offset:
+            ctx.note("stale-offer", peer=link.party)
+            return
+        for member in lives:
+            pair = self._pair(member).back
+            try:
+                check_offer(member.key, pair, offer)
+            except PeerFault as fault:
+                if member is lives[-1]:
+                    raise PeerFault(
+                        fault.reason, party=link.party, strength=Strength.SUSPECT
+                    ) from None
+                continue
+            break
+        else:
+            return
+        if member is link.member and offer.attempt <= link.peer_attempt:
+            raise replayed(link.party)
+        # Signed for our present life, in time and new: the peer really begins anew.
+        if link.newer is not None and member is not link.newer[0]:
+            link.newer = None
+        self._hang_up(ctx, link, "the peer connects anew")
+        ctx.cancel_timer(f"retry-{link.party}")
+        link.peer_attempt = offer.attempt
+        link.last_attempt = max(link.last_attempt + 1, offer.attempt)
+        link.talk = Negotiation(
+            link.last_attempt, offer_hash(pair, offer), peer_prints=fingerprints(offer.sdp)
+        )
+        link.move("answering")
+        ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
+        ctx.do(MakeAnswer(ctx.path, link.party, link.last_attempt, offer.sdp))
+
+    def _take_answer(self, ctx: Ctx, link: Link, answer: Answer) -> None:
+        talk, member = link.talk, link.member
+        if (
+            talk is None
+            or member is None
+            or link.state != "offered"
+            or answer.offer != talk.offer
+            or answer.to_life != self.seat.life
+        ):
+            ctx.note("stale-answer", peer=link.party)
+            return
+        try:
+            check_answer(member.key, self._pair(member).back, answer)
+        except PeerFault as fault:
+            raise PeerFault(fault.reason, party=link.party, strength=Strength.SUSPECT) from None
+        talk.peer_prints = fingerprints(answer.sdp)
+        link.move("connecting")
+        ctx.do(TakeAnswer(ctx.path, link.party, talk.attempt, answer.sdp))
+        self._add_candidates(ctx, link, talk)
+
+    # --- confirmation -----------------------------------------------------------------------
+
+    def _opened(self, ctx: Ctx, link: Link, talk: Negotiation, event: LinkOpened) -> None:
+        own, peer = event.local_fingerprint.upper(), event.remote_fingerprint.upper()
+        if not names(talk.peer_prints, peer) or not names(talk.own_prints, own):
+            ctx.blame(
+                link.party,
+                "the other end of the link has another certificate than was signed for it",
+                Strength.SUSPECT,
+            )
+            self._fail(ctx, link, "wrong fingerprint")
+            return
+        assert link.member is not None
+        talk.own_fingerprint, talk.peer_fingerprint = own, peer
+        pair = self._pair(link.member)
+        talk.confirm = sign_confirm(self.seat.identity, pair, talk.offer, own, peer)
+        link.move("confirming")
+        ctx.set_timer(f"attempt-{link.party}", self.settings.confirm_within)
+        self._confirm(ctx, link, talk.confirm)
+        if talk.early is not None:
+            self._check(ctx, link, talk, talk.early)
+
+    def _confirm(self, ctx: Ctx, link: Link, confirm: Confirm) -> None:
+        ctx.send_on_link(link.party, confirm)
+        ctx.set_timer(f"confirm-{link.party}", self.settings.confirm_every)
+
+    def _check(self, ctx: Ctx, link: Link, talk: Negotiation, msg: Confirm) -> None:
+        if link.state == "connecting":
+            talk.early = msg
+            return
+        if link.is_up:
+            self._alive(ctx, link)
+            if not msg.seen and talk.confirm is not None:  # ours was lost on the way
+                ctx.send_on_link(link.party, msgspec.structs.replace(talk.confirm, seen=True))
+            return
+        if link.state != "confirming" or link.member is None:
+            return
+        pair = self._pair(link.member).back
+        try:
+            check_confirm(link.member.key, pair, msg, talk.own_fingerprint, talk.peer_fingerprint)
+        except PeerFault as fault:
+            ctx.blame(link.party, fault.reason, fault.strength)
+            self._fail(ctx, link, fault.reason)
+            return
+        link.move("up")
+        link.failures = link.hellos = 0
+        link.relay_wanted = False
+        link.heard_at = ctx.now
+        self._forget_timers(ctx, link)
+        ctx.note("confirmed", peer=link.party, fingerprint=talk.peer_fingerprint)
+        self._set_via(ctx, link, "link")
+
+    def _alive(self, ctx: Ctx, link: Link) -> None:
+        link.heard_at = ctx.now
+        if link.state == "suspect":
+            link.move("up")
+
+
+def replayed(party: Party) -> PeerFault:
+    return PeerFault(
+        f"the server shows again what party {party} sent once", party=SERVER,
+        strength=Strength.SUSPECT,
+    )  # fmt: skip
