@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
+_WORD = 1 << 62  # so that a word is no small number
 
 
 def mix(x: int) -> int:
@@ -26,7 +27,7 @@ def key(*parts: int | str) -> int:
     """Mix numbers and words into one 64-bit key; independent of `PYTHONHASHSEED`."""
     state = _GOLDEN
     for part in parts:
-        number = zlib.crc32(part.encode()) if isinstance(part, str) else part
+        number = _WORD + zlib.crc32(part.encode()) if isinstance(part, str) else part
         state = mix((state + _GOLDEN * ((number & _MASK) + 1)) & _MASK)
     return state
 

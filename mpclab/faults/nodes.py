@@ -135,8 +135,10 @@ def _write_signed(us: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Skew(PartyFault):
-    """A party's clock is ahead (or, negative, behind) by `offset` and runs 1 + `drift` times
-    as fast. Its timers are deadlines on that clock."""
+    """A party's clock is off by `offset` (negative: behind) and runs 1 + `drift` times as fast.
+
+    Its timers are deadlines on that clock.
+    """
 
     kind = "skew"
     offset: int = the(_signed_duration, 0, _write_signed)
