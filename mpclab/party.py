@@ -28,10 +28,13 @@ from mpclab.core.node import Coins, Node
 from mpclab.core.peers import Introduced, PeerDown, PeerUp
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.transcript import digest
-from mpclab.signaling.client import (
+from mpclab.signaling.client import Client
+from mpclab.signaling.links import MeshSettings
+from mpclab.signaling.mesh import Disband, Mesh
+from mpclab.signaling.messages import NONCE_BYTES
+from mpclab.signaling.news import (
     Absent,
     Arrived,
-    Client,
     ClientSettings,
     GoOffline,
     GoOnline,
@@ -44,9 +47,6 @@ from mpclab.signaling.client import (
     Say,
     Seat,
 )
-from mpclab.signaling.links import MeshSettings
-from mpclab.signaling.mesh import Disband, Mesh
-from mpclab.signaling.messages import NONCE_BYTES
 
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 

@@ -16,17 +16,16 @@ after `quick_tries` the attempts go on in the background for ever. A refusal end
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from mpclab.core.effects import Connect, HangUp, LinkClosed, LinkEvent, LinkOpened
 from mpclab.core.errors import PeerFault, Strength, UsageError
-from mpclab.core.ids import MS, SECOND, SERVER, Party
+from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Message
-from mpclab.crypto.identity import PUBLIC_BYTES, Identity, verify
+from mpclab.crypto.identity import PUBLIC_BYTES, verify
 from mpclab.signaling.messages import (
     CARD_LABEL,
     JOIN_LABEL,
@@ -59,105 +58,23 @@ from mpclab.signaling.messages import (
     join_parts,
     text_parts,
 )
+from mpclab.signaling.news import (
+    Absent,
+    Arrived,
+    ClientSettings,
+    GoOffline,
+    GoOnline,
+    Heard,
+    Offline,
+    Online,
+    Post,
+    Present,
+    Rejected,
+    Say,
+    Seat,
+)
 
 _EMPTY: Final = b"\0" * 64
-
-
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
-    """Durations in µs."""
-
-    answer_within: int = 5 * SECOND
-    silent_after: int = 25 * SECOND
-    first_backoff: int = 250 * MS
-    longest_backoff: int = 10 * SECOND
-    quick_tries: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """What we ask the server for, and who we are in this life."""
-
-    session: str
-    party: Party
-    n: int
-    t: int
-    policy: str
-    identity: Identity
-    life: bytes
-    epoch: int
-    mode: str = "either"
-
-
-# --- asks ---------------------------------------------------------------------------------
-
-
-class GoOnline(msgspec.Struct, frozen=True):
-    """Ask: join the session, and stay."""
-
-
-class GoOffline(msgspec.Struct, frozen=True):
-    """Ask: give the seat up and disconnect."""
-
-
-class Post(msgspec.Struct, frozen=True):
-    """Ask: relay these payloads (JSON), each to its party; dropped while there is no server."""
-
-    letters: tuple[tuple[Party, bytes], ...]
-
-
-class Say(msgspec.Struct, frozen=True):
-    """Ask: a signed line of text for one party, or (to 0) for all."""
-
-    to: Party
-    text: str
-
-
-# --- reports ------------------------------------------------------------------------------
-
-
-class Online(msgspec.Struct, frozen=True):
-    """We are in the room. `offset`: the server's clock minus ours, µs."""
-
-    created: bool
-    offset: int
-
-
-class Offline(msgspec.Struct, frozen=True):
-    reason: str
-
-
-class Rejected(msgspec.Struct, frozen=True):
-    """The server will not have us, and says why and what to do. Nothing more happens."""
-
-    reason: str
-    hint: str
-
-
-class Present(msgspec.Struct, frozen=True):
-    """A party is online; its key and card have been checked."""
-
-    member: Member
-
-
-class Absent(msgspec.Struct, frozen=True):
-    party: Party
-    reason: str
-
-
-class Arrived(msgspec.Struct, frozen=True):
-    """A payload from a party that is present, as the server says."""
-
-    sender: Party
-    payload: Message
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """A line of text whose signature is right."""
-
-    sender: Party
-    text: str
-    to_all: bool
 
 
 _MOVES: Final = {

@@ -37,7 +37,6 @@ from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import PeerDown, PeerUp
-from mpclab.signaling.client import Post, Seat
 from mpclab.signaling.links import Link, MeshSettings, Negotiation
 from mpclab.signaling.messages import NONCE_BYTES, Answer, Member, Offer, encode_payload
 from mpclab.signaling.negotiate import (
@@ -54,6 +53,7 @@ from mpclab.signaling.negotiate import (
     sign_confirm,
     sign_offer,
 )
+from mpclab.signaling.news import Post, Seat
 from mpclab.signaling.relay import Candidates, Channel, Content
 
 

@@ -32,11 +32,11 @@ from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Frame, Message
 from mpclab.crypto.errors import SealError
-from mpclab.signaling.client import Absent, Arrived, Offline, Online, Post, Present, Seat
 from mpclab.signaling.dialer import Dialer, replayed
 from mpclab.signaling.links import Link, MeshSettings
 from mpclab.signaling.messages import Answer, Member, Offer, Sealed
 from mpclab.signaling.negotiate import MAX_CANDIDATE, MAX_CANDIDATES, Confirm
+from mpclab.signaling.news import Absent, Arrived, Offline, Online, Post, Present, Seat
 from mpclab.signaling.relay import Candidates, Channel, Content, Hello, Nudge, Piece, Replayed, pack
 
 _MAX_LIVES = 4096

@@ -29,7 +29,7 @@ import msgspec
 
 from mpclab.core.effects import HangUp, LinkClosed, LinkEvent, LinkOpened
 from mpclab.core.errors import UsageError, nearest
-from mpclab.core.ids import SECOND, SERVER, Party, Path, check_session_id
+from mpclab.core.ids import SERVER, Party, Path, check_session_id
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Decode, Message, decoder
@@ -59,28 +59,18 @@ from mpclab.signaling.messages import (
     card_parts,
     join_parts,
 )
+from mpclab.signaling.status import (
+    LogLine,
+    RoomsSettings,
+    RoomsStatus,
+    SeatStatus,
+    SessionStatus,
+)
 from mpclab.signaling.throttle import Bucket
 
 Connection: TypeAlias = int
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 PATH: Path = ("signaling",)
-
-
-@dataclass(frozen=True, slots=True)
-class RoomsSettings:
-    """Bounds of the server; durations in µs."""
-
-    max_connections: int = 1024
-    max_rooms: int = 256
-    max_parties: int = 1000
-    join_within: int = 3 * SECOND
-    ping_every: int = 10 * SECOND
-    pong_within: int = 10 * SECOND
-    rate: int = 50
-    burst: int = 200
-    backlog: int = 512
-    keep_empty: int = 600 * SECOND
-    log_lines: int = 200
 
 
 class Malformed(Message, frozen=True):
@@ -93,41 +83,6 @@ class CloseSession(msgspec.Struct, frozen=True):
     """Ask: close a session; its members are told."""
 
     session: str
-
-
-class SeatStatus(msgspec.Struct, frozen=True):
-    """A member as the server sees it; `state` is online or idle."""
-
-    party: Party
-    key: str
-    state: str
-    joined_at: int
-    connection: Connection | None
-
-
-class SessionStatus(msgspec.Struct, frozen=True):
-    session: str
-    n: int
-    t: int
-    policy: str
-    members: tuple[SeatStatus, ...]
-    opened_at: int
-
-
-class LogLine(msgspec.Struct, frozen=True):
-    at: int
-    text: str
-
-
-class RoomsStatus(msgspec.Struct, frozen=True):
-    """A snapshot for panels and programs. Times in µs; `log` is the tail, oldest first."""
-
-    sessions: tuple[SessionStatus, ...]
-    connections: int
-    relayed: int
-    refused: int
-    errors: int
-    log: tuple[LogLine, ...]
 
 
 @dataclass(slots=True)

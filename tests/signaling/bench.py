@@ -34,7 +34,8 @@ from mpclab.signaling.messages import (
     card_parts,
     join_parts,
 )
-from mpclab.signaling.rooms import PATH, Rooms, RoomsSettings, build_server
+from mpclab.signaling.rooms import PATH, Rooms, build_server
+from mpclab.signaling.status import RoomsSettings
 from mpclab.trace import rows
 from mpclab.worlds.simulated import SimulatedWorld
 

@@ -28,21 +28,7 @@ from mpclab.core.effects import (
 )
 from mpclab.core.wire import Message
 from mpclab.crypto import verify
-from mpclab.signaling.client import (
-    Absent,
-    Arrived,
-    Client,
-    GoOffline,
-    GoOnline,
-    Heard,
-    Offline,
-    Online,
-    Post,
-    Present,
-    Rejected,
-    Say,
-    Seat,
-)
+from mpclab.signaling.client import Client
 from mpclab.signaling.messages import (
     CARD_LABEL,
     JOIN_LABEL,
@@ -71,6 +57,20 @@ from mpclab.signaling.messages import (
     encode_payload,
     join_parts,
     text_parts,
+)
+from mpclab.signaling.news import (
+    Absent,
+    Arrived,
+    GoOffline,
+    GoOnline,
+    Heard,
+    Offline,
+    Online,
+    Post,
+    Present,
+    Rejected,
+    Say,
+    Seat,
 )
 from tests.signaling.bench import identity, of, sends
 

@@ -33,7 +33,6 @@ from mpclab.core.effects import (
 from mpclab.core.peers import PeerDown, PeerUp
 from mpclab.core.wire import Message
 from mpclab.crypto.errors import SealError
-from mpclab.signaling.client import Arrived, Post, Present, Seat
 from mpclab.signaling.links import MOVES, Link
 from mpclab.signaling.mesh import Beat, Mesh
 from mpclab.signaling.messages import (
@@ -54,6 +53,7 @@ from mpclab.signaling.negotiate import (
     sign_confirm,
     sign_offer,
 )
+from mpclab.signaling.news import Arrived, Post, Present, Seat
 from mpclab.signaling.relay import PIECE, Candidates, Channel, Hello, Nudge, Piece, pack
 from tests.signaling.bench import identity, notes, of
 

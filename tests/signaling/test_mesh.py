@@ -13,7 +13,8 @@ from mpclab.faults.network import Delay, Network
 from mpclab.signaling.links import MeshSettings
 from mpclab.signaling.messages import Letter, Offer, Relay, decode_payload, encode_payload
 from mpclab.signaling.negotiate import Pair, sign_offer
-from mpclab.signaling.rooms import PATH, Rooms, RoomsSettings, build_server
+from mpclab.signaling.rooms import PATH, Rooms, build_server
+from mpclab.signaling.status import RoomsSettings
 from mpclab.trace import rows
 from tests.signaling.bench import (
     Eager,

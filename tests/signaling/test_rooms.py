@@ -25,7 +25,8 @@ from mpclab.signaling.messages import (
     Welcome,
     Who,
 )
-from mpclab.signaling.rooms import PATH, CloseSession, RoomsSettings
+from mpclab.signaling.rooms import PATH, CloseSession
+from mpclab.signaling.status import RoomsSettings
 from tests.signaling.bench import Server, identity, joining, notes, of, sends
 
 RAW = msgspec.Raw(b'{"type":"anything"}')

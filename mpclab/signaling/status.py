@@ -1,0 +1,61 @@
+"""What the server may be told, and what it tells of itself: bounds and snapshots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from mpclab.core.ids import SECOND, Party
+
+
+@dataclass(frozen=True, slots=True)
+class RoomsSettings:
+    """Bounds of the server; durations in µs."""
+
+    max_connections: int = 1024
+    max_rooms: int = 256
+    max_parties: int = 1000
+    join_within: int = 3 * SECOND
+    ping_every: int = 10 * SECOND
+    pong_within: int = 10 * SECOND
+    rate: int = 50
+    burst: int = 200
+    backlog: int = 512
+    keep_empty: int = 600 * SECOND
+    log_lines: int = 200
+
+
+class SeatStatus(msgspec.Struct, frozen=True):
+    """A member as the server sees it; `state` is online or idle."""
+
+    party: Party
+    key: str
+    state: str
+    joined_at: int
+    connection: int | None
+
+
+class SessionStatus(msgspec.Struct, frozen=True):
+    session: str
+    n: int
+    t: int
+    policy: str
+    members: tuple[SeatStatus, ...]
+    opened_at: int
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    at: int
+    text: str
+
+
+class RoomsStatus(msgspec.Struct, frozen=True):
+    """A snapshot for panels and programs. Times in µs; `log` is the tail, oldest first."""
+
+    sessions: tuple[SessionStatus, ...]
+    connections: int
+    relayed: int
+    refused: int
+    errors: int
+    log: tuple[LogLine, ...]
