@@ -19,7 +19,7 @@ from mpclab.plots import style
 Scale: TypeAlias = Literal["auto", "time", "order"]
 _PAUSE_FACTOR = 12  # a gap this much longer than the typical one is a pause
 _PAUSE_ROOM = 2.5  # room of a pause, in steps
-_TOO_STEEP = 0.004  # typical flight, as a part of the span, below which arrows look upright
+_TOO_STEEP = 0.012  # typical flight, as a part of the span, below which arrows look upright
 
 
 class Clock:

@@ -76,6 +76,8 @@ def draw_lanes(
         colour = style.party_colour(lane)
         for span in spans[lane]:
             left, right = clock.x(span.start), clock.x(span.end)
+            if span.start < clock.start:  # it was there before the window
+                left = ax.get_xlim()[0]
             if right <= left and span is not spans[lane][-1]:
                 continue
             if span.what == UP:

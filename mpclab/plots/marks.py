@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from mpclab.core.ids import SERVER, Party
 from mpclab.plots import style
 from mpclab.plots.clock import Clock
-from mpclab.trace import Blamed, Fired, Noted, Row
+from mpclab.trace import Blamed, Fault, Fired, Noted, Row
 from mpclab.trace.flights import Flight
 
 _ROOM = 9.5  # points that a mark needs
@@ -59,6 +59,10 @@ LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
         "blames somebody",
         {"marker": style.FLAG, "ms": 8, "mfc": style.WARN, "mec": style.WARN, "mew": 1.0},
     ),
+    "acted": (
+        "a fault at work",
+        {"marker": "v", "ms": 6.5, "mfc": style.WARN, "mec": style.PAPER, "mew": 0.8},
+    ),
     "fired": ("timer", {"marker": "|", "ms": 6, "mec": style.MUTED, "mew": 0.9}),
 }
 """Name in the legend and look of every mark, in the order of the legend."""
@@ -88,6 +92,8 @@ def find_marks(rows: Sequence[Row], *, timers: bool = False) -> list[Mark]:
                 if what == "certified" and commits.get((actor, details.get("op"))) == at:
                     continue  # it committed in the same instant
                 found.append(_NOTES[what](Mark(at, actor, what, number, details=details)))
+            case Fault(at, actor, phase="act") if actor > SERVER:
+                found.append(Mark(at, actor, "acted", number))
             case Blamed(at, actor, _, party):
                 text = "blames somebody" if party is None else f"blames {party}"
                 found.append(Mark(at, actor, "blamed", number, text))

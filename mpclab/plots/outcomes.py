@@ -22,6 +22,7 @@ from mpclab.trace.fold import CRASHED, LEFT, Operation, PartyState, State, Vote,
 
 _CELL = (1.62, 0.46)  # inches
 _NARROW = 1.05
+_NARROWEST = 5.6  # a picture, inches: what its title needs
 _GAP = 0.065  # inches on both sides of a cell
 _HEAD, _FOOT = 0.72, 0.62  # inches above and below the cells
 
@@ -82,7 +83,7 @@ def outcomes(
         name_lanes(ax, places)
         if legend:
             style.legend_below(
-                ax, [_handles(shown)], max(5.6, inches * len(shown)), gap=_FOOT + 0.06
+                ax, [_handles(shown)], max(_NARROWEST - 1.1, inches * len(shown)), gap=_FOOT + 0.06
             )
         cut = len(every) - len(shown)
         style.headline(
@@ -101,7 +102,7 @@ def _width(shown: Sequence[Operation]) -> float:
 def _own_axes(parties: int, columns: int, wide: float, legend: bool) -> Axes:
     left, right, top = 0.95, 0.25, 0.6 + _HEAD
     below = _FOOT + (0.55 if legend else 0.1)
-    width = max(left + right + columns * wide, 6.8)
+    width = max(left + right + columns * wide, _NARROWEST)
     tall = _CELL[1] if parties <= 12 else 0.34
     ax = style.new_axes(width, parties * tall + top + below)
     # Few columns keep their width: the picture does not stretch them.

@@ -8,6 +8,7 @@ sizes for a notebook's width and for print.
 from __future__ import annotations
 
 import math
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -87,9 +88,18 @@ def styled() -> Iterator[None]:
         yield
 
 
+class Picture(Figure):
+    """A figure that a notebook shows as it is, also where pyplot was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", bbox_inches="tight")
+        return buffer.getvalue()
+
+
 def new_axes(width: float, height: float) -> Axes:
     """Axes on a figure of their own, in inches; unknown to pyplot, so nothing leaks."""
-    figure = Figure(figsize=(width, height), dpi=110)
+    figure = Picture(figsize=(width, height), dpi=110)
     return figure.add_axes((0.09, 0.16, 0.88, 0.68))
 
 

@@ -32,7 +32,7 @@ from mpclab.trace.fold import LIFE_NOTES, UP, State
 
 _LEFT, _RIGHT, _TOP, _WIDTH = 0.85, 0.3, 0.72, 11.0
 _SHOWN = ("proposed", "committed", "aborted", "leader", "view", "blamed")
-IDLE = frozenset({"", "idle", "done", "decided", "committed"})
+IDLE = frozenset({"", "idle", "done", "decided", "committed", "follower"})
 """Phases in which nothing is going on: drawn as the bare lane."""
 
 

@@ -78,7 +78,7 @@ def topology(
         pairs = dict.fromkeys(combinations(parties, 2), "confirmed") if bare else _worth(state)
         present = {p for room in state.members.values() for p, s in room.items() if s == "present"}
         _draw_signaling(ax, places, state, present)
-        _draw_links(ax, places, pairs, bare)
+        _draw_links(ax, places, pairs, bare, beside=bool(state.server))
         for party in parties:
             _draw_party(ax, places[party], party, state, len(parties))
         if state.server:
@@ -151,7 +151,7 @@ def _frame(ax: Axes, places: Positions) -> None:
 
 
 def _draw_links(
-    ax: Axes, places: Positions, pairs: Mapping[tuple[Party, Party], str], bare: bool
+    ax: Axes, places: Positions, pairs: Mapping[tuple[Party, Party], str], bare: bool, beside: bool
 ) -> None:
     alpha = 0.9 if len(pairs) <= 30 else 0.55 if len(pairs) <= 80 else 0.35
     for (one, other), kind in pairs.items():
@@ -159,39 +159,30 @@ def _draw_links(
         if bare:
             colour, width = style.MUTED, 1.0
         thin = width * (1.0 if len(pairs) <= 80 else 0.7)
-        (x0, y0), (x1, y1) = places[one], places[other]
+        ends = (places[one], places[other])
         if kind == "relay":  # bend towards the server in the middle, which carries it
-            outline = _through_the_middle((x0, y0), (x1, y1))
-            ax.add_patch(
-                PathPatch(
-                    outline,
-                    fc="none",
-                    ec=colour,
-                    lw=thin,
-                    ls=pattern,
-                    alpha=0.95,
-                    zorder=2.5,
-                    capstyle="butt",
-                )
-            )
+            outline = _bent(*ends, towards=True)
+        elif beside and _passes_middle(*ends):  # bend away from it, which does not
+            outline = _bent(*ends, towards=False)
         else:
-            ax.plot(
-                (x0, x1),
-                (y0, y1),
-                color=colour,
-                lw=thin,
-                ls=pattern,
-                zorder=2,
-                alpha=1.0 if kind in ("closed", "dialing") else alpha,
-            )
+            outline = Outline(ends)
+        faint = 1.0 if kind in ("closed", "dialing", "relay") else alpha
+        ax.add_patch(
+            PathPatch(outline, fc="none", ec=colour, lw=thin, ls=pattern, alpha=faint, zorder=2)
+        )
 
 
-def _through_the_middle(a: tuple[float, float], b: tuple[float, float]) -> Outline:
-    """A curve from a to b that passes close to the origin, beside a straight line's way."""
+def _passes_middle(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    """Whether the straight way from a to b goes through the server's place."""
+    return abs(a[0] * b[1] - a[1] * b[0]) < 0.1 * math.dist(a, b)
+
+
+def _bent(a: tuple[float, float], b: tuple[float, float], *, towards: bool) -> Outline:
+    """A curve from a to b that leads close to the origin, or around it."""
     middle = np.array([(a[0] + b[0]) / 2, (a[1] + b[1]) / 2])
-    if np.hypot(*middle) < 0.12:  # opposite each other: pass the server at its side
+    if _passes_middle(a, b):
         normal = np.array([a[1] - b[1], b[0] - a[0]])
-        control = 0.24 * normal / np.hypot(*normal)
+        control = middle + (0.24 if towards else 0.44) * normal / np.hypot(*normal)
     else:
         control = -0.15 * middle
     return Outline([a, tuple(control), b], [Outline.MOVETO, Outline.CURVE3, Outline.CURVE3])
