@@ -71,9 +71,6 @@ class Operation:
         yield from ()
         return self
 
-    def __str__(self) -> str:
-        return self.id
-
     def __repr__(self) -> str:
         outcome = self.outcome
         return repr(outcome) if outcome else f"{self.kind} by party {self.by}: proposed"

@@ -203,7 +203,8 @@ class Lab:
         self, party: Party, op: str | Operation, approve: bool = True, reason: str = ""
     ) -> Done:
         """Cast a party's vote by hand (for parties whose policy is `hand`)."""
-        return self.group.vote(party, str(op), approve, reason)
+        id = op.id if isinstance(op, Operation) else op
+        return self.group.vote(party, id, approve, reason)
 
     def set_votes(self, party: Party, votes: str) -> Done:
         """How a party votes from now on: approve, reject, silent, validate or hand."""

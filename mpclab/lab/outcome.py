@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import msgspec
 
@@ -85,7 +86,10 @@ class Tracker:
         proposed = [o for o in state.operations.values() if o.proposed_at is not None]
         up = [self._base + p for p in self._up(parties)]
         return len(proposed) >= expected and all(
-            operation.standing.get(actor) in FINAL for operation in proposed for actor in up
+            operation.standing.get(actor) in FINAL
+            for operation in proposed
+            for actor in up
+            if not _missed(operation, actor)
         )
 
     def outcomes(
@@ -111,23 +115,29 @@ class Tracker:
         ]
 
 
+def _missed(one: Operation, actor: Party) -> bool:
+    """Whether `actor` never heard of it, and everyone who did has given it up: nobody will tell
+    it any more, and it has nothing to settle."""
+    said = set(one.standing.values())
+    return actor not in one.standing and bool(said) and said == {"aborted"}
+
+
 def _by_party(one: Operation, base: int) -> Operation:
     """The operation with party numbers instead of actors."""
     if base == 0:
         return one
-    return dataclasses.replace(
-        one,
-        **{
-            name: {actor - base: value for actor, value in getattr(one, name).items()}
-            for name in ("votes", "standing", "commits", "aborts", "results")
-        },
-    )
+    fields: dict[str, Any] = {
+        name: {actor - base: value for actor, value in getattr(one, name).items()}
+        for name in ("votes", "standing", "commits", "aborts", "results")
+    }
+    return dataclasses.replace(one, **fields)
 
 
 def _outcome(
     number: int, one: Operation, parties: tuple[Party, ...], judges: list[Party], since: int
 ) -> Outcome:
     holdings = {p: _holding(one, p) for p in parties}
+    judges = [p for p in judges if not _missed(one, p)]
     committed = [p for p in judges if p in one.commits]
     aborted = [p for p in judges if one.standing.get(p) == "aborted"]
     values = {one.commits[p].value for p in committed}

@@ -7,8 +7,8 @@ sizes for a notebook's width and for print.
 
 from __future__ import annotations
 
-import math
 import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
