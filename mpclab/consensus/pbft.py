@@ -1,0 +1,666 @@
+"""`pbft`: practical Byzantine fault tolerance. A primary proposes, two rounds of votes decide.
+
+M. Castro and B. Liskov, "Practical Byzantine fault tolerance", OSDI 1999, §4; with authenticated
+links instead of signatures as in ACM TOCS 20(4), 2002 (the sections below). The view change is
+in `pbft_views`.
+
+* Assumes: n > 3f, at most f parties Byzantine, authenticated links, collision-resistant hashes
+  and signatures. Safety needs no timing. Progress needs that delays do not grow faster than the
+  timeouts, which double (partial synchrony). What honest parties persist outlives a crash; one
+  that loses its store counts among the f.
+* Guarantees: one log. No two honest parties decide different operations at one place; what is
+  decided is valid; an operation that an honest party submits is decided in the end.
+
+2n(n − 1) messages for an operation that the primary holds (pre-prepare n − 1, prepare (n − 1)²,
+commit n(n − 1)), and three delays.
+
+Why q = (n + f)//2 + 1 (2f + 1 when n = 3f + 1): two quorums share an honest party. *Prepared*
+(q for one request at one place) means that no other can be prepared there in this view.
+*Committed* (q prepared it) means that every later view knows: any q VIEW-CHANGEs contain an
+honest party that prepared it.
+
+Deviations: one operation in each place. State is the history itself, so who lags takes each of
+its places from f + 1 parties that say the same. Retransmission by `Status` (thesis §5.2).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import msgspec
+
+from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.pbft_views import (
+    GENESIS,
+    NULL,
+    Claim,
+    Mark,
+    NewView,
+    ViewChange,
+    begun_by,
+    decide,
+    genuine,
+    sign,
+    sign_new_view,
+)
+from mpclab.consensus.quorum import Tally, at_least, byzantine_quorum, max_faulty
+from mpclab.core.errors import PeerFault, Strength
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
+from mpclab.crypto.transcript import digest as hash_of
+
+_encode = msgspec.msgpack.encode
+
+
+class Request(Message, frozen=True):
+    """Get this decided."""
+
+    op: str
+    value: bytes
+
+
+class PrePrepare(Message, frozen=True):
+    """The primary of `view` puts an operation at place `seq`, from 1."""
+
+    view: int
+    seq: int
+    op: str
+    value: bytes
+
+
+class Prepare(Message, frozen=True):
+    """I accepted that."""
+
+    view: int
+    seq: int
+    digest: bytes
+
+
+class Commit(Message, frozen=True):
+    """I know that a quorum accepted it."""
+
+    view: int
+    seq: int
+    digest: bytes
+
+
+class Checkpoint(Message, frozen=True):
+    """I executed all up to `seq`, and this is the digest of my history."""
+
+    seq: int
+    digest: bytes
+
+
+class Status(Message, frozen=True):
+    """I have something open, and this is how far I am: what did I miss?"""
+
+    view: int
+    active: bool
+    executed: int
+    wanted: tuple[bytes, ...]  # digests of requests that I lack
+
+
+class Done(Message, frozen=True):
+    """What I executed from place `first` on."""
+
+    first: int
+    requests: tuple[Request, ...]
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A slot as persisted."""
+
+    view: int
+    digest: bytes
+    prepared: tuple[int, bytes] | None
+    accepted: tuple[tuple[bytes, int], ...]
+
+
+@dataclass(slots=True)
+class Slot:
+    """One place in the log, on its way."""
+
+    view: int = -1  # of the pre-prepare that we accepted last
+    digest: bytes = b""
+    is_prepared: bool = False  # in `view`
+    is_committed: bool = False
+    prepared: tuple[int, bytes] | None = None  # P: last view in which we prepared, and what
+    accepted: dict[bytes, int] = field(default_factory=dict)  # Q: digest → last view
+    prepares: dict[int, Tally] = field(default_factory=dict)  # by view
+    commits: dict[int, Tally] = field(default_factory=dict)
+
+
+def digest_of(op: str, value: bytes) -> bytes:
+    """What votes name a request by."""
+    return hash_of("mpclab pbft request", op, value) if op else NULL
+
+
+class Pbft(Agreement):
+    """One replica."""
+
+    title = "PBFT"
+
+    INTERVAL: ClassVar = 8
+    """Places between checkpoints (K)."""
+    WINDOW: ClassVar = 16
+    """How far beyond the stable checkpoint places may be used (L)."""
+    OPEN: ClassVar = 256
+    """Undecided operations that we keep for others."""
+    GOSSIP: ClassVar = 5
+    """Patiences between asking a few others, for no reason, whether we missed anything."""
+    TRIES: ClassVar = 12
+    """Nudges without progress before we count an operation as blocked."""
+
+    @classmethod
+    def check_size(cls, n: int) -> None:
+        at_least(n, 4, cls.title, "n > 3f, and with fewer nobody may lie")
+
+    def quorum_of(self, n: int) -> int:
+        return byzantine_quorum(n)
+
+    def start(self, ctx: Ctx) -> None:
+        self.f = max_faulty(ctx.n)
+        self.quorum = self.quorum_of(ctx.n)
+        self.view, self.active = 0, True
+        self.slots: dict[int, Slot] = {}
+        self.requests: dict[bytes, Request] = {NULL: Request("", b"")}  # by digest
+        self.pending: dict[str, bytes] = {}  # not yet executed, whoever wants it
+        self.mine: set[str] = set()  # our own submits among them
+        self.wanted: set[bytes] = set()  # digests of requests that a new view chose and we lack
+        self.assigned: dict[str, int] = {}  # as primary, in this view: op → place
+        self.next = 0  # the last place that the primary used
+        self.stable, self.executed, self.seen = 0, 0, 0
+        self.chain = GENESIS  # digest of the history
+        self.marks: dict[int, bytes] = {0: GENESIS}  # our checkpoints from `stable` on
+        self.checkpoints: dict[int, Tally] = {}
+        self.history: list[Request] = []
+        self.done: set[str] = set()
+        self.claims: dict[int, Tally] = {}  # what others say they executed, by place
+        self.told: dict[bytes, Request] = {}  # the requests that they say
+        self.changes: dict[int, dict[Party, ViewChange]] = {}
+        self.new_view: NewView | None = None
+        self.failures = 0  # view changes since something was executed
+        self.tries = 0
+        self.heard: dict[Party, int] = {}
+        self.ahead: dict[Party, int] = {}  # the highest place that each has voted at
+        self.armed: set[str] = set()
+        self._recover(ctx)
+        ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
+        ctx.note("entered-view", view=self.view)
+        if ctx.me == self.primary(ctx, self.view):
+            ctx.note("became-leader", view=self.view)
+
+    def primary(self, ctx: Ctx, view: int) -> Party:
+        return view % ctx.n + 1  # §4.1: p = v mod |R|
+
+    # --- requests -------------------------------------------------------------------------
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        match ask:
+            case Submit(op, value) if op and self.valid(value) and op not in self.done:
+                self.mine.add(op)
+                self._take(ctx, op, value)
+                if ctx.me != self.primary(ctx, self.view):
+                    ctx.send(self.primary(ctx, self.view), Request(op, value))
+
+    def _take(self, ctx: Ctx, op: str, value: bytes) -> None:
+        """Somebody wants `op`: see that it is decided."""
+        self.pending.setdefault(op, value)
+        self._watch(ctx)
+        self._propose(ctx)
+
+    def _propose(self, ctx: Ctx) -> None:
+        """§4.1: the primary gives pending requests the next places, while the window is open."""
+        if not self.active or ctx.me != self.primary(ctx, self.view):
+            return
+        for op, value in self.pending.items():
+            if op in self.assigned or op in self.done:
+                continue
+            if self.next >= self.stable + self.WINDOW:
+                return
+            self.next += 1
+            self.assigned[op] = self.next
+            ctx.broadcast(PrePrepare(self.view, self.next, op, value))
+
+    # --- the three phases, §4.2 -------------------------------------------------------------
+
+    def on_message(
+        self,
+        ctx: Ctx,
+        sender: Party,
+        msg: Prepare
+        | Commit
+        | PrePrepare
+        | Request
+        | Checkpoint
+        | ViewChange
+        | NewView
+        | Status
+        | Done,
+    ) -> None:
+        self.heard[sender] = ctx.now
+        kind = type(msg)
+        if kind is Commit or kind is Prepare:  # nearly all
+            assert isinstance(msg, Commit | Prepare)
+            self._on_vote(ctx, sender, msg, kind is Commit)
+            return
+        match msg:
+            case PrePrepare():
+                self._on_pre_prepare(ctx, sender, msg)
+            case Request(op, value):
+                if not self.valid(value) or not op:
+                    raise PeerFault(f"requested a value of {op!r} that is not valid")
+                if (digest := digest_of(op, value)) in self.wanted:
+                    self._keep_request(ctx, digest, msg)
+                    for place, slot in sorted(self.slots.items()):
+                        if slot.digest == digest and slot.view == self.view:
+                            self._accept(ctx, place, slot, digest)
+                if op not in self.done and len(self.pending) < self.OPEN:
+                    self._take(ctx, op, value)
+            case Checkpoint(seq, value):
+                self._on_checkpoint(ctx, sender, seq, value)
+            case ViewChange():
+                self._on_view_change(ctx, sender, msg)
+            case NewView():
+                self._on_new_view(ctx, sender, msg)
+            case Status():
+                self._on_status(ctx, sender, msg)
+            case Done(first, requests):
+                self._on_done(ctx, sender, first, requests)
+
+    def _on_pre_prepare(self, ctx: Ctx, sender: Party, msg: PrePrepare) -> None:
+        if msg.view != self.view or not self.active:
+            return
+        if sender != self.primary(ctx, msg.view):
+            raise PeerFault(f"proposed in view {msg.view}, which another party leads")
+        if msg.op and not self.valid(msg.value):
+            raise PeerFault(f"proposed a value of {msg.op} that is not valid")
+        slot = self._slot(ctx, msg.seq)
+        if slot is None:
+            return
+        digest = digest_of(msg.op, msg.value)
+        if slot.view == msg.view and slot.digest != digest:
+            raise PeerFault(f"proposed two operations at place {msg.seq} of view {msg.view}")
+        self._keep_request(ctx, digest, Request(msg.op, msg.value))
+        if msg.op and msg.op not in self.done:
+            self.pending.setdefault(msg.op, msg.value)
+        if slot.view < msg.view:
+            self._accept(ctx, msg.seq, slot, digest)
+        self._watch(ctx)
+
+    def _accept(self, ctx: Ctx, seq: int, slot: Slot, digest: bytes) -> None:
+        """Pre-prepared: stored, then said."""
+        slot.view, slot.digest = self.view, digest
+        slot.is_prepared = slot.is_committed = False
+        slot.accepted[digest] = self.view
+        self._keep_slot(ctx, seq, slot)
+        if ctx.me != self.primary(ctx, self.view) and digest in self.requests:
+            ctx.broadcast(Prepare(self.view, seq, digest))
+        self._advance(ctx, seq, slot)
+
+    def _on_vote(self, ctx: Ctx, sender: Party, msg: Prepare | Commit, is_commit: bool) -> None:
+        view, seq = msg.view, msg.seq
+        slot = self.slots.get(seq) or self._slot(ctx, seq)
+        if slot is None:
+            self._note_ahead(ctx, sender, seq)
+            return
+        if view < slot.view or view > self.view + self.WINDOW:
+            return
+        by_view = slot.commits if is_commit else slot.prepares
+        tally = by_view.get(view)
+        if tally is None:
+            tally = by_view[view] = Tally()
+        if not tally.add(sender, msg.digest):
+            raise PeerFault(f"voted for two requests at place {seq} of view {view}")
+        if view == slot.view and not slot.is_committed:
+            count = tally.support[msg.digest]
+            if count == self.quorum or count == self.quorum - 1:
+                self._advance(ctx, seq, slot)
+
+    def _advance(self, ctx: Ctx, seq: int, slot: Slot) -> None:
+        view, digest = slot.view, slot.digest
+        if not slot.is_prepared and (prepares := slot.prepares.get(view)) is not None:
+            # §4.2: the pre-prepare and q − 1 matching PREPAREs from different *backups*
+            leader = self.primary(ctx, view)
+            count = prepares.count(digest) - (prepares.said.get(leader) == digest)
+            if count >= self.quorum - 1 and digest in self.requests and self.active:
+                slot.is_prepared = True
+                slot.prepared = (view, digest)
+                self._keep_slot(ctx, seq, slot)
+                ctx.note("phase", phase="prepared", op=self.requests[digest].op, view=view)
+                ctx.broadcast(Commit(view, seq, digest))
+        commits = slot.commits.get(view)
+        if slot.is_prepared and commits is not None and commits.count(digest) >= self.quorum:
+            slot.is_committed = True
+            self._execute_ready(ctx)
+
+    def _execute_ready(self, ctx: Ctx) -> None:
+        while (slot := self.slots.get(self.executed + 1)) is not None and slot.is_committed:
+            self._execute(ctx, self.requests[slot.digest])
+        self._propose(ctx)
+
+    def _execute(self, ctx: Ctx, request: Request) -> None:
+        seq = self.executed = self.executed + 1
+        self.seen = max(self.seen, seq)
+        ctx.persist(f"done/{seq}", _encode(request))
+        self._remember(ctx, request)
+        self.claims.pop(seq, None)
+        self.failures = self.tries = 0
+        ctx.cancel_timer("progress")
+        self.armed.discard("progress")
+        self._watch(ctx)
+        if seq % self.INTERVAL == 0:
+            self.marks[seq] = self.chain
+            ctx.broadcast(Checkpoint(seq, self.chain))
+
+    def _remember(self, ctx: Ctx, request: Request) -> None:
+        self.history.append(request)
+        self.chain = hash_of("mpclab pbft history", self.chain, request.op, request.value)
+        self.pending.pop(request.op, None)
+        self.mine.discard(request.op)
+        if request.op and request.op not in self.done:  # a primary may place one twice
+            self.done.add(request.op)
+            place = len(self.done) - 1
+            ctx.note("decided", op=request.op, index=place)
+            ctx.output(Decided(request.op, request.value, place))
+
+    # --- checkpoints and garbage, §4.3 ----------------------------------------------------
+
+    def _on_checkpoint(self, ctx: Ctx, sender: Party, seq: int, value: bytes) -> None:
+        if seq <= self.stable or seq % self.INTERVAL or seq > self.executed + 64 * self.WINDOW:
+            return
+        tally = self.checkpoints.setdefault(seq, Tally())
+        if not tally.add(sender, value):
+            raise PeerFault(f"has two histories at checkpoint {seq}")
+        self._note_ahead(ctx, sender, seq)
+        if tally.count(value) >= self.quorum and self.marks.get(seq) == value:
+            self._collect(ctx, seq)
+
+    def _collect(self, ctx: Ctx, seq: int) -> None:
+        """Checkpoint `seq` is stable: forget how we came there."""
+        self.stable = seq
+        ctx.persist("stable", _encode(seq))
+        gone: set[bytes] = set()
+        for old in [s for s in self.slots if s <= seq]:
+            gone |= self.slots.pop(old).accepted.keys()
+            ctx.persist(f"slot/{old}", None)
+        for slot in self.slots.values():  # a request may stand at two places
+            gone -= slot.accepted.keys()
+        for digest in sorted(gone - {NULL}):
+            self.requests.pop(digest, None)
+            ctx.persist(f"request/{digest.hex()}", None)
+        self.marks = {s: d for s, d in self.marks.items() if s >= seq}
+        self.checkpoints = {s: t for s, t in self.checkpoints.items() if s > seq}
+        self._propose(ctx)
+
+    def _slot(self, ctx: Ctx, seq: int) -> Slot | None:
+        """The place `seq`, if it is inside the window."""
+        if not self.stable < seq <= self.stable + self.WINDOW:
+            return None
+        if seq > self.seen:
+            self.seen = seq
+            self._watch(ctx)
+        return self.slots.setdefault(seq, Slot())
+
+    def _note_ahead(self, ctx: Ctx, sender: Party, seq: int) -> None:
+        """Somebody works beyond our window: believed when f + 1 do, then we ask what we missed."""
+        if seq > self.ahead.get(sender, 0):
+            self.ahead[sender] = seq
+            if len(self.ahead) > self.f:
+                self.seen = max(self.seen, sorted(self.ahead.values())[-self.f - 1])
+                self._watch(ctx)
+
+    # --- view change, §4.4 ------------------------------------------------------------------
+
+    def _leave_for(self, ctx: Ctx, view: int) -> None:
+        """Stop taking part in the current view, and tell what we know of it."""
+        self.view, self.active = view, False
+        self.failures += 1
+        self._keep_view(ctx)
+        ctx.note("phase", phase="view-change", view=view)
+        ctx.broadcast(self._change(ctx))
+        self._arm(ctx, "progress", self.patience << min(self.failures, 8))
+        self._watch(ctx)
+
+    def _change(self, ctx: Ctx) -> ViewChange:
+        slots = sorted(self.slots.items())
+        prepared = tuple(Claim(s, *x.prepared) for s, x in slots if x.prepared is not None)
+        accepted = tuple(Claim(s, v, d) for s, x in slots for d, v in sorted(x.accepted.items()))
+        marks = tuple(Mark(s, d) for s, d in sorted(self.marks.items()))
+        change = ViewChange(self.view, ctx.me, self.stable, marks, prepared, accepted)
+        return sign(change, self.identity, self.session)
+
+    def _on_view_change(self, ctx: Ctx, sender: Party, msg: ViewChange) -> None:
+        if msg.party != sender or not self._genuine(msg):
+            raise PeerFault("sent a view change that is not its own, or absurd")
+        if msg.view < self.view or (msg.view == self.view and self.active):
+            self._catch_up(ctx, sender)
+            return
+        for view in [v for v, of in self.changes.items() if sender in of and v < msg.view]:
+            del self.changes[view][sender]  # one of each party: the latest
+        self.changes.setdefault(msg.view, {}).setdefault(sender, msg)
+        # §4.5.2: f + 1 want to leave, so one honest party does: join the first of them
+        ahead = sorted(v for v, of in self.changes.items() for p in of if v > self.view)
+        if len(ahead) > self.f:
+            self._leave_for(ctx, ahead[0])
+        if not self.active and ctx.me == self.primary(ctx, self.view):
+            self._begin_view(ctx)
+
+    def _gone(self, view: int) -> int:
+        """How many have left for `view` or a later one."""
+        return sum(len(of) for v, of in self.changes.items() if v >= view)
+
+    def _begin_view(self, ctx: Ctx) -> None:
+        changes = self.changes.get(self.view, {})
+        if len(changes) >= self.quorum:
+            decision = decide(changes.values(), self.quorum, self.f)
+            if decision is not None:
+                every = tuple(changes[p] for p in sorted(changes))
+                ctx.broadcast(sign_new_view(self.identity, self.session, self.view, every))
+
+    def _on_new_view(self, ctx: Ctx, sender: Party, msg: NewView) -> None:
+        if msg.view < self.view or (msg.view == self.view and self.active):
+            return
+        leader = self.primary(ctx, msg.view)
+        if not begun_by(msg, self.keys[leader], self.session):
+            raise PeerFault(f"showed a new view {msg.view} that its primary did not sign")
+        parties = {c.party for c in msg.changes}
+        fair = len(parties) == len(msg.changes) >= self.quorum and all(
+            c.view == msg.view and c.party in self.keys and self._genuine(c) for c in msg.changes
+        )
+        decision = decide(msg.changes, self.quorum, self.f) if fair else None
+        if decision is None:
+            reason = f"began view {msg.view} without enough view changes"
+            raise PeerFault(reason, party=leader, strength=Strength.PROOF)
+        self._enter(ctx, msg, *decision)
+
+    def _enter(self, ctx: Ctx, msg: NewView, start: Mark, chosen: tuple[Mark, ...]) -> None:
+        self.view, self.active, self.new_view = msg.view, True, msg
+        self._keep_view(ctx)
+        self.changes = {v: of for v, of in self.changes.items() if v > msg.view}
+        self.assigned.clear()
+        self.next = chosen[-1].seq if chosen else start.seq
+        ctx.note("entered-view", view=self.view)
+        if ctx.me == self.primary(ctx, self.view):
+            ctx.note("became-leader", view=self.view)
+        if start.seq > self.stable and self.marks.get(start.seq) == start.digest:
+            self._collect(ctx, start.seq)
+        for mark in chosen:
+            if (slot := self._slot(ctx, mark.seq)) is not None and slot.view < self.view:
+                if mark.digest not in self.requests:
+                    self.wanted.add(mark.digest)
+                else:
+                    self.assigned[self.requests[mark.digest].op] = mark.seq
+                self._accept(ctx, mark.seq, slot, mark.digest)
+        if self.wanted or self.executed < start.seq:
+            ctx.multicast(ctx.others, self._status())
+        self._arm(ctx, "progress", self.patience << min(self.failures, 8))
+        for op in sorted(self.mine):
+            if ctx.me != self.primary(ctx, self.view):
+                ctx.send(self.primary(ctx, self.view), Request(op, self.pending[op]))
+        self._watch(ctx)
+        self._propose(ctx)
+
+    def _genuine(self, change: ViewChange) -> bool:
+        return genuine(change, self.keys[change.party], self.session, self.WINDOW)
+
+    # --- what was lost ----------------------------------------------------------------------
+
+    def _arm(self, ctx: Ctx, timer: str, delay: int) -> None:
+        self.armed.add(timer)
+        ctx.set_timer(timer, delay, background=self.tries > self.TRIES)
+
+    def _watch(self, ctx: Ctx) -> None:
+        """Something is open: the primary must end it in time, and we ask for what we miss."""
+        waiting = self.pending or not self.active
+        if waiting and "progress" not in self.armed:
+            self._arm(ctx, "progress", self.patience << min(self.failures, 8))
+        if (waiting or self.seen > self.executed) and "nudge" not in self.armed:
+            self._arm(ctx, "nudge", self.patience // 2)
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        self.armed.discard(name)
+        if name == "gossip":
+            ctx.multicast(ctx.rng.sample(ctx.others, self.f + 1), self._status())
+            ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
+        elif name == "nudge":
+            self._nudge(ctx)
+        elif self.active and self.pending:
+            self._leave_for(ctx, self.view + 1)
+        elif not self.active and self._gone(self.view) >= self.quorum:
+            # §4.5.2: alone we do not run ahead; a quorum came here and its primary failed
+            self._leave_for(ctx, self.view + 1)
+        self._watch(ctx)
+
+    def _nudge(self, ctx: Ctx) -> None:
+        if not (self.pending or not self.active or self.seen > self.executed):
+            return
+        self.tries += 1
+        for op in sorted(self.mine):  # §4.1: the primary did not answer, so ask everybody
+            ctx.multicast(ctx.others, Request(op, self.pending[op]))
+        ctx.multicast(ctx.others, self._status())
+        if not self.active:
+            ctx.multicast(ctx.others, self._change(ctx))
+        if self.tries == self.TRIES:
+            missing = [p for p in ctx.others if self.heard.get(p, -1) < ctx.now - self.patience]
+            why = f"view {self.view} has no quorum of {self.quorum}"
+            for op in sorted(self.pending):
+                ctx.note("blocked", op=op, waiting_for=missing, why=why)
+
+    def _status(self) -> Status:
+        return Status(self.view, self.active, self.executed, tuple(sorted(self.wanted)))
+
+    def _on_status(self, ctx: Ctx, sender: Party, msg: Status) -> None:
+        if sender == ctx.me:
+            return
+        if msg.executed < self.executed:
+            page, size = [], 0
+            for request in self.history[msg.executed : msg.executed + 32]:
+                size += len(request.value)
+                if page and size > 128 * 1024:
+                    break
+                page.append(request)
+            ctx.send(sender, Done(msg.executed + 1, tuple(page)))
+            if self.stable > msg.executed:
+                ctx.send(sender, Checkpoint(self.stable, self.marks[self.stable]))
+        if msg.view < self.view or (msg.view == self.view and self.active > msg.active):
+            self._catch_up(ctx, sender)
+        for digest in msg.wanted:
+            if (request := self.requests.get(digest)) is not None:
+                ctx.send(sender, request)
+        if msg.view == self.view and self.active and msg.active:
+            for seq, slot in sorted(self.slots.items()):
+                if seq > msg.executed and slot.view == self.view:
+                    self._repeat(ctx, sender, seq, slot)
+
+    def _repeat(self, ctx: Ctx, to: Party, seq: int, slot: Slot) -> None:
+        """Say again what we said of one place."""
+        if ctx.me != self.primary(ctx, self.view):
+            if slot.digest in self.requests:
+                ctx.send(to, Prepare(self.view, seq, slot.digest))
+        elif slot.digest in self.requests:
+            request = self.requests[slot.digest]
+            ctx.send(to, PrePrepare(self.view, seq, request.op, request.value))
+        if slot.is_prepared:
+            ctx.send(to, Commit(self.view, seq, slot.digest))
+
+    def _catch_up(self, ctx: Ctx, to: Party) -> None:
+        if self.active and self.new_view is not None and to != ctx.me:
+            ctx.send(to, self.new_view)
+
+    def _on_done(self, ctx: Ctx, sender: Party, first: int, requests: tuple[Request, ...]) -> None:
+        for seq, request in enumerate(requests[:32], first):
+            if self.executed < seq <= self.executed + 4 * self.WINDOW:
+                digest = digest_of(request.op, request.value)
+                self.claims.setdefault(seq, Tally()).add(sender, digest)
+                self.told[digest] = request
+        behind = self.executed
+        while (tally := self.claims.get(self.executed + 1)) is not None:
+            digest, count = tally.best()
+            if count <= self.f:
+                break
+            self._execute(ctx, self.told[digest])  # one honest party executed it there
+        if self.executed > behind:
+            ctx.note("caught-up", records=self.executed - behind, source=sender)
+            self.told = {d: r for d, r in self.told.items() if self.claims}
+            self._execute_ready(ctx)
+            if len(requests) == 32:
+                ctx.multicast(ctx.others, self._status())
+
+    # --- the store --------------------------------------------------------------------------
+
+    def _keep_request(self, ctx: Ctx, digest: bytes, request: Request) -> None:
+        self.wanted.discard(digest)
+        if digest not in self.requests:
+            self.requests[digest] = request
+            ctx.persist(f"request/{digest.hex()}", _encode(request))
+
+    def _keep_slot(self, ctx: Ctx, seq: int, slot: Slot) -> None:
+        kept = _Kept(slot.view, slot.digest, slot.prepared, tuple(slot.accepted.items()))
+        ctx.persist(f"slot/{seq}", _encode(kept))
+
+    def _keep_view(self, ctx: Ctx) -> None:
+        ctx.persist("view", _encode((self.view, self.active)))
+
+    def _recover(self, ctx: Ctx) -> None:
+        """Go on from what we stored: never say anything that contradicts an earlier life."""
+        stored, decode = ctx.stored, msgspec.msgpack.decode
+        if not stored:
+            return
+        if "view" in stored:
+            self.view, self.active = decode(stored["view"], type=tuple[int, bool])
+        if "stable" in stored:
+            self.stable = decode(stored["stable"], type=int)
+        while (data := stored.get(f"done/{self.executed + 1}")) is not None:
+            self.executed += 1
+            self._remember(ctx, decode(data, type=Request))
+            if self.executed % self.INTERVAL == 0:
+                self.marks[self.executed] = self.chain
+        self.marks = {s: d for s, d in self.marks.items() if s >= self.stable}
+        for key, data in stored.items():
+            kind, _, name = key.partition("/")
+            if kind == "request":
+                self.requests[bytes.fromhex(name)] = decode(data, type=Request)
+            elif kind == "slot":
+                kept = decode(data, type=_Kept)
+                slot = Slot(kept.view, kept.digest, prepared=kept.prepared)
+                slot.accepted = dict(kept.accepted)
+                self.slots[int(name)] = slot
+        self.next = self.seen = max(self.executed, *self.slots, 0)
+        for seq, slot in sorted(self.slots.items()):
+            if slot.view == self.view and slot.digest in self.requests:
+                request = self.requests[slot.digest]
+                self.assigned[request.op] = seq
+                if request.op and request.op not in self.done:
+                    self.pending.setdefault(request.op, request.value)
+        ctx.multicast(ctx.others, self._status())
+        if not self.active:
+            ctx.broadcast(self._change(ctx))
+        for seq, slot in sorted(self.slots.items()):  # what we may have said is said again
+            if slot.view == self.view and self.active and slot.digest in self.requests:
+                if ctx.me != self.primary(ctx, self.view):
+                    ctx.broadcast(Prepare(self.view, seq, slot.digest))
+                if slot.prepared == (slot.view, slot.digest):
+                    slot.is_prepared = True
+                    ctx.broadcast(Commit(self.view, seq, slot.digest))
+        self._watch(ctx)
