@@ -124,6 +124,13 @@ def on_told(session: Session, ctx: Ctx, msg: Told) -> None:
 # --- when two parties meet ----------------------------------------------------------------
 
 
+def greet(session: Session, ctx: Ctx, parties: tuple[Party, ...]) -> None:
+    """Tell parties that we (again) reach what we know and what we do not."""
+    ctx.multicast(parties, hello(session))
+    if session.executor.absent:
+        ctx.multicast(parties, Wonder(tuple(session.executor.absent)))
+
+
 def hello(session: Session, *, reply: bool = False) -> Hello:
     open_ = [o.op for o in session.pending.values() if o.ballot is not None]
     return Hello(tuple(session.history.records)[-MOST_IDS:], tuple(open_), reply)
@@ -139,8 +146,6 @@ def on_hello(session: Session, ctx: Ctx, sender: Party, msg: Hello) -> None:
     if lacking:
         page = tuple(_entry(session, op) for op in lacking[:PAGE])
         ctx.send(sender, Records(page, len(lacking) > PAGE))
-    if session.executor.absent:
-        ctx.send(sender, Wonder(tuple(session.executor.absent)))
     if not msg.reply and not theirs <= session.operations.keys():
         ctx.send(sender, hello(session, reply=True))
 
@@ -178,6 +183,7 @@ def on_records(session: Session, ctx: Ctx, sender: Party, msg: Records) -> None:
     for entry in msg.entries:
         op = entry.certificate.op
         if op in session.history:
+            session.compare(ctx, session.operations[op], entry.certificate.ballot)
             continue
         if session.claims.add(sender, entry.certificate, entry.index) >= needed:
             new += 1

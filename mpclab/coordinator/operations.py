@@ -156,6 +156,10 @@ class Result(msgspec.Struct, frozen=True):
     data: bytes = b""
     secret: bytes = b""
 
+    def __repr__(self) -> str:
+        hidden = ", secret=…" if self.secret else ""
+        return f"Result({self.text!r}, data={self.data!r}{hidden})"
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:

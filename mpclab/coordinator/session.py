@@ -167,7 +167,7 @@ class Session(Machine):
         if self.greet:
             for o in self._open():
                 ctx.multicast(ctx.others, catchup.told(o))
-            ctx.multicast(ctx.others, catchup.hello(self))
+            catchup.greet(self, ctx, ctx.others)
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
@@ -186,7 +186,7 @@ class Session(Machine):
                     )
             case PeerUp(party, via):
                 self.up[party] = via
-                ctx.send(party, catchup.hello(self))
+                catchup.greet(self, ctx, (party,))
             case PeerDown(party):
                 self.up.pop(party, None)
             case _:
@@ -231,8 +231,7 @@ class Session(Machine):
         """A genuine ballot reached us: open its operation and vote, unless we know it."""
         proposal, known = ballot.proposal, self.operations.get(ballot.op)
         if known is not None and known.ballot is not None:
-            if known.ballot.proposal != proposal:
-                self._accuse(ctx, proposal.by, "proposed two things", known.ballot, ballot)
+            self.compare(ctx, known, ballot)
             return
         if sum(o.by == proposal.by for o in self._open()) >= 2 * MAX_OPEN:
             ctx.note("ignored", op=ballot.op, by=proposal.by, why="too many open proposals")
@@ -312,7 +311,8 @@ class Session(Machine):
             self._retry_later(ctx)
         earlier = o.tally.add(vote, ctx.now)
         if earlier is not None:
-            self._accuse(ctx, vote.voter, "voted both ways", earlier, vote)
+            if ballots.contradict(earlier, vote):
+                self._accuse(ctx, vote.voter, "voted both ways", earlier, vote)
         elif o.ballot is not None:
             if vote.about != o.about and vote.voter != ctx.me:
                 # It voted on another proposal under this id. To see it is to prove it.
@@ -391,25 +391,26 @@ class Session(Machine):
             ctx.ask(AGREEMENT, Cast(op, False, "proposed in another's name"))
             ctx.blame(by, f"asks for votes on {op} with another proposal")
             return
-        self.hear(ctx, ballot)
-        if (o := self.operations.get(op)) is not None and o.mine is not None:
-            self._pass_on(ctx, o)
+        if (o := self.operations.get(op)) is None:
+            self.hear(ctx, ballot)
+        elif o.mine is None:
+            self._consider(ctx, o)  # we proposed it ourselves
+        else:
+            self._pass_on(ctx, o)  # asked again, after a crash
 
     # --- ending ---------------------------------------------------------------------------
 
     def commit(self, ctx: Ctx, record: Record, *, over: bool = False) -> None:
         """The record says yes, and its certificate is valid. `over`: executed without us."""
         op, proposal = record.op, record.proposal
+        o = self.operations.get(op)
+        if o is not None:
+            self.compare(ctx, o, record.certificate.ballot)
         if op in self.history:
             if record.index is not None and self.history.records[op].index != record.index:
                 self.history.skip(record.index)  # decided twice: the first time counts
             return
         self.clock = max(self.clock, proposal.stamp)
-        o = self.operations.get(op)
-        if o is not None and o.ballot is not None and o.ballot.proposal != proposal:
-            self._accuse(
-                ctx, proposal.by, "proposed two things", o.ballot, record.certificate.ballot
-            )
         if o is None:
             o = self.operations[op] = Operation(op)
             o.heard_at = ctx.now
@@ -509,6 +510,11 @@ class Session(Machine):
         except BallotError as error:
             raise PeerFault(f"sent {error}") from None
 
+    def compare(self, ctx: Ctx, o: Operation, ballot: Ballot) -> None:
+        """A genuine ballot for an operation that we know: is it the one that we know?"""
+        if o.ballot is not None and o.ballot.proposal != ballot.proposal:
+            self._accuse(ctx, o.by, "proposed two things", o.ballot, ballot)
+
     def _accuse(self, ctx: Ctx, party: Party, what: str, first: Any, second: Any) -> None:
         """Two signed statements contradict each other: keep both, once for each operation."""
         op = first.op
@@ -548,7 +554,7 @@ class Session(Machine):
         return [o for o in self.pending.values() if o.status is Status.UNHEARD]
 
     def _retry_later(self, ctx: Ctx) -> None:
-        if not self._retrying:
+        if not self._retrying and not self.agreement.votes_inside:
             self._retrying = True
             ctx.set_timer("retry", RETRY)
 

@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from mpclab.consensus.policy import Policy, Standing
-from mpclab.coordinator.ballots import Ballot, Certificate, Params, SignedVote, contradict
+from mpclab.coordinator.ballots import Ballot, Certificate, Params, SignedVote
 from mpclab.coordinator.operations import Result
 from mpclab.core.ids import Party
 
@@ -52,10 +52,10 @@ class Tally:
         self._approvals: dict[bytes, int] = {}
 
     def add(self, vote: SignedVote, now: int) -> SignedVote | None:
-        """Count a genuine vote. If its voter voted otherwise before: that vote."""
+        """Count a genuine vote, if it is its voter's first; otherwise, the first."""
         known = self.votes.get(vote.voter)
         if known is not None:
-            return known if contradict(known, vote) else None
+            return known
         self.votes[vote.voter] = vote
         self.heard_at[vote.voter] = now
         if vote.approve:

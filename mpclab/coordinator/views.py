@@ -6,7 +6,7 @@ import msgspec
 
 from mpclab.coordinator.ballots import Params
 from mpclab.coordinator.history import History
-from mpclab.coordinator.tally import Operation
+from mpclab.coordinator.tally import Operation, Status
 from mpclab.core.ids import Party
 
 
@@ -91,6 +91,9 @@ def operation_view(o: Operation, n: int) -> OperationView:
         VoteView(p, v.approve and v.about == o.about, v.reason, o.tally.heard_at[p])
         for p, v in sorted(o.tally.votes.items())
     )
+    rejected = o.rejected
+    if o.status is Status.ABORTED:  # others may have rejected since we gave up
+        rejected = tuple(sorted({*o.rejected, *o.tally.against(o.about)}))
     return OperationView(
         op=o.op,
         kind=o.kind,
@@ -102,7 +105,7 @@ def operation_view(o: Operation, n: int) -> OperationView:
         votes=votes,
         mine=None if o.mine is None else o.mine.approve,
         waiting_for=tuple(p for p in range(1, n + 1) if p not in o.tally.votes),
-        rejected=o.rejected,
+        rejected=rejected,
         missing=o.missing,
         blamed=o.blamed,
         result=o.result.text if o.result else "",

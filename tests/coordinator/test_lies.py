@@ -1,0 +1,319 @@
+"""Liars: forged, contradicting and malformed messages; who is blamed, and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpclab.consensus.policy import parse_policy
+from mpclab.coordinator import ballots
+from mpclab.coordinator.ballots import (
+    Ballot,
+    BallotError,
+    Certificate,
+    Evidence,
+    Proposal,
+    SignedVote,
+    sign_proposal,
+    sign_vote,
+    verify_certificate,
+)
+from mpclab.coordinator.messages import Entry, Hello, Records, Report, Said, Told, Want
+from mpclab.coordinator.session import MAX_LEAP, MAX_OPEN
+from mpclab.core.ids import MS, SECOND
+from mpclab.core.machine import Ctx, Machine
+from tests.coordinator.sessions import NAME, Sessions, identity, keys
+
+Say = Callable[[Ctx], None]
+
+
+class Liar(Machine):
+    """Says what it is asked to say, and answers nothing."""
+
+    messages = Said
+
+    def on_message(self, ctx: Ctx, sender: int, msg: Any) -> None:
+        pass
+
+    def on_ask(self, ctx: Ctx, ask: Say) -> None:
+        ask(ctx)
+
+
+def proposal(by: int, text: str = "hello", **changes: Any) -> Proposal:
+    fresh = Proposal(NAME, "x1", by, 1, "note", (("text", text),), 2 * SECOND)
+    return msgspec.structs.replace(fresh, **changes)
+
+
+def with_liar(n: int = 4, **options: Any) -> Sessions:
+    s = Sessions(n, others={n: Liar}, **options)
+    s.run()
+    return s
+
+
+def say(s: Sessions, *messages: Any, to: tuple[int, ...] | None = None) -> None:
+    def lie(ctx: Ctx) -> None:
+        for message in messages:
+            ctx.multicast(to or ctx.others, message)
+
+    s.world.ask(s.n, ("session",), lie)
+
+
+def blames(s: Sessions) -> set[tuple[int | None, str]]:
+    return {(row.party, row.strength) for row in s.blames()}
+
+
+def test_two_proposals_under_one_id_are_proved() -> None:
+    s = with_liar(policy="threshold(3)")
+    one, two = (sign_proposal(identity(4), proposal(4, text)) for text in ("buy", "sell"))
+    assert one.op == two.op
+    say(s, one, to=(1, 2))
+    say(s, two, to=(3,))
+    s.run()
+    assert set(s.statuses(one.op).values()) == {"aborted"}
+    assert blames(s) == {(4, "proof")}
+    assert {row.actor for row in s.blames()} == {1, 2, 3}
+    for p in s.honest:
+        [evidence] = s.session(p).evidence
+        assert evidence.holds(NAME, keys(4))
+    assert s.at(3, one.op).rejected[:2] == (1, 2)
+
+
+def test_a_certificate_outweighs_what_we_heard_ourselves() -> None:
+    s = with_liar(4, policy="threshold(3)")
+    one, two = proposal(4, "buy"), proposal(4, "sell")
+    me = identity(4)
+    say(s, sign_proposal(me, one), sign_vote(me, one, 4, True), to=(1, 2))
+    say(s, sign_proposal(me, two), sign_vote(me, two, 4, True), to=(3,))
+    s.run()
+    op = one.op
+    assert {s.at(p, op).result for p in s.honest} == {"buy"}
+    assert s.at(3, op).mine is True, "party 3 had approved the other story"
+    assert len(s.heads()) == 1
+    assert (4, "proof") in blames(s)
+    assert {party for party, _ in blames(s)} == {4}
+
+
+def test_with_a_low_threshold_direct_lets_a_liar_split_the_honest() -> None:
+    s = with_liar(3, policy="threshold(2)")
+    one, two = proposal(3, "buy"), proposal(3, "sell")
+    me = identity(3)
+    for p, story in ((1, one), (2, two)):
+        say(s, sign_proposal(me, story), sign_vote(me, story, 3, True), to=(p,))
+    s.run()
+    assert (s.at(1, one.op).result, s.at(2, one.op).result) == ("buy", "sell")
+    assert blames(s) == {(3, "proof")}, "the lesson: two records, and a proof of who did it"
+
+
+def test_voting_both_ways_is_proved_and_the_first_word_counts() -> None:
+    s = with_liar(votes={1: "hand"})
+    op = s.propose(1)
+    s.run(50 * MS)
+    ballot = s.session(1).operations[op].ballot
+    assert ballot is not None
+    yes = sign_vote(identity(4), ballot.proposal, 4, True)
+    no = sign_vote(identity(4), ballot.proposal, 4, False, "changed my mind")
+    say(s, no, yes)
+    s.run()
+    assert {s.at(p, op).rejected for p in s.honest} == {(4,)}
+    assert blames(s) == {(4, "proof")}
+
+
+def test_another_reason_is_no_contradiction() -> None:
+    s = with_liar()
+    op = s.propose(1)
+    ballot = s.session(1).operations[op].ballot
+    assert ballot is not None
+    for reason in ("dear", "too dear"):
+        say(s, sign_vote(identity(4), ballot.proposal, 4, False, reason))
+    s.run()
+    assert not s.blames()
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda p: sign_vote(identity(9), p, 2, True),  # in another's name
+        lambda p: msgspec.structs.replace(sign_vote(identity(4), p, 4, True), approve=False),
+        lambda p: msgspec.structs.replace(sign_vote(identity(4), p, 4, False, "a"), reason="b"),
+        lambda p: msgspec.structs.replace(sign_vote(identity(4), p, 4, True), voter=3),
+        lambda p: msgspec.structs.replace(sign_vote(identity(4), p, 4, True), signature=b"x"),
+        lambda p: sign_vote(identity(4), msgspec.structs.replace(p, session="s2"), 4, True),
+        lambda p: Told(sign_proposal(identity(1), p), (sign_vote(identity(9), p, 2, True),)),
+        lambda p: Told(
+            sign_proposal(identity(1), p),
+            (sign_vote(identity(4), msgspec.structs.replace(p, attempt="x2"), 4, True),),
+        ),
+        lambda p: sign_proposal(identity(4), p),  # party 1's, signed by party 4
+        lambda p: sign_proposal(identity(4), proposal(4, session="s2")),
+        lambda p: sign_proposal(identity(4), proposal(4, stamp=0)),
+        lambda p: sign_proposal(identity(4), proposal(4, stamp=MAX_LEAP + 9)),
+        lambda p: sign_proposal(identity(4), proposal(4, deadline=0)),
+        lambda p: sign_proposal(identity(4), proposal(4, deadline=2**60)),
+        lambda p: sign_proposal(identity(4), proposal(4, attempt="")),
+        lambda p: sign_proposal(identity(4), proposal(4, kind="x" * 100)),
+        lambda p: sign_proposal(identity(4), proposal(4, params=(("text", 7),))),
+        lambda p: sign_proposal(identity(4), proposal(4, params=())),
+    ],
+)
+def test_what_is_forged_or_malformed_is_blamed_on_its_sender(
+    forge: Callable[[Proposal], Any],
+) -> None:
+    s = with_liar(policy="threshold(3)")
+    op = s.propose(1)
+    ballot = s.session(1).operations[op].ballot
+    assert ballot is not None
+    say(s, forge(ballot.proposal))
+    s.run()
+    assert set(s.statuses(op).values()) == {"executed"}, "the others go on"
+    assert len(s.view(1).history) == 1
+    assert {party for party, _ in blames(s)} == {4}
+
+
+def test_an_unknown_kind_is_rejected_and_nobody_is_blamed() -> None:
+    s = with_liar()
+    ballot = sign_proposal(identity(4), proposal(4, kind="teleport"))
+    say(s, ballot, sign_vote(identity(4), ballot.proposal, 4, True))
+    s.run()
+    assert {s.at(p, ballot.op).rejected for p in s.honest} == {(1, 2, 3)}
+    assert "'teleport' is not known here" in s.at(1, ballot.op).reason
+    assert not s.blames()
+
+
+def certificate(by: int, approvers: tuple[int, ...], **changes: Any) -> Certificate:
+    ballot = sign_proposal(identity(by), proposal(by, **changes))
+    votes = (sign_vote(identity(p), ballot.proposal, p, True) for p in approvers)
+    return Certificate(ballot, tuple((v.voter, v.signature) for v in votes))
+
+
+def test_records_are_verified_before_they_are_believed() -> None:
+    good = certificate(1, (1, 2, 3))
+    other = certificate(1, (1, 2, 3), attempt="x2")
+    twice = Certificate(good.ballot, (good.approvals[0],) * 3)
+    swapped = Certificate(good.ballot, other.approvals)
+    strange = Certificate(good.ballot, (*good.approvals[:2], (9, good.approvals[2][1])))
+    policy = parse_policy("threshold(3)", 4)
+    verify_certificate(good, NAME, policy, keys(4))
+    verify_certificate(Certificate.from_bytes(good.to_bytes()), NAME, policy, keys(4))
+    for bad in (certificate(1, (1, 2)), twice, swapped, strange, Certificate(good.ballot, ())):
+        with pytest.raises(BallotError):
+            verify_certificate(bad, NAME, policy, keys(4))
+        s = with_liar(policy="threshold(3)")
+        say(s, Records((Entry(bad, None, False),), False))
+        s.run()
+        assert not s.view(1).history
+        if bad is not strange:
+            assert blames(s) == {(4, "known")}
+    s = with_liar(policy="threshold(3)")
+    say(s, Records((Entry(good, None, False),), True), to=(2,))
+    s.run()
+    assert s.at(2, good.op).status == "executed", "a good one is believed, whoever brings it"
+
+
+def test_a_value_for_agreement_must_be_a_valid_certificate() -> None:
+    s = Sessions(4, policy="threshold(3)")
+    session = s.session(1)
+    assert session.is_valid(certificate(2, (1, 2, 3)).to_bytes())
+    assert not session.is_valid(certificate(2, (1, 2)).to_bytes())
+    assert not session.is_valid(certificate(2, (1, 2, 3), session="s2").to_bytes())
+    assert not session.is_valid(b"")
+    assert not session.is_valid(b"\xc1garbage")
+
+
+def test_reports_count_only_when_t_agree() -> None:
+    s = with_liar(4, policy="threshold(3)", t=2, votes={4: "silent"})
+    coin = s.propose(1, "coin")
+    s.run()
+    assert set(s.statuses(coin).values()) == {"failed"}
+    say(s, Report(coin, True, "f" * 64, b"\xff" * 32), Report(coin, True, "f" * 64, b"\xff" * 32))
+    s.run()
+    assert set(s.statuses(coin).values()) == {"failed"}
+
+
+def test_proposals_of_a_flooder_are_bounded() -> None:
+    s = with_liar(2)
+    flood = [sign_proposal(identity(2), proposal(2, attempt=f"f{k}")) for k in range(200)]
+    say(s, *flood)
+    s.run(100 * MS)
+    assert len(s.view(1).operations) == 2 * MAX_OPEN
+    op = s.propose(1)
+    assert s.at(1, op).mine is True
+    s.run()
+    assert not s.session(1).pending
+
+
+def test_votes_on_nothing_are_forgotten() -> None:
+    s = with_liar(3)
+    votes = [sign_vote(identity(3), proposal(1, attempt=f"v{k}"), 3, True) for k in range(200)]
+    say(s, *votes)
+    s.run(100 * MS)
+    assert len(s.session(1).operations) == MAX_OPEN
+    s.run()
+    assert not s.session(1).operations
+
+
+def test_asking_in_circles_ends() -> None:
+    s = with_liar(3)
+    say(s, Want("nothing", (), True), Want("nothing", (), False), Hello(("a", "b"), ("c",)))
+    s.run()
+    assert s.sent()["Want"] <= 6
+    assert s.world.now < SECOND
+
+
+def test_evidence_convinces_only_when_it_is_evidence() -> None:
+    me, p = identity(1), proposal(1)
+    yes, no = sign_vote(me, p, 1, True), sign_vote(me, p, 1, False)
+    other = sign_vote(identity(2), p, 2, False)
+    assert Evidence(1, "", yes, no).holds(NAME, keys(3))
+    assert not Evidence(1, "", yes, yes).holds(NAME, keys(3))
+    assert not Evidence(1, "", yes, other).holds(NAME, keys(3))
+    assert not Evidence(2, "", yes, no).holds(NAME, keys(3))
+    assert not Evidence(1, "", yes, no).holds("s2", keys(3))
+    forged = msgspec.structs.replace(no, signature=yes.signature)
+    assert not Evidence(1, "", yes, forged).holds(NAME, keys(3))
+    one, two = sign_proposal(me, p), sign_proposal(me, proposal(1, "else"))
+    apart = sign_proposal(me, proposal(1, "else", attempt="x2"))
+    assert Evidence(1, "", one, two).holds(NAME, keys(3))
+    assert not Evidence(1, "", one, apart).holds(NAME, keys(3))
+    assert not Evidence(1, "", one, no).holds(NAME, keys(3))
+
+
+def test_every_parameter_is_under_the_hash() -> None:
+    base = proposal(1)
+    changed = [
+        proposal(1, session="s2"),
+        proposal(1, attempt="x2"),
+        proposal(2),
+        proposal(1, stamp=2),
+        proposal(1, kind="coin"),
+        proposal(1, "other"),
+        proposal(1, params=(("text", "hello"), ("to", "x"))),
+        proposal(1, params=(("texthello", ""),)),
+        proposal(1, deadline=1),
+    ]
+    assert len({p.hash for p in (base, *changed)}) == 1 + len(changed)
+    assert len(ballots.Proposal.__struct_fields__) == 7, "a new field needs a line here"
+
+
+MESSAGES = st.one_of(*map(st.from_type, (Ballot, SignedVote, Want, Told, Hello, Records, Report)))
+
+
+@settings(max_examples=150)
+@given(st.lists(MESSAGES, max_size=4))
+def test_no_well_formed_message_of_a_liar_harms_the_others(messages: list[Any]) -> None:
+    s = with_liar(3, policy="threshold(2)", deadline=SECOND)
+    for message in messages:
+        try:
+            msgspec.msgpack.encode(message)
+        except (OverflowError, UnicodeEncodeError):
+            continue  # cannot be sent
+        say(s, message)
+    op = s.propose(1)
+    s.run()
+    assert set(s.statuses(op).values()) == {"executed"}
+    assert len(s.view(1).history) == 1
+    assert {row.party for row in s.blames()} <= {3}
