@@ -21,6 +21,7 @@ from aiortc import (
     RTCCertificate,
     RTCConfiguration,
     RTCDataChannel,
+    RTCDtlsFingerprint,
     RTCIceServer,
     RTCPeerConnection,
     RTCSessionDescription,
@@ -28,6 +29,7 @@ from aiortc import (
 from aiortc.exceptions import InvalidAccessError, InvalidStateError
 from aiortc.rtcdtlstransport import certificate_digest
 from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
+from OpenSSL import SSL
 
 from mpclab.core.ids import Party, Path
 
@@ -54,8 +56,25 @@ class ChannelSettings:
     ice_servers: tuple[str, ...] = ()
     consent_every: float = 0.5
     consent_lost: int = 3
-    at_once: int = 4
+    at_once: int = 12
     patience: float = 1.0
+
+
+class Certificate(RTCCertificate):
+    """A party's certificate; its digests and TLS context are made once, not for each link."""
+
+    def __init__(self, key: Any, cert: Any) -> None:
+        super().__init__(key, cert)
+        self.fingerprint: str = certificate_digest(cert, "sha-256").upper()
+        self._context: SSL.Context | None = None
+
+    def getFingerprints(self) -> list[RTCDtlsFingerprint]:
+        return [RTCDtlsFingerprint(algorithm="sha-256", value=self.fingerprint)]
+
+    def _create_ssl_context(self, srtp_profiles: Any) -> SSL.Context:
+        if self._context is None:
+            self._context = super()._create_ssl_context(srtp_profiles)
+        return self._context
 
 
 class Channel:
@@ -75,7 +94,7 @@ class Channel:
         attempt: int,
         *,
         label: str,
-        certificate: RTCCertificate,
+        certificate: Certificate,
         settings: ChannelSettings,
         gate: asyncio.Semaphore,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
@@ -87,10 +106,13 @@ class Channel:
         self.on_message: Callable[[bytes], None] = lambda _: None
         self.on_closed: Callable[[str], None] = lambda _: None
         self._settings, self._gate, self._spawn = settings, gate, spawn
+        self._fingerprint = certificate.fingerprint
         self._ended = False
         self._settled = asyncio.Event()  # open, failed or closed: the handshake is over
         self._verbs: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
-        self._working = False
+        self._idle = asyncio.Event()  # no verb is being done
+        self._idle.set()
+        self._queueing: asyncio.Future[Any] | None = None  # for a place at the gate
         servers = [RTCIceServer(urls=url) for url in settings.ice_servers]
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         # aiortc makes a certificate for each connection and has no way to be given one.
@@ -100,7 +122,7 @@ class Channel:
         )
         self._channel.on("open", self._opened)
         self._channel.on("message", self._received)
-        self._channel.on("close", lambda: self._end("the peer closed the link"))
+        self._channel.on("close", lambda: self.give_up("the peer closed the link"))
         self._pc.on("connectionstatechange", self._changed)
 
     # --- verbs: done one after another ------------------------------------------------------
@@ -121,6 +143,8 @@ class Channel:
             # and if both waited, offers could fill the gate and wait for answers behind it.
             await self._pass_gate()
             await self._pc.setRemoteDescription(RTCSessionDescription(_bare(offer), "offer"))
+            if self._pc.sctp is None or self._pc.sctp.mid is None:
+                raise ValueError("the offer has no data channel")
             await self._describe("answer")
 
         self._do(verb)
@@ -150,7 +174,7 @@ class Channel:
         if not self.is_open:
             return False
         if self._channel.bufferedAmount + len(data) > MAX_BUFFERED:
-            self._end("the peer does not read")
+            self.give_up("the peer does not read")
             return False
         try:
             self._channel.send(data)
@@ -176,21 +200,24 @@ class Channel:
 
     def _do(self, verb: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._verbs.append(verb)
-        if not self._working:
-            self._working = True
+        if self._idle.is_set():
+            self._idle.clear()
             self._spawn(self._work())
 
     async def _work(self) -> None:
         try:
             while self._verbs and not self._ended:
                 await self._verbs.popleft()()
+        except asyncio.CancelledError:
+            if not self._ended:
+                raise
         except (ValueError, InvalidStateError, InvalidAccessError, ConnectionError, OSError) as e:
-            self._end(f"cannot be set up: {e}")
+            self.give_up(f"cannot be set up: {e}")
         except Exception as error:
             # aiortc parses what the peer wrote with asserts, splits and indices.
-            self._end(f"the description cannot be read: {type(error).__name__} {error}")
+            self.give_up(f"the description cannot be read: {type(error).__name__} {error}")
         finally:
-            self._working = False
+            self._idle.set()
 
     async def _describe(self, kind: str) -> None:
         _ADDRESSES.set(self._settings.addresses)
@@ -205,7 +232,8 @@ class Channel:
 
     async def _pass_gate(self) -> None:
         """Wait for a place; it is given back when this handshake is over, or takes too long."""
-        await self._gate.acquire()
+        self._queueing = asyncio.ensure_future(self._gate.acquire())
+        await self._queueing
 
         async def give_back() -> None:
             with contextlib.suppress(TimeoutError):
@@ -239,11 +267,12 @@ class Channel:
     def _changed(self) -> None:
         state = self._pc.connectionState
         if state == "failed":
-            self._end("the connection failed" if not self.is_open else "the peer is gone")
+            self.give_up("the connection failed" if not self.is_open else "the peer is gone")
         elif state == "closed":
-            self._end("the link was closed")
+            self.give_up("the link was closed")
 
-    def _end(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
+        """Close, and say so: `on_closed(reason)` follows."""
         if not self._ended:
             self._ended = True
             self._close()
@@ -252,7 +281,15 @@ class Channel:
     def _close(self) -> None:
         self.is_open = False
         self._settled.set()
-        self._spawn(self._pc.close())
+        if self._queueing is not None:
+            self._queueing.cancel()
+
+        async def close() -> None:
+            # Not in the middle of a verb: aioice would go on to open sockets and forget them.
+            await self._idle.wait()
+            await self._pc.close()
+
+        self._spawn(close())
 
 
 class _Mute:

@@ -18,7 +18,8 @@ from mpclab.faults import draws
 from mpclab.faults.border import Fate
 
 if TYPE_CHECKING:
-    from mpclab.worlds.host import Host, RealWorld
+    from mpclab.worlds.host import Host
+    from mpclab.worlds.real import RealWorld
 
 Put = Callable[[Frame], None]
 
@@ -53,9 +54,10 @@ class Lanes:
         """Whether some frame waits here."""
         return bool(self._loose) or any(lane.waiting for lane in self._lanes.values())
 
-    def transmit(self, host: Host, to: tuple[int, ...], frame: Frame, now: int) -> None:
+    def transmit(self, host: Host, to: tuple[int, ...], frame: Frame) -> None:
         """Send `frame` to each of `to`, through the faults of the day."""
         world = self._world
+        now = world.now
         if world.border.quiet and not self._lanes and world.fan_out(host, to, frame):
             return
         for dst in to:

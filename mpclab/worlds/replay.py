@@ -29,10 +29,14 @@ from mpclab.worlds.typed import UnknownType, pack, unpack
 
 
 class Step(msgspec.Struct):
-    """One input and what it led to: effects, or what the node raised."""
+    """One input and what it led to: effects, or what the node raised.
+
+    `first` is the number of the first frame sent: it goes on from life to life.
+    """
 
     event: Event
     now: int
+    first: int
     effects: tuple[str, ...]
     raised: str = ""
 
@@ -57,9 +61,12 @@ class Recording:
         """Coins of the operating system for the machine at `path`, and a note of each."""
         return _RecordingCoins(self.coins.setdefault(path, []))
 
-    def add(self, event: Event, now: int, effects: Iterable[Effect], raised: str = "") -> None:
+    def add(
+        self, event: Event, now: int, first: int, effects: Iterable[Effect], raised: str = ""
+    ) -> None:
         """Note one step."""
-        self.steps.append(Step(event, now, tuple(outline(effect) for effect in effects), raised))
+        outlines = tuple([outline(effect) for effect in effects])
+        self.steps.append(Step(event, now, first, outlines, raised))
 
     def save(self, file: str | FilePath) -> None:
         """Write all of it to `file`, mode 0600: it holds the party's secrets.
@@ -78,7 +85,7 @@ class Recording:
                         for path, draws in self.coins.items()
                     },
                     "steps": [
-                        (_flatten(step.event), step.now, step.effects, step.raised)
+                        (_flatten(step.event), step.now, step.first, step.effects, step.raised)
                         for step in self.steps
                     ],
                 }
@@ -104,9 +111,9 @@ class Recording:
             recording = cls(fields["actor"], fields["stored"])
             for path, draws in fields["coins"].items():
                 recording.coins[path] = [Draw(k, int.from_bytes(data)) for k, data in draws]
-            for event, now, effects, raised in fields["steps"]:
-                recording.steps.append(Step(_unflatten(event), now, effects, raised))
-        except (UnknownType, msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
+            for event, now, first, effects, raised in fields["steps"]:
+                recording.steps.append(Step(_unflatten(event), now, first, effects, raised))
+        except (UnknownType, ValueError, TypeError, KeyError) as error:
             raise UsageError(f"{file} is not a recording: {error}") from error
         return recording
 
@@ -146,6 +153,7 @@ def replay(recording: Recording, build: Build) -> Difference | None:
     node = build(coins.stream, stored)
     for index, step in enumerate(recording.steps):
         raised, effects = "", []
+        node.next_id = step.first
         try:
             effects = node.step(step.event, step.now)
         except OutOfCoins as error:

@@ -149,6 +149,8 @@ class Connection(asyncio.Protocol):
         except EOFError:
             return  # bytes after the end of the stream
         self._events.extend(self._protocol.events_received())
+        if self._protocol.state is OPEN:
+            self._flush()  # pongs go before the answers to what came after the ping
         self._handle()
 
     def eof_received(self) -> None:

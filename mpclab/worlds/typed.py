@@ -31,10 +31,12 @@ def unpack(data: bytes) -> Any:
     """What `pack` packed.
 
     Raises:
-        UnknownType: a class that is not imported here, or is none of the allowed.
-        msgspec.MsgspecError, TypeError: the bytes or the fields are not what they should be.
+        UnknownType: for any other bytes, and for a class that is not imported here or not allowed.
     """
-    return _raise(msgspec.msgpack.decode(data))
+    try:
+        return _raise(msgspec.msgpack.decode(data))
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        raise UnknownType(f"no typed values: {error}") from error
 
 
 def _lower(value: Any) -> Any:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from aiortc import RTCCertificate
 
 from mpclab.core.effects import (
     AddCandidates,
@@ -31,7 +30,7 @@ from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import MAX_BODY, Frame
 from mpclab.trace import rows
-from mpclab.worlds.channels import Channel, ChannelSettings, prepare
+from mpclab.worlds.channels import Certificate, Channel, ChannelSettings, prepare
 from mpclab.worlds.host import Host
 from mpclab.worlds.websocket import WebSocketWorld
 
@@ -51,7 +50,7 @@ class WebRTCWorld(WebSocketWorld):
         prepare(self._channel_settings)
         self._channels: dict[Party, dict[tuple[Party, int], Channel]] = {}
         self._open: dict[tuple[Party, Party], Channel] = {}  # (actor, peer) → the newest
-        self._certificates: dict[Party, RTCCertificate] = {}
+        self._certificates: dict[Party, Certificate] = {}
         self._gate = asyncio.Semaphore(self._channel_settings.at_once)
         super().__init__(**others)
 
@@ -140,7 +139,7 @@ class WebRTCWorld(WebSocketWorld):
                 frame = Frame.from_bytes(data)
             except msgspec.DecodeError as error:
                 why = f"sent bytes that are no frame: {error}"
-                self.note(host, Blame(path, host.base + peer, why, Strength.KNOWN), self.now)
+                self.note(host, Blame(path, host.base + peer, why, Strength.KNOWN))
                 return
             host.feed(Delivered(peer, frame))
 
@@ -153,11 +152,26 @@ class WebRTCWorld(WebSocketWorld):
         if self._open.get((host.actor, channel.peer)) is channel:
             del self._open[host.actor, channel.peer]
 
-    def _certificate_of(self, actor: Party) -> RTCCertificate:
+    def _certificate_of(self, actor: Party) -> Certificate:
         known = self._certificates.get(actor)
         if known is None:
-            known = self._certificates[actor] = RTCCertificate.generateCertificate()
+            known = self._certificates[actor] = Certificate.generateCertificate()
         return known
+
+    def _reset(self, a: Party, b: Party) -> None:
+        if SERVER in (a, b):
+            super()._reset(a, b)
+            return
+        ends = [
+            channel
+            for actor, other in ((a, b), (b, a))
+            if (host := self._hosts.get(actor)) is not None
+            and (channel := self._open.get((actor, other - host.base))) is not None
+        ]
+        if not ends:
+            raise UsageError(f"there is no open link between {a} and {b} to reset")
+        for channel in ends:
+            channel.give_up("connection reset")
 
     def drop_links(self, host: Host, *, goodbye: bool) -> None:
         for channel in self._channels.pop(host.actor, {}).values():

@@ -13,6 +13,7 @@ import ipaddress
 import ssl
 from collections.abc import Callable
 from pathlib import Path as FilePath
+from typing import Any
 
 import msgspec
 
@@ -30,10 +31,11 @@ from mpclab.core.effects import (
 )
 from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
-from mpclab.core.wire import Frame
+from mpclab.core.wire import Frame, decoder
 from mpclab.worlds.base import Build
 from mpclab.worlds.client import Handlers, SocketClient, check_url
-from mpclab.worlds.host import Host, RealWorld
+from mpclab.worlds.host import Host
+from mpclab.worlds.real import RealWorld
 from mpclab.worlds.server import ServerSettings, ServerStatus, SocketServer, bind
 
 SIGNALING: Path = ("signaling",)
@@ -44,7 +46,7 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     msg: msgspec.Raw
 
 
-_open_envelope = msgspec.json.Decoder(_Envelope).decode
+_open_envelope: Callable[[bytes], Any] = decoder(_Envelope, "json")
 
 
 def to_text(frame: Frame) -> bytes:
@@ -135,7 +137,17 @@ class WebSocketWorld(RealWorld):
         if host is None or not host.alive or server is None:
             raise UsageError("no server is running")
         host.end()
+        self.remark(SERVER, "crashed")
         self.drop_links(host, goodbye=not kill)
+
+    def restart_server(self, *, amnesia: bool = True) -> None:
+        """Start a stopped server again, where it was; `amnesia`: with empty rooms."""
+        if SERVER in self.actors:
+            raise UsageError(f"the server already runs at {self.server_url}; stop it first")
+        if self._server is None:
+            raise UsageError("no server ever ran here; start one first")
+        self.restart(SERVER, amnesia=amnesia)
+        self.settle()
 
     def _listen(self, address: str, port: int) -> None:
         settings = self._settings or ServerSettings(
@@ -180,9 +192,7 @@ class WebSocketWorld(RealWorld):
             # What is no message at all still goes to the machine, which tells the sender so.
             frame = Frame(0, SIGNALING, body=b"null", codec="json")
             why = f"sent what is no frame: {error}"
-            self.note(
-                host, Blame(SIGNALING, self.actor_of(host, number), why, Strength.KNOWN), self.now
-            )
+            self.note(host, Blame(SIGNALING, self.actor_of(host, number), why, Strength.KNOWN))
         host.feed(Delivered(number, frame))
 
     def closed(self, number: int, reason: str) -> None:
@@ -199,8 +209,8 @@ class WebSocketWorld(RealWorld):
             return self._behind.get(number, -1 - number)
         return super().actor_of(host, number)
 
-    def note(self, host: Host, effect: Effect, now: int) -> None:
-        super().note(host, effect, now)
+    def note(self, host: Host, effect: Effect) -> None:
+        super().note(host, effect)
         if host.actor == SERVER and type(effect) is Note and effect.what == "joined":
             self._learn(effect)
 
@@ -284,6 +294,18 @@ class WebSocketWorld(RealWorld):
         handlers = Handlers(lambda: self.linked(host, LinkOpened(path, SERVER)), received, closed)
         client = self._clients[host.actor] = SocketClient(url, handlers, self._trust)
         self.spawn(client.dial())
+
+    def reset(self, a: Party, b: Party) -> None:
+        """Close the link between two actors, as a middlebox would: both are told."""
+        self.call(self._reset, a, b)
+
+    def _reset(self, a: Party, b: Party) -> None:
+        client = self._clients.get(a or b)
+        if SERVER not in (a, b):
+            raise UsageError(f"there is no open link between {a} and {b} to reset")
+        if client is None:
+            raise UsageError(f"actor {a or b} has no connection to the server")
+        client.abort("connection reset")
 
     def drop_links(self, host: Host, *, goodbye: bool) -> None:
         if host.actor == SERVER:

@@ -1,0 +1,450 @@
+"""What all real worlds share: an event loop in a thread of its own, and hosts of nodes in it.
+
+One daemon thread runs every node of a world, so that a notebook's kernel stays responsive;
+calls cross over and wait for their answer. Subclasses carry frames and open links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from pathlib import Path as FilePath
+from typing import Any, ClassVar, TypeVar
+
+from mpclab.core.effects import (
+    Asked,
+    CancelTimer,
+    Effect,
+    Event,
+    LinkClosed,
+    LinkOpened,
+    Persist,
+    Send,
+    SetTimer,
+    Started,
+)
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import SERVER, Party, Path
+from mpclab.core.node import Node
+from mpclab.core.wire import Frame
+from mpclab.faults.border import Border
+from mpclab.faults.fault import Filter
+from mpclab.trace import rows
+from mpclab.trace.log import Trace
+from mpclab.worlds.base import Build, World, record, text_of
+from mpclab.worlds.host import Host, NodeFailed, who
+from mpclab.worlds.lanes import Lanes
+from mpclab.worlds.replay import Recording
+from mpclab.worlds.simhost import Skew
+from mpclab.worlds.store import MemoryStore, SqliteStore, Store
+
+T = TypeVar("T")
+
+QUIET = 0.1
+"""A run without an end is over when nothing happened for this long (s) and no timer is set."""
+
+
+class RealWorld(World):
+    """Nodes on an event loop of their own. Subclasses carry frames and open links.
+
+    Args:
+        folder: where parties keep what they persist, a SQLite file each; None: in memory.
+        seed: of the coins of *faults* (which frames are lost); nodes' coins come from the
+            operating system.
+    """
+
+    name: ClassVar[str] = "real"
+
+    def __init__(self, *, folder: str | FilePath | None = None, seed: int = 0) -> None:
+        self.trace = Trace()
+        self.border = Border()
+        self.recordings: dict[Party, list[Recording]] = {}
+        self.failures: list[NodeFailed] = []
+        self.filters: dict[Party, dict[int, Filter]] = {}
+        self.seed = seed
+        self.loop = _new_loop()
+        self._folder = FilePath(folder) if folder is not None else None
+        self._hosts: dict[Party, Host] = {}
+        self._lanes = Lanes(self, seed)
+        self._began = time.monotonic_ns()
+        self._last_step = time.monotonic()
+        self._actions: set[asyncio.TimerHandle] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._activity = threading.Event()
+        self._unraised: deque[NodeFailed] = deque()
+        self._closed = False
+        self.loop.set_exception_handler(self._stray)
+        self._thread = threading.Thread(
+            target=self.loop.run_forever, name=f"mpclab {self.name} world", daemon=True
+        )
+        self._thread.start()
+
+    # --- the World interface ---------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        return (time.monotonic_ns() - self._began) // 1000
+
+    @property
+    def actors(self) -> tuple[Party, ...]:
+        """The actors that are up, in the order in which they were first hosted."""
+        return tuple(actor for actor, host in self._hosts.items() if host.alive)
+
+    def host(self, actor: Party, build: Build) -> None:
+        self.call(self._host, actor, build)
+
+    def _host(self, actor: Party, build: Build) -> None:
+        known = self._hosts.get(actor)
+        if known is not None and known.alive:
+            raise UsageError(f"{who(actor)} is already here")
+        if known is not None:
+            known.store.close()
+        store: Store = MemoryStore()
+        if self._folder is not None:
+            name = "server" if actor == SERVER else f"party-{actor}"
+            store = SqliteStore(self._folder / f"{name}.sqlite")
+        host = self._hosts[actor] = Host(self, actor, build, store)
+        if known is not None:
+            host.life, host.frames = known.life, known.frames
+        self.remark(actor, "started")
+        self._begin(host)
+
+    def _begin(self, host: Host) -> None:
+        try:
+            host.begin()
+        finally:
+            if host.recording is not None:
+                self.recordings.setdefault(host.actor, []).append(host.recording)
+
+    def ask(self, actor: Party, path: Path, ask: Any) -> None:
+        self.call(self._ask, actor, path, ask)
+
+    def _ask(self, actor: Party, path: Path, ask: Any) -> None:
+        host = self.alive(actor)
+        if host.paused is not None:
+            raise UsageError(f"{who(actor)} is paused")
+        self.trace.append(rows.Asked(self.now, actor, path, text_of(ask)))
+        event = Asked(path, ask)
+        host.ask(event)
+        if self._unraised and self._unraised[-1].event is event:
+            raise self._unraised.pop()
+
+    def look(self, actor: Party, read: Callable[[Node], Any]) -> Any:
+        def read_it() -> Any:
+            node = self.alive(actor).node
+            assert node is not None
+            return read(node)
+
+        return self.call(read_it)
+
+    def crash(self, actor: Party) -> None:
+        self.call(self._crash, actor)
+
+    def _crash(self, actor: Party) -> None:
+        host = self.alive(actor)
+        host.end()
+        self.remark(actor, "crashed")
+        self.drop_links(host, goodbye=False)
+
+    def restart(self, actor: Party, *, amnesia: bool = False) -> None:
+        self.call(self._restart, actor, amnesia)
+
+    def _restart(self, actor: Party, amnesia: bool) -> None:
+        host = self._hosts.get(actor)
+        if host is None or host.alive:
+            raise UsageError(f"{who(actor)} has not crashed")
+        if amnesia:
+            host.store.clear()
+        self.remark(actor, "restarted", amnesia=amnesia)
+        self._begin(host)
+
+    def remove(self, actor: Party) -> None:
+        self.call(self._remove, actor)
+        self.settle()
+
+    def _remove(self, actor: Party) -> None:
+        host = self.alive(actor)
+        host.end()
+        self.remark(actor, "removed")
+        self.drop_links(host, goodbye=True)
+        host.store.close()
+        del self._hosts[actor]
+
+    # --- faults: what a `mpclab.faults.fault.Stage` offers beyond crashes and time ----------------
+
+    def mark_fault(
+        self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
+    ) -> None:
+        row = rows.Fault(self.now, rows.WORLD, index, kind, phase, parties, text)
+        self.call(self.trace.append, row)
+
+    def pause(self, actor: Party) -> None:
+        """The party does nothing until `resume`; what arrives waits."""
+
+        def pause_it() -> None:
+            host = self.alive(actor)
+            if host.paused is None:
+                host.paused = []
+                self.remark(actor, "paused")
+
+        self.call(pause_it)
+
+    def resume(self, actor: Party) -> None:
+        """The party goes on with what arrived meanwhile."""
+
+        def resume_it() -> None:
+            host = self.alive(actor)
+            if host.paused is not None:
+                self.remark(actor, "resumed")
+                host.resume()
+
+        self.call(resume_it)
+
+    def slow(self, actor: Party, step: int) -> None:
+        """From now on each step of the actor takes `step` µs; 0: no time."""
+
+        def slow_it() -> None:
+            self.alive(actor).cost = step
+
+        self.call(slow_it)
+
+    def skew(self, actor: Party, offset: int, drift: float) -> None:
+        """Set the actor's clock ahead by `offset` µs, running 1 + `drift` times as fast."""
+        wrong = Skew(self.now, offset, drift) if offset or drift else None
+        self.call(lambda: self.alive(actor).set_skew(wrong))
+
+    def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
+        """Put what an actor does through `filter`: that is what a Byzantine party is. It stays
+        through crashes and restarts; None takes it away."""
+
+        def set_it() -> None:
+            mine = {k: v for k, v in self.filters.get(actor, {}).items() if k != handle}
+            if filter is not None:
+                mine[handle] = filter
+            self.filters[actor] = dict(sorted(mine.items()))
+
+        self.call(set_it)
+
+    def remark(self, actor: Party, what: str, **details: Any) -> None:
+        """What the host itself has to say of an actor."""
+        self.trace.append(rows.Noted(self.now, actor, (), what, details))
+        self.stepped()
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def at(self, time: int, action: Callable[[], None]) -> None:
+        def set_it() -> None:
+            def act() -> None:
+                self._actions.discard(handle)
+                action()
+                self.stepped()
+
+            handle = self.loop.call_later(max(0, time - self.now) / 1e6, act)
+            self._actions.add(handle)
+
+        self.call(set_it)
+
+    def run(self, until: Callable[[], bool] | None = None, *, limit: int | None = None) -> bool:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("run() was called in the world's own thread; it would never end")
+        end = None if limit is None else self.now + limit
+        while True:
+            self._activity.clear()
+            if self._unraised:
+                raise self._unraised.popleft()
+            if until is not None and until():
+                return True
+            left = QUIET if end is None else (end - self.now) / 1e6
+            if left <= 0 or (end is None and self.call(self._idle)):
+                return False
+            if self._activity.wait(left):
+                # Each step wakes us: leave the interpreter to the world's thread for a while.
+                time.sleep(0.001)
+
+    def _idle(self) -> bool:
+        foreground = any(
+            not background
+            for host in self._hosts.values()
+            for _, background in host.timers.values()
+        )
+        busy = foreground or self._actions or self._tasks or self._lanes.holding
+        return not busy and time.monotonic() - self._last_step >= QUIET
+
+    def close(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("close() was called in the world's own thread")
+        if self._closed:
+            return
+        self._closed = True
+        asyncio.run_coroutine_threadsafe(self._shut_down(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    async def _shut_down(self) -> None:
+        for timer in self._actions:
+            timer.cancel()
+        for host in self._hosts.values():
+            host.end()
+        for host in self._hosts.values():
+            self.drop_links(host, goodbye=True)
+            host.store.close()
+        self._lanes.close()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        current = asyncio.current_task()
+        left = [task for task in asyncio.all_tasks() if task is not current]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self.loop.shutdown_asyncgens()
+
+    # --- crossing threads -------------------------------------------------------------------
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """`function(*args)` in the world's thread; its result, or what it raised."""
+        if threading.current_thread() is self._thread:
+            return function(*args)
+        if self._closed:
+            raise UsageError("this world is closed")
+        answer: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(function(*args))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        self.loop.call_soon_threadsafe(work)
+        return answer.result()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` in the world's thread; `settle` and `close` wait for it."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def settle(self) -> None:
+        """Wait for what was begun (unless called in the world's own thread)."""
+
+        async def wait() -> None:
+            while self._tasks:
+                await asyncio.wait(set(self._tasks))
+
+        if threading.current_thread() is not self._thread:
+            asyncio.run_coroutine_threadsafe(wait(), self.loop).result()
+
+    # --- steps, for hosts ------------------------------------------------------------------
+
+    def alive(self, actor: Party) -> Host:
+        """The host of an actor that runs."""
+        host = self._hosts.get(actor)
+        if host is None or not host.alive:
+            raise UsageError(f"{who(actor)} is not running")
+        return host
+
+    def stepped(self) -> None:
+        """Something happened that a `run` may have waited for."""
+        self._last_step = time.monotonic()
+        if not self._activity.is_set():
+            self._activity.set()
+
+    def failed(self, host: Host, event: Event, error: Exception) -> None:
+        """A bug: stop this node, keep the error for `run`, let the others go on."""
+        failure = NodeFailed(host.actor, self.now, event, error)
+        failure.__cause__ = error
+        failure.recording = host.recording
+        self.failures.append(failure)
+        self._unraised.append(failure)
+        self.remark(host.actor, "failed", error=str(failure))
+        if host.alive:
+            self._crash(host.actor)
+
+    def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody awaited, in a callback or a task: a bug of ours."""
+        error = context.get("exception") or RuntimeError(context["message"])
+        failure = NodeFailed(rows.WORLD, self.now, Started(), error)
+        failure.__cause__ = error
+        self.failures.append(failure)
+        self._unraised.append(failure)
+        self.stepped()
+
+    # --- effects ---------------------------------------------------------------------------
+
+    def perform(self, host: Host, effect: Effect) -> None:
+        """Do what a node wants."""
+        kind = type(effect)
+        if kind is Send:
+            self.send(host, effect)  # type: ignore[arg-type]
+        elif kind is SetTimer:
+            host.set_timer(effect)  # type: ignore[arg-type]
+        elif kind is CancelTimer:
+            host.cancel_timer(effect.path, effect.name)  # type: ignore[union-attr]
+        else:
+            if kind is Persist:
+                host.store.put(effect.path, effect.key, effect.value)  # type: ignore[union-attr]
+            self.note(host, effect)
+            self.link_verb(host, effect)
+
+    def note(self, host: Host, effect: Effect) -> None:
+        """Append the row of an effect."""
+        record(self.trace, self.now, host.actor, effect, host.base)
+
+    def send(self, host: Host, effect: Send) -> None:
+        """A frame leaves a party: its row, and if it goes by link, the way to the link."""
+        actors = tuple([self.actor_of(host, dst) for dst in effect.to])
+        self.note(host, Send(actors, effect.frame, effect.via))
+        if effect.via == "link":
+            self._lanes.transmit(host, effect.to, effect.frame)
+        elif effect.via == "none":
+            for dst in actors:
+                self.dropped(host.actor, dst, effect.frame.id, "no link")
+
+    def dropped(self, src: Party, dst: Party, id: int, why: str) -> None:
+        self.trace.append(rows.Dropped(self.now, dst, src, id, why))
+
+    def linked(self, host: Host, event: LinkOpened | LinkClosed) -> None:
+        """A link of a party came up or went away: its row, and the party is told."""
+        state, detail = "open", ""
+        if type(event) is LinkClosed:
+            state, detail = "closed", event.reason
+        peer = self.actor_of(host, event.peer)
+        self.trace.append(rows.Linked(self.now, host.actor, peer, state, event.attempt, detail))
+        host.feed(event)
+
+    # --- what a subclass says ----------------------------------------------------------------
+
+    def actor_of(self, host: Host, number: int) -> Party:
+        """The actor whom `host` knows by `number`: a party of its session, or 0, the server."""
+        return host.base + number if number != SERVER else SERVER
+
+    def way(self, host: Host, dst: int) -> Callable[[Frame], None] | None:
+        """A function that puts a frame on the link from `host` to `dst`; None: no link."""
+        return None
+
+    def fan_out(self, host: Host, to: tuple[int, ...], frame: Frame) -> bool:
+        """Send to several at once where no fault is active; False: not supported."""
+        return False
+
+    def link_verb(self, host: Host, effect: Effect) -> None:
+        """Open, answer or close a link."""
+
+    def drop_links(self, host: Host, *, goodbye: bool) -> None:
+        """Close all links of an actor; without goodbye: as a machine that lost its power."""
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform != "win32":
+        try:
+            import uvloop
+        except ImportError:
+            pass
+        else:
+            return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
