@@ -80,8 +80,9 @@ class Clock:
         for pick in picks:  # pauses bring moments close together: keep the labels apart
             if not shown or self._places[pick] - self._places[shown[-1]] > 0.06 * self.span:
                 shown.append(int(pick))
-        ax.set_xticks(self._places[shown], [f"{self._times[i] / 1000:.5g}" for i in shown])
-        ax.set_xlabel("events in order, not to scale; below: time (ms)", loc="right", labelpad=2)
+        digits = max(0, 2 - int(np.log10(max(1.0, (self.end - self.start) / 1000))))
+        ax.set_xticks(self._places[shown], [f"{self._times[i] / 1000:.{digits}f}" for i in shown])
+        ax.set_xlabel("events in their order, not to scale · time in ms", loc="right", labelpad=2)
 
 
 def choose_scale(scale: str, flight_times: Sequence[int], start: int, end: int) -> str:

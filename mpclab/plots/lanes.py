@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from mpclab.core.ids import SERVER, Party
 from mpclab.plots import style
 from mpclab.plots.clock import Clock
-from mpclab.trace import WORLD, Fault, Row
+from mpclab.trace import WORLD, Fault, Noted, Row
 from mpclab.trace.fold import CRASHED, LEFT, PAUSED, UP, State
 
 STRIP = 0.46  # height of one line of fault names, in lanes
@@ -37,6 +37,8 @@ def lives(rows: Iterable[Row], lanes: Sequence[Party], end: int) -> dict[Party, 
     found: dict[Party, list[Span]] = {lane: [] for lane in lanes}
     for row in rows:
         state.apply(row)
+        if not isinstance(row, Noted | Fault):
+            continue  # nothing else changes a life
         for lane in lanes:
             if lane == SERVER:
                 life = CRASHED if state.server == "down" else UP

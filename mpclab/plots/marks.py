@@ -218,7 +218,7 @@ def draw_marks(
                 marker="o",
                 ms=17 * shrink,
                 mfc=style.WITNESS,
-                mec="#e0a800",
+                mec=style.GOLD,
                 mew=1,
                 alpha=0.9,
                 zorder=6.5,

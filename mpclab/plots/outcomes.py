@@ -153,7 +153,7 @@ def _draw_cell(
             mutation_aspect=cell.inches / _CELL[1],
             boxstyle=f"round,pad=0,rounding_size={0.08 / cell.inches}",
             fc=style.tint(colour, 0.86) if settled else style.PAPER,
-            ec="#e0a800" if proof else style.tint(colour, 0.45),
+            ec=style.GOLD if proof else style.tint(colour, 0.45),
             lw=2.4 if proof else 0.9,
             ls="-" if settled else (0, (3, 2)),
             zorder=1,

@@ -35,6 +35,7 @@ PAPER: Final = "#ffffff"
 GOOD: Final = "#1a7f4b"
 BAD: Final = "#c92a2a"
 WARN: Final = "#b86e00"
+GOLD: Final = "#e0a800"  # leaders, and the edge of a witness
 WITNESS: Final = "#ffd43b"  # behind the rows that prove a verdict
 SERVER_COLOUR: Final = "#495464"
 
@@ -90,6 +91,9 @@ def styled() -> Iterator[None]:
 
 class Picture(Figure):
     """A figure that a notebook shows as it is, also where pyplot was never imported."""
+
+    def __repr__(self) -> str:
+        return "a picture"  # sizes differ with the fonts of a machine, and tell nobody anything
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

@@ -27,7 +27,7 @@ from mpclab.plots.lanes import (
     strip_rows,
 )
 from mpclab.plots.marks import Mark, draw_marks, find_marks, mark_legend
-from mpclab.trace import Noted, Row, Trace
+from mpclab.trace import Fault, Noted, Row, Trace
 from mpclab.trace.fold import LIFE_NOTES, UP, State
 
 _LEFT, _RIGHT, _TOP, _WIDTH = 0.85, 0.3, 0.72, 11.0
@@ -175,21 +175,27 @@ def _draw_terms(
     ax: Axes, clock: Clock, rows: Iterable[Row], places: dict[Party, float], end: int
 ) -> None:
     """A gold line under the lane of whoever believes itself to be the leader."""
+    for party, start, stop in _terms(rows, end):
+        if party in places:
+            y = places[party] + 0.29
+            span = (clock.x(start), clock.x(stop))
+            ax.plot(span, (y, y), color=style.GOLD, lw=2.6, zorder=3, solid_capstyle="butt")
+
+
+def _terms(rows: Iterable[Row], end: int) -> list[tuple[Party, int, int]]:
+    """Who believed itself to be the leader, from when to when."""
     state = State()
     since: dict[Party, int] = {}
-    for row in [*rows, None]:
-        if row is not None:
-            state.apply(row)
+    found: list[tuple[Party, int, int]] = []
+    for row in rows:
+        state.apply(row)
+        if isinstance(row, Noted | Fault):  # nothing else makes or ends a leader
             leaders = state.leaders
-        else:
-            leaders = ()
-        for party in [p for p in since if p not in leaders]:
-            at = end if row is None else row.at
-            y = places[party] + 0.29
-            span = (clock.x(since.pop(party)), clock.x(at))
-            ax.plot(span, (y, y), color="#e0a800", lw=2.6, zorder=3, solid_capstyle="butt")
-        for party in [p for p in leaders if p in places]:
-            since.setdefault(party, row.at if row is not None else end)
+            for party in [p for p in since if p not in leaders]:
+                found.append((party, since.pop(party), row.at))
+            for party in leaders:
+                since.setdefault(party, row.at)
+    return found + [(party, start, max(start, end)) for party, start in since.items()]
 
 
 def _phase_handles(colours: dict[str, str], rows: Sequence[Row]) -> list[Line2D | Patch]:
@@ -202,7 +208,7 @@ def _phase_handles(colours: dict[str, str], rows: Sequence[Row]) -> list[Line2D 
         fill = style.tint(style.WARN, 0.85)
         handles.append(Patch(fc=fill, ec=style.WARN, hatch="////", lw=0.8, label="blocked"))
     if "became-leader" in said:
-        handles.append(Line2D([], [], color="#e0a800", lw=2.6, label="leads"))
+        handles.append(Line2D([], [], color=style.GOLD, lw=2.6, label="leads"))
     return handles
 
 

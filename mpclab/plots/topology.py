@@ -12,9 +12,11 @@ from typing import Any, Literal, TypeAlias
 import networkx as nx
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch, PathPatch
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.path import Path as Outline
+from matplotlib.transforms import ScaledTranslation
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party
@@ -154,11 +156,8 @@ def _draw_links(
     ax: Axes, places: Positions, pairs: Mapping[tuple[Party, Party], str], bare: bool, beside: bool
 ) -> None:
     alpha = 0.9 if len(pairs) <= 30 else 0.55 if len(pairs) <= 80 else 0.35
+    outlines: dict[str, list[Outline]] = {}
     for (one, other), kind in pairs.items():
-        _, colour, pattern, width = LOOKS[kind]
-        if bare:
-            colour, width = style.MUTED, 1.0
-        thin = width * (1.0 if len(pairs) <= 80 else 0.7)
         ends = (places[one], places[other])
         if kind == "relay":  # bend towards the server in the middle, which carries it
             outline = _bent(*ends, towards=True)
@@ -166,10 +165,19 @@ def _draw_links(
             outline = _bent(*ends, towards=False)
         else:
             outline = Outline(ends)
-        faint = 1.0 if kind in ("closed", "dialing", "relay") else alpha
-        ax.add_patch(
-            PathPatch(outline, fc="none", ec=colour, lw=thin, ls=pattern, alpha=faint, zorder=2)
+        outlines.setdefault(kind, []).append(outline)
+    for kind, each in outlines.items():
+        _, colour, pattern, width = LOOKS[kind]
+        ways = PathCollection(
+            each,
+            facecolors="none",
+            edgecolors=style.MUTED if bare else colour,
+            linewidths=1.0 if bare else width * (1.0 if len(pairs) <= 80 else 0.7),
+            linestyles=[pattern],
+            alpha=1.0 if kind in ("closed", "dialing", "relay") else alpha,
+            zorder=2,
         )
+        ax.add_collection(ways, autolim=False)
 
 
 def _passes_middle(a: tuple[float, float], b: tuple[float, float]) -> bool:
@@ -267,9 +275,7 @@ def _badge(
     )
 
 
-def _points(ax: Axes, dx: float, dy: float):  # type: ignore[no-untyped-def]
-    from matplotlib.transforms import ScaledTranslation
-
+def _points(ax: Axes, dx: float, dy: float) -> ScaledTranslation:
     return ScaledTranslation(dx / 72, dy / 72, ax.figure.dpi_scale_trans)
 
 
