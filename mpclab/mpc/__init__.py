@@ -1,0 +1,1 @@
+"""Multi-party computation as machines: keys that nobody holds, signatures, secure arithmetic."""

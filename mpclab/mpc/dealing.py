@@ -1,0 +1,481 @@
+"""`SharedDealing`: dealers share secrets verifiably, and all agree on what was dealt.
+
+The common part of key generation, refresh and reshare. Three rounds when all goes well:
+
+1. **Deal**: every dealer broadcasts its commitments and, sealed, everyone's share (`envelopes`).
+2. **Ack**: every participant broadcasts which dealings it saw, by hash and dealer's signature, and
+   a complaint, with its proof, for each share that does not fit. Whoever is convicted by that
+   (see `facts`) is out; then everyone acknowledges again what is left, until all agree.
+3. **Confirm**: everyone signs the transcript: the dealings counted, those excluded, the key.
+   The result becomes active at a party when it holds the signatures on *its own* transcript of
+   every participant that is not convicted in it.
+
+Guarantee, for any number of corrupt participants and any network: no two honest parties ever
+activate different results. For an honest party signs one transcript at most, is never convicted,
+and so must have signed whatever became active anywhere. A participant that cheats is convicted with
+proof, and the rest go on while `needed` dealers and `threshold` receivers are left. A participant
+that is *silent* cannot be told from a slow one: the result is `Aborted(missing=…)`, within a
+deadline for each round, `participants + 3` rounds at the most. To go on without it, propose again
+and leave it out. Secrecy needs fewer than `threshold` corrupt receivers.
+
+What is impossible, and so not claimed: that all honest parties activate in bounded time or none
+does, when messages may be lost at the last moment. A party that signed and then gave up keeps its
+share, sealed, and for a while still takes a late set of signatures (`Finished` after `Aborted`);
+one that crashed after signing goes on when it is started again.
+
+Note: Pedersen's dealers may see others' commitments before they publish theirs, see `pedersen`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from mpclab.core.errors import PeerFault, Strength
+from mpclab.core.ids import SECOND, Party
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.rounds import Aborted, Finished
+from mpclab.core.wire import Message
+from mpclab.crypto import shamir
+from mpclab.crypto.errors import BadShare
+from mpclab.crypto.groups import Group
+from mpclab.crypto.identity import Coins, Identity
+from mpclab.crypto.keys import GroupKey, KeyShare
+from mpclab.crypto.transcript import Part, digest
+from mpclab.mpc import envelopes
+from mpclab.mpc.facts import Facts, Terms
+from mpclab.mpc.messages import (
+    ACK,
+    CONFIRM,
+    DEAL,
+    Ack,
+    Announce,
+    Complaint,
+    Confirm,
+    Deal,
+    Equivocation,
+    Want,
+    ack_parts,
+    confirm_parts,
+    deal_hash,
+    deal_parts,
+)
+from mpclab.mpc.pending import Pending
+from mpclab.mpc.records import KeyRecord, open_share
+
+ROUNDS = ("deal", "ack", "confirm")
+MAX_WANTS = 64
+"""Requests of one participant that are answered."""
+
+
+class SharedKey(msgspec.Struct, frozen=True):
+    """What comes of it: the public record, the same for all, and our share if we are a holder."""
+
+    record: KeyRecord
+    share: KeyShare | None = None
+
+
+class SharedDealing(Machine):
+    """Subclasses say what is dealt: `draw`, `flaw`, `commitments`, `combine`.
+
+    Args:
+        context: hash of what was agreed, the same for all; nothing said here means anything
+            elsewhere.
+        identity: ours. `keys`: identity keys by party.
+        dealers, receivers: who deals and who gets shares, ascending.
+        threshold: shares that will be needed.
+        needed: dealers without whom there is no result.
+        deadline: µs that each round may take.
+        present: makes the result of `Finished` of a `SharedKey`.
+    """
+
+    messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Want | Announce
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        context: bytes,
+        identity: Identity,
+        keys: Mapping[Party, bytes],
+        group: Group,
+        dealers: tuple[Party, ...],
+        receivers: tuple[Party, ...],
+        threshold: int,
+        needed: int,
+        *,
+        parts: tuple[Part, ...] = (),
+        deadline: int = 10 * SECOND,
+        present: Callable[[SharedKey], Any] = lambda result: result,
+    ) -> None:
+        dealers, receivers = tuple(sorted(dealers)), tuple(sorted(receivers))
+        fixed = (dealers, receivers, threshold, group.name, parts)
+        terms = Terms(
+            digest("mpclab dealing terms", context, self.kind, fixed),
+            dealers,
+            receivers,
+            dict(keys),
+            group,
+        )
+        self.terms = terms
+        self.participants = terms.participants
+        self.identity = identity
+        self.threshold, self.needed = threshold, needed
+        self.deadline, self.present = deadline, present
+        self.facts = Facts(terms, self.flaw, self.commitments)
+        self.phase = ""
+        self.number = 0  # of our acknowledgement
+        self.shares: dict[Party, int] = {}
+        self.combined: tuple[tuple[Party, ...], tuple[GroupKey, KeyShare | None]] | None = None
+        self.pending: Pending | None = None
+        self.outcome: Finished[Any] | Aborted | None = None
+        self.reported: set[Party] = set()
+        self.wants: dict[Party, int] = {}
+        self.asked = False  # whether this phase's authors were asked before
+        self.announced: dict[Party, bytes] = {}
+
+    # --- what subclasses say --------------------------------------------------------------
+
+    def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
+        """Our polynomial, the commitments that are sent, and a proof of possession or b""."""
+        raise NotImplementedError
+
+    def flaw(self, deal: Deal) -> str | None:
+        """What everyone can see is wrong with a dealing."""
+        raise NotImplementedError
+
+    def commitments(self, deal: Deal) -> tuple[bytes, ...]:
+        """The whole committed polynomial of a dealing without a flaw."""
+        return deal.commitments
+
+    def combine(
+        self, deals: Mapping[Party, Deal], me: Party, shares: Mapping[Party, int] | None
+    ) -> tuple[GroupKey, KeyShare | None]:
+        """The key, and our share of it when `shares` are given. `BadShare` names the dealers
+        whose shares do not fit."""
+        raise NotImplementedError
+
+    # --- beginning ------------------------------------------------------------------------
+
+    def start(self, ctx: Ctx) -> None:
+        if ctx.me not in self.participants:
+            ctx.set_timer("deadline", 4 * self.deadline)
+            ctx.set_timer("tick", self.deadline)
+            return
+        if "pending" in ctx.stored:
+            self._resume(ctx)
+            return
+        if "began" in ctx.stored:
+            self._end(ctx, Aborted("this party was restarted before the key was agreed"))
+            return
+        for party in self.participants:
+            if not envelopes.is_identity_key(self.terms.keys.get(party, b"")):
+                what = f"party {party} has no key that shares can be sealed to"
+                self._end(ctx, Aborted(what, blamed=(party,)))
+                return
+        ctx.persist("began", b"1")
+        self._enter(ctx, "deal")
+        if ctx.me in self.terms.dealers:
+            ctx.multicast(self.participants, self._deal(ctx.me, ctx.rng))
+
+    def _deal(self, me: Party, coins: Coins) -> Deal:
+        """Draw, commit, seal, sign. The polynomial and the one-time key end with this call."""
+        terms = self.terms
+        polynomial, commitments, proof = self.draw(me, coins)
+        ephemeral = envelopes.new_ephemeral(terms.context, me, coins)
+        deal = Deal(me, commitments, proof, ephemeral.public, ephemeral.proof, ())
+        order = terms.group.order
+        sealed = tuple(
+            envelopes.encrypt(
+                terms.slip(deal, receiver), ephemeral, shamir.evaluate(polynomial, receiver, order)
+            )
+            for receiver in terms.receivers
+        )
+        return self._signed_deal(msgspec.structs.replace(deal, ciphertexts=sealed))
+
+    def _signed_deal(self, deal: Deal) -> Deal:
+        hash = deal_hash(self.terms.context, deal)
+        parts = deal_parts(self.terms.context, deal.dealer, hash)
+        return msgspec.structs.replace(deal, signature=self.identity.sign(DEAL, *parts))
+
+    def retold(self, msg: Message, story: int) -> Message | None:
+        """For adversaries: another dealing by the same dealer, as well signed."""
+        if not isinstance(msg, Deal):
+            return None
+        return self._deal(msg.dealer, random.Random(f"{msg.signature.hex()} {story}"))
+
+    # --- rounds ---------------------------------------------------------------------------
+
+    @property
+    def active(self) -> tuple[Party, ...]:
+        """The participants that are not convicted."""
+        return tuple(p for p in self.participants if p not in self.facts.convicted)
+
+    def _counted(self) -> tuple[Party, ...]:
+        return tuple(d for d in self.terms.dealers if d not in self.facts.convicted)
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Any) -> None:
+        if isinstance(msg, Announce):
+            self._observe(ctx, sender, msg)
+            return
+        if isinstance(msg, Want):
+            self._answer(ctx, sender, msg)
+            return
+        if sender not in self.participants:
+            raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
+        if ctx.me in self.participants:
+            self.facts.add(msg)
+            self._advance(ctx)
+            if isinstance(msg, Confirm) and self.pending and msg.digest != self.pending.digest:
+                self._convince(ctx, msg.party)
+
+    def _advance(self, ctx: Ctx) -> None:
+        self._spread_news(ctx)
+        if self.phase == "confirm":
+            self._try_finish(ctx)
+        while self.outcome is None and self.phase != "confirm":
+            out = self.facts.excluded
+            holders = [p for p in self.terms.receivers if p not in out]
+            if len(self._counted()) < self.needed or len(holders) < self.threshold:
+                few = "too few are left" if out else "too few take part"
+                self._end(ctx, Aborted(f"cheating was proved, and {few}", blamed=out))
+            elif any(self._lacking()):
+                return
+            elif self.phase == "deal":
+                self._acknowledge(ctx, 0)
+            elif all(self.facts.acks[self.number, p].excluded == out for p in self.active):
+                self._confirm(ctx)
+            elif self.number < len(self.participants):
+                self._acknowledge(ctx, self.number + 1)
+            else:
+                self._end(ctx, Aborted("no agreement on who cheated", blamed=out))
+
+    def _lacking(self) -> tuple[tuple[Party, ...], tuple[Party, ...], tuple[Party, ...]]:
+        """What this round waits for: dealings or acks, proofs of accusations, confirmations."""
+        facts = self.facts
+        match self.phase:
+            case "deal":
+                return tuple(d for d in self._counted() if d not in facts.deals), (), ()
+            case "ack":
+                acks = [facts.acks.get((self.number, p)) for p in self.active]
+                accused = {q for ack in acks if ack is not None for q in ack.excluded}
+                silent = [p for p, a in zip(self.active, acks, strict=True) if a is None]
+                return tuple(silent), tuple(sorted(accused - facts.convicted.keys())), ()
+        assert self.pending is not None
+        return (), (), self.pending.unconfirmed(facts.confirms)
+
+    def _acknowledge(self, ctx: Ctx, number: int) -> None:
+        self.number = number
+        self._enter(ctx, "ack")
+        counted = self._counted()
+        complaints: list[Complaint] = []
+        if ctx.me in self.terms.receivers:
+            try:
+                self._combine(ctx.me)
+            except BadShare as error:
+                for dealer in error.culprits:
+                    slip = self.terms.slip(self.facts.deals[dealer], ctx.me)
+                    opened = envelopes.disclose(slip, self.identity, ctx.rng)
+                    complaints.append(Complaint(dealer, *opened))
+        ack = Ack(
+            ctx.me,
+            number,
+            # A convicted participant that is no dealer has no sight either way.
+            tuple(self.facts.sight(d) for d in counted),
+            self.facts.excluded,
+            tuple(complaints),
+        )
+        parts = ack_parts(self.terms.context, ack)
+        signature = self.identity.sign(ACK, *parts)
+        ctx.multicast(self.participants, msgspec.structs.replace(ack, signature=signature))
+
+    def _combine(self, me: Party) -> tuple[GroupKey, KeyShare | None]:
+        """The key as it is with the dealers that count now."""
+        counted = self._counted()
+        if self.combined is None or self.combined[0] != counted:
+            self.combined = (counted, self._combine_anew(counted, me))
+        return self.combined[1]
+
+    def _combine_anew(
+        self, counted: tuple[Party, ...], me: Party
+    ) -> tuple[GroupKey, KeyShare | None]:
+        deals = {d: self.facts.deals[d] for d in counted}
+        if me not in self.terms.receivers:
+            return self.combine(deals, me, None)
+        position = self.terms.receivers.index(me)
+        for dealer, deal in deals.items():
+            if dealer not in self.shares:
+                self.shares[dealer] = envelopes.decrypt(
+                    self.terms.slip(deal, me), self.identity, deal.ciphertexts[position]
+                )
+        return self.combine(deals, me, {d: self.shares[d] for d in deals})
+
+    # --- the end --------------------------------------------------------------------------
+
+    def _confirm(self, ctx: Ctx) -> None:
+        """Sign the transcript, once and for all; our share is safe before that is sent."""
+        key, share = self._combine(ctx.me)
+        out = self.facts.excluded
+        holders = tuple(p for p in self.terms.receivers if p not in out)
+        dealings = tuple((d, self.facts.hashes[d]) for d in self._counted())
+        transcript = digest(
+            "mpclab transcript", self.terms.context, dealings, out, holders, key.fingerprint()
+        )
+        record = KeyRecord(key.suite.name, key.commitments, holders, out, transcript)
+        self.pending = Pending.make(record, self.active, self.identity, share)
+        ctx.persist("pending", self.pending.to_bytes())
+        self._enter(ctx, "confirm")
+        self._stand_by(ctx)
+        self._try_finish(ctx)
+
+    def _stand_by(self, ctx: Ctx) -> None:
+        assert self.pending is not None
+        parts = confirm_parts(self.terms.context, ctx.me, self.pending.digest)
+        signature = self.identity.sign(CONFIRM, *parts)
+        ctx.multicast(self.participants, Confirm(ctx.me, self.pending.digest, signature))
+
+    def _try_finish(self, ctx: Ctx) -> None:
+        pending = self.pending
+        assert pending is not None
+        if isinstance(self.outcome, Finished):
+            return
+        if not pending.unconfirmed(self.facts.confirms):
+            share = None
+            if pending.share:
+                share = open_share(
+                    self.identity, pending.record.key(), ctx.me, pending.share
+                )  # as a store would give it
+            self._finish(ctx, SharedKey(pending.record, share))
+        elif self.outcome is None and (late := self._convicted_late()):
+            # We signed a transcript in which they take part: only they can still complete it.
+            self._end(ctx, Aborted("cheating was proved after signing", blamed=late))
+
+    def _convicted_late(self) -> tuple[Party, ...]:
+        assert self.pending is not None
+        return tuple(p for p in self.pending.signers if p in self.facts.convicted)
+
+    def _finish(self, ctx: Ctx, result: SharedKey) -> None:
+        record = result.record
+        ctx.note("key-agreed", key=record.public.hex()[:16], excluded=list(record.excluded))
+        observers = tuple(p for p in ctx.members if p not in self.participants)
+        if observers and ctx.me in self.participants:
+            ctx.multicast(observers, Announce(record.to_bytes()))
+        self._end(ctx, Finished(self.present(result)))
+
+    def _end(self, ctx: Ctx, outcome: Finished[Any] | Aborted) -> None:
+        self.outcome, self.combined = outcome, None
+        self.shares.clear()
+        ctx.cancel_timer("deadline")
+        ctx.cancel_timer("tick")
+        if isinstance(outcome, Aborted) and self.pending is not None:
+            # We signed, so somebody may hold all signatures: ask on for as long as a round takes.
+            ctx.set_timer("deadline", self.deadline)
+            ctx.set_timer("tick", self.deadline // 6)
+        ctx.output(outcome)
+
+    def _resume(self, ctx: Ctx) -> None:
+        """We had signed before the crash: the others may have finished since."""
+        self.pending = Pending.from_bytes(ctx.stored["pending"])
+        self._enter(ctx, "confirm")
+        self._stand_by(ctx)
+        ctx.multicast(self._peers(ctx), Want(confirms=self.pending.signers))
+
+    # --- time, and what was lost ----------------------------------------------------------
+
+    def _enter(self, ctx: Ctx, phase: str) -> None:
+        self.phase, self.asked = phase, False
+        ctx.note("round", round=ROUNDS.index(phase) + 1, of=len(ROUNDS), attempt=self.number)
+        ctx.set_timer("deadline", self.deadline)
+        ctx.set_timer("tick", self.deadline // 6)
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        if name == "tick":
+            self._ask_again(ctx)
+        elif self.outcome is None:
+            self._give_up(ctx)
+        else:
+            ctx.cancel_timer("tick")
+
+    def _give_up(self, ctx: Ctx) -> None:
+        if ctx.me not in self.participants:
+            self._end(ctx, Aborted("nobody told what key was made", missing=self.participants))
+            return
+        words, accused, confirms = self._lacking()
+        # Who accuses and does not prove has not answered.
+        accusers = [p for p in self.active if set(accused) & set(self._excluded_by(p))]
+        missing = tuple(sorted({*words, *confirms, *accusers} - {ctx.me}))
+        named = ", ".join(map(str, missing))
+        what = {"deal": "dealing", "ack": "acknowledgement", "confirm": "confirmation"}[self.phase]
+        blamed = self.facts.excluded
+        self._end(ctx, Aborted(f"no {what} from {named} in time", missing=missing, blamed=blamed))
+
+    def _excluded_by(self, party: Party) -> tuple[Party, ...]:
+        ack = self.facts.acks.get((self.number, party))
+        return ack.excluded if ack is not None else ()
+
+    def _ask_again(self, ctx: Ctx) -> None:
+        """Something may have been lost: ask its authors, and later everybody."""
+        ctx.set_timer("tick", self.deadline // 6)
+        if ctx.me not in self.participants:
+            ctx.multicast(self.participants, Want())
+            return
+        words, accused, confirms = self._lacking()
+        authors = {*words, *confirms}
+        if self.asked or accused:
+            authors = set(self.participants)
+        self.asked = True
+        if self.phase == "deal":
+            want = Want(deals=words)
+        else:
+            want = Want(number=self.number, acks=words, confirms=confirms, proofs=accused)
+        ctx.multicast([p for p in self.participants if p in authors and p != ctx.me], want)
+
+    def _answer(self, ctx: Ctx, sender: Party, want: Want) -> None:
+        self.wants[sender] = self.wants.get(sender, 0) + 1
+        if self.wants[sender] > MAX_WANTS:
+            raise PeerFault("asks again and again")
+        if sender not in self.participants:
+            if isinstance(self.outcome, Finished) and self.pending is not None:
+                ctx.send(sender, Announce(self.pending.record.to_bytes()))
+            return
+        facts = self.facts
+        found: list[Message | None] = [facts.deals.get(p) for p in want.deals]
+        found += [facts.acks.get((want.number, p)) for p in want.acks]
+        found += [facts.confirms.get(p) for p in want.confirms]
+        for party in want.proofs:
+            found += facts.convicted[party].evidence if party in facts.convicted else ()
+        for msg in found:
+            if msg is not None:
+                ctx.send(sender, msg)
+
+    def _spread_news(self, ctx: Ctx) -> None:
+        """Say whom we convict, and show the proof to those who may not have it."""
+        for party, conviction in self.facts.convicted.items():
+            if party in self.reported:
+                continue
+            self.reported.add(party)
+            ctx.blame(party, conviction.reason, Strength.PROOF)
+            for msg in conviction.evidence:
+                ctx.multicast(self._peers(ctx), msg)
+
+    def _convince(self, ctx: Ctx, party: Party) -> None:
+        """`party` signed another transcript than we: it cannot know what we know."""
+        if party == ctx.me:
+            return
+        for conviction in self.facts.convicted.values():
+            for msg in conviction.evidence:
+                ctx.send(party, msg)
+
+    def _peers(self, ctx: Ctx) -> tuple[Party, ...]:
+        return tuple(p for p in self.participants if p != ctx.me)
+
+    def _observe(self, ctx: Ctx, sender: Party, msg: Announce) -> None:
+        """Of `threshold` participants that say the same, one is honest."""
+        if ctx.me in self.participants or sender not in self.participants:
+            raise PeerFault("announced a key to a party that makes it, or without making it")
+        self.announced[sender] = msg.record
+        alike = [p for p, record in self.announced.items() if record == msg.record]
+        if self.outcome is None and len(alike) >= self.threshold:
+            self._finish(ctx, SharedKey(KeyRecord.from_bytes(msg.record)))

@@ -1,0 +1,86 @@
+"""`Dkg`: n parties make a key that none of them ever holds.
+
+Pedersen's key generation with Feldman commitments and proofs of possession (`crypto.pedersen`),
+in the three rounds of `SharedDealing`: at least `threshold` dealers must be left, so one of them is
+honest and nobody knows the sum of their secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from mpclab.core.ids import SECOND, Party
+from mpclab.crypto import feldman, pedersen, shamir
+from mpclab.crypto.ciphersuites import FROST_ED25519, Ciphersuite
+from mpclab.crypto.errors import Blamed
+from mpclab.crypto.identity import Coins, Identity
+from mpclab.crypto.keys import GroupKey, KeyShare
+from mpclab.crypto.pedersen import Dealing, Params
+from mpclab.mpc.dealing import SharedDealing, SharedKey
+from mpclab.mpc.messages import Deal
+
+
+class Dkg(SharedDealing):
+    """The result is a `SharedKey` that every participant holds a share of.
+
+    Args:
+        threshold: shares that a signature will need.
+        participants: who deals and holds, ascending.
+    """
+
+    kind = "dkg"
+
+    def __init__(
+        self,
+        context: bytes,
+        identity: Identity,
+        keys: Mapping[Party, bytes],
+        threshold: int,
+        participants: tuple[Party, ...],
+        suite: Ciphersuite = FROST_ED25519,
+        *,
+        deadline: int = 10 * SECOND,
+        present: Callable[[SharedKey], Any] = lambda result: result,
+    ) -> None:
+        super().__init__(
+            context,
+            identity,
+            keys,
+            suite.group,
+            participants,
+            participants,
+            threshold,
+            needed=threshold,
+            parts=(suite.name,),
+            deadline=deadline,
+            present=present,
+        )
+        self.params = Params(suite, threshold, self.participants, self.terms.context)
+
+    def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
+        secret, dealing = pedersen.round_1(self.params, me, coins)
+        return secret.polynomial, dealing.commitments, dealing.proof
+
+    def flaw(self, deal: Deal) -> str | None:
+        return _flaw(self.params, deal.dealer, Dealing(deal.commitments, deal.proof))
+
+    def combine(
+        self, deals: Mapping[Party, Deal], me: Party, shares: Mapping[Party, int] | None
+    ) -> tuple[GroupKey, KeyShare | None]:
+        dealings = {d: Dealing(deal.commitments, deal.proof) for d, deal in deals.items()}
+        if shares is None:
+            columns = [dealing.commitments for dealing in dealings.values()]
+            return GroupKey(self.params.suite, feldman.add(self.params.suite.group, columns)), None
+        share = pedersen.finish(self.params, me, dealings, shares)
+        return share.key, share
+
+
+@lru_cache(maxsize=4096)
+def _flaw(params: Params, dealer: Party, dealing: Dealing) -> str | None:
+    try:
+        pedersen.check_dealing(params, dealer, dealing)
+    except Blamed as error:
+        return error.reason
+    return None

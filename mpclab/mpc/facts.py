@@ -1,0 +1,264 @@
+"""The facts of one dealing, and whom they convict.
+
+Everything here is a pure function of signed messages, so parties that have heard the same convict
+the same. What convicts, with proof for everyone:
+
+* a dealing that anybody can see is wrong (its form, its degree, a proof of possession);
+* two dealings, acknowledgements or confirmations where there is one;
+* a sealed share that does not fit the commitments, disclosed by its receiver;
+* such a complaint when the share does fit, or when the disclosure is wrong;
+* claiming to have seen a dealing that its dealer did not sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from mpclab.core.errors import PeerFault
+from mpclab.core.ids import Party
+from mpclab.core.wire import Message
+from mpclab.crypto import feldman
+from mpclab.crypto.errors import Blamed
+from mpclab.crypto.groups import Group
+from mpclab.mpc import envelopes
+from mpclab.mpc.envelopes import SCALAR_BYTES, Slip
+from mpclab.mpc.messages import (
+    ACK,
+    CONFIRM,
+    DEAL,
+    Ack,
+    Complaint,
+    Confirm,
+    Deal,
+    Equivocation,
+    Sight,
+    ack_parts,
+    confirm_parts,
+    deal_hash,
+    deal_parts,
+    genuine,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is fixed before anybody deals.
+
+    Attributes:
+        context: hash of the proposal and of what is dealt; in every signature and proof.
+        keys: identity keys of all dealers and receivers.
+        group: of the shares.
+    """
+
+    context: bytes
+    dealers: tuple[Party, ...]
+    receivers: tuple[Party, ...]
+    keys: Mapping[Party, bytes]
+    group: Group
+
+    @property
+    def participants(self) -> tuple[Party, ...]:
+        return tuple(sorted({*self.dealers, *self.receivers}))
+
+    def slip(self, deal: Deal, receiver: Party) -> Slip:
+        return Slip(
+            self.context,
+            deal.dealer,
+            receiver,
+            self.keys[receiver],
+            deal.ephemeral,
+            self.group.order,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Conviction:
+    """Why a party is out, and the messages that convince everyone who hears them."""
+
+    reason: str
+    evidence: tuple[Message, ...]
+
+
+@dataclass
+class Facts:
+    """What one party has heard.
+
+    Args:
+        flaw: what anybody can see is wrong with a well-formed dealing, or None.
+        commitments: the whole committed polynomial of a dealing.
+    """
+
+    terms: Terms
+    flaw: Callable[[Deal], str | None]
+    commitments: Callable[[Deal], tuple[bytes, ...]]
+    deals: dict[Party, Deal] = field(default_factory=dict)
+    hashes: dict[Party, bytes] = field(default_factory=dict)
+    acks: dict[tuple[int, Party], Ack] = field(default_factory=dict)
+    confirms: dict[Party, Confirm] = field(default_factory=dict)
+    convicted: dict[Party, Conviction] = field(default_factory=dict)
+
+    @property
+    def excluded(self) -> tuple[Party, ...]:
+        return tuple(sorted(self.convicted))
+
+    def sight(self, dealer: Party) -> Sight:
+        return Sight(dealer, self.hashes[dealer], self.deals[dealer].signature)
+
+    def add(self, msg: Message) -> None:
+        """Take in a fact, whoever brought it.
+
+        Raises:
+            PeerFault: its author did not sign it, so who brought it is to blame.
+        """
+        match msg:
+            case Deal():
+                self._add_deal(msg)
+            case Ack():
+                self._add_ack(msg)
+            case Confirm():
+                self._add_confirm(msg)
+            case Equivocation():
+                self._add_equivocation(msg)
+
+    # --- dealings -------------------------------------------------------------------------
+
+    def _add_deal(self, deal: Deal) -> None:
+        dealer = deal.dealer
+        if deal == self.deals.get(dealer):
+            return
+        if dealer not in self.terms.dealers:
+            raise PeerFault(f"brought a dealing of party {dealer}, who is no dealer")
+        new = Sight(dealer, deal_hash(self.terms.context, deal), deal.signature)
+        if not self._signed(new):
+            raise PeerFault(f"brought a dealing that party {dealer} did not sign for this purpose")
+        if dealer in self.deals:
+            old = self.sight(dealer)
+            if new.hash != old.hash:
+                self._convict(dealer, "signed two different dealings", Equivocation(old, new))
+            return
+        self.deals[dealer], self.hashes[dealer] = deal, new.hash
+        if flaw := self._flaw(deal):
+            self._convict(dealer, flaw, deal)
+        for ack in list(self.acks.values()):
+            self._examine(ack, dealer)
+
+    def _flaw(self, deal: Deal) -> str | None:
+        ciphertexts = deal.ciphertexts
+        if len(ciphertexts) != len(self.terms.receivers):
+            return "sealed shares to others than the receivers"
+        if any(len(ciphertext) != SCALAR_BYTES for ciphertext in ciphertexts):
+            return "sealed what is no share"
+        try:
+            envelopes.check_ephemeral(
+                self.terms.context, deal.dealer, deal.ephemeral, deal.ephemeral_proof
+            )
+        except Blamed as error:
+            return f"its one-time key: {error.reason}"
+        return self.flaw(deal)
+
+    def _signed(self, sight: Sight) -> bool:
+        parts = deal_parts(self.terms.context, sight.dealer, sight.hash)
+        return genuine(self.terms.keys[sight.dealer], DEAL, parts, sight.signature)
+
+    def _add_equivocation(self, proof: Equivocation) -> None:
+        first, second = proof.first, proof.second
+        dealer = first.dealer
+        if (
+            dealer not in self.terms.dealers
+            or second.dealer != dealer
+            or first.hash == second.hash
+            or not self._signed(first)
+            or not self._signed(second)
+        ):
+            raise PeerFault("brought a proof of equivocation that proves nothing")
+        self._convict(dealer, "signed two different dealings", proof)
+
+    # --- acknowledgements -----------------------------------------------------------------
+
+    def _add_ack(self, ack: Ack) -> None:
+        old = self.acks.get((ack.number, ack.party))
+        if ack == old:
+            return
+        key = self.terms.keys.get(ack.party)
+        if ack.party not in self.terms.participants or key is None:
+            raise PeerFault(f"brought an acknowledgement of party {ack.party}, who takes no part")
+        if not genuine(key, ACK, ack_parts(self.terms.context, ack), ack.signature):
+            raise PeerFault(f"brought an acknowledgement that party {ack.party} did not sign")
+        if self._malformed(ack):
+            self._convict(ack.party, "acknowledged what cannot be", ack)
+            return
+        if old is None:
+            self.acks[ack.number, ack.party] = ack
+        else:
+            self._convict(ack.party, "acknowledged two different things", old, ack)
+        for sight in ack.sights:
+            self._examine(ack, sight.dealer)
+
+    def _malformed(self, ack: Ack) -> bool:
+        terms = self.terms
+        out = ack.excluded
+        accused = [complaint.dealer for complaint in ack.complaints]
+        return (
+            not 0 <= ack.number <= len(terms.participants)
+            or out != tuple(sorted(set(out)))
+            or not set(out) <= set(terms.participants)
+            or [s.dealer for s in ack.sights] != [d for d in terms.dealers if d not in out]
+            or accused != sorted(set(accused))
+            or not set(accused) <= {s.dealer for s in ack.sights}
+            or (bool(accused) and ack.party not in terms.receivers)
+        )
+
+    def _examine(self, ack: Ack, dealer: Party) -> None:
+        """Compare what `ack` says of a dealer with the dealing that we have."""
+        deal = self.deals.get(dealer)
+        theirs = next((s for s in ack.sights if s.dealer == dealer), None)
+        if deal is None or theirs is None:
+            return
+        if theirs.hash != self.hashes[dealer]:
+            if self._signed(theirs):
+                proof = Equivocation(self.sight(dealer), theirs)
+                self._convict(dealer, "signed two different dealings", proof)
+            else:
+                what = f"claims a dealing that party {dealer} did not sign"
+                self._convict(ack.party, what, deal, ack)
+            return
+        for complaint in ack.complaints:
+            # Nobody honest complains of a share when everyone can see that the dealing is wrong.
+            if complaint.dealer == dealer and self._flaw(deal) is None:
+                self._settle(ack, complaint, deal)
+
+    def _settle(self, ack: Ack, complaint: Complaint, deal: Deal) -> None:
+        receiver, terms = ack.party, self.terms
+        ciphertext = deal.ciphertexts[terms.receivers.index(receiver)]
+        slip = terms.slip(deal, receiver)
+        try:
+            share = envelopes.open_disclosed(slip, complaint.point, complaint.proof, ciphertext)
+        except Blamed as error:
+            self._convict(receiver, f"complained of party {deal.dealer}: {error.reason}", deal, ack)
+            return
+        if feldman.verify(terms.group, self.commitments(deal), receiver, share):
+            what = f"complained of a share of party {deal.dealer} that is right"
+            self._convict(receiver, what, deal, ack)
+        else:
+            self._convict(deal.dealer, f"dealt party {receiver} a wrong share", deal, ack)
+
+    # --- confirmations --------------------------------------------------------------------
+
+    def _add_confirm(self, confirm: Confirm) -> None:
+        party = confirm.party
+        old = self.confirms.get(party)
+        if confirm == old:
+            return
+        if party not in self.terms.participants:
+            raise PeerFault(f"brought a confirmation of party {party}, who takes no part")
+        parts = confirm_parts(self.terms.context, party, confirm.digest)
+        if not genuine(self.terms.keys[party], CONFIRM, parts, confirm.signature):
+            raise PeerFault(f"brought a confirmation that party {party} did not sign")
+        if old is None:
+            self.confirms[party] = confirm
+        elif old.digest != confirm.digest:
+            self._convict(party, "confirmed two different transcripts", old, confirm)
+
+    def _convict(self, party: Party, reason: str, *evidence: Message) -> None:
+        self.convicted.setdefault(party, Conviction(reason, evidence))

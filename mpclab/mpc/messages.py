@@ -1,0 +1,124 @@
+"""What dealers and receivers say while they share a key: signed, so that anyone may pass it on.
+
+Every fact names its author and carries the author's signature. So it does not matter who
+delivers it, a lost one can be had from anybody who holds it, and two that contradict each other
+convict their author before everyone.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from mpclab.core.ids import Party
+from mpclab.core.wire import Message
+from mpclab.crypto import identity
+from mpclab.crypto.transcript import Part, digest
+
+DEAL, ACK, CONFIRM = "mpclab dealing", "mpclab dealing accepted", "mpclab dealing confirmed"
+"""Labels of signatures."""
+
+
+class Deal(Message, frozen=True):
+    """A dealer's commitments, and a sealed share for each receiver, in the receivers' order."""
+
+    dealer: Party
+    commitments: tuple[bytes, ...]
+    proof: bytes
+    ephemeral: bytes
+    ephemeral_proof: bytes
+    ciphertexts: tuple[bytes, ...]
+    signature: bytes = b""
+
+
+class Sight(Message, frozen=True):
+    """Some party's dealing, as another saw it: its hash and its dealer's signature."""
+
+    dealer: Party
+    hash: bytes
+    signature: bytes
+
+
+class Complaint(Message, frozen=True):
+    """The author's share from `dealer` is wrong, and here is the key to see it."""
+
+    dealer: Party
+    point: bytes
+    proof: bytes
+
+
+class Ack(Message, frozen=True):
+    """`party` has judged all dealings, for the `number`-th time.
+
+    Attributes:
+        sights: one for each dealer that is not in `excluded`, in the dealers' order.
+        excluded: whom it knows to have cheated.
+    """
+
+    party: Party
+    number: int
+    sights: tuple[Sight, ...]
+    excluded: tuple[Party, ...]
+    complaints: tuple[Complaint, ...]
+    signature: bytes = b""
+
+
+class Confirm(Message, frozen=True):
+    """`party` stands by the transcript with this digest and by no other."""
+
+    party: Party
+    digest: bytes
+    signature: bytes
+
+
+class Equivocation(Message, frozen=True):
+    """Proof that a dealer signed two dealings."""
+
+    first: Sight
+    second: Sight
+
+
+class Want(Message, frozen=True):
+    """Asks for what these authors said (acknowledgements: for the `number`-th time), and for
+    what convicts the parties in `proofs`."""
+
+    deals: tuple[Party, ...] = ()
+    number: int = 0
+    acks: tuple[Party, ...] = ()
+    confirms: tuple[Party, ...] = ()
+    proofs: tuple[Party, ...] = ()
+
+
+class Announce(Message, frozen=True):
+    """For members that take no part: the record of the key."""
+
+    record: bytes
+
+
+@lru_cache(maxsize=1 << 14)
+def deal_hash(context: bytes, deal: Deal) -> bytes:
+    return digest(
+        "mpclab dealing", context, deal.dealer, deal.commitments, deal.proof, deal.ephemeral,
+        deal.ephemeral_proof, deal.ciphertexts,
+    )  # fmt: skip
+
+
+def deal_parts(context: bytes, dealer: Party, hash: bytes) -> tuple[Part, ...]:
+    """What a dealer signs."""
+    return context, dealer, hash
+
+
+def ack_parts(context: bytes, ack: Ack) -> tuple[Part, ...]:
+    sights = tuple((s.dealer, s.hash, s.signature) for s in ack.sights)
+    complaints = tuple((c.dealer, c.point, c.proof) for c in ack.complaints)
+    return context, ack.party, ack.number, sights, ack.excluded, complaints
+
+
+def confirm_parts(context: bytes, party: Party, digest: bytes) -> tuple[Part, ...]:
+    return context, party, digest
+
+
+@lru_cache(maxsize=1 << 15)
+def genuine(key: bytes, label: str, parts: tuple[Part, ...], signature: bytes) -> bool:
+    """`identity.verify`, remembered: facts are passed on, and simulated parties share this
+    process."""
+    return identity.verify(key, label, parts, signature)

@@ -1,0 +1,127 @@
+"""Keys and shares as bytes: what later operations find, and what is kept at rest.
+
+A `KeyRecord` is public and the same at all parties. A share is sealed under a key that only its
+owner's identity gives, bound to the key that it is a share of: whoever reads a store without the
+identity's seed learns nothing, and a share put in another's place does not open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import nacl.bindings as sodium
+from nacl.exceptions import CryptoError as SodiumError
+
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.core.wire import Message, decoder
+from mpclab.crypto.ciphersuites import ciphersuite
+from mpclab.crypto.errors import CryptoError
+from mpclab.crypto.identity import Identity
+from mpclab.crypto.keys import GroupKey, KeyShare
+from mpclab.crypto.transcript import digest
+
+_NONCE = 24
+
+
+class KeyRecord(Message, frozen=True):
+    """A group key.
+
+    Attributes:
+        suite: name of the ciphersuite.
+        commitments: to the shared polynomial; the first is the public key.
+        holders: who has a share.
+        excluded: who was found cheating while it was made.
+        transcript: hash of how it was made, which every holder signed, 32 bytes.
+    """
+
+    suite: str
+    commitments: tuple[bytes, ...]
+    holders: tuple[Party, ...]
+    excluded: tuple[Party, ...] = ()
+    transcript: bytes = b""
+
+    @property
+    def public(self) -> bytes:
+        return self.commitments[0]
+
+    @property
+    def threshold(self) -> int:
+        return len(self.commitments)
+
+    def key(self) -> GroupKey:
+        return GroupKey(ciphersuite(self.suite), self.commitments)
+
+    def to_bytes(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> KeyRecord:
+        """Parse `to_bytes` and check every element.
+
+        Raises:
+            UsageError: it is no key record.
+        """
+        try:
+            record = _decode(data)
+            assert isinstance(record, KeyRecord)
+            GroupKey.decode(ciphersuite(record.suite), record.commitments)
+        except (msgspec.DecodeError, CryptoError, ValueError) as error:
+            raise UsageError(f"not the record of a key: {error}") from None
+        return record
+
+
+_decode = decoder(KeyRecord)
+
+
+def seal_share(identity: Identity, share: KeyShare) -> bytes:
+    """A share as it is stored."""
+    body = share.suite.group.encode_scalar(share.secret)
+    return seal_at_rest(identity, _context(share.key, share.identifier), body)
+
+
+def open_share(identity: Identity, key: GroupKey, owner: Party, sealed: bytes) -> KeyShare:
+    """The share that `seal_share` stored, checked against its key.
+
+    Raises:
+        UsageError: it does not open, or is no share of this key.
+    """
+    body = open_at_rest(identity, _context(key, owner), sealed)
+    try:
+        share = KeyShare(owner, key.suite.group.decode_scalar(body), key)
+        share.check()
+    except CryptoError as error:
+        raise UsageError(f"the stored share is damaged: {error}") from None
+    return share
+
+
+def seal_at_rest(identity: Identity, context: bytes, body: bytes) -> bytes:
+    """Encrypt `body` to ourselves. The nonce is a keyed hash (as in `crypto.identity.Seal`)."""
+    key = _rest_key(identity)
+    nonce = hashlib.blake2b(context + body, key=key, digest_size=_NONCE, person=b"nonce").digest()
+    return nonce + sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(body, context, nonce, key)
+
+
+def open_at_rest(identity: Identity, context: bytes, sealed: bytes) -> bytes:
+    """What `seal_at_rest` encrypted.
+
+    Raises:
+        UsageError: altered, of another identity or of another context.
+    """
+    try:
+        return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
+            sealed[_NONCE:], context, sealed[:_NONCE], _rest_key(identity)
+        )
+    except (SodiumError, ValueError):
+        raise UsageError("what is stored here does not open with this party's key") from None
+
+
+def _rest_key(identity: Identity) -> bytes:
+    return hashlib.blake2b(
+        identity.export_seed(), digest_size=32, person=b"mpclab at rest"
+    ).digest()
+
+
+def _context(key: GroupKey, owner: Party) -> bytes:
+    return digest("mpclab share at rest", key.fingerprint(), owner)
