@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mpclab.lab.run import Run
 from mpclab.plots import outcomes, spacetime, topology
+from mpclab.plots.style import Picture
 
 PICTURES = (
     ("spacetime", spacetime, "Who told whom what, and when"),
@@ -30,7 +31,7 @@ def write_report(run: Run, folder: Path, stem: str = "") -> Path:
     for name, draw, caption in PICTURES:
         axes = draw(run.trace)
         figure = axes.figure
-        assert figure is not None
+        assert isinstance(figure, Picture)
         figure.savefig(folder / f"{prefix}{name}.png", dpi=150, bbox_inches="tight")
         lines += [f"![{caption}]({prefix}{name}.png)", "", f"*{caption}.*", ""]
     run.trace.save(folder / f"{prefix}trace.jsonl")
