@@ -17,7 +17,8 @@ from mpclab.core.errors import UsageError, nearest
 from mpclab.plots import style
 
 Scale: TypeAlias = Literal["auto", "time", "order"]
-_PAUSE_FACTOR = 12  # a gap this much longer than the typical one is a pause
+_PAUSE_FACTOR = 12  # a gap this much longer than the typical one is a pause,
+_PAUSE_PART = 0.05  # if it is also this part of the whole
 _PAUSE_ROOM = 2.5  # room of a pause, in steps
 _TOO_STEEP = 0.012  # typical flight, as a part of the span, below which arrows look upright
 
@@ -37,7 +38,7 @@ class Clock:
             typical = float(np.median(gaps)) if len(gaps) else 1.0
             places = [0.0]
             for gap in gaps:
-                pause = gap > _PAUSE_FACTOR * typical and gap > 1000
+                pause = gap > max(_PAUSE_FACTOR * typical, _PAUSE_PART * (end - start))
                 if pause:
                     self.breaks.append((places[-1] + _PAUSE_ROOM / 2, int(gap)))
                 places.append(places[-1] + (_PAUSE_ROOM if pause else 1.0))

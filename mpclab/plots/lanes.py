@@ -121,6 +121,24 @@ def draw_lanes(
                     )
 
 
+def draw_pauses(ax: Axes, clock: Clock, bottom: float) -> None:
+    """A dotted line where a pause is shortened, and how long it is where there is room."""
+    written = -clock.span
+    for x, pause in clock.breaks:
+        ax.axvline(x, color=style.FAINT, lw=0.8, ls=(0, (1, 3)), zorder=0.4)
+        if x - written > 0.05 * clock.span:
+            written = x
+            ax.annotate(
+                style.milliseconds(pause),
+                (x, bottom),
+                (0, 2),
+                ha="center",
+                textcoords="offset points",
+                fontsize=6,
+                color=style.MUTED,
+            )
+
+
 def name_lanes(ax: Axes, places: dict[Party, float]) -> None:
     """A chip with its name at the left of each lane."""
     size = style.LABEL if len(places) <= 12 else style.SMALL

@@ -23,6 +23,7 @@ from mpclab.plots.lanes import (
     Span,
     draw_faults,
     draw_lanes,
+    draw_pauses,
     fault_spans,
     lives,
     name_lanes,
@@ -176,17 +177,7 @@ def _draw(
     ax.set_yticks([])
     ax.spines[["left", "right", "top"]].set_visible(False)
     clock.dress(ax)
-    for x, pause in clock.breaks:
-        ax.axvline(x, color=style.FAINT, lw=0.8, ls=(0, (1, 3)), zorder=0.4)
-        ax.annotate(
-            style.milliseconds(pause),
-            (x, len(lanes) - 0.5),
-            (0, 2),
-            ha="center",
-            textcoords="offset points",
-            fontsize=6,
-            color=style.MUTED,
-        )
+    draw_pauses(ax, clock, len(lanes) - 0.5)
     draw_faults(ax, clock, scene.faults, strips, places)
     draw_lanes(ax, clock, lives(scene.rows, lanes, scene.end), places)
     draw_flights(ax, clock, scene.flights, places, witnesses)

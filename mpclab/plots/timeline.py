@@ -21,6 +21,7 @@ from mpclab.plots.lanes import (
     Span,
     draw_faults,
     draw_lanes,
+    draw_pauses,
     fault_spans,
     lives,
     name_lanes,
@@ -72,6 +73,7 @@ def timeline(
         ax = _axes(ax, clock, lanes, faults, groups)
         places = {lane: float(i) for i, lane in enumerate(lanes)}
         draw_lanes(ax, clock, lives(rows, lanes, end), places)
+        draw_pauses(ax, clock, len(lanes) - 0.5)
         _draw_phases(ax, clock, phases, places, colours)
         _draw_terms(ax, clock, rows, places, end)
         inside: list[Mark] = [m for m in marks if start <= m.at <= end]

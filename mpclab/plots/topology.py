@@ -155,7 +155,9 @@ def _frame(ax: Axes, places: Positions) -> None:
 def _draw_links(
     ax: Axes, places: Positions, pairs: Mapping[tuple[Party, Party], str], bare: bool, beside: bool
 ) -> None:
-    alpha = 0.9 if len(pairs) <= 30 else 0.55 if len(pairs) <= 80 else 0.35
+    crowd = len(pairs)
+    alpha = 0.9 if crowd <= 30 else 0.55 if crowd <= 80 else max(0.06, 0.35 * 200 / max(200, crowd))
+    thin = 1.0 if crowd <= 80 else 0.7 if crowd <= 500 else 0.4
     outlines: dict[str, list[Outline]] = {}
     for (one, other), kind in pairs.items():
         ends = (places[one], places[other])
@@ -172,7 +174,7 @@ def _draw_links(
             each,
             facecolors="none",
             edgecolors=style.MUTED if bare else colour,
-            linewidths=1.0 if bare else width * (1.0 if len(pairs) <= 80 else 0.7),
+            linewidths=thin if bare else width * thin,
             linestyles=[pattern],
             alpha=1.0 if kind in ("closed", "dialing", "relay") else alpha,
             zorder=2,
@@ -207,8 +209,9 @@ def _draw_signaling(ax: Axes, places: Positions, state: State, present: set[Part
 
 
 def _size(parties: int) -> float:
-    """The diameter of a party's disc, in points."""
-    return 34 if parties <= 6 else 28 if parties <= 12 else 22
+    """The diameter of a party's disc, in points; many stand side by side on the circle."""
+    roomy = 34 if parties <= 6 else 28 if parties <= 12 else 22
+    return min(roomy, 850 / parties)
 
 
 def _draw_party(
@@ -243,7 +246,7 @@ def _draw_party(
     if one.life in _BADGES:
         _, glyph, ink = _BADGES[one.life]
         _badge(ax, at, (shift, shift), glyph, ink)
-    elif any(op.commits.get(party) for op in state.operations.values()):
+    elif size > 15 and any(op.commits.get(party) for op in state.operations.values()):
         _badge(ax, at, (shift, shift), style.TICK, style.GOOD)
     if one.leader:
         _badge(ax, at, (-shift, shift), "*", "#b98900", filled=True)

@@ -1,6 +1,7 @@
 """Pictures show what the trace holds, read well, and leave no trace of their own."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations, pairwise
 
 import matplotlib as mpl
@@ -63,7 +64,9 @@ def written(ax: Axes) -> str:
     return " | ".join(t.get_text() for t in words(ax))
 
 
-@pytest.mark.parametrize("plot", PLOTS.values(), ids=PLOTS)
+@pytest.mark.parametrize(
+    "plot", [*PLOTS.values(), partial(spacetime, scale="order")], ids=[*PLOTS, "in order"]
+)
 @pytest.mark.parametrize("scene", SCENES)
 def test_words_neither_overlap_nor_leave_the_page(
     plot: Callable[..., Axes], scene: str, traces: dict[str, Trace]
@@ -348,7 +351,14 @@ def test_forty_parties_have_forty_colours_that_show_white_text() -> None:
 
 @pytest.mark.parametrize(
     ("us", "text"),
-    [(0, "0 ms"), (430, "0.43 ms"), (37_400, "37 ms"), (1_250_000, "1.25 s"), (42_000_000, "42 s")],
+    [
+        (0, "0 ms"),
+        (430, "430 µs"),
+        (8_540, "8.5 ms"),
+        (37_400, "37 ms"),
+        (1_250_000, "1.25 s"),
+        (42_000_000, "42 s"),
+    ],
 )
 def test_times_are_written_for_readers(us: int, text: str) -> None:
     assert style.milliseconds(us) == text
