@@ -23,9 +23,8 @@ from mpclab.coordinator import ballots
 from mpclab.coordinator.ballots import Ballot, Certificate, SignedVote
 from mpclab.coordinator.history import Record
 from mpclab.coordinator.messages import Entry, Hello, Records, Told, Want, Wonder
-from mpclab.coordinator.operations import Operations
 from mpclab.coordinator.tally import End, Operation, Status
-from mpclab.core.errors import PeerFault, UsageError
+from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 
@@ -37,24 +36,6 @@ PAGE = 32
 MOST_IDS = 4096
 ALSO_ASK = 2
 UNHEARD_RETRIES = 10
-
-
-def describe(kinds: Operations, o: Operation, ballot: Ballot) -> bool:
-    """Put what `ballot` proposes into words. False: its parameters are malformed."""
-    proposal = ballot.proposal
-    o.ballot, o.params, o.text, o.unfit = ballot, proposal.params, proposal.kind, ""
-    if proposal.kind not in kinds:
-        o.unfit = f"operation {proposal.kind!r} is not known here"
-        return True
-    spec = kinds[proposal.kind]
-    try:
-        if spec.check(dict(proposal.params)) != proposal.params:
-            raise UsageError(f"{spec.name}: parameters are missing or out of order")
-    except UsageError as error:
-        o.unfit = str(error)
-        return False
-    o.text = spec.describe(proposal.params)
-    return True
 
 
 # --- while something is open --------------------------------------------------------------
@@ -115,10 +96,9 @@ def on_told(session: Session, ctx: Ctx, msg: Told) -> None:
         if vote.voter in session.keys:
             ballots.check_vote(vote, session.session, session.keys)
             genuine.append(vote)
+    for vote in genuine:  # first, since our own may be among them: see Approval.consider
+        session.count(ctx, vote)
     session.hear(ctx, msg.ballot)
-    if msg.ballot.op in session.operations:
-        for vote in genuine:
-            session.count(ctx, vote)
 
 
 # --- when two parties meet ----------------------------------------------------------------
@@ -210,7 +190,7 @@ def restore(session: Session, ctx: Ctx) -> None:
     records = [msgspec.msgpack.decode(data, type=Record) for data in kept["record"].values()]
     for record in records:
         o = session.operations.setdefault(record.op, Operation(record.op))
-        describe(session.kinds, o, record.certificate.ballot)
+        o.describe(session.kinds, record.certificate.ballot)
         session.clock = max(session.clock, record.proposal.stamp)
         session.history.add(record)
         o.certificate, o.index, o.status = record.certificate, record.index, Status.COMMITTED

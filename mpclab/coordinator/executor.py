@@ -38,8 +38,8 @@ class Executor:
     identity: Identity
     keys: dict[Party, bytes]
     operations: dict[str, Operation]
+    results: dict[str, Result]
     round_deadline: int
-    results: dict[str, Result] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
     running: dict[str, str] = field(default_factory=dict)  # child → op
     waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)  # op → needed before

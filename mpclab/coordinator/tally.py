@@ -8,7 +8,8 @@ import msgspec
 
 from mpclab.consensus.policy import Policy, Standing
 from mpclab.coordinator.ballots import Ballot, Certificate, Params, SignedVote
-from mpclab.coordinator.operations import Result
+from mpclab.coordinator.operations import Operations, Result
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 
 
@@ -82,6 +83,17 @@ class Tally:
             if not vote.approve or vote.about != about
         )
 
+    def rejection(self, about: bytes) -> str:
+        """Who is against it, and why, in words."""
+        return "; ".join(
+            f"party {p} voted on another proposal under this id"
+            if (vote := self.votes[p]).about != about
+            else f"party {p} rejected: {vote.reason}"
+            if vote.reason
+            else f"party {p} rejected"
+            for p in self.against(about)
+        )
+
 
 class Operation:
     """All that this party knows of one operation. Plain state, changed by the session alone."""
@@ -89,6 +101,7 @@ class Operation:
     def __init__(self, op: str) -> None:
         self.op = op
         self.ballot: Ballot | None = None
+        self.about = b""  # its proposal's hash
         self.params: Params = ()
         self.text = ""
         self.unfit = ""  # why it cannot be approved, whatever the vote policy
@@ -108,10 +121,23 @@ class Operation:
         self.committed_at: int | None = None
         self.ended_at: int | None = None
 
-    @property
-    def about(self) -> bytes:
-        assert self.ballot is not None
-        return self.ballot.proposal.hash
+    def describe(self, kinds: Operations, ballot: Ballot) -> bool:
+        """Put what `ballot` proposes into words. False: its parameters are malformed."""
+        proposal = ballot.proposal
+        self.ballot, self.about = ballot, proposal.hash
+        self.params, self.text, self.unfit = proposal.params, proposal.kind, ""
+        if proposal.kind not in kinds:
+            self.unfit = f"operation {proposal.kind!r} is not known here"
+            return True
+        spec = kinds[proposal.kind]
+        try:
+            if spec.check(dict(proposal.params)) != proposal.params:
+                raise UsageError(f"{spec.name}: parameters are missing or out of order")
+        except UsageError as error:
+            self.unfit = str(error)
+            return False
+        self.text = spec.describe(proposal.params)
+        return True
 
     @property
     def by(self) -> Party:
@@ -122,7 +148,3 @@ class Operation:
     def kind(self) -> str:
         assert self.ballot is not None
         return self.ballot.proposal.kind
-
-    @property
-    def undecided(self) -> bool:
-        return self.status in (Status.UNHEARD, Status.OPEN)

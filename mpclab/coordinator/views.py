@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from mpclab.coordinator.ballots import Params
 from mpclab.coordinator.history import History
 from mpclab.coordinator.tally import Operation, Status
 from mpclab.core.ids import Party
+
+if TYPE_CHECKING:
+    from mpclab.coordinator.session import Session
 
 
 class VoteView(msgspec.Struct, frozen=True):
@@ -85,7 +90,7 @@ class SessionView(msgspec.Struct, frozen=True):
         raise KeyError(op)
 
 
-def operation_view(o: Operation, n: int) -> OperationView:
+def _operation_view(o: Operation, n: int) -> OperationView:
     assert o.ballot is not None
     votes = tuple(
         VoteView(p, v.approve and v.about == o.about, v.reason, o.tally.heard_at[p])
@@ -118,7 +123,7 @@ def operation_view(o: Operation, n: int) -> OperationView:
     )
 
 
-def history_view(history: History, operations: dict[str, Operation]) -> tuple[EntryView, ...]:
+def _history_view(history: History, operations: dict[str, Operation]) -> tuple[EntryView, ...]:
     return tuple(
         EntryView(
             entry.index,
@@ -129,4 +134,21 @@ def history_view(history: History, operations: dict[str, Operation]) -> tuple[En
             entry.head.hex(),
         )
         for entry in history.entries()
+    )
+
+
+def session_view(session: Session) -> SessionView:
+    heard = [o for o in session.operations.values() if o.ballot is not None]
+    return SessionView(
+        session=session.session,
+        me=session.me,
+        n=session.n,
+        t=session.t,
+        policy=str(session.policy),
+        agreement=session.agreement.title,
+        vote_policy=session.vote_policy,
+        operations=tuple(_operation_view(o, session.n) for o in heard),
+        history=_history_view(session.history, session.operations),
+        head=session.history.head.hex(),
+        up=tuple(sorted(session.up)),
     )

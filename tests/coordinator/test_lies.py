@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mpclab.consensus.policy import parse_policy
 from mpclab.coordinator import ballots
+from mpclab.coordinator.approval import MAX_LEAP, MAX_OPEN
 from mpclab.coordinator.ballots import (
     Ballot,
     BallotError,
@@ -24,7 +25,6 @@ from mpclab.coordinator.ballots import (
     verify_certificate,
 )
 from mpclab.coordinator.messages import Entry, Hello, Records, Report, Said, Told, Want
-from mpclab.coordinator.session import MAX_LEAP, MAX_OPEN
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
 from tests.coordinator.sessions import NAME, Sessions, identity, keys

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-import pytest
+import random
+from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpclab.consensus.policy import parse_policy
+from mpclab.coordinator.approval import MAX_OPEN
+from mpclab.coordinator.ballots import Proposal, sign_proposal
 from mpclab.coordinator.messages import Propose
-from mpclab.coordinator.session import MAX_OPEN, Session
-from mpclab.core.errors import UsageError
+from mpclab.coordinator.session import Session, SetVotePolicy
+from mpclab.core.effects import (
+    Asked,
+    Blame,
+    Delivered,
+    Effect,
+    Event,
+    Persist,
+    Send,
+    Started,
+)
+from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import MS, SECOND
+from mpclab.core.node import Node
+from mpclab.core.peers import Introduced, PeerDown, PeerUp
+from mpclab.core.wire import Frame
 from tests.coordinator.sessions import AT, NAME, Sessions, identity
 
 
@@ -224,3 +245,78 @@ def test_a_fork_goes_its_own_way() -> None:
     assert set(s.statuses(op).values()) == {"aborted"}
     s.world = before
     assert set(s.statuses(op).values()) == {"executed"}
+
+
+# --- the machine alone --------------------------------------------------------------------
+
+
+class Alone:
+    """Party 1 of 3, its events by hand."""
+
+    def __init__(self, **options: Any) -> None:
+        policy = parse_policy("unanimous", 3)
+        machine = Session(NAME, 3, 2, policy, identity(1), **options)
+        self.node = Node(1, 3, machine, coins=lambda path: random.Random(1), at=AT)
+        self.session = machine
+        self.do(Started())
+
+    def do(self, event: Event, now: int = 0) -> list[Effect]:
+        return self.node.step(event, now)
+
+    def ask(self, ask: Any) -> list[Effect]:
+        return self.do(Asked(AT, ask))
+
+    def tell(self, sender: int, msg: Any) -> list[Effect]:
+        return self.do(Delivered(sender, Frame(1, AT, msg)))
+
+
+def sent(effects: list[Effect]) -> list[tuple[tuple[int, ...], str]]:
+    return [(e.to, e.frame.kind) for e in effects if isinstance(e, Send)]
+
+
+def test_a_vote_is_stored_before_it_is_sent() -> None:
+    effects = Alone().ask(Propose("note", {"text": "x"}))
+    stored = [i for i, e in enumerate(effects) if isinstance(e, Persist)]
+    votes = [
+        i for i, e in enumerate(effects) if isinstance(e, Send) and e.frame.kind == "SignedVote"
+    ]
+    assert len(stored) == len(votes) == 1
+    assert stored < votes
+
+
+def test_keys_may_come_later_and_never_change() -> None:
+    one = Alone()
+    proposal = Proposal(NAME, "a", 2, 1, "note", (("text", "x"),), SECOND)
+    ballot = sign_proposal(identity(2), proposal)
+    assert one.tell(2, ballot) == []  # its key is not here: no word, no blame
+    one.ask(Introduced(2, identity(2).public))
+    assert sent(one.tell(2, ballot)) == [((2, 3), "SignedVote")]
+    [blame] = one.ask(Introduced(2, identity(3).public))
+    assert isinstance(blame, Blame)
+    assert (blame.party, blame.strength) == (2, Strength.SUSPECT)
+    assert one.session.keys[2] == identity(2).public
+
+
+def test_a_peer_that_comes_up_is_told_what_is_known() -> None:
+    one, two = Alone(), Alone()
+    one.ask(Propose("note", {"text": "x"}))
+    [hello] = [e for e in two.ask(PeerUp(2, "link")) if isinstance(e, Send)]
+    assert hello.frame.kind == "Hello"
+    assert two.session.view().up == (2,)
+    answer = one.tell(2, hello.frame.msg)
+    assert sent(answer) == [((2,), "Told")]
+    two.ask(PeerDown(2, "gone"))
+    assert two.session.view().up == ()
+
+
+def test_what_is_no_ask_is_refused() -> None:
+    with pytest.raises(UsageError, match="a session cannot str"):
+        Alone().ask("hello")
+    with pytest.raises(UsageError, match="did you mean 'reject'"):
+        Alone().ask(SetVotePolicy("rejct"))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_blame(body: bytes) -> None:
+    effects = Alone().do(Delivered(2, Frame(1, AT, body=body)))
+    assert all(isinstance(e, Blame | Send) for e in effects)
