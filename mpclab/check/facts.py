@@ -140,6 +140,8 @@ class Facts:
         found = []
         for number, row in enumerate(self.rows):
             if isinstance(row, Noted) and row.what in words and "op" in row.details:
+                if row.actor not in self.members:
+                    continue  # of another session that shares the world
                 details = row.details
                 value, index = str(details.get("value", "")), details.get("index")
                 life = 1 + sum(end < number for end in self.crashes.get(row.actor, ()))
@@ -165,8 +167,12 @@ class Facts:
         ]
 
     def notes(self, *what: str) -> list[tuple[int, Noted]]:
-        """Notes of these names with their row numbers."""
-        return [(i, r) for i, r in enumerate(self.rows) if isinstance(r, Noted) and r.what in what]
+        """The members' notes of these names, with their row numbers."""
+        return [
+            (i, row)
+            for i, row in enumerate(self.rows)
+            if isinstance(row, Noted) and row.what in what and row.actor in self.members
+        ]
 
 
 def approvals_needed(policy: PolicyLike, n: int) -> int:

@@ -122,4 +122,6 @@ def leaders(facts: Facts) -> Verdict:
         return violated("leaders", found)
     if not elected:
         return unknown("leaders", "nobody became a leader")
-    return ok("leaders", f"{len(elected)} times a leader, never two at once")
+    return ok(
+        "leaders", f"{len(elected)} {word}{'s' * (len(elected) != 1)} with a leader, none with two"
+    )

@@ -24,12 +24,12 @@ def termination(facts: Facts) -> Verdict:
     settled = {(d.party, d.op) for d in facts.decisions}
     honest_source = {str(r.details["op"]) for _, r in proposals if r.actor not in facts.faulty}
     heard = {(r.actor, str(r.details["op"])) for _, r in proposals}
-    facts_of = {(d.party, d.op): d.what for d in facts.decisions}
+    last_word = {(d.party, d.op): d.what for d in facts.decisions}
     found: list[tuple[str, list[int]]] = []
     for op in ops:
         # What only liars know of binds nobody.
         waiting = [p for p in up if (p, op) not in settled] if op in honest_source else []
-        if all(facts_of.get((p, op)) == "aborted" for p in up if p not in waiting):
+        if all(last_word.get((p, op)) == "aborted" for p in up if p not in waiting):
             # Who was down all the while and never heard of what the others gave up has missed
             # nothing: no one will tell it, and it has nothing to settle.
             waiting = [p for p in waiting if (p, op) in heard]

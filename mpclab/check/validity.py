@@ -66,7 +66,7 @@ def certificates(facts: Facts) -> Verdict:
         if len(real) < len(approvals):
             found.append((f"{prefix} that names a party twice or one that is no member", [i]))
         elif len(real) < facts.needed:
-            found.append((f"{prefix} with {len(real)} approvals; {facts.needed} are needed", [i]))
+            found.append((f"{prefix} with {len(real)} of the {facts.needed} approvals needed", [i]))
         for p in sorted(real - facts.faulty):
             mine = [
                 (j, bool(v.details.get("approve")))

@@ -134,6 +134,13 @@ def test_bare_protocols_are_judged_by_what_they_decide() -> None:
     assert judge("agreement", story).verdict == "violated"
 
 
+def test_another_session_in_the_same_world_is_left_alone() -> None:
+    story = committed(3)
+    story.commit(10_001, "other", index=0)
+    verdicts = run_checks(story.trace, CHECKS, n=3)
+    assert [v.check for v in verdicts if v.verdict == "violated"] == []
+
+
 # --- validity and certificates ------------------------------------------------------------
 
 
@@ -176,7 +183,7 @@ def test_a_certificate_with_too_few_names() -> None:
     story = Story(3)
     story.vote(1, "x")
     row = story.note(2, "certified", op="x", approvals=[1])
-    says(judge("certificates", story), "violated", "with 1 approvals; 3 are needed", row)
+    says(judge("certificates", story), "violated", "with 1 of the 3 approvals needed", row)
 
 
 def test_a_certificate_in_the_name_of_one_who_rejected() -> None:

@@ -28,21 +28,46 @@ actors = st.integers(-1, 1000)
 words = st.text(max_size=8)
 paths = st.lists(words, max_size=3).map(tuple)
 rows: st.SearchStrategy[Row] = st.one_of(
-    st.builds(Sent, times, actors, st.integers(0, 2**40), st.lists(actors, max_size=4).map(tuple),
-              paths, words, st.integers(0, 10**6), words, st.booleans(), words),
+    st.builds(
+        Sent,
+        times,
+        actors,
+        st.integers(0, 2**40),
+        st.lists(actors, max_size=4).map(tuple),
+        paths,
+        words,
+        st.integers(0, 10**6),
+        words,
+        st.booleans(),
+        words,
+    ),
     st.builds(Delivered, times, actors, actors, st.integers(0, 2**40)),
     st.builds(Dropped, times, actors, actors, st.integers(0, 2**40), words),
     st.builds(Fired, times, actors, paths, words),
     st.builds(Asked, times, actors, paths, words),
-    st.builds(Noted, times, actors, paths, words,
-              st.dictionaries(words, st.one_of(words, st.integers(-9, 9), st.booleans()))),
+    st.builds(
+        Noted,
+        times,
+        actors,
+        paths,
+        words,
+        st.dictionaries(words, st.one_of(words, st.integers(-9, 9), st.booleans())),
+    ),
     st.builds(Output, times, actors, paths, words),
     st.builds(Blamed, times, actors, paths, st.none() | actors, words, words),
     st.builds(Persisted, times, actors, paths, words, st.integers(0, 99)),
     st.builds(Linked, times, actors, actors, words),
-    st.builds(Fault, times, actors, st.integers(0, 9), words, words,
-              st.lists(actors, max_size=3).map(tuple), words),
-)  # fmt: skip
+    st.builds(
+        Fault,
+        times,
+        actors,
+        st.integers(0, 9),
+        words,
+        words,
+        st.lists(actors, max_size=3).map(tuple),
+        words,
+    ),
+)
 
 
 def logged(items: list[Row]) -> Trace:
