@@ -124,6 +124,7 @@ class Session(Approval):
         self.n, self.t = n, t
         self.greet = greet
         self._valid: dict[bytes, Certificate] = {}  # values found valid, the latest
+        self._deferred: list[Decided] = []
         self.history = History(session)
         self.up: dict[Party, str] = {}
         self.claims = catchup.Claims()
@@ -170,6 +171,9 @@ class Session(Approval):
                     ctx.blame(
                         party, "was introduced with another key than before", Strength.SUSPECT
                     )
+                deferred, self._deferred = self._deferred, []
+                for decided in deferred:
+                    self._decided(ctx, decided)
             case PeerUp(party, via):
                 self.up[party] = via
                 catchup.greet(self, ctx, (party,))
@@ -244,18 +248,26 @@ class Session(Approval):
         match value:
             case VoteWanted(op, proposed, by):
                 self._vote_wanted(ctx, op, Certificate.from_bytes(proposed).ballot, by)
-            case Decided(op, decided, index, approvals):
-                try:
-                    certificate = self._decided(decided, approvals)
-                except BallotError as error:
-                    ctx.blame(None, f"{op} was decided with {error}", Strength.SOMEONE)
-                else:
-                    self.commit(ctx, Record(certificate, index))
+            case Decided():
+                self._decided(ctx, value)
             case Refused(op, reason):
                 if (o := self.operations.get(op)) is not None and o.status is Status.OPEN:
                     self._abort(ctx, o, reason)
 
-    def _decided(self, value: bytes, approvals: tuple[tuple[Party, bytes], ...]) -> Certificate:
+    def _decided(self, ctx: Ctx, decided: Decided) -> None:
+        known = self.history.records.get(decided.op)
+        if known is not None and known.index == decided.index:
+            return  # told again after a crash
+        try:
+            certificate = self._certificate(decided.value, decided.approvals)
+        except UnknownParty:
+            self._deferred.append(decided)  # until that party is introduced
+        except BallotError as error:
+            ctx.blame(None, f"{decided.op} was decided with {error}", Strength.SOMEONE)
+        else:
+            self.commit(ctx, Record(certificate, decided.index))
+
+    def _certificate(self, value: bytes, approvals: tuple[tuple[Party, bytes], ...]) -> Certificate:
         """The certificate of a decided value; where the vote was inside, with its approvals."""
         certificate = self._valid.get(value)
         if certificate is not None and self.broadcasts:

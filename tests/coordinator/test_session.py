@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpclab.consensus.agreement import Agreement, Decided
 from mpclab.consensus.policy import parse_policy
 from mpclab.coordinator.approval import MAX_OPEN
-from mpclab.coordinator.ballots import Proposal, sign_proposal
+from mpclab.coordinator.ballots import Certificate, Proposal, sign_proposal, sign_vote
 from mpclab.coordinator.messages import Propose
 from mpclab.coordinator.session import Session, SetVotePolicy
 from mpclab.core.effects import (
@@ -26,6 +27,7 @@ from mpclab.core.effects import (
 )
 from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import MS, SECOND
+from mpclab.core.machine import Ctx
 from mpclab.core.node import Node
 from mpclab.core.peers import Introduced, PeerDown, PeerUp
 from mpclab.core.wire import Frame
@@ -250,6 +252,13 @@ def test_a_fork_goes_its_own_way() -> None:
 # --- the machine alone --------------------------------------------------------------------
 
 
+class Oracle(Agreement):
+    """Decides what it is told to."""
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        ctx.output(ask)
+
+
 class Alone:
     """Party 1 of 3, its events by hand."""
 
@@ -295,6 +304,19 @@ def test_keys_may_come_later_and_never_change() -> None:
     assert isinstance(blame, Blame)
     assert (blame.party, blame.strength) == (2, Strength.SUSPECT)
     assert one.session.keys[2] == identity(2).public
+
+
+def test_what_was_decided_waits_for_the_keys_that_prove_it() -> None:
+    one = Alone(agreement=Oracle)
+    ballot = sign_proposal(identity(2), Proposal(NAME, "a", 2, 1, "note", (("text", "x"),), SECOND))
+    votes = [sign_vote(identity(p), ballot.proposal, p, True) for p in (1, 2, 3)]
+    value = Certificate(ballot, tuple((v.voter, v.signature) for v in votes)).to_bytes()
+    one.do(Asked((*AT, "agreement"), Decided(ballot.op, value, 0)))
+    assert len(one.session.history) == 0
+    one.ask(Introduced(2, identity(2).public))
+    assert len(one.session.history) == 0
+    one.ask(Introduced(3, identity(3).public))
+    assert [e.op for e in one.session.view().history] == [ballot.op]
 
 
 def test_a_peer_that_comes_up_is_told_what_is_known() -> None:
