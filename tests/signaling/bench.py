@@ -9,10 +9,8 @@ import msgspec
 
 from mpclab.core import Frame, Machine, Message, Node
 from mpclab.core.effects import (
-    Blame,
     Delivered,
     Effect,
-    HangUp,
     LinkClosed,
     LinkOpened,
     Note,
@@ -192,6 +190,3 @@ def blames(world: SimulatedWorld) -> list[rows.Blamed]:
 
 def notes(effects: list[Effect], what: str) -> list[dict[str, Any]]:
     return [e.details for e in effects if isinstance(e, Note) and e.what == what]
-
-
-__all__ = ["Blame", "HangUp", "Note", "Send"]

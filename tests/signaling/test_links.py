@@ -489,3 +489,40 @@ def test_confirm_is_small_enough_for_any_channel() -> None:
     msg = sign_confirm(identity(1), pair(1, 2), b"o" * 32, print_of(1), print_of(2))
     assert len(msgspec.msgpack.encode(msg)) < 1200
     assert isinstance(msg, Confirm)
+
+
+# --- heartbeats ---------------------------------------------------------------------------
+
+
+def beat_at(end: End, now: int) -> list[Effect]:
+    end.now = now
+    return end.host(TimerFired(PATH, "beat"))
+
+
+def test_a_silent_link_is_suspect_after_six_seconds_and_dead_after_fifteen() -> None:
+    end, _ = up()
+    states = []
+    for second in range(2, 18, 2):
+        effects = beat_at(end, second * SECOND)
+        states.append(end.link.state)
+    assert states == ["up", "up", *["suspect"] * 5, "idle"]
+    assert of(effects, Route) == [Route(PATH, 1, "none")]
+    assert next(e.value for e in of(effects, Output)) == PeerDown(1, "silent for 16 s")
+
+
+def test_a_beat_revives_a_suspect() -> None:
+    end, _ = up()
+    for second in (2, 4, 6):
+        beat_at(end, second * SECOND)
+    assert end.link.state == "suspect"
+    end.on_link(Beat())
+    assert end.link.state == "up"
+
+
+def test_after_a_sleep_of_our_own_the_others_get_time_to_be_heard() -> None:
+    """Our process was stopped for a minute: the silence was ours."""
+    end, _ = up()
+    effects = beat_at(end, 60 * SECOND)
+    assert of(effects, HangUp) == []
+    assert end.link.state == "up"
+    assert [e.frame.kind for e in of(effects, Send)] == ["Beat"]
