@@ -131,11 +131,16 @@ class Facts:
         return found
 
     @cached_property
+    def bare(self) -> bool:
+        """A protocol experiment without a coordinator: nothing is proposed, voted, committed."""
+        return not self.notes("proposed", "heard", "voted", "committed")
+
+    @cached_property
     def decisions(self) -> list[Decision]:
         """Everyone's commits and aborts, in order. Where the coordinator ran, its word counts;
         in a bare protocol experiment that of the agreement protocol (`decided`)."""
         words = {"committed": "committed", "aborted": "aborted"}
-        if not any(isinstance(r, Noted) and r.what == "committed" for r in self.rows):
+        if self.bare:
             words["decided"] = "committed"
         found = []
         for number, row in enumerate(self.rows):

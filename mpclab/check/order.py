@@ -122,6 +122,4 @@ def leaders(facts: Facts) -> Verdict:
         return violated("leaders", found)
     if not elected:
         return unknown("leaders", "nobody became a leader")
-    return ok(
-        "leaders", f"{len(elected)} {word}{'s' * (len(elected) != 1)} with a leader, none with two"
-    )
+    return ok("leaders", f"each of {len(elected)} terms or views had one leader")

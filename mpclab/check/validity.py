@@ -13,6 +13,8 @@ def validity(facts: Facts) -> Verdict:
     commits = facts.commits()
     if not commits:
         return unknown("validity", "nobody honest committed anything")
+    if facts.bare:
+        return unknown("validity", "nothing goes through proposals and votes here")
     proposed = {str(r.details["op"]): i for i, r in reversed(facts.notes("proposed"))}
     votes = facts.notes("voted")
     found: list[tuple[str, list[int]]] = []

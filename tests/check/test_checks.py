@@ -132,6 +132,7 @@ def test_bare_protocols_are_judged_by_what_they_decide() -> None:
     story.note(1, "decided", op="x", index=0, value="aa")
     story.note(2, "decided", op="x", index=0, value="bb")
     assert judge("agreement", story).verdict == "violated"
+    says(judge("validity", story), "unknown", "nothing goes through proposals")
 
 
 def test_another_session_in_the_same_world_is_left_alone() -> None:
