@@ -9,11 +9,11 @@ told exactly once and leaks nothing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Any, Final
 
 import aioice.ice
@@ -84,7 +84,7 @@ class Channel:
         path, peer, attempt: whose it is; carried along for the owner.
         certificate: of our party, the same for all of its links.
         gate: how many handshakes may be under way.
-        spawn: how to run a coroutine to its end.
+        spawn: how to run a coroutine to its end; `closing=True`: one that frees something.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Channel:
         certificate: Certificate,
         settings: ChannelSettings,
         gate: asyncio.Semaphore,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        spawn: Callable[..., object],
     ) -> None:
         self.path, self.peer, self.attempt = path, peer, attempt
         self.is_open = False
@@ -108,7 +108,7 @@ class Channel:
         self._settings, self._gate, self._spawn = settings, gate, spawn
         self._fingerprint = certificate.fingerprint
         self._ended = False
-        self._settled = asyncio.Event()  # open, failed or closed: the handshake is over
+        self._place: asyncio.TimerHandle | None = None  # at the gate, until then at the latest
         self._verbs: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
         self._idle = asyncio.Event()  # no verb is being done
         self._idle.set()
@@ -234,19 +234,20 @@ class Channel:
         """Wait for a place; it is given back when this handshake is over, or takes too long."""
         self._queueing = asyncio.ensure_future(self._gate.acquire())
         await self._queueing
+        loop = asyncio.get_running_loop()
+        self._place = loop.call_later(self._settings.patience, self._leave_gate)
 
-        async def give_back() -> None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._settled.wait(), self._settings.patience)
+    def _leave_gate(self) -> None:
+        if self._place is not None:
+            self._place.cancel()
+            self._place = None
             self._gate.release()
-
-        self._spawn(give_back())
 
     def _opened(self) -> None:
         if self._ended or self.is_open:
             return
         self.is_open = True
-        self._settled.set()
+        self._leave_gate()
         sctp = self._pc.sctp
         assert sctp is not None
         dtls = sctp.transport
@@ -280,7 +281,7 @@ class Channel:
 
     def _close(self) -> None:
         self.is_open = False
-        self._settled.set()
+        self._leave_gate()
         if self._queueing is not None:
             self._queueing.cancel()
 
@@ -289,7 +290,17 @@ class Channel:
             await self._idle.wait()
             await self._pc.close()
 
-        self._spawn(close())
+        self._spawn(close(), closing=True)
+
+
+def is_farewell(context: dict[str, Any]) -> bool:
+    """Whether a loop's complaint is about a task of aiortc that lost its connection half way:
+    it starts some that nobody awaits. What became of the link is told by the link itself."""
+    error, task = context.get("exception"), context.get("task") or context.get("future")
+    if not isinstance(error, ConnectionError | InvalidStateError) or task is None:
+        return False
+    code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+    return code is not None and "aiortc" in FilePath(code.co_filename).parts
 
 
 class _Mute:

@@ -75,6 +75,7 @@ class RealWorld(World):
         self._last_step = time.monotonic()
         self._actions: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closings: set[asyncio.Task[Any]] = set()  # those of them that free something
         self._activity = threading.Event()
         self._unraised: deque[NodeFailed] = deque()
         self._closed = False
@@ -323,19 +324,19 @@ class RealWorld(World):
         self.loop.call_soon_threadsafe(work)
         return answer.result()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` in the world's thread; `settle` and `close` wait for it."""
+    def spawn(self, work: Coroutine[Any, Any, None], *, closing: bool = False) -> None:
+        """Run `work` in the world's thread. `close` waits for it; `settle` if it is closing."""
         task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        for waited in (self._tasks, self._closings) if closing else (self._tasks,):
+            waited.add(task)
+            task.add_done_callback(waited.discard)
 
     def settle(self) -> None:
-        """Wait for what was begun (unless called in the world's own thread)."""
+        """Wait until what is being closed is closed (not in the world's own thread)."""
 
         async def wait() -> None:
-            while self._tasks:
-                await asyncio.wait(set(self._tasks))
+            if self._closings:
+                await asyncio.wait(set(self._closings))
 
         if threading.current_thread() is not self._thread:
             asyncio.run_coroutine_threadsafe(wait(), self.loop).result()
@@ -368,6 +369,8 @@ class RealWorld(World):
 
     def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception that nobody awaited, in a callback or a task: a bug of ours."""
+        if self.excuses(context):
+            return
         error = context.get("exception") or RuntimeError(context["message"])
         failure = NodeFailed(rows.WORLD, self.now, Started(), error)
         failure.__cause__ = error
@@ -430,6 +433,10 @@ class RealWorld(World):
 
     def fan_out(self, host: Host, to: tuple[int, ...], frame: Frame) -> bool:
         """Send to several at once where no fault is active; False: not supported."""
+        return False
+
+    def excuses(self, context: dict[str, Any]) -> bool:
+        """Whether an exception that nobody awaited is no bug of ours."""
         return False
 
     def link_verb(self, host: Host, effect: Effect) -> None:

@@ -30,7 +30,7 @@ from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import MAX_BODY, Frame
 from mpclab.trace import rows
-from mpclab.worlds.channels import Certificate, Channel, ChannelSettings, prepare
+from mpclab.worlds.channels import Certificate, Channel, ChannelSettings, is_farewell, prepare
 from mpclab.worlds.host import Host
 from mpclab.worlds.websocket import WebSocketWorld
 
@@ -172,6 +172,9 @@ class WebRTCWorld(WebSocketWorld):
             raise UsageError(f"there is no open link between {a} and {b} to reset")
         for channel in ends:
             channel.give_up("connection reset")
+
+    def excuses(self, context: dict[str, Any]) -> bool:
+        return is_farewell(context)
 
     def drop_links(self, host: Host, *, goodbye: bool) -> None:
         for channel in self._channels.pop(host.actor, {}).values():

@@ -125,7 +125,6 @@ class WebSocketWorld(RealWorld):
         except BaseException:
             self.call(self._drop_server)
             raise
-        self.settle()
         return self.server_url
 
     def stop_server(self, *, kill: bool = False) -> None:
@@ -310,7 +309,7 @@ class WebSocketWorld(RealWorld):
     def drop_links(self, host: Host, *, goodbye: bool) -> None:
         if host.actor == SERVER:
             if self._server is not None and goodbye:
-                self.spawn(self._server.stop())
+                self.spawn(self._server.stop(), closing=True)
             elif self._server is not None:
                 self._server.abort()
         elif client := self._clients.pop(host.actor, None):
