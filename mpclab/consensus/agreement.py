@@ -95,8 +95,11 @@ class Agreement(Machine):
 
     @classmethod
     def liars(cls, n: int) -> int:
-        """How many of `n` parties may lie (and not only crash) without harm to the others."""
-        return 0
+        """How many of `n` parties may lie, and not only crash, without harm to the others.
+
+        A party that catches up believes a record that one more than these tell alike.
+        """
+        return (n - 1) // 3
 
     def __init__(
         self,

@@ -18,6 +18,10 @@ class Direct(Agreement):
     title = "direct (count the votes)"
     everyone_submits = True
 
+    @classmethod
+    def liars(cls, n: int) -> int:
+        return 0  # there is nothing to know beyond the certificate, which proves itself
+
     def start(self, ctx: Ctx) -> None:
         self.decided: set[str] = set()
 

@@ -7,10 +7,9 @@
 * After a restart a party takes up what it had stored: its votes, its records, its results.
 
 Votes and certificates are signed, so it does not matter who passes them on: everything is verified
-before it is believed. A certificate proves that the policy was satisfied, which with protocols
-that order nothing and tolerate no liars (`direct`, 2pc, 3pc) is all there is to know. Where liars
-are tolerated, and for the place in a log, a record is taken over once `liars + 1` parties tell it
-alike.
+before it is believed. A certificate proves that the policy was satisfied, which with `direct` is
+all there is to know. That the protocol decided it too, and its place in a log, is taken over once
+`liars + 1` parties tell it alike, so that one of them is honest.
 """
 
 from __future__ import annotations

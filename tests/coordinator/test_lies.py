@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.policy import parse_policy
 from mpclab.coordinator import ballots
 from mpclab.coordinator.approval import MAX_LEAP, MAX_OPEN
@@ -212,6 +213,23 @@ def test_records_are_verified_before_they_are_believed() -> None:
     say(s, Records((Entry(good, None, False),), True), to=(2,))
     s.run()
     assert s.at(2, good.op).status == "executed", "a good one is believed, whoever brings it"
+
+
+class Undecided(Agreement):
+    """Decides nothing, and tolerates one liar of four, as any Byzantine protocol does."""
+
+
+def test_the_place_in_a_log_is_believed_when_an_honest_party_must_have_told_it() -> None:
+    s = with_liar(policy="threshold(3)", agreement=Undecided)
+    good = certificate(1, (1, 2, 3))
+    say(s, Records((Entry(good, 7, False),), False))
+    s.run(SECOND)
+    assert not s.view(1).history
+    assert good.op not in s.session(1).history
+    s.session(1).claims.add(2, good, 0)  # an honest party says where it stands
+    say(s, Records((Entry(good, 0, False),), False), to=(1,))
+    s.run(SECOND)
+    assert [(e.index, e.op) for e in s.view(1).history] == [(0, good.op)]
 
 
 def test_a_value_for_agreement_must_be_a_valid_certificate() -> None:
