@@ -53,13 +53,15 @@ def timeline(
     rows = list(trace)
     lanes = tuple(parties or sorted({row.actor for row in rows if row.actor > SERVER}))
     marks = [m for m in find_marks(rows) if m.what in _SHOWN and m.party in lanes]
-    moments = [r.at for r in rows if isinstance(r, Noted) and r.actor in lanes and r.path]
+    notes = [r for r in rows if isinstance(r, Noted) and r.actor in lanes]
+    moments = [r.at for r in notes if r.path]
+    stops = [r.at for r in notes if not r.path]
     with style.styled():
         if not moments:
             return style.empty(ax or style.new_axes(7, 2), "no protocol has begun yet")
         start = since if since is not None else min(moments)
         end = until if until is not None else max(max(moments), start + MS)
-        clock = Clock(choose_scale(scale, (), start, end), moments, start, end)
+        clock = Clock(choose_scale(scale, (), start, end), moments + stops, start, end)
         phases = [
             span
             for span in phase_spans(rows, end)

@@ -249,7 +249,7 @@ class State:
                 party.term = details.get("term", party.term)
                 party.view = details.get("view", party.view)
             case "entered-view" | "became-follower" | "became-candidate":
-                party.leader = False
+                party.leader, party.phase, party.phase_op = False, "", ""
                 party.term = details.get("term", party.term)
                 party.view = details.get("view", party.view)
             case "blocked":

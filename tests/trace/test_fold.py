@@ -79,6 +79,29 @@ def test_the_server_and_who_is_with_it() -> None:
     assert (state.server, state.members) == ("down", {"s": {1: "away"}})
 
 
+def test_a_phase_ends_with_its_operation_and_with_its_view() -> None:
+    story = Story(1)
+    story.note(1, "phase", phase="prepared", op="a")
+    story.commit(1, "b")
+    assert fold(story.trace).parties[1].phase == "prepared"
+    story.commit(1, "a")
+    assert fold(story.trace).parties[1].phase == ""
+    story.note(1, "phase", phase="view-change", view=1)
+    story.note(1, "entered-view", view=1)
+    state = fold(story.trace).parties[1]
+    assert (state.phase, state.view, state.leader) == ("", 1, False)
+
+
+def test_under_a_coordinator_its_commit_counts_and_the_protocols_decision_does_not() -> None:
+    bare = Story(1)
+    bare.note(1, "decided", op="a", index=0)
+    assert fold(bare.trace).operations["a"].status == "committed"
+    whole = Story(1)
+    whole.propose(1, "a")
+    whole.note(1, "decided", op="a", index=0)
+    assert fold(whole.trace).operations["a"].status == "open"
+
+
 @settings(max_examples=25)
 @given(st.lists(st.integers(-1, 1_000_000), max_size=4), st.integers(20, 90))
 def test_a_scrubber_shows_what_the_fold_shows(times: list[int], every: int) -> None:
