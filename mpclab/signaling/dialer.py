@@ -181,6 +181,8 @@ class Dialer(Machine):
                 link.move("connecting")
             case _:
                 return
+        # Each step has its own deadline: twenty links at once may queue for one processor.
+        ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
         sealed = link.channel.close(Candidates(talk.offer, event.candidates[:MAX_CANDIDATES]))
         self._post(ctx, link, [payload, sealed])
         self._add_candidates(ctx, link, talk)
@@ -247,6 +249,7 @@ class Dialer(Machine):
             raise PeerFault(fault.reason, party=link.party, strength=Strength.SUSPECT) from None
         talk.peer_prints = fingerprints(answer.sdp)
         link.move("connecting")
+        ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
         ctx.do(TakeAnswer(ctx.path, link.party, talk.attempt, answer.sdp))
         self._add_candidates(ctx, link, talk)
 

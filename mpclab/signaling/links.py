@@ -38,7 +38,7 @@ class MeshSettings:
 
     Attributes:
         direct: whether this world has data channels at all; if not, everything is relayed.
-        attempt_within: an attempt must have opened a channel by then.
+        attempt_within: each step of an attempt (described, answered, open) must be done by then.
         confirm_within: an open channel must be confirmed by then.
         confirm_every: an unanswered confirmation is repeated.
         offer_valid: how long an offer may take on its way.
