@@ -6,10 +6,9 @@ memory addresses or hash seeds. Foreground entries are counted, so that a run ca
 only heartbeats are left.
 """
 
-import copy
 import heapq
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,47 +17,40 @@ from mpclab.core.ids import Party, Path
 from mpclab.core.wire import Frame
 
 
-class Wave:
-    """One frame on its way to several receivers, at sorted times."""
+class Parcel(NamedTuple):
+    """A frame and who sends it, on its way to anyone.
 
-    __slots__ = (
-        "background",
-        "corrupt",
-        "frame",
-        "index",
-        "sender",
-        "sent",
-        "source",
-        "times",
-        "to",
-    )
+    Attributes:
+        source: the actor that sends it, for the trace.
+        sender: what the receiver's link stamps: a party; at the server a connection.
+        connection: the number of the connection that carries it; 0: none does.
+    """
+
+    source: Party
+    sender: int
+    frame: Frame
+    background: bool = False
+    connection: int = 0
+
+
+class Wave:
+    """One parcel on its way to several receivers, at sorted times."""
+
+    __slots__ = ("background", "corrupt", "index", "parcel", "times", "to")
 
     def __init__(
-        self,
-        source: Party,
-        sender: Party,
-        frame: Frame,
-        to: list[Party],
-        times: list[int],
-        background: bool,
-        corrupt: bool = False,
-        sent: int = 0,
+        self, parcel: Parcel, to: list[Party], times: list[int], *, corrupt: bool = False
     ) -> None:
-        self.source = source  # the actor that sent it, for the trace
-        self.sender = sender  # what the receiver's link stamps: a connection, at the server
-        self.frame = frame
+        self.parcel = parcel
         self.to = to
         self.times = times
         self.index = 0
-        self.background = background
+        self.background = parcel.background
         self.corrupt = corrupt
-        self.sent = sent
 
     def only(self, actor: Party) -> "Wave":
         """The same, on its way to one receiver alone."""
-        alone = copy.copy(self)
-        alone.to, alone.times, alone.index = [actor], [0], 0
-        return alone
+        return Wave(self.parcel, [actor], [0], corrupt=self.corrupt)
 
 
 class Timer(msgspec.Struct, frozen=True):

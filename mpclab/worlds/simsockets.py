@@ -15,7 +15,6 @@ class Connection:
 
     number: int
     actor: Party
-    since: int  # when the client asked for it, µs
     opens: int  # when both ends learn that it is open
     client: bool = True  # whether the client's end is open
     server: bool = True
@@ -28,9 +27,9 @@ class Sockets:
         self._all: dict[int, Connection] = {}
         self._next = 1
 
-    def open(self, actor: Party, since: int, opens: int) -> Connection:
+    def open(self, actor: Party, opens: int) -> Connection:
         self._next += 1
-        it = self._all[self._next - 1] = Connection(self._next - 1, actor, since, opens)
+        it = self._all[self._next - 1] = Connection(self._next - 1, actor, opens)
         return it
 
     def get(self, number: int) -> Connection | None:

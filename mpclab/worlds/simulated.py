@@ -10,11 +10,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from mpclab.core.effects import (
     AddCandidates,
@@ -40,7 +36,6 @@ from mpclab.core.effects import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SERVER, Party, Path
 from mpclab.core.node import Node
-from mpclab.core.wire import Frame
 from mpclab.faults import draws
 from mpclab.faults.border import Border
 from mpclab.faults.fault import Filter
@@ -48,13 +43,13 @@ from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import Build, World, record, text_of
-from mpclab.worlds.queue import Action, Happening, Late, Queue, Timer, Wave
+from mpclab.worlds.queue import Action, Happening, Late, Parcel, Queue, Timer, Wave
 from mpclab.worlds.simhost import Host, SeededCoins, SimulatedInsider, Skew
 from mpclab.worlds.simlinks import End, Switchboard, describe_end, read_description
 from mpclab.worlds.simsockets import Connection, Sockets
+from mpclab.worlds.simwires import Draw, Wires
 
 SIGNALING: Path = ("signaling",)
-_FEW = 8  # receivers up to which scalar draws are quicker than NumPy's
 
 
 class SimulatedWorld(World):
@@ -69,7 +64,6 @@ class SimulatedWorld(World):
 
     def __init__(self, seed: int = 0, network: Network | None = None) -> None:
         self.seed = seed
-        self.network = network or Network()
         self.trace = Trace()
         self.border = Border()
         self._now = 0
@@ -80,9 +74,7 @@ class SimulatedWorld(World):
         self._address: tuple[str, int] | None = None
         self._served: tuple[str, int] | None = None  # where it ran last
         self._sockets = Sockets()
-        self._last: dict[Party, npt.NDArray[np.int64]] = {}  # FIFO: latest arrival by receiver
-        self._busy: dict[tuple[Party, Party], int] = {}  # bandwidth: link busy until
-        self._counts: dict[tuple[Party, Path], int] = {}
+        self._wires = Wires(seed, network or Network(), self.border, self._queue, self.trace)
         self._background = False  # whether the event being handled is a background one
         self._news = False  # whether a step since the last look changed what a run waits for
         self._lock = threading.RLock()
@@ -98,6 +90,15 @@ class SimulatedWorld(World):
         """An independent copy of everything, now; time goes on in both as it is driven."""
         with self._lock:
             return copy.deepcopy(self)
+
+    @property
+    def network(self) -> Network:
+        """What links are like when nothing is wrong; may be set while time goes on."""
+        return self._wires.network
+
+    @network.setter
+    def network(self, network: Network) -> None:
+        self._wires.network = network
 
     @property
     def now(self) -> int:
@@ -219,7 +220,7 @@ class SimulatedWorld(World):
     def _forget_paused(self, host: Host, why: str) -> None:
         for item in host.paused or ():
             if type(item) is Wave:
-                self._drop(item.source, host.actor, item.frame.id, why)
+                self._drop(item.parcel.source, host.actor, item.parcel.frame.id, why)
         host.paused = None
 
     def pause(self, actor: Party) -> None:
@@ -336,7 +337,7 @@ class SimulatedWorld(World):
                     if until():
                         return True
             if end is not None:
-                self._now = max(self._now, end)
+                self._now = self._wires.now = max(self._now, end)
             return until() if until is not None else False
 
     def close(self) -> None:
@@ -345,13 +346,15 @@ class SimulatedWorld(World):
 
     def _next(self) -> None:
         time, item = self._queue.pop()
-        self._now = time
+        self._now = self._wires.now = time
         self._background = item.background
         if type(item) is Wave:
             actor = item.to[item.index - 1]
             host = self._hosts.get(actor)
             if host is None or host.node is None:
-                self._drop(item.source, actor, item.frame.id, "crashed" if host else "gone")
+                self._drop(
+                    item.parcel.source, actor, item.parcel.frame.id, "crashed" if host else "gone"
+                )
             elif host.step or host.busy >= time or host.paused is not None:
                 self._put_off(host, item.only(actor))
             else:
@@ -364,7 +367,7 @@ class SimulatedWorld(World):
             if host is None or host.node is None:
                 if type(item) is Late and type(item.item) is Wave:
                     wave = item.item
-                    self._drop(wave.source, item.actor, wave.frame.id, "crashed")
+                    self._drop(wave.parcel.source, item.actor, wave.parcel.frame.id, "crashed")
             elif type(item) is Late:
                 self._get_round_to(host, item)
             elif host.step or host.busy >= time or host.paused is not None:
@@ -391,7 +394,8 @@ class SimulatedWorld(World):
         elif late.life == host.life:
             self._arrive(host, late.item)
         else:
-            self._drop(late.item.source, host.actor, late.item.frame.id, "crashed")
+            lost = late.item.parcel
+            self._drop(lost.source, host.actor, lost.frame.id, "crashed")
 
     def _happens(self, host: Host, item: Timer | Happening) -> None:
         if isinstance(item, Timer):
@@ -412,25 +416,26 @@ class SimulatedWorld(World):
 
     def _arrive(self, host: Host, wave: Wave) -> None:
         assert host.node is not None
-        actor = host.actor
+        source, sender, frame, *_ = wave.parcel
         if wave.corrupt:
-            self._drop(wave.source, actor, wave.frame.id, "corrupt")
-        elif not self._carries(host, wave):
-            self._drop(wave.source, actor, wave.frame.id, "no link")
+            self._drop(source, host.actor, frame.id, "corrupt")
+        elif not self._carries(host, wave.parcel):
+            self._drop(source, host.actor, frame.id, "no link")
         else:
-            self.trace.delivered(self._now, actor, wave.source, wave.frame.id)
-            effects = host.node.deliver(wave.sender, wave.frame, host.clock(self._now))
+            self.trace.delivered(self._now, host.actor, source, frame.id)
+            effects = host.node.deliver(sender, frame, host.clock(self._now))
             if effects:
                 self._perform(host, effects)
 
-    def _carries(self, host: Host, wave: Wave) -> bool:
-        """Whether the link that a frame came by is still there."""
-        if SERVER in (wave.source, host.actor):
-            return self._still_connected(wave, host.actor)
+    def _carries(self, host: Host, parcel: Parcel) -> bool:
+        """Whether the link that a frame came by is still there at this end."""
+        if parcel.connection:
+            it = self._sockets.get(parcel.connection)
+            return it is not None and (it.server if host.actor == SERVER else it.client)
         assert host.node is not None
         if host.node.routes is None:  # no mesh: everyone is linked
             return True
-        return self._switchboard.is_open(host.actor, wave.source)
+        return self._switchboard.is_open(host.actor, parcel.source)
 
     # --- effects --------------------------------------------------------------------------
 
@@ -480,153 +485,53 @@ class SimulatedWorld(World):
 
     def _send(self, host: Host, effect: Send) -> None:
         frame = effect.frame
-        src, to = host.actor, effect.to
         frame.background = self._background
-        sender = src
-        if src == SERVER:
-            known = [self._sockets.get(number) for number in to]
-            to = tuple(it.actor for it in known if it is not None and it.server)
-            sender = SERVER
-        elif to == (SERVER,):
-            mine = self._sockets.of(src)
-            sender = 0 if mine is None else mine.number
-        else:
-            sender = src - host.base
-            if host.base:
-                to = tuple(host.base + p for p in to)
-        record(self.trace, self._now, src, Send(to, frame, effect.via))
-        if effect.via == "relay" or not to:
+        if host.actor == SERVER:
+            self._send_from_server(effect)
             return
-        if effect.via == "none" or (sender == 0 and src != SERVER):
-            for dst in to:
-                self._drop(src, dst, frame.id, "no link")
+        to = effect.to
+        if to != (SERVER,) and host.base:
+            to = tuple(host.base + p for p in to)
+        record(self.trace, self._now, host.actor, Send(to, frame, effect.via))
+        if effect.via == "relay":
             return
-        server = SERVER in (src, to[0])
-        if not server and host.node is not None and host.node.routes is not None:
-            closed = [p for p in to if not self._switchboard.is_open(src, p)]
-            for dst in closed:
-                self._drop(src, dst, frame.id, "no link")
-            to = tuple(p for p in to if p not in closed)
-        count = self._counts[src, frame.path] = self._counts.get((src, frame.path), 0) + 1
-        base = draws.key(self.seed, src, "/".join(frame.path), count)
-        if not self.border.quiet:
-            self._send_judged(src, sender, to, frame, base)
-        elif len(to) > _FEW:
-            self._send_many(src, sender, to, frame, base)
-        else:
-            for dst in to:
-                self._send_one(src, sender, dst, frame, base)
+        sender, connection, reachable = host.actor - host.base, 0, to
+        if to == (SERVER,):
+            mine = self._sockets.of(host.actor)
+            if mine is None or mine.opens > self._now:
+                reachable = ()
+            else:
+                sender = connection = mine.number
+        elif effect.via == "none":
+            reachable = ()
+        elif host.node is not None and host.node.routes is not None:
+            reachable = tuple(p for p in to if self._switchboard.is_open(host.actor, p))
+        if len(reachable) < len(to):
+            for dst in sorted(set(to).difference(reachable)):
+                self._drop(host.actor, dst, frame.id, "no link")
+        if reachable:
+            parcel = Parcel(host.actor, sender, frame, self._background, connection)
+            self._wires.send(parcel, reachable)
 
-    def _send_one(
-        self,
-        src: Party,
-        sender: Party,
-        dst: Party,
-        frame: Frame,
-        base: int,
-        *,
-        extra: int = 0,
-        corrupt: bool = False,
-        unordered: bool = False,
-    ) -> None:
-        network = self.network
-        server = SERVER in (src, dst)
-        if network.loss and not server and draws.uniform(base, 3 * dst + 2) < network.loss:
-            self._drop(src, dst, frame.id, "loss")
-            return
-        time = self._now + network.delay.sample(base ^ 1, dst) + extra
-        if network.bandwidth:
-            spent = len(frame.body) * 1_000_000 // network.bandwidth
-            start = max(self._now, self._busy.get((src, dst), 0))
-            self._busy[src, dst] = start + spent
-            time += start + spent - self._now
-        if (network.ordered or server) and not unordered:
-            last = self._arrivals(src, dst)
-            time = max(time, int(last[dst]))
-            last[dst] = time
-        wave = Wave(src, sender, frame, [dst], [time], self._background, corrupt, self._now)
-        self._queue.push(time, wave)
-
-    def _send_many(
-        self, src: Party, sender: Party, to: tuple[Party, ...], frame: Frame, base: int
-    ) -> None:
-        """`_send_one` for each of `to`, as one wave."""
-        network = self.network
-        dst = np.asarray(to, dtype=np.int64)
-        if network.loss and src != SERVER:
-            lost = draws.uniforms(base, 3 * dst + 2) < network.loss  # type: ignore[arg-type]
-            for party in dst[lost].tolist():
-                self._drop(src, party, frame.id, "loss")
-            dst = dst[~lost]
-        times = network.delay.samples(base ^ 1, dst) + self._now
-        if network.bandwidth:
-            spent = len(frame.body) * 1_000_000 // network.bandwidth
-            for i, party in enumerate(dst.tolist()):
-                start = max(self._now, self._busy.get((src, party), 0))
-                self._busy[src, party] = start + spent
-                times[i] += start + spent - self._now
-        if network.ordered or src == SERVER:
-            last = self._arrivals(src, int(dst.max(initial=0)))
-            times = np.maximum(times, last[dst])
-            last[dst] = times
-        order = np.argsort(times, kind="stable")
-        arrivals = times[order].tolist()
-        if arrivals:
-            parties, background = dst[order].tolist(), self._background
-            wave = Wave(src, sender, frame, parties, arrivals, background, sent=self._now)
-            self._queue.push(arrivals[0], wave)
-
-    def _send_judged(
-        self, src: Party, sender: Party, to: tuple[Party, ...], frame: Frame, base: int
-    ) -> None:
-        """Send while faults are active: each receiver's fate apart."""
-        size = len(frame.body)
-        for dst in to:
-            draw = _Draw(base, dst)
-            fate = self.border.judge(src, dst, size, self._now, draw)
-            if fate.why is not None:
-                self._drop(src, dst, frame.id, fate.why)
-                continue
-            if fate.held is not None:
-                again = partial(self._again, src, sender, dst, frame, base, self._background)
-                self.border.hold(fate.held, again)
-                continue
-            for copy_number in range(fate.copies):
-                self._send_one(
-                    src, sender, dst, frame, base + copy_number,
-                    extra=fate.delay, corrupt=fate.corrupt, unordered=fate.unordered,
-                )  # fmt: skip
-
-    def _again(
-        self, src: Party, sender: Party, dst: Party, frame: Frame, base: int, background: bool
-    ) -> None:
-        """Send what a fault held back."""
-        before, self._background = self._background, background
-        self._send_judged(src, sender, (dst,), frame, base)
-        self._background = before
-
-    def _arrivals(self, src: Party, dst: Party) -> npt.NDArray[np.int64]:
-        last = self._last.get(src)
-        if last is None or len(last) <= dst:
-            grown = np.zeros(max(dst + 1, 2 * len(last) if last is not None else 16), np.int64)
-            if last is not None:
-                grown[: len(last)] = last
-            last = self._last[src] = grown
-        return last
-
-    def _drop(self, src: Party, dst: Party, id: int, why: str) -> None:
-        self.trace.append(rows.Dropped(self._now, dst, src, id, why))
+    def _send_from_server(self, effect: Send) -> None:
+        """One parcel for each connection: what is sent on one never comes out of another."""
+        frame = effect.frame
+        known = [self._sockets.get(number) for number in effect.to]
+        mine = [it for it in known if it is not None and it.server]
+        record(self.trace, self._now, SERVER, Send(tuple(it.actor for it in mine), frame))
+        for it in mine:
+            parcel = Parcel(SERVER, SERVER, frame, self._background, it.number)
+            self._wires.send(parcel, (it.actor,))
 
     def _remark(self, actor: Party, what: str, **details: Any) -> None:
         """What the host itself has to say of an actor."""
         self.trace.append(rows.Noted(self._now, actor, (), what, details))
         self._news = True
 
-    # --- links ----------------------------------------------------------------------------
+    def _drop(self, src: Party, dst: Party, id: int, why: str) -> None:
+        self._wires.drop(src, dst, id, why)
 
-    def _delay(self, a: Party, b: Party, what: str) -> int:
-        count = self._counts[a, (what,)] = self._counts.get((a, (what,)), 0) + 1
-        return self.network.delay.sample(draws.key(self.seed, a, b, what, count), 0)
+    # --- links ----------------------------------------------------------------------------
 
     def _happen(self, host: Host, delay: int, event: Event, connection: int = 0) -> None:
         item = Happening(host.actor, host.life, event, self._background, connection)
@@ -703,11 +608,11 @@ class SimulatedWorld(World):
         if far is None or end.open or far.open:
             return
         for a, b in ((end, far), (far, end)):
-            draw = _Draw(draws.key(self.seed, a.actor, a.attempt, "handshake"), b.actor)
+            draw = Draw(draws.key(self.seed, a.actor, a.attempt, "handshake"), b.actor)
             if self.border.judge(a.actor, b.actor, 0, self._now, draw).why is not None:
                 return  # the parties' own deadline will tell
         end.open = far.open = True
-        trips = 4 * self._delay(end.actor, far.actor, "handshake")
+        trips = 4 * self._wires.delay(end.actor, far.actor, "handshake")
         for a, b in ((end, far), (far, end)):
             host = self._hosts.get(a.actor)
             if host is not None and host.node is not None and host.life == a.life:
@@ -720,18 +625,18 @@ class SimulatedWorld(World):
         host = self._hosts.get(end.actor)
         if host is not None and host.node is not None and host.life == end.life:
             self._switchboard.drop(end.actor, end.peer)
-            delay = self._delay(end.actor, end.peer, "notice")
+            delay = self._wires.delay(end.actor, end.peer, "notice")
             peer = end.peer - host.base
             self._happen(host, delay, LinkClosed(end.path, peer, end.attempt, why))
 
     def _connect(self, host: Host, path: Path) -> None:
-        delay = 2 * self._delay(host.actor, SERVER, "connect")
+        delay = 2 * self._wires.delay(host.actor, SERVER, "connect")
         server = self._hosts.get(SERVER)
         if self._address is None or server is None or server.node is None:
             self._happen(host, delay, LinkClosed(path, SERVER, 0, "connection refused"))
             return
         self._hang_up_client(host.actor, "connected again")
-        it = self._sockets.open(host.actor, self._now, self._now + delay)
+        it = self._sockets.open(host.actor, self._now + delay)
         self._happen(server, delay, LinkOpened(SIGNALING, it.number), it.number)
         self._happen(host, delay, LinkOpened(path, SERVER), it.number)
 
@@ -759,10 +664,8 @@ class SimulatedWorld(World):
 
     def _after_all(self, src: Party, dst: Party, it: Connection) -> int:
         """When the end of a stream reaches `dst`: not before what was sent on it."""
-        delay = self._delay(it.actor, SERVER, "disconnect")
-        arrivals = self._arrivals(src, dst)
-        arrivals[dst] = max(self._now + delay, it.opens, int(arrivals[dst]))
-        return int(arrivals[dst])
+        delay = self._wires.delay(it.actor, SERVER, "disconnect")
+        return self._wires.after_all(src, dst, max(self._now + delay, it.opens))
 
     def _is_stale(self, actor: Party, number: int, event: Event) -> bool:
         """Whether an event is about an end that has closed; closes the end if it says so."""
@@ -772,24 +675,3 @@ class SimulatedWorld(World):
         if type(event) is LinkClosed:
             self._sockets.close(it, client=actor != SERVER, server=actor == SERVER)
         return False
-
-    def _still_connected(self, wave: Wave, actor: Party) -> bool:
-        """Whether the connection that carries a frame is open at its receiver's end."""
-        if actor == SERVER:
-            it = self._sockets.get(wave.sender)
-            return it is not None and it.server
-        it = self._sockets.of(actor)
-        return it is not None and it.since <= wave.sent
-
-
-class _Draw:
-    """Uniform draws for one message and receiver, by purpose."""
-
-    __slots__ = ("_base", "_dst")
-
-    def __init__(self, base: int, dst: Party) -> None:
-        self._base = base
-        self._dst = dst
-
-    def __call__(self, purpose: str) -> float:
-        return draws.uniform(draws.key(self._base, purpose), self._dst)
