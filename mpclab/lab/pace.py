@@ -37,6 +37,11 @@ class Pacer:
                 return
             last = now
 
+    @property
+    def speed(self) -> float:
+        """Virtual seconds a second; 0 once an error has stopped it."""
+        return self._speed if self._error is None else 0.0
+
     def wait(self, until: Callable[[], bool] | None, limit: int) -> bool:
         """Block until `until()` holds or `limit` virtual µs have passed; whether it held."""
         end = self._world.now + limit

@@ -1,0 +1,35 @@
+"""The lab as ipywidgets: `Coordinator()` is all of it, and every panel works alone too.
+
+from mpclab.panels import Coordinator
+Coordinator(parties=4)
+"""
+
+from mpclab.panels.connections import ConnectionsPanel
+from mpclab.panels.coordinator import Coordinator
+from mpclab.panels.faults import FaultPanel
+from mpclab.panels.flow import FlowPanel
+from mpclab.panels.history import HistoryPanel
+from mpclab.panels.log import LogPanel
+from mpclab.panels.operations import OperationsPanel
+from mpclab.panels.outcome import OutcomePanel
+from mpclab.panels.panel import Panel
+from mpclab.panels.parties import PartiesPanel
+from mpclab.panels.server import ServerPanel
+from mpclab.panels.timing import TimePanel
+from mpclab.panels.worldly import WorldPanel
+
+__all__ = [
+    "ConnectionsPanel",
+    "Coordinator",
+    "FaultPanel",
+    "FlowPanel",
+    "HistoryPanel",
+    "LogPanel",
+    "OperationsPanel",
+    "OutcomePanel",
+    "Panel",
+    "PartiesPanel",
+    "ServerPanel",
+    "TimePanel",
+    "WorldPanel",
+]

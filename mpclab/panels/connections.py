@@ -1,0 +1,79 @@
+"""`ConnectionsPanel`: who is connected to whom, as a live picture and as a table of pairs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from typing import Any, ClassVar
+
+from matplotlib.axes import Axes
+
+from mpclab.panels import kit, look
+from mpclab.panels.desk import Moment
+from mpclab.panels.hints import LINKED
+from mpclab.panels.panel import Panel
+from mpclab.plots import topology
+from mpclab.plots.topology import LOOKS
+from mpclab.trace.fold import State
+
+_MOST = 14  # parties up to which the table of pairs is shown
+
+
+class ConnectionsPanel(Panel):
+    """The mesh: a live picture of its topology, and the state of every link."""
+
+    title: ClassVar[str] = "Connections"
+    name: ClassVar[str] = "connections"
+
+    def build(self) -> list[Any]:
+        self.picture = kit.Picture("No party has been seen yet.", widest="460px")
+        self.pairs = kit.page()
+        return [self.picture.box, self.pairs]
+
+    def refresh(self, now: Moment) -> None:
+        state = now.state
+        if now.loud or now.fresh:
+            self.pairs.value = link_table(state, now.lab.group.present)
+            self.note(_counts(state))
+        if self.picture_due(now):
+            self.picture.draw(lambda: _draw(state), dpi=110)
+
+
+def _draw(state: State) -> Axes | None:
+    return topology(state) if state.parties else None
+
+
+def _counts(state: State) -> str:
+    parties = sorted(p for p, one in state.parties.items() if one.life == "up")
+    pairs = list(combinations(parties, 2))
+    linked = sum(state.link(*pair) in LINKED for pair in pairs)
+    return f"{linked} of {len(pairs)} pairs can talk" if pairs else ""
+
+
+def link_table(state: State, parties: tuple[int, ...]) -> str:
+    """A row and a column for each party, a dot for each link: as its own end sees it."""
+    if len(parties) < 2 or not state.links:
+        return ""
+    seen = Counter(state.links.values())
+    legend = " ".join(
+        f'<span style="white-space:nowrap;margin-right:10px">{_dot(kind)} {LOOKS[kind][0]}</span>'
+        for kind in LOOKS
+        if seen[kind]
+    )
+    if len(parties) > _MOST:
+        return f'<div class="mpclab-small">{legend}</div>'
+    head = ["", *(look.chip(p) for p in parties)]
+    rows = [
+        [look.chip(a), *(_dot(state.links.get((a, b), "")) if a != b else "" for b in parties)]
+        for a in parties
+    ]
+    return f'{look.table(head, rows)}<div class="mpclab-small">{legend}</div>'
+
+
+def _dot(kind: str) -> str:
+    if kind not in LOOKS:
+        return '<span class="mpclab-small" title="never tried">·</span>'
+    words, colour, *_ = LOOKS[kind]
+    hollow = "background:none;box-shadow:inset 0 0 0 2px" if kind in ("dialing", "closed") else ""
+    fill = f"{hollow} {colour}" if hollow else f"background:{colour}"
+    return f'<span class="mpclab-dot" style="{fill}" title="{words}"></span>'

@@ -1,0 +1,115 @@
+"""`Coordinator`: the Distributed Coordinator. Every panel of a lab, on one page."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import ipywidgets as widgets
+
+from mpclab.panels import kit, look
+from mpclab.panels.connections import ConnectionsPanel
+from mpclab.panels.desk import Moment
+from mpclab.panels.faults import FaultPanel
+from mpclab.panels.flow import FlowPanel
+from mpclab.panels.hints import STEPS, Hint, hint
+from mpclab.panels.history import HistoryPanel
+from mpclab.panels.log import LogPanel
+from mpclab.panels.operations import OperationsPanel
+from mpclab.panels.outcome import OutcomePanel
+from mpclab.panels.panel import Banner, Panel
+from mpclab.panels.parties import PartiesPanel
+from mpclab.panels.server import ServerPanel
+from mpclab.panels.timing import TimePanel
+from mpclab.panels.worldly import WorldPanel
+
+
+class Coordinator(Panel):
+    """The whole lab: meet, connect, propose, vote, commit, break, judge; in any world.
+
+        from mpclab.panels import Coordinator
+        Coordinator(parties=4)
+
+    Args:
+        source: a lab, or another panel; None makes a lab.
+        fields: of the lab that is made, as of `Scenario`.
+    """
+
+    title: ClassVar[str] = "Distributed Coordinator"
+    name: ClassVar[str] = "coordinator"
+
+    def build(self) -> list[Any]:
+        self.steps = kit.page("", "mpclab-hint")
+        self._pressed = ""
+        return [self.steps]
+
+    def __init__(self, source: Any = None, **fields: Any) -> None:
+        super().__init__(source, **fields)
+        desk = self.desk
+        self.banner = Banner(desk)
+        self.world = WorldPanel(desk)
+        self.time = TimePanel(desk)
+        self.server = ServerPanel(desk)
+        self.parties = PartiesPanel(desk)
+        self.connections = ConnectionsPanel(desk)
+        self.operations = OperationsPanel(desk)
+        self.faults = FaultPanel(desk)
+        self.flow = FlowPanel(desk)
+        self.outcome = OutcomePanel(desk)
+        self.history = HistoryPanel(desk)
+        self.log = LogPanel(desk)
+        self.parts: tuple[Panel, ...] = (
+            self.banner, self.world, self.time, self.server, self.parties, self.connections,
+            self.operations, self.faults, self.flow, self.outcome, self.history, self.log,
+        )  # fmt: skip
+
+    def frame(self) -> Any:
+        self.pictures = widgets.Tab([p.card for p in (self.flow, self.outcome, self.log)])
+        for i, panel in enumerate((self.flow, self.outcome, self.log)):
+            self.pictures.set_title(i, panel.title)
+        left = kit.column(self.server.card, self.connections.card, gap="12px", width="352px")
+        left.layout.flex = "0 0 352px"
+        right = kit.column(
+            self.parties.card, self.operations.card, self.history.card, gap="12px", flex="1 1 0"
+        )
+        right.layout.min_width = "0"
+        body = kit.row(left, right, gap="12px", align_items="stretch", flex_flow="row nowrap")
+        made = kit.column(
+            kit.page(look.STYLESHEET),
+            self.card,
+            self.banner.card,
+            kit.row(self.world.card, self.time.card, gap="12px", align_items="stretch"),
+            body,
+            self.faults.card,
+            self.pictures,
+            gap="12px",
+        )
+        made.add_class("mpclab")
+        return made
+
+    def refresh(self, now: Moment) -> None:
+        s = now.lab.scenario
+        self.note(
+            f"session <b>{look.escape(s.session)}</b> · {s.parties} parties · threshold "
+            f"{s.threshold} · {look.escape(s.policy)} · {look.escape(s.agreement)}"
+        )
+        self.steps.value = stepper(hint(now.lab, now.state))
+
+    def close(self) -> None:
+        """Stop painting, and close the lab if it was made here."""
+        for part in self.parts:
+            self.desk.detach(part)
+        super().close()
+
+
+def stepper(next_: Hint) -> str:
+    """The stages of the story, and the sentence that says what to do now."""
+    pieces = []
+    for i, name in enumerate(STEPS):
+        state = "done" if i < next_.step else "now" if i == next_.step else ""
+        mark = "✓ " if i < next_.step else ""
+        pieces.append(f'<b class="{state}">{mark}{name}</b>')
+    return (
+        f'<div class="mpclab-steps">{"".join(pieces)}</div>'
+        f'<div style="font-size:15px;margin-top:8px" role="status">'
+        f"{look.escape(next_.words)}</div>"
+    )

@@ -1,0 +1,309 @@
+"""`Desk`: what the panels of one lab share. The lab, one worker thread, one ticker.
+
+A button hands its verb to the worker and returns, so that nothing freezes while a mesh is set
+up. The ticker reads the trace's new rows about eight times a second, folds them into a state,
+and has each panel paint what changed: panels pull, no machine knows of them. Both are daemon
+threads: neither keeps a kernel from exiting (a ThreadPoolExecutor's would, being joined there).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mpclab.core.errors import UsageError
+from mpclab.lab import Lab, Scenario
+from mpclab.trace.fold import State
+from mpclab.trace.rows import Asked, Delivered, Dropped, Fired, Output, Row, Sent
+
+if TYPE_CHECKING:
+    from mpclab.panels.panel import Panel
+
+TICK: Final = 0.125  # seconds
+SIMULATED_PORT: Final = 8080
+
+log = logging.getLogger("mpclab.panels")
+log.addHandler(logging.NullHandler())  # else a thread's log line lands in some cell
+
+_desks: weakref.WeakKeyDictionary[Lab, Desk] = weakref.WeakKeyDictionary()
+
+
+@dataclass(slots=True)
+class Moment:
+    """What a panel is told at a tick.
+
+    Attributes:
+        rows: those that came since the last tick, of which `first` is the number of the first.
+        state: the fold over all rows so far. Read it, never change it.
+        loud: something came that is worth a new picture: not heartbeats alone.
+        fresh: the lab is another one than at the last tick, or this is the panel's first.
+        clock: seconds, for what is done every so often.
+    """
+
+    lab: Lab
+    state: State
+    rows: list[Row]
+    first: int
+    loud: bool
+    fresh: bool
+    clock: float
+
+
+class Desk:
+    """A lab on a desk. `lab` is the current one: switching worlds puts another in its place.
+
+    Args:
+        lab: the lab to show.
+        owned: the desk made it, and closes it when the last panel is closed.
+    """
+
+    def __init__(self, lab: Lab, *, owned: bool = False) -> None:
+        self.lab = lab
+        self.owned = owned
+        self.state = State()
+        self.busy = ""  # what the worker is doing, in words
+        self.error = ""
+        self.said = ""
+        self.bookmark: Lab | None = None
+        self.highlight: tuple[int, ...] = ()  # rows that a verdict names
+        self.panels: list[Panel] = []
+        self._new: set[int] = set()  # panels that have not seen this lab yet, by id
+        self._cursor = (0, 0)
+        self._background: set[tuple[int, int]] = set()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._worker: threading.Thread | None = None
+        self._ticker: threading.Thread | None = None
+        self._painting = threading.RLock()
+        self._wake = threading.Event()
+        self._pending = 0
+        _desks[lab] = self
+
+    # --- panels -------------------------------------------------------------------------------
+
+    def attach(self, panel: Panel) -> None:
+        """Paint `panel` from now on."""
+        with self._painting:
+            self.panels.append(panel)
+            self._new.add(id(panel))
+        self._start()
+        self.tick(only=panel)
+
+    def detach(self, panel: Panel) -> None:
+        """Stop painting it. When none is left, the ticker stops, and a lab of ours is closed."""
+        with self._painting:
+            if panel in self.panels:
+                self.panels.remove(panel)
+        if not self.panels:
+            self._wake.set()
+            if self.owned:
+                self._jobs.put(self._close_lab)
+            self._jobs.put(None)
+
+    def _close_lab(self) -> None:
+        self.lab.close()
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def do(
+        self,
+        doing: str,
+        verb: Callable[[Lab], Any],
+        then: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Have the worker do `verb(lab)`; what it answers is said, what it raises is shown."""
+        self._pending += 1
+        self._jobs.put(lambda: self._work(doing, verb, then))
+        self._start()
+        self._wake.set()
+
+    def ask(self, verb: Callable[[Lab], Any], then: Callable[[Any], None]) -> None:
+        """Have the worker read something for a panel, without a word about it."""
+        self._jobs.put(lambda: self._read(verb, then))
+        self._start()
+
+    def _work(self, doing: str, verb: Callable[[Lab], Any], then: Any) -> None:
+        self.busy = doing
+        self._wake.set()
+        try:
+            answer = verb(self.lab)
+            self.error = ""
+            if answer is not None:
+                self.said = str(answer)
+            if then is not None:
+                then(answer)
+        except Exception as error:
+            self.fail(error)
+        finally:
+            self._pending -= 1
+            self.busy = "" if self._pending == 0 else "…"
+            self._wake.set()
+
+    def _read(self, verb: Callable[[Lab], Any], then: Callable[[Any], None]) -> None:
+        try:
+            then(verb(self.lab))
+        except UsageError:
+            pass  # what was to be read is gone: the next tick says so
+        except Exception as error:
+            self.fail(error)
+        self._wake.set()
+
+    def fail(self, error: Exception) -> None:
+        """Show an error in the banner; of a bug, log the whole of it."""
+        if isinstance(error, UsageError):
+            self.error = str(error)
+        else:
+            self.error = f"{type(error).__name__}: {error}"
+            log.error("a verb failed", exc_info=error)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Tick now rather than in a moment."""
+        self._wake.set()
+
+    def dismiss(self) -> None:
+        """The error was read."""
+        self.error = ""
+        self._wake.set()
+
+    # --- another lab --------------------------------------------------------------------------
+
+    def renew(self, **changes: Any) -> str:
+        """Close the lab and put a new one in its place, with some fields changed.
+
+        A server that runs is started again on its port. Called by verbs, in the worker.
+
+        Raises:
+            UsageError: the fields cannot be; the old lab is still there.
+        """
+        scenario = self.lab.scenario.but(**changes)
+        return self.start_over(scenario)
+
+    def start_over(self, scenario: Scenario) -> str:
+        """As `renew`, with a scenario of its own."""
+        before = self.lab
+        port = port_of(before)
+        speed = before.speed or 1.0
+        fresh = Lab(scenario)
+        before.close()
+        self.adopt(fresh)
+        words = f"a new lab: {scenario.world}, {scenario.parties} parties"
+        if scenario.world == "simulated":
+            fresh.pace(speed)
+        if port is not None and scenario.mesh == "negotiated":
+            try:
+                fresh.start_server(port)
+            except UsageError:  # a virtual port may be taken in the real world
+                fresh.start_server(0)
+            words += f"; the server runs again at {fresh.world.server_url}"
+        return words
+
+    def adopt(self, lab: Lab) -> None:
+        """Show another lab from now on."""
+        with self._painting:
+            self.lab = lab
+            self.owned = True
+            self.state = State()
+            self.highlight = ()
+            self._cursor = (0, 0)
+            self._background.clear()
+            self._new.update(id(panel) for panel in self.panels)
+            _desks[lab] = self
+        self._wake.set()
+
+    # --- painting -----------------------------------------------------------------------------
+
+    def tick(self, only: Panel | None = None) -> None:
+        """Read what is new, and have every panel paint it."""
+        with self._painting:
+            if only is not None:  # a panel that came late must not take the others' news
+                self._paint(only, [], loud=False)
+                return
+            rows, self._cursor = self.lab.trace.since(self._cursor)
+            loud = False
+            for one in rows:
+                loud = self._is_loud(one) or loud
+                self.state.apply(one)
+            for panel in list(self.panels):
+                self._paint(panel, rows, loud)
+
+    def _paint(self, panel: Panel, rows: list[Row], loud: bool) -> None:
+        fresh = id(panel) in self._new
+        self._new.discard(id(panel))
+        panel.paint(
+            Moment(
+                self.lab, self.state, rows, self.state.rows - len(rows), loud or fresh, fresh,
+                time.monotonic(),
+            )
+        )  # fmt: skip
+
+    def _is_loud(self, row: Row) -> bool:
+        match row:
+            case Sent(actor=actor, id=id, background=background):
+                if background:
+                    self._background.add((actor, id))
+                return not background
+            case Delivered(sender=sender, id=id) | Dropped(sender=sender, id=id):
+                return (sender, id) not in self._background
+            case Output(path=(), text=text) if text.startswith("Refused("):
+                self.ask(_raise_refusal, lambda _: None)
+                return True
+            case Fired() | Asked():
+                return False
+        return True
+
+    def _start(self) -> None:
+        if self._worker is None or not self._worker.is_alive():
+            self._worker = threading.Thread(target=self._work_on, name="mpclab-worker", daemon=True)
+            self._worker.start()
+        if self._ticker is None or not self._ticker.is_alive():
+            self._ticker = threading.Thread(target=self._tick_on, name="mpclab-ticker", daemon=True)
+            self._ticker.start()
+
+    def _work_on(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _tick_on(self) -> None:
+        while self.panels:
+            done = self.lab.closed and self._pending == 0
+            self.tick()
+            if done:  # painted once more, to say so; the next verb starts the ticker again
+                return
+            self._wake.wait(TICK)
+            self._wake.clear()
+
+
+def desk_of(source: Desk | Lab | Panel | None, fields: dict[str, Any]) -> Desk:
+    """The desk of a lab or of another panel, or a new one with a lab of its own."""
+    if isinstance(source, Desk):
+        return source
+    if source is None:
+        desk = Desk(Lab(**fields), owned=True)
+        if desk.lab.scenario.world == "simulated":
+            desk.lab.pace(1.0)
+        return desk
+    if fields:
+        raise UsageError("give a lab, or the fields of a new one, not both")
+    if isinstance(source, Lab):
+        return _desks.get(source) or Desk(source)
+    shared = getattr(source, "desk", None)
+    if not isinstance(shared, Desk):
+        raise UsageError(f"{source!r} is neither a lab nor a panel")
+    return shared
+
+
+def port_of(lab: Lab) -> int | None:
+    """The port of the lab's own server; None while none runs."""
+    if lab.closed or lab.url or not lab.world.server_url:
+        return None
+    return int(lab.world.server_url.rpartition(":")[2])
+
+
+def _raise_refusal(lab: Lab) -> None:
+    lab.group.connected()

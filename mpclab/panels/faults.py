@@ -1,0 +1,240 @@
+"""`FaultPanel`: break something, see what is broken, heal it; a random nemesis from a seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Final
+
+import ipywidgets as widgets
+import yaml
+
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.faults.fault import KINDS, Fault
+from mpclab.lab import Lab
+from mpclab.panels import kit, look
+from mpclab.panels.desk import Moment
+from mpclab.panels.panel import Panel
+from mpclab.trace.fold import State
+
+NEEDS_CODE: Final = ("filter",)  # a Python function: from a cell, not from a form
+EXAMPLES: Final = {
+    "groups": "[[1, 2], [3, 4]]",
+    "isolated": "3",
+    "shape": "halves, ring, bridge",
+    "from": "all, or [1, 2]",
+    "to": "all, or [3]",
+    "between": "[1, 2]",
+    "messages": "all, or [SignedVote]",
+    "delay": "200ms, normal(250ms, 50ms)",
+    "restart_after": "2s; empty: never",
+}
+STARTS: Final = {
+    "delay": "300ms",
+    "up_to": "100ms",
+    "rate": "0.3",
+    "bytes_per_second": "2000",
+    "between": "[1, 2]",
+    "to": "",
+}
+"""What stands in a field that must be filled and has no default."""
+
+
+class FaultPanel(Panel):
+    """Faults by hand: choose, aim, inject, heal; a random nemesis; what is active now."""
+
+    title: ClassVar[str] = "Faults"
+    name: ClassVar[str] = "faults"
+
+    def build(self) -> list[Any]:
+        kinds = sorted(k for k in KINDS if k not in NEEDS_CODE)
+        self.kind = kit.choice(
+            "Fault", kinds, "partition", width="168px", tip="what goes wrong", name="fault-kind"
+        )
+        self.lasts = kit.text(
+            "For how long", "", "until healed", width="110px", tip="like 2s or 500ms", name="lasts"
+        )
+        self.inject = kit.button(
+            "Inject", self._inject, icon="bolt", mood="danger", tip="break it now", name="inject"
+        )
+        self.doc = kit.page()
+        self.aim = kit.row()
+        self.fields: dict[str, Any] = {}
+        self.kind.observe(lambda _: self._make_fields(), "value")
+        self._n = 4
+        self._make_fields()
+        self.active = kit.page("", "mpclab-active")
+        self.which = kit.choice("Active fault", [("none", -1)], width="250px", name="active-fault")
+        self.heal = kit.button("Heal", self._heal, tip="end this fault now", name="heal")
+        self.heal_all = kit.button(
+            "Heal all", self._heal_all, icon="medkit", name="heal-all", mood="success",
+            tip="end every fault, and call off the nemesis",
+        )  # fmt: skip
+        self._build_nemesis()
+        return [
+            kit.row(self.kind, self.lasts, self.inject),
+            self.doc,
+            self.aim,
+            self.active,
+            kit.row(self.which, self.heal, self.heal_all),
+            self.nemesis,
+        ]
+
+    # --- one fault ------------------------------------------------------------------------------
+
+    def _make_fields(self) -> None:
+        kind = KINDS[self.kind.value]
+        self.doc.value = f'<span class="mpclab-small">{look.escape(describe(kind))}</span>'
+        self.fields = {}
+        for spec in dataclasses.fields(kind):
+            name = spec.name.rstrip("_")
+            if spec.name not in ("at", "for_"):
+                self.fields[name] = aim_field(name, spec, self._n)
+        if kind.kind == "partition":
+            middle = self._n // 2
+            everyone = list(range(1, self._n + 1))
+            self.fields["groups"].value = f"[{everyone[:middle]}, {everyone[middle:]}]"
+        self.aim.children = list(self.fields.values())
+        kit.show(self.aim, bool(self.fields))
+        kit.show(self.lasts, not kind.momentary)
+
+    def given(self) -> dict[str, Any]:
+        """The fault as the fields say, as in a scenario file.
+
+        Raises:
+            UsageError: a field that cannot be read.
+        """
+        fields: dict[str, Any] = {"kind": self.kind.value}
+        if self.lasts.value.strip() and not KINDS[self.kind.value].momentary:
+            fields["for"] = self.lasts.value.strip()
+        for name, widget in self.fields.items():
+            value = read_value(name, widget.value)
+            if value is not None:
+                fields[name] = value
+        return fields
+
+    def _inject(self) -> None:
+        self.desk.do(
+            "injecting", lambda lab: f"✓ injected: {lab.inject(self.given()).fault.sentence()}"
+        )
+
+    def _heal(self) -> None:
+        number = self.which.value
+
+        def heal(lab: Lab) -> str:
+            for one in lab.injections:
+                if one.index == number:
+                    one.heal()
+                    return f"✓ healed: {one.fault.sentence()}"
+            raise UsageError("this fault belongs to a scenario's plan; it heals by itself")
+
+        self.desk.do("healing", heal)
+
+    def _heal_all(self) -> None:
+        def heal(lab: Lab) -> str:
+            for one in lab.injections:
+                one.heal()  # also those of the nemesis that have not begun: they never will
+            return "✓ everything is healed"
+
+        self.desk.do("healing", heal)
+
+    # --- the nemesis ----------------------------------------------------------------------------
+
+    def _build_nemesis(self) -> None:
+        self.seed = kit.number("Nemesis seed", 7, 0, 2**31, tip="its faults follow from this")
+        self.for_seconds = kit.number("for seconds", 10, 1, 3600, tip="then all is healed")
+        self.rate = kit.field(
+            _float(1.0), tip="how many faults begin in a second", width="84px", name="rate"
+        )
+        self.unleash = kit.button(
+            "Unleash", self._unleash, icon="random", name="unleash", mood="danger",
+            tip="random faults, within what a protocol for n > 3f must survive",
+        )  # fmt: skip
+        self.nemesis = kit.row(self.seed, self.for_seconds, self.rate, self.unleash)
+
+    def _unleash(self) -> None:
+        seed, lasts, rate = self.seed.value, self.for_seconds.value, self.rate.value
+
+        def unleash(lab: Lab) -> str:
+            drawn = lab.nemesis(seed, lasts=lasts, rate=rate)
+            return f"✓ nemesis {seed}: {len(drawn)} faults in the next {lasts} s"
+
+        self.desk.do("unleashing the nemesis", unleash)
+
+    # --- painting -----------------------------------------------------------------------------
+
+    def refresh(self, now: Moment) -> None:
+        lab, state = now.lab, now.state
+        if now.fresh and lab.scenario.parties != self._n:
+            self._n = lab.scenario.parties
+            self._make_fields()
+        why = "this lab is closed; press Reset" if lab.closed else ""
+        nobody = "" if lab.group.present else "spawn parties first"
+        for each in (self.inject, self.unleash):
+            kit.gate(each, why or nobody)
+        options = [(f.text, i) for i, f in sorted(state.faults.items())]
+        kit.set_options(self.which, options or [("none", -1)])
+        kit.gate(self.which, why or ("" if options else "nothing is broken"))
+        kit.gate(self.heal, why or ("" if options else "nothing is broken"))
+        kit.gate(self.heal_all, why or ("" if lab.injections else "nothing was broken"))
+        self.active.value = active_faults(state, lab)
+        self.note(f"{len(state.faults)} active" if state.faults else "")
+
+
+def _float(value: float) -> Any:
+    return widgets.BoundedFloatText(
+        value=value, min=0.1, max=50, step=0.5, description="per second"
+    )
+
+
+def describe(kind: type[Fault]) -> str:
+    """The first sentence of a fault's description, however many lines it takes."""
+    return " ".join((kind.__doc__ or kind.kind).split("\n\n")[0].split())
+
+
+def aim_field(name: str, spec: Any, n: int) -> Any:
+    """The widget for one field of a fault."""
+    words = name.replace("_", " ").capitalize()
+    options: dict[str, Any] = {"name": f"aim-{name}"}
+    needed = spec.default is dataclasses.MISSING
+    if name in ("party", "as"):
+        return kit.party_choice(words, n, **options)
+    if isinstance(spec.default, bool):
+        return kit.check(words.lower(), spec.default, tip=words, name=f"aim-{name}")
+    start = STARTS.get(name, "") if needed else ""
+    hint = EXAMPLES.get(name, "")
+    if not needed and spec.default is not None:
+        start = str(spec.metadata["write"](spec.default))
+    return kit.text(words, start, hint, width="150px", tip=hint or words, **options)
+
+
+def read_value(name: str, value: Any) -> Any:
+    """What a field says, as in a scenario file; None: left out."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name}: cannot read {value!r}; write it as in a file") from error
+
+
+def active_faults(state: State, lab: Lab) -> str:
+    """What is broken now, whom it aims at, and since when."""
+    if not state.faults:
+        return look.empty("Nothing is broken.")
+    rows = [
+        [
+            look.badge(fault.kind, look.BAD),
+            look.escape(fault.text),
+            look.chips(_places(fault.parties)),
+            f'<span class="mpclab-num">{look.seconds(fault.at)}</span>',
+        ]
+        for _, fault in sorted(state.faults.items())
+    ]
+    return look.table(["active", "what", "aims at", "since"], rows)
+
+
+def _places(parties: tuple[Party, ...]) -> tuple[Party, ...]:
+    return tuple(p for p in parties if p >= 0)

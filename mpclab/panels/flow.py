@@ -1,0 +1,71 @@
+"""`FlowPanel`: the space-time diagram of what was sent to whom, live."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from matplotlib.axes import Axes
+
+from mpclab.core.ids import SECOND
+from mpclab.panels import kit
+from mpclab.panels.desk import Moment
+from mpclab.panels.panel import Panel
+from mpclab.plots import spacetime
+from mpclab.trace.fold import State
+
+LATEST, ALL = "since the latest proposal", "everything"
+WINDOWS = {LATEST: 0, "the last 1 s": 1, "the last 5 s": 5, "the last 30 s": 30, ALL: 0}
+_MOST = 600  # messages
+
+
+class FlowPanel(Panel):
+    """Message flow: parties are lines, messages arrows, lost ones end in a cross."""
+
+    title: ClassVar[str] = "Message flow"
+    name: ClassVar[str] = "flow"
+
+    def build(self) -> list[Any]:
+        self.window = kit.choice(
+            "Window", list(WINDOWS), width="190px", tip="which part of the run", name="window"
+        )
+        self.scale = kit.choice(
+            "Scale", ["auto", "time", "order"], width="90px", name="scale",
+            tip="time: to scale; order: the same room for every event",
+        )  # fmt: skip
+        self.server = kit.check("server", True, tip="also the signaling server", name="flow-server")
+        self.heartbeats = kit.check(
+            "heartbeats", False, tip="also heartbeats and the like", name="flow-heartbeats"
+        )
+        self.picture = kit.Picture("Nothing has been sent yet.")
+        for each in (self.window, self.scale, self.server, self.heartbeats):
+            each.observe(lambda _: self.redraw(), "value")
+        return [kit.row(self.window, self.scale, self.server, self.heartbeats), self.picture.box]
+
+    def refresh(self, now: Moment) -> None:
+        if self.picture_due(now, 0.7):
+            self.picture.draw(lambda: self._draw(now), dpi=115)
+
+    def _draw(self, now: Moment) -> Axes | None:
+        state = now.state
+        if not state.parties:
+            return None
+        parties = sorted(state.parties)
+        since = window_start(self.window.value, state)
+        return spacetime(
+            now.lab.trace,
+            since=since,
+            parties=[0, *parties] if self.server.value and state.server else parties,
+            background=self.heartbeats.value,
+            scale=self.scale.value,
+            highlight=self.desk.highlight,
+            max_messages=_MOST,
+        )
+
+
+def window_start(window: str, state: State) -> int | None:
+    """Where the window begins, µs; None: at the beginning."""
+    if window == LATEST:
+        proposed = [o.proposed_at for o in state.operations.values() if o.proposed_at is not None]
+        return max(proposed) if proposed else None
+    length = WINDOWS[window]
+    return max(0, state.at - length * SECOND) if length else None

@@ -1,0 +1,114 @@
+"""What to do next: a stage of the story and one sentence, from what the trace shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Final, NamedTuple
+
+from mpclab.core.ids import Party
+from mpclab.lab import Lab
+from mpclab.panels.kit import party_tips
+from mpclab.trace.fold import CRASHED, PAUSED, UP, Operation, State
+
+STEPS: Final = ("Server", "Spawn", "Join", "Connect", "Propose", "Vote", "Commit")
+LINKED: Final = ("confirmed", "relay")
+
+
+class Hint(NamedTuple):
+    """`step` is an index of `STEPS`; `button` the test id of the button to press, if one is."""
+
+    step: int
+    words: str
+    button: str = ""
+
+
+def hint(lab: Lab, state: State) -> Hint:
+    """What to do next in `lab`, whose trace folds to `state`."""
+    if lab.closed:
+        return Hint(0, "This lab is closed. Press Reset for a new one.", "reset")
+    group, n = lab.group, lab.scenario.parties
+    served = bool(lab.url or lab.world.server_url or lab.scenario.mesh == "ready")
+    present, joined = group.present, group.joined
+    if not served and not joined:
+        return Hint(0, "Start the signaling server: that is where parties meet.", "start")
+    if len(present) < n:
+        missing = n - len(present)
+        return Hint(1, f"Spawn {missing} part{'y' if missing == 1 else 'ies'}.", "spawn")
+    waiting = [p for p in present if p not in joined]
+    if waiting:
+        return Hint(2, f"Have {_the(waiting)} join session {lab.scenario.session!r}.", "join")
+    if halted(lab):
+        return Hint(3, "Time stands still. Press 1× to let it pass, or Step.", "")
+    down = [p for p in present if _life(state, p) == CRASHED]
+    up = [p for p in present if _life(state, p) == UP]
+    if lab.scenario.mesh != "ready":
+        pairs = list(combinations(up, 2))
+        linked = sum(state.link(*pair) in LINKED for pair in pairs)
+        if linked < len(pairs) and not state.operations:
+            return Hint(3, f"Connecting: {linked} of {len(pairs)} pairs can talk.")
+    return _operations(lab, state, down)
+
+
+def halted(lab: Lab) -> bool:
+    """Whether simulated time does not pass by itself."""
+    return lab.scenario.world == "simulated" and not lab.speed
+
+
+def _operations(lab: Lab, state: State, down: list[Party]) -> Hint:
+    known = [o for o in state.operations.values() if o.proposed_at is not None]
+    if not known:
+        return Hint(4, "Everyone is connected. Propose something.", "propose")
+    split = [o for o in known if o.split]
+    if split:
+        return Hint(6, "Parties disagree! Press Check to see the proof.", "check")
+    unsettled = [o for o in known if o.status == "open"]
+    if unsettled:
+        one = unsettled[-1]
+        return Hint(5, waiting_words(lab, state, one))
+    if down:
+        return Hint(
+            5, f"{_the(down).capitalize()} crashed. Restart, or propose and see who is missing."
+        )
+    last = known[-1]
+    if last.status == "aborted":
+        why = next(iter(last.aborts.values()), "")
+        return Hint(4, f"Aborted: {why}. Propose again, or change how parties vote.", "propose")
+    return Hint(
+        7, "Committed by everyone. Propose another, check it, or break something.", "propose"
+    )
+
+
+def voters_missing(lab: Lab, one: Operation) -> tuple[Party, ...]:
+    """Who has not voted on an open operation."""
+    return tuple(p for p in lab.group.everyone if p not in one.votes)
+
+
+def waiting_words(lab: Lab, state: State, one: Operation) -> str:
+    """What an open operation waits for, and what one may do about it."""
+    missing = voters_missing(lab, one)
+    by_hand = [p for p in missing if lab.group.votes.get(p) == "hand" and _life(state, p) == UP]
+    if by_hand:
+        verb = "votes" if len(by_hand) == 1 else "vote"
+        return f"{_the(by_hand).capitalize()} {verb} by hand: approve or reject."
+    gone = [p for p in missing if _life(state, p) != UP]
+    if gone:
+        words = {CRASHED: "crashed", PAUSED: "paused"}.get(_life(state, gone[0]), "away")
+        return f"Waiting for {_the(gone)}, {words}: restart, or wait for the deadline."
+    if missing:
+        return f"Waiting for the vote{'s' * (len(missing) > 1)} of {_the(missing)}."
+    blocked = [p for p, s in sorted(state.parties.items()) if s.blocked]
+    if blocked:
+        why = state.parties[blocked[0]].blocked
+        return f"All votes are in, but {_the(blocked)} cannot go on: {why}."
+    return "All votes are in; the agreement protocol is at work."
+
+
+def _life(state: State, party: Party) -> str:
+    known = state.parties.get(party)
+    return known.life if known else UP
+
+
+def _the(parties: Iterable[Party]) -> str:
+    each = list(parties)
+    return f"part{'y' if len(each) == 1 else 'ies'} {party_tips(each)}"

@@ -1,0 +1,188 @@
+"""How panels look: one stylesheet, and the few pieces of HTML that all of them share.
+
+Colours come from JupyterLab's own variables, so that panels follow its theme, light or dark;
+parties have the colours that they have in the pictures (`plots/style.py`).
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from typing import Final
+
+from mpclab.core.ids import SERVER, Party
+from mpclab.plots import style
+
+GOOD, BAD, WARN, QUIET = "good", "bad", "warn", "quiet"
+"""What a badge may say with its colour, besides its words."""
+
+STYLESHEET: Final = """
+<style>
+.mpclab { font-family: var(--jp-ui-font-family); font-size: 13px; line-height: 1.45;
+  color: var(--jp-ui-font-color1); --mpc-good: #1a7f4b; --mpc-bad: #c92a2a; --mpc-warn: #a96300;
+  --mpc-soft: var(--jp-layout-color2); --mpc-line: var(--jp-border-color2); }
+[data-jp-theme-light="false"] .mpclab { --mpc-good: #5fd39a; --mpc-bad: #ff8a80;
+  --mpc-warn: #ffb84d; }
+.mpclab .widget-box, .mpclab.widget-box { overflow: visible; }
+.mpclab .widget-html, .mpclab .widget-html-content { height: auto; line-height: 1.45;
+  font-size: 13px; overflow: visible; }
+.mpclab .widget-html { margin: 0; }
+.mpclab .mpclab-card { background: var(--jp-layout-color1); border: 1px solid var(--mpc-line);
+  border-radius: 10px; padding: 12px 16px 14px; gap: 8px; min-width: 0;
+  box-shadow: 0 1px 2px rgba(20, 30, 45, .05); }
+.mpclab .mpclab-card > .widget-html-content, .mpclab h3 { margin: 0; }
+.mpclab h3 { font-size: 13.5px; font-weight: 650; letter-spacing: .01em;
+  color: var(--jp-ui-font-color0, var(--jp-ui-font-color1)); display: flex;
+  align-items: baseline; gap: 10px; line-height: 1.5; }
+.mpclab h3 small, .mpclab .mpclab-small { font-weight: 400; font-size: 12px;
+  color: var(--jp-ui-font-color2); }
+.mpclab .mpclab-row { gap: 8px; align-items: flex-end; flex-flow: row wrap; }
+.mpclab .jupyter-button { border-radius: 6px; height: 30px; line-height: 28px; margin: 0;
+  font-size: 12.5px; font-weight: 500; padding: 0 12px; width: auto; box-shadow: none;
+  border: 1px solid var(--mpc-line); background: var(--jp-layout-color1);
+  color: var(--jp-ui-font-color1); transition: background .12s, border-color .12s; }
+.mpclab .jupyter-button:hover:enabled { background: var(--mpc-soft);
+  border-color: var(--jp-border-color1); box-shadow: none; }
+.mpclab .jupyter-button:focus-visible { outline: 2px solid #3d7cb8; outline-offset: 1px; }
+.mpclab .jupyter-button:disabled { opacity: .45; }
+.mpclab .jupyter-button.mod-primary { background: #24598c; border-color: #24598c; color: #fff; }
+.mpclab .jupyter-button.mod-primary:hover:enabled { background: #1c4870; }
+.mpclab .jupyter-button.mod-success { background: #1a7f4b; border-color: #1a7f4b; color: #fff; }
+.mpclab .jupyter-button.mod-success:hover:enabled { background: #14653b; }
+.mpclab .jupyter-button.mod-danger { background: transparent; border-color: var(--mpc-bad);
+  color: var(--mpc-bad); }
+.mpclab .jupyter-button.mod-danger:hover:enabled { background: #c92a2a; color: #fff; }
+.mpclab .mpclab-next { box-shadow: 0 0 0 3px rgba(61, 124, 184, .30); }
+.mpclab .mpclab-field { flex-direction: column; align-items: stretch; height: auto; margin: 0; }
+.mpclab .mpclab-field > .widget-label { width: auto; height: auto; text-align: left;
+  line-height: 1.5; font-size: 11.5px; color: var(--jp-ui-font-color2); margin: 0; padding: 0; }
+.mpclab .mpclab-field input, .mpclab .mpclab-field select, .mpclab .mpclab-bare select,
+.mpclab .mpclab-bare input { height: 30px; border-radius: 6px; font-size: 12.5px; }
+.mpclab .mpclab-field select[multiple], .mpclab .mpclab-field textarea { height: auto; }
+.mpclab .mpclab-field input:disabled, .mpclab .mpclab-field select:disabled { opacity: .55; }
+.mpclab .mpclab-bare, .mpclab .widget-checkbox { margin: 0; }
+.mpclab .widget-toggle-buttons { margin: 0; height: auto; overflow: visible; }
+.mpclab .widget-toggle-buttons .widget-toggle-button { margin: 0 -1px 0 0; border-radius: 0;
+  height: 30px; }
+.mpclab .widget-toggle-buttons .widget-toggle-button:first-child { border-radius: 6px 0 0 6px; }
+.mpclab .widget-toggle-buttons .widget-toggle-button:last-child { border-radius: 0 6px 6px 0; }
+.mpclab .widget-toggle-buttons .widget-toggle-button.mod-active { background: #24598c;
+  border-color: #24598c; color: #fff; box-shadow: none; }
+.mpclab .mpclab-chip { display: inline-flex; align-items: center; justify-content: center;
+  min-width: 20px; height: 20px; padding: 0 5px; box-sizing: border-box; border-radius: 10px;
+  color: #fff; font-weight: 650; font-size: 11.5px; line-height: 1; vertical-align: middle; }
+.mpclab .mpclab-chip.gone { opacity: .4; }
+.mpclab .mpclab-badge { display: inline-block; padding: 0 8px; border-radius: 9px;
+  font-size: 11.5px; line-height: 18px; font-weight: 550; white-space: nowrap;
+  background: var(--mpc-soft); color: var(--jp-ui-font-color1); }
+.mpclab .mpclab-badge.good { background: rgba(38, 160, 98, .16); color: var(--mpc-good); }
+.mpclab .mpclab-badge.bad { background: rgba(214, 60, 60, .14); color: var(--mpc-bad); }
+.mpclab .mpclab-badge.warn { background: rgba(230, 150, 20, .17); color: var(--mpc-warn); }
+.mpclab .mpclab-badge.quiet { color: var(--jp-ui-font-color2); }
+.mpclab .mpclab-good { color: var(--mpc-good); } .mpclab .mpclab-bad { color: var(--mpc-bad); }
+.mpclab .mpclab-warn { color: var(--mpc-warn); }
+.mpclab code { font-size: 12px; background: var(--mpc-soft); padding: 1px 5px; border-radius: 4px;
+  color: inherit; }
+.mpclab table.mpclab-table { border-collapse: collapse; width: 100%; font-size: 12.5px;
+  margin: 0; background: none; border: 0; }
+.mpclab table.mpclab-table th { text-align: left; font-weight: 500; font-size: 11.5px;
+  color: var(--jp-ui-font-color2); padding: 4px 10px 4px 0; vertical-align: bottom;
+  border-bottom: 1px solid var(--mpc-line); background: none; max-width: none; }
+.mpclab table.mpclab-table td { text-align: left; padding: 5px 10px 5px 0; vertical-align: top;
+  border-bottom: 1px solid var(--jp-border-color3, var(--mpc-line)); background: none;
+  max-width: none; white-space: normal; }
+.mpclab table.mpclab-table tbody tr:nth-child(n) { background: none; }
+.mpclab table.mpclab-table tr:last-child td { border-bottom: 0; }
+.mpclab .mpclab-num { font-variant-numeric: tabular-nums; }
+.mpclab .mpclab-facts { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; }
+.mpclab .mpclab-facts dt { color: var(--jp-ui-font-color2); font-weight: 400; margin: 0; }
+.mpclab .mpclab-facts dd { margin: 0; font-variant-numeric: tabular-nums;
+  overflow-wrap: anywhere; }
+.mpclab .mpclab-picture { background: #fff; border-radius: 8px; border: 1px solid var(--mpc-line);
+  padding: 8px; box-sizing: border-box; height: auto; object-fit: contain; margin: 0; }
+.mpclab .mpclab-empty { color: var(--jp-ui-font-color2); padding: 10px 0; }
+.mpclab .mpclab-banner { border-radius: 8px; padding: 8px 8px 8px 14px; align-items: center;
+  background: rgba(214, 60, 60, .12); border: 1px solid rgba(214, 60, 60, .45); }
+.mpclab .mpclab-banner .widget-html { flex: 1 1 auto; }
+.mpclab .mpclab-scroll { overflow: auto; }
+.mpclab .mpclab-said { color: var(--jp-ui-font-color2); min-height: 20px; font-size: 12.5px; }
+.mpclab .mpclab-steps { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 6px;
+  font-size: 12px; color: var(--jp-ui-font-color2); }
+.mpclab .mpclab-steps b { font-weight: 550; padding: 1px 10px; border-radius: 11px;
+  border: 1px solid var(--mpc-line); line-height: 19px; }
+.mpclab .mpclab-steps b.done { color: var(--mpc-good); border-color: transparent;
+  background: rgba(38, 160, 98, .13); }
+.mpclab .mpclab-steps b.now { background: #24598c; border-color: #24598c; color: #fff; }
+.mpclab .mpclab-chain { display: flex; align-items: stretch; overflow-x: auto; padding: 2px 0 6px; }
+.mpclab .mpclab-block { border: 1px solid var(--mpc-line); border-radius: 8px; flex: 0 0 auto;
+  padding: 6px 12px; max-width: 210px; background: var(--jp-layout-color1); }
+.mpclab .mpclab-block p { margin: 0; overflow: hidden; text-overflow: ellipsis;
+  white-space: nowrap; }
+.mpclab .mpclab-link { flex: 0 0 22px; align-self: center; height: 2px;
+  background: var(--jp-border-color1); }
+.mpclab .mpclab-log { font-size: 12.5px; }
+.mpclab .mpclab-log div { display: flex; gap: 10px; padding: 2px 0; align-items: baseline;
+  border-bottom: 1px solid var(--jp-border-color3, var(--mpc-line)); }
+.mpclab .mpclab-log time { flex: 0 0 74px; text-align: right; color: var(--jp-ui-font-color2);
+  font-variant-numeric: tabular-nums; }
+.mpclab .mpclab-log span.who { flex: 0 0 30px; text-align: center; }
+.mpclab .mpclab-dot { display: inline-block; width: 11px; height: 11px; border-radius: 50%; }
+.mpclab .jupyter-widget-tab > .lm-TabBar { font-size: 13px; }
+.mpclab .jupyter-widget-TabPanel-tabContents, .mpclab .widget-tab-contents {
+  background: var(--jp-layout-color1); border-color: var(--mpc-line); padding: 14px 16px;
+  border-radius: 0 10px 10px 10px; }
+</style>
+"""
+
+
+def escape(text: object) -> str:
+    """Text of parties, files and errors, made harmless in HTML."""
+    return html.escape(str(text))
+
+
+def chip(party: Party, *, gone: bool = False) -> str:
+    """A party as a coloured number; the server as a grey S."""
+    name = style.party_name(party)
+    letter = "S" if party == SERVER else str(party)
+    more = " gone" if gone else ""
+    return (
+        f'<span class="mpclab-chip{more}" style="background:{style.party_colour(party)}" '
+        f'title="{name}">{letter}</span>'
+    )
+
+
+def chips(parties: Iterable[Party]) -> str:
+    return " ".join(chip(party) for party in parties)
+
+
+def badge(words: object, mood: str = "", hint: str = "") -> str:
+    title = f' title="{escape(hint)}"' if hint else ""
+    return f'<span class="mpclab-badge {mood}"{title}>{escape(words)}</span>'
+
+
+def heading(title: str, note: str = "") -> str:
+    """A card's title; `note` is HTML."""
+    return f"<h3>{escape(title)}<small>{note}</small></h3>"
+
+
+def empty(words: str) -> str:
+    """What stands where there is nothing to show yet."""
+    return f'<div class="mpclab-empty">{escape(words)}</div>'
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """Names and values (HTML) in two columns."""
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in pairs)
+    return f'<dl class="mpclab-facts">{rows}</dl>'
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of HTML cells."""
+    top = "".join(f"<th>{cell}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
+    return f'<table class="mpclab-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def seconds(us: int) -> str:
+    """A moment of the trace: 1.234 s."""
+    return f"{us / 1_000_000:.3f} s"

@@ -1,0 +1,279 @@
+"""`OperationsPanel`: propose, watch every vote, approve or reject by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from mpclab.coordinator.operations import OPERATIONS, Bytes, Number, Numbers, Parameter, Text
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.lab import Lab
+from mpclab.panels import kit, look
+from mpclab.panels.desk import Moment
+from mpclab.panels.hints import voters_missing
+from mpclab.panels.panel import Panel
+from mpclab.plots import style
+from mpclab.trace.fold import UP, Operation, State
+
+_SHOWN = 12  # the latest proposals
+_MOODS = {"committed": look.GOOD, "executed": look.GOOD, "aborted": look.BAD, "failed": look.BAD}
+
+
+class OperationsPanel(Panel):
+    """Proposals: make one, see who voted what and what it waits for, vote by hand."""
+
+    title: ClassVar[str] = "Operations"
+    name: ClassVar[str] = "operations"
+
+    def build(self) -> list[Any]:
+        self.by = kit.party_choice("Proposer", 4, tip="who proposes", name="by")
+        self.kind = kit.choice(
+            "Operation", [s.name for s in OPERATIONS], width="118px", name="kind",
+            tip="what is proposed",
+        )  # fmt: skip
+        self.parameters = kit.row()
+        self.propose = kit.button(
+            "Propose", self._propose, icon="paper-plane", mood="primary", name="propose",
+            tip="ask everyone to agree to this",
+        )  # fmt: skip
+        self.fields: dict[str, tuple[Parameter, Any]] = {}
+        self.kind.observe(lambda _: self._make_fields(), "value")
+        self.table = kit.page()
+        self._build_hand()
+        self._known: list[Operation] = []
+        self._make_fields()
+        return [
+            kit.row(self.by, self.kind, self.parameters, self.propose),
+            self.table,
+            self.hand,
+        ]
+
+    # --- propose ------------------------------------------------------------------------------
+
+    def _make_fields(self) -> None:
+        spec = OPERATIONS[self.kind.value]
+        self.fields = {p.name: (p, parameter_field(p)) for p in spec.parameters}
+        self.parameters.children = [widget for _, widget in self.fields.values()]
+        kit.show(self.parameters, bool(self.fields))
+        if "to" in self.fields:
+            self._offer_operations()
+
+    def _offer_operations(self) -> None:
+        options = [
+            (f"{i}. {style.shorten(o.text or o.kind, 24)}", i) for i, o in enumerate(self._known, 1)
+        ]
+        kit.set_options(self.fields["to"][1], options[::-1] or [("nothing proposed yet", 0)])
+
+    def given(self) -> dict[str, Any]:
+        """The parameters as they stand in the fields.
+
+        Raises:
+            UsageError: a field that cannot be read.
+        """
+        return {name: read_field(p, widget) for name, (p, widget) in self.fields.items()}
+
+    def _propose(self) -> None:
+        by, kind = self.by.value, self.kind.value
+
+        def propose(lab: Lab) -> str:
+            lab.propose(by=by, kind=kind, **self.given())
+            return f"✓ party {by} proposes: {kind}"
+
+        self.desk.do("proposing", propose)
+
+    # --- vote by hand ---------------------------------------------------------------------------
+
+    def _build_hand(self) -> None:
+        self.which = kit.choice("Open proposal", [("none", "")], width="200px", name="which")
+        self.voter = kit.party_choice("Voter", 4, tip="who votes", name="voter")
+        self.reason = kit.text(
+            "Reason", "", "optional", width="150px", tip="why it rejects", name="reason"
+        )
+        self.approve = kit.button(
+            "Approve", lambda: self._vote(True), icon="check", mood="success", name="approve",
+            tip="cast this party's vote: yes",
+        )  # fmt: skip
+        self.reject = kit.button(
+            "Reject", lambda: self._vote(False), icon="times", mood="danger", name="reject",
+            tip="cast this party's vote: no",
+        )  # fmt: skip
+        self.hand = kit.row(self.which, self.voter, self.reason, self.approve, self.reject)
+
+    def _vote(self, approve: bool) -> None:
+        party, op, reason = self.voter.value, self.which.value, self.reason.value
+        self.desk.do("voting", lambda lab: _cast(lab, party, op, approve, reason))
+
+    # --- painting -----------------------------------------------------------------------------
+
+    def refresh(self, now: Moment) -> None:
+        lab, state = now.lab, now.state
+        if now.fresh:
+            kit.set_options(self.by, [(f"party {p}", p) for p in lab.group.everyone])
+            kit.set_options(self.kind, [(s.name, s.name) for s in OPERATIONS])
+        if now.fresh or now.rows:
+            self._known = [o for o in state.operations.values() if o.proposed_at is not None]
+            if "to" in self.fields:
+                self._offer_operations()
+            self.table.value = proposals(self._known, state, lab)
+            self.note(_tally(self._known))
+        joined = lab.group.joined
+        closed = "this lab is closed; press Reset" if lab.closed else ""
+        life = state.parties[self.by.value].life if self.by.value in state.parties else ""
+        why = (
+            closed
+            or ("" if joined else "parties must join first")
+            or ("" if self.by.value in joined else f"party {self.by.value} has not joined")
+            or ("" if life == UP else f"party {self.by.value} is {life}")
+            or ("" if self.kind.value != "response" or self._known else "nothing to answer yet")
+        )
+        kit.gate(self.propose, why)
+        self._refresh_hand(lab, closed)
+
+    def _refresh_hand(self, lab: Lab, closed: str) -> None:
+        is_open = [o for o in self._known if o.status == "open"]
+        names = [
+            (f"{self._known.index(o) + 1}. {style.shorten(o.text or o.kind, 30)}", o.op)
+            for o in reversed(is_open)
+        ]
+        kit.set_options(self.which, names or [("none", "")])
+        chosen = next((o for o in is_open if o.op == self.which.value), None)
+        missing = voters_missing(lab, chosen) if chosen else ()
+        kit.set_options(self.voter, [(f"party {p}", p) for p in missing] or [("nobody", 0)])
+        why = closed or (
+            "no proposal is open" if not chosen else "" if missing else "all votes are in"
+        )
+        for each in (self.which, self.voter, self.reason, self.approve, self.reject):
+            kit.gate(each, why)
+
+
+def _cast(lab: Lab, party: Party, op: str, approve: bool, reason: str) -> str:
+    lab.vote(party, op, approve, reason)
+    return f"✓ party {party} {'approves' if approve else 'rejects'}"
+
+
+def _tally(known: list[Operation]) -> str:
+    if not known:
+        return ""
+    words = [f"{sum(o.status == s for o in known)} {s}" for s in ("committed", "aborted", "open")]
+    return " · ".join(w for w in words if not w.startswith("0 "))
+
+
+# --- fields of an operation ---------------------------------------------------------------
+
+
+def parameter_field(parameter: Parameter) -> Any:
+    """The widget in which a parameter is typed."""
+    words = parameter.name.replace("_", " ").capitalize()
+    options = {"tip": parameter.help or words, "name": f"param-{parameter.name}"}
+    default = parameter.default
+    if parameter.name == "to":
+        return kit.choice("Answers", [("nothing proposed yet", 0)], width="180px", **options)
+    if isinstance(parameter, Text) and parameter.choices:
+        value = default if default in parameter.choices else parameter.choices[0]
+        return kit.choice(words, parameter.choices, value, **options)
+    if isinstance(parameter, Number):
+        low, high = parameter.low, min(parameter.high, 2**53)
+        start = default if isinstance(default, int) else low
+        return kit.number(words, start, low, high, width="110px", **options)
+    hint = (
+        "1, 2, 3"
+        if isinstance(parameter, Numbers)
+        else "00ff…"
+        if isinstance(parameter, Bytes)
+        else parameter.help
+    )
+    start_text = "hello" if parameter.name == "text" else ""
+    if isinstance(default, str):
+        start_text = default
+    elif isinstance(default, tuple):
+        start_text = ", ".join(map(str, default))
+    return kit.text(words, start_text, hint, width="220px", **options)
+
+
+def read_field(parameter: Parameter, widget: Any) -> Any:
+    """A parameter's value from its widget; the operation checks it."""
+    if isinstance(parameter, Numbers):
+        pieces = [piece for piece in widget.value.replace(",", " ").split() if piece]
+        if not all(piece.lstrip("-").isdigit() for piece in pieces):
+            raise UsageError(
+                f"{parameter.name}: {widget.value!r}; write whole numbers like 1, 2, 3"
+            )
+        return [int(piece) for piece in pieces]
+    return widget.value
+
+
+# --- the table ----------------------------------------------------------------------------
+
+
+def proposals(known: list[Operation], state: State, lab: Lab) -> str:
+    """The latest proposals, the newest first: votes, what they wait for, how they ended."""
+    if not known:
+        return look.empty("Nothing has been proposed yet.")
+    numbered = list(enumerate(known, 1))[-_SHOWN:]
+    rows = [
+        [
+            f'<span class="mpclab-num">{number}</span>',
+            look.chip(one.by) if one.by is not None else "",
+            f"<b>{look.escape(one.kind)}</b><br>{look.escape(style.shorten(_said(one), 60))}",
+            _votes(one, lab.group.everyone),
+            _standing(one, state, lab),
+        ]
+        for number, one in reversed(numbered)
+    ]
+    return look.table(["#", "by", "what", "votes", "where it stands"], rows)
+
+
+def _said(one: Operation) -> str:
+    return one.text.removeprefix(f"{one.kind}: ")
+
+
+def _votes(one: Operation, parties: Iterable[Party]) -> str:
+    cells = []
+    for party in parties:
+        vote = one.votes.get(party)
+        if vote is None:
+            mark, mood, words = (
+                "…",
+                "mpclab-small",
+                "no vote yet" if one.status == "open" else "no vote",
+            )
+            mark = "…" if one.status == "open" else "–"
+        elif vote.approve:
+            mark, mood, words = "✓", "mpclab-good", "approves"
+        else:
+            mark, mood, words = "✗", "mpclab-bad", f"rejects {vote.reason}".strip()
+        cells.append(
+            f'<span style="white-space:nowrap;margin-right:7px" '
+            f'title="party {party}: {look.escape(words)}">'
+            f'{look.chip(party)}<b class="{mood}" style="margin-left:2px">{mark}</b></span>'
+        )
+    return "".join(cells)
+
+
+def _standing(one: Operation, state: State, lab: Lab) -> str:
+    if one.split:
+        return look.badge("parties disagree", look.BAD)
+    if one.status == "committed":
+        done = [p for p, word in one.standing.items() if word in ("executed", "failed")]
+        late = [p for p in lab.group.joined if p not in one.commits and _up(state, p)]
+        word = "executed" if done else "committed"
+        if any(w == "failed" for w in one.standing.values()):
+            word = "failed"
+        more = ""
+        results = sorted(set(one.results.values()))
+        if results and word != "committed" and results != [_said(one)]:
+            more = f"<br>{look.escape(style.shorten(results[0], 70))}"
+        if late:
+            more += f'<br><span class="mpclab-small">not yet at {look.chips(late)}</span>'
+        return f"{look.badge(word, _MOODS[word])}{more}"
+    if one.status == "aborted":
+        why = look.escape(next(iter(one.aborts.values()), ""))
+        return f"{look.badge('aborted', look.BAD)}<br>{why}"
+    missing = voters_missing(lab, one)
+    words = f"for {look.chips(missing)}" if missing else "for the agreement protocol"
+    return f"{look.badge('waiting', look.WARN)} {words}"
+
+
+def _up(state: State, party: Party) -> bool:
+    return party in state.parties and state.parties[party].life == UP

@@ -1,0 +1,144 @@
+"""`ServerPanel`: the signaling server. Start, stop, kill, and what it carries."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from mpclab.lab import Lab
+from mpclab.lab.replies import ServerStatus
+from mpclab.panels import kit, look
+from mpclab.panels.desk import Moment
+from mpclab.panels.panel import Panel
+
+_EVERY = 1.0  # seconds between two readings of an otherwise quiet server
+
+
+class ServerPanel(Panel):
+    """The signaling server on its port: start, stop, kill; status, sessions, connections."""
+
+    title: ClassVar[str] = "Signaling server"
+    name: ClassVar[str] = "server"
+
+    def build(self) -> list[Any]:
+        self.port = kit.number(
+            "Port", 8080, 0, 65535, tip="where to listen; 0 takes a free port", name="port"
+        )
+        self.start = kit.button(
+            "Start server", self._start, tip="start the signaling server", icon="play",
+            mood="success", name="start",
+        )  # fmt: skip
+        self.stop = kit.button(
+            "Stop", lambda: self._stop(kill=False), name="stop",
+            tip="close every connection properly and stop; meshes outlive it",
+        )  # fmt: skip
+        self.kill = kit.button(
+            "Kill", lambda: self._stop(kill=True), mood="danger", name="kill",
+            tip="stop dead: nobody is told",
+        )  # fmt: skip
+        self.status = kit.page("", "mpclab-server-status")
+        self.sessions = kit.page()
+        self._seen = ServerStatus(False)
+        self._asked = False
+        self._next = 0.0
+        return [kit.row(self.port, self.start, self.stop, self.kill), self.status, self.sessions]
+
+    def _start(self) -> None:
+        port = self.port.value
+        self.desk.do(
+            "starting the signaling server",
+            lambda lab: _first_line(lab.start_server(port)),
+            then=lambda _: self._soon(),
+        )
+
+    def _stop(self, *, kill: bool) -> None:
+        self.desk.do(
+            "killing the server" if kill else "stopping the server",
+            lambda lab: lab.stop_server(kill=kill),
+            then=lambda _: self._soon(),
+        )
+
+    def _soon(self) -> None:
+        self._next = 0.0
+
+    def refresh(self, now: Moment) -> None:
+        self._gate(now.lab)
+        # Asked of the worker: the ticker must not wait for a world that is busy or closing.
+        if (now.loud or now.clock >= self._next) and not self._asked and not now.lab.closed:
+            self._asked, self._next = True, now.clock + (0.3 if now.loud else _EVERY)
+            self.desk.ask(_status, self._take)
+        if now.lab.closed:
+            self._seen = ServerStatus(False)
+        self._show(self._seen, now.lab)
+
+    def _take(self, status: ServerStatus | None) -> None:
+        self._asked = False
+        if status is not None:
+            self._seen = status
+
+    def _gate(self, lab: Lab) -> None:
+        running = bool(lab.world.server_url) and not lab.closed
+        no_server = (
+            "this lab is closed; press Reset"
+            if lab.closed
+            else "mesh: ready needs no signaling server"
+            if lab.scenario.mesh == "ready"
+            else f"this lab uses the server at {lab.url}"
+            if lab.url
+            else ""
+        )
+        kit.gate(self.start, no_server or ("it runs already" if running else ""))
+        kit.gate(self.port, no_server or ("stop the server first" if running else ""))
+        kit.gate(self.stop, no_server or ("" if running else "no server is running"))
+        kit.gate(self.kill, no_server or ("" if running else "no server is running"))
+
+    def _show(self, seen: ServerStatus, lab: Lab) -> None:
+        word = "🟢 running" if seen.running else "🔴 stopped"
+        if lab.url:
+            word = f"used at {look.escape(lab.url)}"
+        self.note(word)
+        if not seen.running:
+            self.status.value = look.empty("No server runs. Meshes that are up go on without it.")
+            self.sessions.value = ""
+            return
+        errors = look.badge(seen.errors, look.BAD) if seen.errors else "0"
+        self.status.value = look.facts(
+            [
+                ("url", f"<code>{look.escape(seen.url)}</code>"),
+                ("uptime", uptime(seen.uptime)),
+                ("connections", str(seen.connections)),
+                ("relayed", f"{seen.relayed:,} messages".replace(",", " ")),
+                ("errors", errors),
+            ]
+        )
+        self.sessions.value = "".join(_session(s) for s in seen.sessions) or look.empty(
+            "No session is open: the first party that joins opens one."
+        )
+
+
+def _status(lab: Lab) -> ServerStatus | None:
+    return None if lab.closed else lab.server_status()
+
+
+def _first_line(status: ServerStatus) -> str:
+    return repr(status).splitlines()[0]
+
+
+def _session(s: Any) -> str:
+    members = " ".join(
+        f"{look.chip(p, gone=state != 'online')}"
+        + (f' <span class="mpclab-small">{look.escape(state)}</span>' if state != "online" else "")
+        for p, state in sorted(s.members.items())
+    )
+    head = (
+        f"<b>{look.escape(s.id)}</b> <span class='mpclab-small'>{len(s.members)} of {s.n} · "
+        f"threshold {s.t} · {look.escape(s.policy)}</span>"
+    )
+    return f'<div style="margin-top:6px">{head}<br>{members or "nobody yet"}</div>'
+
+
+def uptime(seconds: float) -> str:
+    """`7 s`, `3 min 20 s`, `2 h 5 min`."""
+    s = int(seconds)
+    if s < 60:
+        return f"{s} s"
+    return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
