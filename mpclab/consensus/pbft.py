@@ -554,7 +554,8 @@ class Pbft(Agreement):
         if sender == ctx.me:
             return
         if msg.executed < self.executed:
-            page, size = [], 0
+            page: list[Request] = []
+            size = 0
             for request in self.history[msg.executed : msg.executed + 32]:
                 size += len(request.value)
                 if page and size > 128 * 1024:
@@ -566,8 +567,8 @@ class Pbft(Agreement):
         if msg.view < self.view or (msg.view == self.view and self.active > msg.active):
             self._catch_up(ctx, sender)
         for digest in msg.wanted:
-            if (request := self.requests.get(digest)) is not None:
-                ctx.send(sender, request)
+            if (held := self.requests.get(digest)) is not None:
+                ctx.send(sender, held)
         if msg.view == self.view and self.active and msg.active:
             for seq, slot in sorted(self.slots.items()):
                 if seq > msg.executed and slot.view == self.view:

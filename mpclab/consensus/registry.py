@@ -2,7 +2,10 @@
 
 from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.bracha import Bracha
+from mpclab.consensus.chained_hotstuff import ChainedHotStuff
 from mpclab.consensus.direct import Direct
+from mpclab.consensus.hotstuff import HotStuff
+from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.raft import Raft
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
@@ -13,6 +16,9 @@ AGREEMENTS: dict[str, type[Agreement]] = {
     "2pc": TwoPhase,
     "3pc": ThreePhase,
     "raft": Raft,
+    "pbft": Pbft,
+    "hotstuff": HotStuff,
+    "chained-hotstuff": ChainedHotStuff,
     "bracha": Bracha,
 }
 

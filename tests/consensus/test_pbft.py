@@ -66,7 +66,6 @@ def test_latency_with_normal_delays_is_the_published_one(n: int) -> None:
         c = Cluster(Pbft, n, seed=seed, network=net, patience=60 * SECOND)
         c.submit(1, "a")
         needed = -(-2 * n // 3)
-        done = 0
 
         def enough(c: Cluster = c, needed: int = needed) -> bool:
             return len(c.notes("decided")) >= needed

@@ -1,0 +1,197 @@
+"""`chained-hotstuff`: every block's votes serve the three blocks before it too.
+
+Yin et al., PODC 2019, §5, Algorithm 3 and Fig. 2; assumptions in `hotstuff_base`.
+
+One kind of proposal, one kind of vote. The votes on the block of view v go to the leader of
+v + 1, whose block carries their certificate: it is the *prepare* of its parent, the *pre-commit*
+of its grandparent and the *commit* of the one before. So about 2(n − 1) messages for each block
+when there is always something to propose, and seven delays from a block's proposal until it is
+decided, as in basic HotStuff.
+
+* **Two-chain**: whoever sees a certificate of b″ is locked on its parent b′.
+* **Three-chain**: if b, b′, b″ are certified and were proposed in consecutive views, b is decided.
+* Guarantees: one log, as with PBFT.
+
+Deviations: there are no dummy blocks; views in sequence stand for "direct parent". A leader
+keeps its post for four views: with a new one in each, one dead leader of four parties would break
+every three-chain. Operations go to all parties. Nobody proposes while nothing is undecided.
+"""
+
+from typing import ClassVar
+
+from mpclab.consensus.hotstuff_base import (
+    GENESIS,
+    QC,
+    ROOT,
+    Block,
+    Blocks,
+    Fetch,
+    HotStuffBase,
+    NewView,
+    Proof,
+    Request,
+    Status,
+    Vote,
+    Wish,
+    digest_of,
+)
+from mpclab.core.errors import PeerFault
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
+
+
+class Generic(Message, frozen=True):
+    """A block, and the certificate of its parent."""
+
+    block: Block
+    justify: QC
+
+
+class ChainedHotStuff(HotStuffBase):
+    """One replica, and the leader in its turn."""
+
+    title = "chained HotStuff"
+    PHASES = ("generic",)
+
+    TENURE: ClassVar = 4
+    """Views in a row with one leader."""
+
+    def start(self, ctx: Ctx) -> None:
+        self.proposed = 0  # the last view in which we proposed
+        self.votes: dict[tuple[int, bytes], dict[Party, bytes]] = {}
+        self.early: dict[int, Generic] = {}
+        self.tail = 0  # the last view whose block is not empty, as far as we know
+        self.news = 0  # view of the last certificate that decided an operation here,
+        self.shown = 0  # and of the last certificate that was shown to all
+        super().start(ctx)
+
+    def leader(self, ctx: Ctx, view: int) -> Party:
+        return (view - 1) // self.TENURE % ctx.n + 1
+
+    def next_try(self, view: int) -> int:
+        return ((view - 1) // self.TENURE + 1) * self.TENURE + 1  # the next leader's first
+
+    @property
+    def busy(self) -> bool:
+        return super().busy or self.tail > self.blocks[self.tip].view
+
+    def hand_in(self, ctx: Ctx, op: str) -> None:
+        ctx.multicast(ctx.others, Request(op, self.pending[op]))
+
+    def on_message(
+        self,
+        ctx: Ctx,
+        sender: Party,
+        msg: Generic | Vote | Request | NewView | Wish | Status | Proof | Fetch | Blocks,
+    ) -> None:
+        self.heard.add(sender)
+        match msg:
+            case Vote():
+                self._on_vote(ctx, sender, msg)
+            case Generic():
+                self._on_generic(ctx, sender, msg)
+            case _:
+                self.take_others(ctx, sender, msg)
+
+    def entered(self, ctx: Ctx) -> None:
+        self.votes = {k: v for k, v in self.votes.items() if k[0] >= self.view - 1}
+        self.early = {v: m for v, m in self.early.items() if v >= self.view}
+
+    # --- as the leader ----------------------------------------------------------------------
+
+    def propose(self, ctx: Ctx) -> None:
+        """Alg. 3, lines 2–6: extend the highest certificate, once in a view."""
+        if self.proposed >= self.view or self.leader(ctx, self.view) != ctx.me:
+            return
+        heard = self.new_views.get(self.view, {})
+        if self.high.view != self.view - 1 and len(heard) < self.quorum:
+            return  # neither the certificate of the view before, nor word from a quorum
+        high = max([self.high, *heard.values()], key=lambda qc: qc.view)
+        block = self.next_block(high.block)
+        if block is None and self.news > self.shown:  # we know what the others do not yet
+            block = Block(self.view, high.block, "", b"")
+        if block is not None:
+            self.proposed = self.view
+            self.say(ctx, ctx.members, Generic(block, high))
+        elif high.block not in self.blocks:
+            self.goal = self.goal or high
+            self._fetch_missing(ctx)
+
+    def _on_vote(self, ctx: Ctx, sender: Party, msg: Vote) -> None:
+        if not self.view - 1 <= msg.view <= self.view + 2 * ctx.n:
+            return
+        if self.leader(ctx, msg.view + 1) != ctx.me or msg.view <= self.high.view:
+            return
+        self.check_vote(sender, msg)
+        votes = self.votes.setdefault((msg.view, msg.block), {})
+        votes[sender] = msg.signature
+        if len(votes) == self.quorum:
+            qc = QC("generic", msg.view, msg.block, tuple(sorted(votes.items())))
+            self._update(ctx, qc)
+            self.enter(ctx, msg.view + 1, tell=False)
+            self.propose(ctx)
+
+    # --- as a replica -----------------------------------------------------------------------
+
+    def _on_generic(self, ctx: Ctx, sender: Party, msg: Generic) -> None:
+        block, justify = msg.block, msg.justify
+        if sender != self.leader(ctx, block.view):
+            raise PeerFault(f"proposed in view {block.view}, which another party leads")
+        if block.op and not self.valid(block.value):
+            raise PeerFault(f"proposed a value of {block.op} that is not valid")
+        self.check_qc(justify)
+        if block.parent != justify.block or justify.view >= block.view:
+            raise PeerFault("proposed a block that its certificate does not justify")
+        digest = digest_of(block)
+        if self.view < block.view <= self.view + 2 * ctx.n and justify.view < block.view - 1:
+            self.early[block.view] = msg
+            return
+        if justify.view == block.view - 1:
+            self.enter(ctx, block.view, tell=False)  # a quorum was in the view before
+        self._update(ctx, justify)
+        self.shown = max(self.shown, justify.view)
+        if block.view != self.view or self.voted[0] >= block.view:
+            return
+        self.add_block(ctx, digest, block)
+        # Alg. 1, safeNode
+        if self.extends(digest, self.locked.block) or justify.view > self.locked.view:
+            if block.op and block.op not in self.done:
+                self.pending.setdefault(block.op, block.value)
+                self.tail = block.view
+            self.vote(ctx, self.leader(ctx, self.view + 1), "generic", digest)
+            self.enter(ctx, self.view + 1, tell=False)
+
+    def _update(self, ctx: Ctx, qc: QC) -> None:
+        """Alg. 3, lines 15–20: what one more certificate means for its ancestors."""
+        second = self.blocks.get(qc.block)  # b″
+        first = self.blocks.get(second.parent) if second else None  # b′
+        base = self.blocks.get(first.parent) if first else None  # b
+        if second is None or (base is None and second.parent != ROOT):
+            self.goal = max(self.goal or qc, qc, key=lambda c: c.view)
+            self._fetch_missing(ctx)
+        if second is None:
+            return
+        if qc.view > self.high.view:
+            self.high = qc  # PREPARE of b″
+            self.keep(ctx)
+        if first is None or second.parent == ROOT:
+            return
+        if first.view > self.locked.view:
+            # PRE-COMMIT of b′. We keep no certificate of its own: its view is what counts.
+            self.locked = QC("generic", first.view, second.parent, ())
+            self.keep(ctx)
+        if base is None or base == GENESIS:
+            return
+        if second.view == first.view + 1 == base.view + 2:
+            known = len(self.done)
+            self.execute(ctx, first.parent, qc)  # COMMIT of b
+            if len(self.done) > known:
+                self.news = qc.view
+
+    def learn(self, ctx: Ctx, qc: QC) -> None:
+        if self.goal is not None and qc.view >= self.goal.view:
+            self.goal = None
+        self._update(ctx, qc)
+        self.enter(ctx, qc.view + 1)
+        self.propose(ctx)

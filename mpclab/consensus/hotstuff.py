@@ -1,0 +1,182 @@
+"""`hotstuff`: three phases of votes, all by way of the leader.
+
+Yin et al., PODC 2019, Algorithm 2 (basic HotStuff); assumptions in `hotstuff_base`.
+
+In each view the leader proposes one block and collects votes on it three times:
+**prepare** (this block extends what I am locked on, or something newer), **pre-commit** (n − f
+voted prepare), **commit** (n − f know that: I am locked now). Then it tells all to **decide**.
+7(n − 1) messages and seven delays from the proposal, and n − 1 NEW-VIEWs before it: linear, where
+PBFT is quadratic. The third phase buys that a new leader may propose without waiting for the
+slowest honest party (§4.4: with two phases, only one of them may know of a lock).
+
+* Guarantees: one log, as with PBFT. A party locked on a block votes against it only when shown a
+  certificate of a *later* view, which cannot exist if the block was decided.
+
+Deviations: leaders rotate with each view, decided or not. An operation goes to the leader of the
+moment, and after a timeout to all. A proposal that comes before the end of the view before is
+kept until then.
+"""
+
+from mpclab.consensus.hotstuff_base import (
+    QC,
+    Block,
+    Blocks,
+    Fetch,
+    HotStuffBase,
+    NewView,
+    Proof,
+    Request,
+    Status,
+    Vote,
+    Wish,
+    digest_of,
+)
+from mpclab.core.errors import PeerFault
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
+
+
+class Propose(Message, frozen=True):
+    """The leader's block; `justify` certifies its parent."""
+
+    block: Block
+    justify: QC
+
+
+class Advance(Message, frozen=True):
+    """n − f voted: on to the next phase. After commit votes it means: decide."""
+
+    qc: QC
+
+
+class HotStuff(HotStuffBase):
+    """One replica, and the leader in its turn."""
+
+    title = "HotStuff"
+    PHASES = ("prepare", "pre-commit", "commit")
+
+    def start(self, ctx: Ctx) -> None:
+        self.proposed: bytes | None = None  # ours, in this view
+        self.votes: dict[str, dict[Party, bytes]] = {}
+        self.early: dict[int, Propose] = {}
+        self.open = False  # a proposal of this view is on its way
+        super().start(ctx)
+
+    def leader(self, ctx: Ctx, view: int) -> Party:
+        return (view - 1) % ctx.n + 1
+
+    @property
+    def busy(self) -> bool:
+        return super().busy or self.open
+
+    def on_message(
+        self,
+        ctx: Ctx,
+        sender: Party,
+        msg: Propose | Advance | Vote | Request | NewView | Wish | Status | Proof | Fetch | Blocks,
+    ) -> None:
+        self.heard.add(sender)
+        match msg:
+            case Vote():
+                self._on_vote(ctx, sender, msg)
+            case Advance(qc):
+                self._on_advance(ctx, sender, qc)
+            case Propose():
+                self._on_propose(ctx, sender, msg)
+            case _:
+                self.take_others(ctx, sender, msg)
+
+    def entered(self, ctx: Ctx) -> None:
+        self.proposed, self.votes, self.open = None, {}, False
+        self.said.pop("Propose", None)
+        self.said.pop("Advance", None)
+        for op in sorted(self.mine & self.pending.keys()):
+            self.hand_in(ctx, op)
+        self.early = {v: m for v, m in self.early.items() if v >= self.view}
+        if (early := self.early.pop(self.view, None)) is not None:
+            self._on_propose(ctx, self.leader(ctx, self.view), early)
+
+    # --- as the leader ----------------------------------------------------------------------
+
+    def propose(self, ctx: Ctx) -> None:
+        """Alg. 2, lines 2–6: n − f NEW-VIEWs tell the highest certificate; extend it."""
+        heard = self.new_views.get(self.view, {})
+        if self.proposed is not None or self.leader(ctx, self.view) != ctx.me:
+            return
+        if len(heard) < self.quorum:
+            return
+        high = max([self.high, *heard.values()], key=lambda qc: qc.view)
+        block = self.next_block(high.block)
+        if block is not None:
+            self.proposed = digest_of(block)
+            self.say(ctx, ctx.members, Propose(block, high))
+        elif high.block not in self.blocks:
+            self.goal = self.goal or high  # we need its branch before we can extend it
+            self._fetch_missing(ctx)
+
+    def _on_vote(self, ctx: Ctx, sender: Party, msg: Vote) -> None:
+        if msg.view != self.view or msg.block != self.proposed or msg.phase not in self.PHASES:
+            return
+        votes = self.votes.setdefault(msg.phase, {})
+        if sender in votes or len(votes) >= self.quorum:
+            return
+        self.check_vote(sender, msg)
+        votes[sender] = msg.signature
+        if len(votes) == self.quorum:
+            signed = tuple(sorted(votes.items()))
+            self.say(ctx, ctx.members, Advance(QC(msg.phase, self.view, msg.block, signed)))
+
+    # --- as a replica -----------------------------------------------------------------------
+
+    def _on_propose(self, ctx: Ctx, sender: Party, msg: Propose) -> None:
+        block, justify = msg.block, msg.justify
+        if sender != self.leader(ctx, block.view):
+            raise PeerFault(f"proposed in view {block.view}, which another party leads")
+        if self.view < block.view <= self.view + 2 * ctx.n:
+            self.early[block.view] = msg
+        if block.view != self.view:
+            return
+        if block.op and not self.valid(block.value):
+            raise PeerFault(f"proposed a value of {block.op} that is not valid")
+        self.check_qc(justify)
+        if justify.phase != self.PHASES[0] or block.parent != justify.block:
+            raise PeerFault("proposed a block that its certificate does not justify")
+        digest = digest_of(block)
+        if self.voted[0] < self.view:  # the first of its view is the one we keep
+            self.add_block(ctx, digest, block)
+        # Alg. 1, safeNode: it extends what we are locked on, or shows something newer
+        safe = self.extends(digest, self.locked.block) or justify.view > self.locked.view
+        if safe:
+            if block.op and block.op not in self.done:
+                self.pending.setdefault(block.op, block.value)
+            self.open = True
+            self.watch(ctx)
+            self.vote(ctx, sender, "prepare", digest)
+
+    def _on_advance(self, ctx: Ctx, sender: Party, qc: QC) -> None:
+        if qc.view < self.view:
+            return
+        self.check_qc(qc)
+        if qc.phase != "commit" and sender != self.leader(ctx, qc.view):
+            raise PeerFault(f"advanced view {qc.view}, which another party leads")
+        if qc.view > self.view:
+            self.enter(ctx, qc.view, tell=False)  # a quorum is there
+        ctx.note("phase", phase=qc.phase, view=qc.view)
+        match qc.phase:
+            case "prepare":  # Alg. 2, line 17
+                self.high = max(self.high, qc, key=lambda c: c.view)
+                self.vote(ctx, sender, "pre-commit", qc.block)
+            case "pre-commit":  # line 24
+                self.locked = max(self.locked, qc, key=lambda c: c.view)
+                self.vote(ctx, sender, "commit", qc.block)
+            case "commit":
+                self.learn(ctx, qc)
+
+    def learn(self, ctx: Ctx, qc: QC) -> None:
+        if qc.phase == "commit":  # line 30: decide
+            self.execute(ctx, qc.block, qc)
+            self.enter(ctx, qc.view + 1)
+        elif self.goal is qc:
+            self.goal = None
+            self.propose(ctx)

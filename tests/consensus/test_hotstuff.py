@@ -1,0 +1,256 @@
+"""HotStuff, basic and chained: published counts, certificates that are real, safety, liveness."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpclab.consensus.chained_hotstuff import ChainedHotStuff, Generic
+from mpclab.consensus.hotstuff import Advance, HotStuff, Propose
+from mpclab.consensus.hotstuff_base import (
+    QC,
+    ROOT,
+    Block,
+    Blocks,
+    Fetch,
+    HotStuffBase,
+    NewView,
+    Proof,
+    Request,
+    Status,
+    Vote,
+    Wish,
+    digest_of,
+)
+from mpclab.core.errors import PeerFault, UsageError
+from mpclab.core.ids import MS
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.wire import Message
+from mpclab.faults.network import Delay, Network
+from tests.consensus.cluster import IDENTITIES, Cluster
+
+BOTH: list[type[HotStuffBase]] = [HotStuff, ChainedHotStuff]
+
+
+@pytest.mark.parametrize("n", [4, 7, 10, 16])
+def test_basic_messages_and_delays_are_the_published_ones(n: int) -> None:
+    c = Cluster(HotStuff, n)
+    c.run(15)  # the NEW-VIEWs of view 1 are there
+    begun = c.world.now
+    assert c.sent() == {"NewView": n - 1}
+    c.submit(1, "a")
+    c.run()
+    count = c.sent(since=begun)
+    assert count.pop("NewView") == n - 1, "of the next view"
+    assert count.total() == 7 * (n - 1)
+    assert max(c.parent(p).decided_at["a"] for p in c.honest) == begun + 70 * MS
+
+
+@pytest.mark.parametrize("n", [4, 7, 10, 16])
+def test_chained_delays_are_the_published_ones(n: int) -> None:
+    c = Cluster(ChainedHotStuff, n)
+    c.run(15)
+    begun = c.world.now
+    c.submit(1, "a")
+    c.run()
+    assert c.sent("Generic", since=begun).total() == 4 * (n - 1), "it and its three children"
+    assert max(c.parent(p).decided_at["a"] for p in c.honest) == begun + 70 * MS
+
+
+@pytest.mark.parametrize("n", [4, 7, 10])
+def test_chained_takes_about_2n_minus_2_messages_for_each_of_many(n: int) -> None:
+    c = Cluster(ChainedHotStuff, n)
+    names = [f"op{k}" for k in range(40)]
+    for name in names:
+        c.submit(1, name)
+    c.run()
+    assert c.all_decided(*names)
+    views = len(names) + 3  # the last needs three children
+    # the next leader's vote is for itself: n − 1 votes travel in each view
+    assert c.sent("Generic", "Vote").total() == views * 2 * (n - 1)
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_too_few_parties_are_refused(protocol: type[HotStuffBase]) -> None:
+    with pytest.raises(UsageError, match="at least 4"):
+        protocol.check_size(3)
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_everybody_submits_and_all_hold_one_log(protocol: type[HotStuffBase]) -> None:
+    c = Cluster(protocol, 7, network=Network(Delay("exponential", 20 * MS)))
+    names = [f"op{k}" for k in range(21)]
+    for k, name in enumerate(names):
+        c.submit(k % 7 + 1, name)
+    c.run_until(lambda: c.all_decided(*names))
+    c.check_agreement()
+    assert c.blamed() == set()
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_dead_leaders_are_passed_over(protocol: type[HotStuffBase]) -> None:
+    c = Cluster(protocol, 7)
+    c.crash(1, 2)
+    c.submit(5, "a")
+    c.run_until(lambda: c.all_decided("a"))
+    c.restart(1, 2)
+    c.submit(1, "b")
+    c.run_until(lambda: c.all_decided("a", "b"))
+    c.check_agreement()
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_one_dead_of_four_does_not_stop_it(protocol: type[HotStuffBase]) -> None:
+    c = Cluster(protocol, 4)
+    c.crash(3)
+    names = [f"op{k}" for k in range(6)]
+    for name in names:
+        c.submit(4, name)
+    c.run_until(lambda: c.all_decided(*names), 600_000)
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_everybody_restarts_from_the_store(protocol: type[HotStuffBase]) -> None:
+    c = Cluster(protocol, 4)
+    c.submit(1, "a")
+    c.run_until(lambda: c.all_decided("a"))
+    c.submit(2, "b")
+    c.run(35)
+    c.crash(*c.members)
+    c.restart(*c.members)
+    assert all(c.log(p)[0] == "a" for p in c.members)
+    c.submit(2, "b")
+    c.run_until(lambda: c.all_decided("a", "b"))
+    c.check_agreement()
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_without_a_quorum_it_says_whom_it_waits_for(protocol: type[HotStuffBase]) -> None:
+    c = Cluster(protocol, 4, patience=100 * MS)
+    c.crash(3, 4)
+    c.submit(1, "a")
+    c.run(600_000)
+    blocked = c.notes("blocked")
+    assert blocked
+    assert all(row.details["waiting_for"] == [3, 4] for row in blocked)
+    c.restart(3, 4)
+    c.run_until(lambda: c.all_decided("a"), 600_000)
+
+
+def test_certificates_are_checked() -> None:
+    c = Cluster(HotStuff, 4, session="s")
+    c.submit(1, "a")
+    c.run()
+    machine = c.machine(2)
+    proof: QC = machine.proof
+    machine.check_qc(proof)
+    forged = tuple((p, IDENTITIES[9].sign("mpclab hotstuff vote", "x")) for p, _ in proof.votes)
+    for bad in (
+        QC(proof.phase, proof.view, proof.block, proof.votes[:2]),
+        QC(proof.phase, proof.view, proof.block, proof.votes[:1] * 3),
+        QC(proof.phase, proof.view + 1, proof.block, proof.votes),
+        QC("prepare", proof.view, proof.block, proof.votes),
+        QC(proof.phase, proof.view, proof.block, forged),
+    ):
+        with pytest.raises(PeerFault):
+            machine.check_qc(bad)
+    machine.session = "another"
+    with pytest.raises(PeerFault):
+        machine.check_qc(proof)
+
+
+class TwoFaced(Machine):
+    """The first leader: one block to some, another to the rest, and its vote for whatever."""
+
+    messages = (
+        Propose | Advance | Generic | Vote | Request | NewView | Wish | Status | Proof | Fetch
+        | Blocks
+    )  # fmt: skip
+
+    def __init__(self, make: type[Message], first: frozenset[int]) -> None:
+        self.make = make
+        self.first = first
+
+    def start(self, ctx: Ctx) -> None:
+        phase = "prepare" if self.make is Propose else "generic"
+        genesis = QC(phase, 0, ROOT, ())
+        for p in ctx.others:
+            op = "x" if p in self.first else "y"
+            block = Block(1, ROOT, op, b"v")
+            ctx.send(p, self.make(block, genesis))
+            signed = IDENTITIES[1].sign("mpclab hotstuff vote", "", phase, 1, digest_of(block))
+            ctx.send(p, Vote(phase, 1, digest_of(block), signed))
+
+
+@pytest.mark.parametrize(("protocol", "make"), [(HotStuff, Propose), (ChainedHotStuff, Generic)])
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(4, 8), first=st.frozensets(st.integers(2, 8)), seed=st.integers(0, 2**32))
+def test_a_two_faced_leader_splits_nobody_and_is_passed_over(
+    protocol: type[HotStuffBase], make: type[Message], n: int, first: frozenset[int], seed: int
+) -> None:
+    net = Network(Delay("exponential", 20 * MS))
+    others = {1: lambda: TwoFaced(make, first)}
+    c = Cluster(protocol, n, seed=seed, network=net, others=others, patience=200 * MS)
+    c.submit(2, "z")
+    c.run_until(lambda: c.all_decided("z"), 600_000)
+    c.run(10_000)
+    c.check_agreement()
+    assert c.blamed() <= {1}
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(4, 8),
+    seed=st.integers(0, 2**32),
+    loss=st.floats(0, 0.2),
+    spread=st.integers(1, 150),
+    plan=st.lists(
+        st.tuples(
+            st.sampled_from(["crash", "cut"]),
+            st.integers(1, 8),
+            st.integers(0, 4_000),
+            st.integers(100, 4_000),
+        ),
+        max_size=4,
+    ),
+    ops=st.lists(st.tuples(st.integers(1, 8), st.integers(0, 5_000)), min_size=1, max_size=10),
+    ordered=st.booleans(),
+)
+def test_one_log_whatever_happens_and_progress_when_it_stops(
+    protocol: type[HotStuffBase],
+    n: int,
+    seed: int,
+    loss: float,
+    spread: int,
+    plan: list[tuple[str, int, int, int]],
+    ops: list[tuple[int, int]],
+    ordered: bool,
+) -> None:
+    net = Network(Delay("uniform", 1 * MS, spread * MS), loss=loss, ordered=ordered)
+    c = Cluster(protocol, n, seed=seed, network=net, patience=1_000 * MS)
+    for kind, p, at, lasting in plan:
+        p = (p - 1) % n + 1
+        if kind == "crash":
+            c.world.at(at * MS, lambda p=p: c.crash(p))  # type: ignore[misc]
+            c.world.at((at + lasting) * MS, lambda p=p: c.restart(p))  # type: ignore[misc]
+        else:
+            groups = range(1, p + 1), range(p + 1, n + 1)
+            c.world.at(at * MS, lambda g=groups: c.cut(*g))  # type: ignore[misc]
+            c.world.at((at + lasting) * MS, c.heal)
+    names = [f"op{k}" for k in range(len(ops))]
+    for name, (p, at) in zip(names, ops, strict=True):
+        p = (p - 1) % n + 1
+
+        def submit(p: int = p, name: str = name) -> None:
+            if p in c.world.actors:
+                c.submit(p, name)
+
+        c.world.at(at * MS, submit)
+    c.run(9_000)
+    c.check_agreement()
+    c.world.network = Network(Delay("uniform", 1 * MS, spread * MS), ordered=ordered)
+    for name, (p, _) in zip(names, ops, strict=True):
+        c.submit((p - 1) % n + 1, name)
+    c.run_until(lambda: c.all_decided(*names), 3_000_000)
+    c.check_agreement()
+    assert c.blamed() == set()
