@@ -216,6 +216,8 @@ class WebSocketWorld(RealWorld):
     def _learn(self, joined: Note) -> None:
         """A party joined: from now on its rows carry its name."""
         details = joined.details
+        if "connection" not in details:
+            return  # some other server machine
         number, session, party = details["connection"], details["session"], details["party"]
         if number in self._behind:
             self._bases[session] = self._behind[number] - party

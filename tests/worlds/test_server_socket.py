@@ -61,21 +61,30 @@ def echo(coins: Coins, stored: Stored) -> Node:
 class Raw:
     """A client made of a bare socket, that can do anything."""
 
-    def __init__(self, world: WebSocketWorld, *, open: bool = True, **headers: str) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", world._bound[1]), DEADLINE)
-        self.data = b""
+    def __init__(
+        self, world: WebSocketWorld, *, open: bool = True, buffer: int = 0, **headers: str
+    ) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(DEADLINE)
+        if buffer:  # before connecting: later the window may only grow
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        self.socket.connect(("127.0.0.1", world._bound[1]))
+        self.data = bytearray()
         self.number = 0
         if open:
             self.socket.sendall(request(**headers))
             assert self.until(b"\r\n\r\n").startswith(b"HTTP/1.1 101")
 
     def until(self, mark: bytes) -> bytes:
-        while mark not in self.data:
-            more = self.socket.recv(65536)
-            assert more, f"closed before {mark!r}: {self.data!r}"
+        searched = 0
+        while (at := self.data.find(mark, searched)) < 0:
+            searched = max(0, len(self.data) - len(mark) + 1)
+            more = self.socket.recv(1 << 20)
+            assert more, f"closed before {mark!r}: {bytes(self.data[-200:])!r}"
             self.data += more
-        before, _, self.data = self.data.partition(mark)
-        return before + mark
+        end = at + len(mark)
+        before, self.data = bytes(self.data[:end]), self.data[end:]
+        return before
 
     def say(self, text: str, answer: bool = True) -> None:
         self.number += 1
@@ -94,7 +103,7 @@ class Raw:
         with contextlib.suppress(ConnectionResetError):
             while more := self.socket.recv(65536):
                 self.data += more
-        return self.data
+        return bytes(self.data)
 
     def __enter__(self) -> "Raw":
         return self
@@ -266,9 +275,9 @@ def test_a_reader_that_stops_is_evicted_and_others_lose_nothing(
     world: WebSocketWorld, witness: Raw
 ) -> None:
     evicted = world.server_status().evicted
-    with ThreadPoolExecutor(1) as pool, Raw(world), Raw(world) as writer:  # the first never reads
+    with ThreadPoolExecutor(1) as pool, Raw(world, buffer=4096), Raw(world) as writer:
         reading = pool.submit(witness.until, b'"text":"done"')
-        count = 1500
+        count = 800  # more than the kernel holds for the one that never reads
         for number in range(count):
             writer.say(f"{number:04d}" + "x" * 8000, answer=False)
         writer.say("done", answer=False)
@@ -281,7 +290,7 @@ def test_a_writer_waits_for_a_full_outbox_instead_of_filling_memory() -> None:
     limits = ServerSettings(stuck_after=30.0, per_address=0)
     with WebSocketWorld(server=limits) as world:
         world.host_server(echo, port=0)
-        with Raw(world), Raw(world) as writer:  # the first never reads
+        with Raw(world, buffer=4096), Raw(world) as writer:  # the first never reads
             writer.socket.settimeout(0.3)
 
             def flood() -> None:
