@@ -6,9 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-from mpclab import __version__
 from mpclab.core.errors import UsageError
 
 OK, VIOLATED, BAD_INPUT = 0, 1, 2
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mpclab",
         description="A laboratory for parties that must agree and then act together.",
     )
-    parser.add_argument("--version", action="version", version=f"mpclab {__version__}")
+    parser.add_argument("--version", action="version", version=f"mpclab {version('mpclab')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a scenario file and judge what happened")

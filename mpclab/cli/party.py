@@ -82,14 +82,12 @@ def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:
 
 
 def _follow(lab: Lab, args: argparse.Namespace) -> int:
-    read, proposed = 0, args.propose is None
+    news = _News(lab, args.id)
+    proposed = args.propose is None
     interactive = args.vote == "hand" and sys.stdin.isatty()
     try:
         while True:
-            rows = lab.trace.rows
-            while read < len(rows):
-                _say(rows[read], args.id)
-                read += 1
+            news.say()
             state = lab.state
             if not proposed and _all_linked(state, args.id, args.parties):
                 proposed = True
@@ -99,12 +97,27 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
             ended = [o for o in state.operations.values() if o.standing.get(args.id) in _ENDED]
             if args.until is not None and len(ended) >= args.until:
                 lab.wait(0.5)  # others may still need our answers
+                news.say()
                 return 0
             time.sleep(_LOOK)
     except KeyboardInterrupt:
         lab.leave(args.id)
         console.print("left the session")
         return 0
+
+
+class _News:
+    """Says each row of the trace that concerns us once."""
+
+    def __init__(self, lab: Lab, me: Party) -> None:
+        self._rows = lab.trace.rows
+        self._me = me
+        self._read = 0
+
+    def say(self) -> None:
+        while self._read < len(self._rows):
+            self._read += 1
+            _say(self._rows[self._read - 1], self._me)
 
 
 _ENDED = ("executed", "failed", "aborted")

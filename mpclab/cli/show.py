@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mpclab.check import Verdict
-from mpclab.lab.outcome import Outcome
+from mpclab.lab.outcome import Outcomes
 from mpclab.lab.run import Run
 from mpclab.lab.scenario import Scenario
 
@@ -48,7 +48,7 @@ def show(run: Run) -> None:
     )
 
 
-def outcome_table(outcomes: tuple[Outcome, ...]) -> Table:
+def outcome_table(outcomes: Outcomes) -> Table:
     """One line an operation: who proposed what, and what every party holds."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "operation", "by", "status", "parties", "at", "result"):

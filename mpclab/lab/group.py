@@ -17,7 +17,7 @@ from mpclab.core.ids import Party, Path
 from mpclab.core.machine import Machine
 from mpclab.core.node import Coins, Node
 from mpclab.crypto.identity import Identity
-from mpclab.lab.outcome import Outcome, Tracker
+from mpclab.lab.outcome import Outcome, Outcomes, Tracker
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import VOTES, Scenario
 from mpclab.party import (
@@ -234,9 +234,9 @@ class Group:
     def set_votes(self, party: Party, votes: str) -> Done:
         self._coordinates("vote")
         self._check_votes(votes)
-        if party in self.present:
+        if self._runs(party):
             self.world.ask(self.actor(party), self.app, SetVotePolicy(votes))
-        self.votes[party] = votes
+        self.votes[party] = votes  # what it begins with when it joins, or comes back
         return Done(f"party {party} votes from now on: {votes}")
 
     def session_of(self, party: Party) -> Any:
@@ -261,7 +261,7 @@ class Group:
         """Whether every operation has ended at every party that is up."""
         return self.tracker.settled(self.joined, self._expected)
 
-    def outcomes(self) -> tuple[Outcome, ...]:
+    def outcomes(self) -> Outcomes:
         return self.tracker.outcomes(self.everyone)
 
     def outputs(self) -> dict[Party, list[str]]:
@@ -312,6 +312,11 @@ class Group:
         return f"{_parties(self.joined)} in {session}, every pair connected {by}".rstrip()
 
     # --- inside ---
+
+    def _runs(self, party: Party) -> bool:
+        """Whether the application of a party is there: it is up and has joined."""
+        up = party in self.present and self.base + party in self.world.actors
+        return up and bool(self.machine_of(party, lambda machine: True))
 
     def _link(self, one: Party, other: Party) -> str:
         return self.tracker.follow().link(self.base + one, self.base + other)

@@ -15,7 +15,7 @@ against the wall clock after `pace()`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -24,13 +24,16 @@ from mpclab.check import Verdict, run_checks
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, SERVER, Party
 from mpclab.core.machine import Machine
-from mpclab.faults.plan import Fault, Injection, inject, parse_fault
+from mpclab.faults.nemesis import DEFAULT as NEMESIS
+from mpclab.faults.nemesis import nemesis
+from mpclab.faults.plan import Fault, Injection, inject, parse_fault, schedule
 from mpclab.lab.group import Group, Operation
-from mpclab.lab.outcome import Outcome
+from mpclab.lab.outcome import Outcomes
 from mpclab.lab.pace import Pacer
 from mpclab.lab.replies import Done, ServerStatus, SessionStatus
 from mpclab.lab.scenario import Scenario
 from mpclab.signaling.rooms import Rooms, build_server
+from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Noted
@@ -75,6 +78,7 @@ class Lab:
         self._started: float | None = None
         self._pacer: Pacer | None = None
         self._injections: list[Injection] = []
+        self._closed = False
         self._last_port = 8080
 
     # --- what is there ---
@@ -99,6 +103,21 @@ class Lab:
         """Parties, links, proposals, votes and faults as the trace last showed them."""
         return self.group.tracker.follow()
 
+    @property
+    def speed(self) -> float:
+        """How fast simulated time passes by itself: virtual seconds a second; 0: it stands."""
+        return self._pacer.speed if self._pacer is not None else 0.0
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
+    def injections(self) -> tuple[Injection, ...]:
+        """Every fault put here by `inject` and `nemesis`, healed or not."""
+        return tuple(self._injections)
+
     # --- the signaling server ---
 
     def start_server(self, port: int | None = None, address: str = "127.0.0.1") -> ServerStatus:
@@ -114,11 +133,16 @@ class Lab:
         if self.server_status().running:
             raise UsageError(f"the server already runs at {self.world.server_url}; stop it first")
         url = self.world.host_server(
-            build_server(), address, self._last_port if port is None else port
+            build_server(self._rooms()), address, self._last_port if port is None else port
         )
         self._last_port = int(url.rpartition(":")[2])
         self._started = time.monotonic()
         return self.server_status()
+
+    def _rooms(self) -> RoomsSettings:
+        if self.scenario.world != "websocket":
+            return RoomsSettings()
+        return RoomsSettings(rate=2_000, burst=4_000)  # every message goes through the server
 
     def stop_server(self, *, kill: bool = False) -> Done:
         """Stop the server; with `kill` it says goodbye to nobody. Meshes outlive it."""
@@ -215,7 +239,7 @@ class Lab:
         until: Callable[[], bool] | None = None,
         *,
         limit: float | None = None,
-    ) -> tuple[Outcome, ...]:
+    ) -> Outcomes:
         """Let time pass until every operation is settled everywhere; the outcomes.
 
         Args:
@@ -231,7 +255,7 @@ class Lab:
         self._let_pass(None, round(seconds * SECOND))
         return Done(f"{seconds:g} s passed")
 
-    def outcomes(self) -> tuple[Outcome, ...]:
+    def outcomes(self) -> Outcomes:
         """What became of each operation so far."""
         return self.group.outcomes()
 
@@ -262,6 +286,26 @@ class Lab:
         injection = inject(fault, self.world)
         self._injections.append(injection)
         return injection
+
+    def nemesis(
+        self,
+        seed: int = 0,
+        *,
+        lasts: float = 10.0,
+        rate: float = 1.0,
+        kinds: Sequence[str] = NEMESIS,
+        most: int | None = None,
+    ) -> tuple[Injection, ...]:
+        """Random faults from now on, `rate` a second for `lasts` seconds, all from one seed.
+
+        At most `most` parties ((n − 1) // 3 unless told otherwise) are faulty at any one time.
+        """
+        drawn = nemesis(
+            seed, self.scenario.parties, kinds, until=round(lasts * SECOND), rate=rate, most=most
+        )
+        begun = tuple(schedule(fault, self.world, origin=self.now) for fault in drawn)
+        self._injections.extend(begun)
+        return begun
 
     def heal(self, injection: Injection | None = None) -> Done:
         """End one fault, or all that `inject` began."""
@@ -334,6 +378,7 @@ class Lab:
 
     def close(self) -> Done:
         """Stop everything; free every port and thread. Closing twice is fine."""
+        self._closed = True
         self.pace(0)
         self.world.close()
         return Done("the lab is closed")

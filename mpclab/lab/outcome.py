@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
@@ -54,6 +55,19 @@ class Outcome(msgspec.Struct, frozen=True):
         return f"{what} ({self.reason})" if self.reason else what
 
 
+class Outcomes(tuple[Outcome, ...]):
+    """The outcomes of all operations, in the order of proposing; may be awaited."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, Outcomes]:
+        yield from ()
+        return self
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self)) or "nothing was proposed yet"
+
+
 class Tracker:
     """Follows a growing trace and knows, at any time, what became of every operation.
 
@@ -98,12 +112,12 @@ class Tracker:
         *,
         since: int = 0,
         faulty: frozenset[Party] = frozenset(),
-    ) -> tuple[Outcome, ...]:
+    ) -> Outcomes:
         """The outcome of every operation, in the order of proposing."""
         state = self.follow()
         known = [o for o in state.operations.values() if o.proposed_at is not None]
         judges = [p for p in self._up(parties) if p not in faulty]
-        return tuple(
+        return Outcomes(
             _outcome(i, _by_party(o, self._base), parties, judges, since)
             for i, o in enumerate(known, 1)
         )

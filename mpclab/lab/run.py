@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from mpclab.check import Verdict, run_checks
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.byzantine import ByzantineFault
 from mpclab.faults.plan import aimed_at, schedule
-from mpclab.lab.outcome import Outcome
+from mpclab.lab.outcome import Outcomes
 from mpclab.lab.scenario import Scenario
 from mpclab.trace.export import message_counts
 from mpclab.trace.log import Trace
@@ -37,7 +37,7 @@ class Run:
     seed: int
     trace: Trace
     ready_at: int
-    outcomes: tuple[Outcome, ...]
+    outcomes: Outcomes
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -113,7 +113,7 @@ def run_scenario(
                 patience=None, **planned.params,
             )  # fmt: skip
         for fault in scenario.faults:
-            schedule(replace(fault, at=ready + fault.at), lab.world)
+            schedule(fault, lab.world, origin=ready)
         progress(f"running for at most {scenario.until / SECOND:g} s")
         last = max((p.at for p in scenario.operations), default=0)
         lab.group.expect(len(scenario.operations))

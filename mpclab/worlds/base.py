@@ -29,6 +29,7 @@ from mpclab.core.effects import (
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Message
+from mpclab.faults.fault import Stage
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 
@@ -37,7 +38,7 @@ Build: TypeAlias = Callable[[Coins, Stored], Node]
 """Makes a party's node: called once when it is hosted, and again at each restart."""
 
 
-class World(abc.ABC):
+class World(Stage, abc.ABC):
     """One interface, three worlds. Actors are parties `1..n` and 0, the signaling server.
 
     A world may host several sessions that share the server: party p of a session is the actor

@@ -1,0 +1,120 @@
+"""`mpclab serve` and `mpclab party`: processes of their own, in one session with a notebook's."""
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, Queue
+
+import pytest
+
+from mpclab.cli.party import load_key
+from mpclab.core.errors import UsageError
+from mpclab.lab import Lab
+
+
+class Process:
+    """One `mpclab …`, its output read line by line, ended with the test."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "mpclab", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"},
+        )  # fmt: skip
+        self._lines: Queue[str] = Queue()
+        self.seen: list[str] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+
+    def wait_for(self, pattern: str, seconds: float = 40) -> re.Match[str]:
+        """The first line from now on in which `pattern` is found."""
+        while True:
+            try:
+                line = self._lines.get(timeout=seconds)
+            except Empty:
+                raise AssertionError(f"no {pattern!r} in:\n{''.join(self.seen)}") from None
+            self.seen.append(line)
+            if found := re.search(pattern, line):
+                return found
+
+    def finish(self, seconds: float = 30) -> int:
+        return self._process.wait(seconds)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@pytest.fixture
+def start() -> Iterator[type[Process]]:
+    running: list[Process] = []
+
+    class Started(Process):
+        def __init__(self, *arguments: str) -> None:
+            super().__init__(*arguments)
+            running.append(self)
+
+    yield Started
+    for process in running:
+        process.kill()
+
+
+@pytest.mark.parametrize("how", ["relay", "channels"])
+def test_processes_and_a_lab_meet_in_one_session(start: type[Process], how: str) -> None:
+    server = start("serve", "--port", "0")
+    url = server.wait_for(r"(ws://127\.0\.0\.1:\d+)")[1]
+    relay = ["--relay"] if how == "relay" else []
+    shared = [url, "--session", "mixed", "--parties", "3", "--until", "1", *relay]
+    world = "websocket" if how == "relay" else "webrtc"
+    one = start("party", *shared, "--id", "1")
+    with Lab(world=world, url=url, parties=3, session="mixed") as lab:
+        lab.spawn(2)
+        lab.join()
+        three = start("party", *shared, "--id", "3", "--propose", "from far away")
+        assert lab.run(lambda: len(lab.outcomes()) == 1 or _heard(lab), limit=40) is not None
+        lab.run(lambda: _result(lab) == "from far away", limit=20)
+        assert _result(lab) == "from far away"
+        for process in (one, three):
+            process.wait_for("executed.*from far away")
+            assert process.finish() == 0
+
+
+def _heard(lab: Lab) -> bool:
+    return bool(lab.state.operations)
+
+
+def _result(lab: Lab) -> str:
+    return next((o.results.get(2, "") for o in lab.state.operations.values()), "")
+
+
+def test_a_refused_party_says_why_and_ends(start: type[Process]) -> None:
+    with Lab(world="websocket", parties=3, session="s") as lab:
+        url = lab.start_server(port=0).url
+        lab.spawn(1)
+        lab.join()
+        other = start("party", url, "--session", "s", "--id", "2", "--parties", "4", "--relay")
+        other.wait_for("refused")
+        assert other.finish() == 2
+
+
+def test_a_key_file_is_made_once_and_kept_private(tmp_path: Path) -> None:
+    path = tmp_path / "party.key"
+    first = load_key(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load_key(path).public == first.public
+    path.chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 600"):
+        load_key(path)
+    path.write_text("not a key")
+    path.chmod(0o600)
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
+        load_key(path)

@@ -1,0 +1,89 @@
+"""`mpclab run`: one JSON object, exit statuses, the same run twice."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mpclab.cli import main
+from mpclab.cli.demo import SCENARIOS
+
+
+def mpclab(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mpclab", *arguments],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_the_json_object_has_what_the_design_says() -> None:
+    done = mpclab("run", str(SCENARIOS / "commit.yaml"), "--json")
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)
+    assert set(run) == {"scenario", "world", "seed", "outcomes", "verdicts", "messages", "trace"}
+    note, coin = run["outcomes"]
+    assert (note["status"], note["result"]) == ("committed", "hello")
+    assert (coin["status"], len(coin["result"])) == ("committed", 64)
+    assert set(note["parties"]) == {"1", "2", "3", "4"}
+    assert note["committed_at_ms"] > 0
+    assert {v["check"] for v in run["verdicts"]} == set(run["scenario"]["checks"])
+    assert set(run["verdicts"][0]) >= {"check", "verdict", "witnesses"}
+    assert run["messages"]["sent"] == run["messages"]["delivered"] > 0
+    assert run["messages"]["by_kind"]["SignedVote"]["sent"] == 24
+    assert run["trace"]["rows"] > 100
+
+
+def test_two_runs_are_the_same_row_by_row_whatever_the_hash_seed() -> None:
+    path = str(SCENARIOS / "crash.yaml")
+    runs = [
+        json.loads(mpclab("run", path, "--json", PYTHONHASHSEED=seed).stdout) for seed in ("1", "2")
+    ]
+    assert runs[0]["trace"]["digest"] == runs[1]["trace"]["digest"]
+    assert runs[0] == runs[1]
+
+
+def test_another_seed_is_another_run() -> None:
+    path = str(SCENARIOS / "commit.yaml")
+    one, two = (
+        json.loads(mpclab("run", path, "--json", "--seed", seed).stdout) for seed in ("1", "2")
+    )
+    assert one["trace"]["digest"] != two["trace"]["digest"]
+    assert [o["status"] for o in one["outcomes"]] == [o["status"] for o in two["outcomes"]]
+
+
+def test_bad_input_is_one_line_on_stderr_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("partys: 4\n")
+    assert main(["run", str(bad)]) == 2
+    assert main(["run", str(tmp_path / "none.yaml")]) == 2
+    assert main(["run", str(SCENARIOS / "commit.yaml"), "--world", "simulate"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "did you mean 'parties'" in shown.err
+    assert "No such file" in shown.err
+    assert "did you mean 'simulated'" in shown.err
+
+
+def test_a_run_leaves_pictures_trace_and_a_scenario_that_runs_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["run", str(SCENARIOS / "reject.yaml"), "--out", str(out)]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "spacetime.png",
+        "topology.png",
+        "outcomes.png",
+        "trace.jsonl",
+        "scenario.yaml",
+        "report.md",
+    }
+    assert "party 3 rejected" in (out / "report.md").read_text()
+    first, again = (
+        json.loads(mpclab("run", str(path), "--json").stdout)["trace"]["digest"]
+        for path in (SCENARIOS / "reject.yaml", out / "scenario.yaml")
+    )
+    assert first == again
