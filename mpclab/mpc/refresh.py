@@ -1,0 +1,87 @@
+"""`Refresh`: all holders get new shares of the same key.
+
+Everyone deals a share of *zero* (Herzberg et al., CRYPTO 1995; `crypto.proactive`), in the rounds
+of `SharedDealing`. Shares stolen before and shares stolen after do not add up. The old share must
+be deleted afterwards: who keeps it undoes this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import SECOND, Party
+from mpclab.crypto import feldman, proactive, shamir
+from mpclab.crypto.errors import Blamed
+from mpclab.crypto.identity import Coins, Identity
+from mpclab.crypto.keys import GroupKey, KeyShare
+from mpclab.mpc.dealing import SharedDealing, SharedKey
+from mpclab.mpc.messages import Deal
+from mpclab.mpc.records import KeyRecord
+
+
+class Refresh(SharedDealing):
+    """The result is a `SharedKey` with the same public key.
+
+    Args:
+        record: of the key; all its holders take part.
+        share: our old share; None when we hold none.
+    """
+
+    kind = "refresh"
+
+    def __init__(
+        self,
+        context: bytes,
+        identity: Identity,
+        keys: Mapping[Party, bytes],
+        record: KeyRecord,
+        share: KeyShare | None,
+        *,
+        deadline: int = 10 * SECOND,
+        present: Callable[[SharedKey], Any] = lambda result: result,
+    ) -> None:
+        self.key, self.share = record.key(), share
+        if share is not None and share.key != self.key:
+            raise UsageError("the share is one of another key")
+        super().__init__(
+            context,
+            identity,
+            keys,
+            self.key.suite.group,
+            record.holders,
+            record.holders,
+            record.threshold,
+            needed=record.threshold,  # so that one who dealt is honest
+            parts=(self.key.fingerprint(),),
+            deadline=deadline,
+            present=present,
+        )
+
+    def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
+        secret, commitments = proactive.refresh_deal(self.key, coins)
+        return secret.polynomial, commitments, b""
+
+    def flaw(self, deal: Deal) -> str | None:
+        try:
+            proactive.check_refresh(self.key, deal.dealer, deal.commitments)
+        except Blamed as error:
+            return error.reason
+        return None if deal.proof == b"" else "a proof where none belongs"
+
+    def commitments(self, deal: Deal) -> tuple[bytes, ...]:
+        return self.key.suite.group.identity, *deal.commitments
+
+    def combine(
+        self, deals: Mapping[Party, Deal], me: Party, shares: Mapping[Party, int] | None
+    ) -> tuple[GroupKey, KeyShare | None]:
+        if shares is None or self.share is None:
+            updates = [self.commitments(deal) for deal in deals.values()]
+            group = self.key.suite.group
+            return GroupKey(
+                self.key.suite, feldman.add(group, [self.key.commitments, *updates])
+            ), None
+        dealings = {d: deal.commitments for d, deal in deals.items()}
+        share = proactive.refresh_finish(self.share, dealings, shares)
+        return share.key, share
