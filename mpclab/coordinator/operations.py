@@ -355,3 +355,6 @@ OPERATIONS = Operations((NOTE, RESPONSE, COIN))
 def register(spec: OperationSpec) -> OperationSpec:
     """Make a kind known to every session that uses the standard registry."""
     return OPERATIONS.register(spec)
+
+
+import mpclab.coordinator.mpc_operations  # noqa: E402, F401  registers keys and computations

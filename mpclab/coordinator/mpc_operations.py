@@ -1,0 +1,257 @@
+"""The operations that compute together: keys, signatures, arithmetic on private inputs.
+
+    dkg       a key that nobody holds: the others here take its operation id
+    sign      a signature by such a key
+    refresh   new shares of the same key; name *this* operation from then on
+    reshare   the same key for other holders, or with another threshold
+
+Every machine gets `execution.context`, so that nothing said in one operation means anything in
+another. A share is stored sealed (`mpc.records`), under the operation that made it. The machines
+and their curves are imported when something is executed: a session is light until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mpclab.coordinator.operations import (
+    Execution,
+    Known,
+    Number,
+    Numbers,
+    OperationSpec,
+    Result,
+    Text,
+    register,
+)
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.core.machine import Machine
+
+if TYPE_CHECKING:
+    from mpclab.crypto.keys import KeyShare
+    from mpclab.mpc.dealing import SharedKey
+    from mpclab.mpc.records import KeyRecord
+    from mpclab.mpc.sign import Signature
+
+CURVES = {
+    "ed25519": "FROST(Ed25519, SHA-512)",
+    "secp256k1": "FROST(secp256k1, SHA-256)",
+    "bip340": "FROST(secp256k1, BIP 340)",
+}
+KEY_KINDS = ("dkg", "refresh", "reshare", "repair")
+"""Operations whose result is a key."""
+
+# --- what they have in common -------------------------------------------------------------
+
+
+def key_of(execution: Execution, op: str) -> KeyRecord:
+    """The key that operation `op` made. `UsageError` when it made none."""
+    from mpclab.mpc.records import KeyRecord
+
+    result = execution.results.get(op)
+    if result is None:
+        raise UsageError(f"operation {op} made no key here")
+    return KeyRecord.from_bytes(result.data)
+
+
+def share_of(execution: Execution, op: str) -> KeyShare | None:
+    """Our share of that key; None when we hold none.
+
+    Raises:
+        UsageError: the stored share does not open, or does not fit the key.
+    """
+    from mpclab.mpc.records import open_share
+
+    sealed = execution.secrets.get(op)
+    if not sealed:
+        return None
+    return open_share(execution.identity, key_of(execution, op).key(), execution.me, sealed)
+
+
+def present_key(execution: Execution) -> Callable[[SharedKey], Result]:
+    def present(shared: SharedKey) -> Result:
+        from mpclab.mpc.records import seal_share
+
+        record = shared.record
+        curve = next(name for name, suite in CURVES.items() if suite == record.suite)
+        text = f"{curve} key {record.public.hex()}, {record.threshold} of {len(record.holders)}"
+        if record.excluded:
+            text += f", without the cheating {_parties(record.excluded)}"
+        secret = b"" if shared.share is None else seal_share(execution.identity, shared.share)
+        return Result(text, record.to_bytes(), secret)
+
+    return present
+
+
+def members_of(execution: Execution, name: str) -> tuple[Party, ...]:
+    """The parties in a parameter; all members when it is empty."""
+    parties = tuple(sorted(execution.params[name])) or execution.members
+    if len(set(parties)) < len(parties) or not set(parties) <= set(execution.members):
+        raise UsageError(f"{name}: name members of this session, each once")
+    return parties
+
+
+def needs_key(params: Mapping[str, Any], known: Known) -> str | None:
+    """Is there such a key?"""
+    proposal = known.proposals.get(params["key"])
+    if proposal is None or proposal.kind not in KEY_KINDS:
+        return f"no operation {params['key']} that makes a key is known here"
+    return None
+
+
+def after_key(params: Mapping[str, Any]) -> Iterable[str]:
+    return (params["key"],)
+
+
+def _parties(parties: Iterable[Party]) -> str:
+    named = [str(p) for p in parties]
+    return f"part{'y' if len(named) == 1 else 'ies'} {', '.join(named)}"
+
+
+_KEY = Text("key", longest=64, help="the operation that made the key")
+
+# --- keys ---------------------------------------------------------------------------------
+
+
+def _dkg(execution: Execution) -> Machine:
+    from mpclab.crypto.ciphersuites import ciphersuite
+    from mpclab.mpc.dkg import Dkg
+
+    participants = members_of(execution, "members")
+    threshold = execution.params["threshold"] or execution.t
+    if threshold > len(participants):
+        raise UsageError(f"threshold: {threshold} of {len(participants)} parties")
+    return Dkg(
+        execution.context,
+        execution.identity,
+        execution.keys,
+        threshold,
+        participants,
+        ciphersuite(CURVES[execution.params["curve"]]),
+        deadline=execution.deadline,
+        present=present_key(execution),
+    )
+
+
+def _refresh(execution: Execution) -> Machine:
+    from mpclab.mpc.refresh import Refresh
+
+    op = execution.params["key"]
+    return Refresh(
+        execution.context,
+        execution.identity,
+        execution.keys,
+        key_of(execution, op),
+        share_of(execution, op),
+        deadline=execution.deadline,
+        present=present_key(execution),
+    )
+
+
+def _reshare(execution: Execution) -> Machine:
+    from mpclab.mpc.reshare import Reshare
+
+    op = execution.params["key"]
+    record, share = key_of(execution, op), share_of(execution, op)
+    dealers = tuple(sorted(set(execution.params["dealers"]))) or record.holders
+    if execution.me in dealers and share is None:
+        raise UsageError(f"we have no share of key {op} to deal")
+    return Reshare(
+        execution.context,
+        execution.identity,
+        execution.keys,
+        record,
+        share,
+        members_of(execution, "members"),
+        execution.params["threshold"] or record.threshold,
+        dealers,
+        deadline=execution.deadline,
+        present=present_key(execution),
+    )
+
+
+# --- signatures ---------------------------------------------------------------------------
+
+
+def _sign(execution: Execution) -> Machine:
+    from mpclab.mpc.exports import SignatureRecord, payload
+    from mpclab.mpc.sign import Sign
+
+    params = execution.params
+    op, message = params["key"], params["message"].encode()
+    namespace = params["namespace"] if params["format"] == "ssh" else ""
+    record = key_of(execution, op)
+    if namespace and record.suite != CURVES["ed25519"]:
+        raise UsageError("format: SSH signatures need an ed25519 key")
+
+    def present(signed: Signature) -> Result:
+        found = SignatureRecord(record, message, signed.signature, namespace)
+        return Result(signed.signature.hex(), found.to_bytes())
+
+    return Sign(
+        execution.context,
+        execution.identity,
+        execution.keys,
+        record,
+        share_of(execution, op),
+        payload(message, namespace),
+        deadline=execution.deadline,
+        present=present,
+    )
+
+
+MPC_OPERATIONS = (
+    OperationSpec(
+        "dkg",
+        _dkg,
+        (
+            Text("curve", default="ed25519", choices=tuple(CURVES), help="what the key is for"),
+            Number("threshold", default=0, help="shares needed to sign; 0: the session's"),
+            Numbers("members", default=(), low=1, help="who holds it; none named: all"),
+        ),
+        sentence="make a key together ({curve})",
+        resumable=True,
+    ),
+    OperationSpec(
+        "sign",
+        _sign,
+        (
+            _KEY,
+            Text("message", help="what is signed"),
+            Text("format", default="raw", choices=("raw", "ssh"), help="what OpenSSH verifies"),
+            Text("namespace", default="file", longest=64, help="of an SSH signature"),
+        ),
+        sentence="sign with key {key}: {message}",
+        validate=needs_key,
+        after=after_key,
+        resumable=True,
+    ),
+    OperationSpec(
+        "refresh",
+        _refresh,
+        (_KEY,),
+        sentence="give all holders of key {key} new shares",
+        validate=needs_key,
+        after=after_key,
+        resumable=True,
+    ),
+    OperationSpec(
+        "reshare",
+        _reshare,
+        (
+            _KEY,
+            Numbers("members", default=(), low=1, help="the new holders; none named: all"),
+            Number("threshold", default=0, help="shares needed; 0: as before"),
+            Numbers("dealers", default=(), low=1, help="old holders that deal; none named: all"),
+        ),
+        sentence="give key {key} to other holders",
+        validate=needs_key,
+        after=after_key,
+        resumable=True,
+    ),
+)
+
+for _spec in MPC_OPERATIONS:
+    register(_spec)
