@@ -47,6 +47,8 @@ class Rule(Protocol):
 class Border:
     """The rules now active, by handle, in the order in which they were added.
 
+    One thread may judge while another adds and removes: `rules` is replaced, never changed.
+
     Attributes:
         active: every fault that is active now, of links or not, by its number in the run.
         ended: the numbers of those that have ended.
@@ -66,16 +68,17 @@ class Border:
         return handle
 
     def add(self, handle: int, rule: Rule) -> None:
-        self.rules[handle] = rule
+        self.rules = {**self.rules, handle: rule}
 
     def remove(self, handle: int) -> None:
         """Take a rule down; what it held back is sent again, and judged anew."""
-        self.rules.pop(handle, None)
+        self.rules = {k: rule for k, rule in self.rules.items() if k != handle}
         for again in self._held.pop(handle, ()):
             again()
 
     def hold(self, handle: int, again: Callable[[], None]) -> None:
-        """Keep a message until rule `handle` is taken down."""
+        """Keep a message until rule `handle` is taken down; then `again` is called in the thread
+        that does so (a host with a loop of its own gives one that passes the work on)."""
         self._held.setdefault(handle, []).append(again)
 
     @property
