@@ -18,6 +18,9 @@ well formed, and signed where messages are signed. A machine whose messages need
 changed field offers `retold(msg, story)`: the message that this party would have sent had it
 another opinion (`story` 1, 2, …), signed with its own key; None where there is no other story.
 For all others `altered` changes a field: a vote is flipped, a text or a value becomes another.
+
+Limit: a filter sees effects, and a frame that travels by the server is sealed before it becomes
+one. So a party lies on its links only; the trace says so where a message went by relay.
 """
 
 # ruff: noqa: RUF009  `the` makes a dataclasses.field
@@ -135,23 +138,29 @@ class Corruption:
 
     fault: ByzantineFault
     past: list[Frame] = field(default_factory=list)
+    hindered: bool = False  # whether the trace says that something went by relay
 
     KEPT = 64
 
     def __call__(self, effects: list[Effect], insider: Insider) -> list[Effect]:
         done: list[Effect] = []
         for effect in effects:
-            if type(effect) is Send and self._touches(effect):
+            if type(effect) is not Send or not self._concerns(effect):
+                done.append(effect)
+            elif effect.via == "link":
                 done += self.fault.twist(effect, insider, self.past)
                 self.past.append(effect.frame)
                 del self.past[: -self.KEPT]
             else:
                 done.append(effect)
+                if effect.via == "relay" and not self.hindered:
+                    self.hindered = True
+                    insider.remark(f"cannot change its {effect.frame.kind}: it goes by relay")
         return done
 
-    def _touches(self, send: Send) -> bool:
+    def _concerns(self, send: Send) -> bool:
         frame, kinds = send.frame, self.fault.messages
-        if send.via != "link" or SERVER in send.to or frame.path[:1] in [(p,) for p in PLUMBING]:
+        if SERVER in send.to or (frame.path and frame.path[0] in PLUMBING):
             return False
         return kinds is None or frame.kind in kinds
 

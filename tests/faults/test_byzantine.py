@@ -3,16 +3,18 @@
 import pytest
 
 from mpclab.core.effects import Effect, Send
-from mpclab.core.ids import MS, Party
+from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Message
 from mpclab.faults.byzantine import altered
 from mpclab.faults.fault import Insider
+from mpclab.signaling.links import MeshSettings
 from mpclab.trace import rows
 from mpclab.worlds.base import Stored
 from mpclab.worlds.simulated import SimulatedWorld
 from tests.faults.shouting import Word, everything, heard, put, shouters
+from tests.signaling.bench import Shout, all_up, app_of, city
 
 ALL = list(range(1, 11))
 
@@ -139,6 +141,18 @@ def test_the_same_seed_gives_the_same_misdeeds(kind: str) -> None:
         world.run()
         digests.append(world.trace.digest())
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(("direct", "lies"), [(True, True), (False, False)])
+def test_on_a_mesh_it_lies_on_links_and_says_when_it_cannot(direct: bool, lies: bool) -> None:
+    world = city(3, mesh=MeshSettings(direct=direct))
+    put(world, 3, kind="lie", party=1)
+    world.run(lambda: all_up(world, 3, "link" if direct else "relay"), limit=60 * SECOND)
+    world.ask(1, ("app",), Shout("hello"))
+    world.run(limit=SECOND)
+    texts = {row.text for row in acts(world)}
+    assert texts == {"lies in its Hi" if lies else "cannot change its Hi: it goes by relay"}
+    assert (len("hello") in app_of(world, 2).texts) == (not lies)
 
 
 # --- a filter of one's own ----------------------------------------------------------------------
