@@ -12,7 +12,7 @@ from mpclab.panels import kit, look
 from mpclab.panels.desk import Moment
 from mpclab.panels.hints import LINKED
 from mpclab.panels.panel import Panel
-from mpclab.plots import topology
+from mpclab.plots import style, topology
 from mpclab.plots.topology import LOOKS
 from mpclab.trace.fold import State
 
@@ -36,11 +36,15 @@ class ConnectionsPanel(Panel):
             self.pairs.value = link_table(state, now.lab.group.present)
             self.note(_counts(state))
         if self.picture_due(now):
-            self.picture.draw(lambda: _draw(state), dpi=110)
+            self.picture.draw(lambda: _draw(state), dpi=150)
 
 
 def _draw(state: State) -> Axes | None:
-    return topology(state) if state.parties else None
+    if not state.parties:
+        return None
+    axes = style.new_axes(4.5, 4.9)  # small, so that its words can be read in a narrow card
+    style.place(axes, 0.1, 0.72, 0.1, 0.62)
+    return topology(state, ax=axes)
 
 
 def _counts(state: State) -> str:

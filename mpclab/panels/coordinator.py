@@ -38,12 +38,6 @@ class Coordinator(Panel):
     name: ClassVar[str] = "coordinator"
 
     def build(self) -> list[Any]:
-        self.steps = kit.page("", "mpclab-hint")
-        self._pressed = ""
-        return [self.steps]
-
-    def __init__(self, source: Any = None, **fields: Any) -> None:
-        super().__init__(source, **fields)
         desk = self.desk
         self.banner = Banner(desk)
         self.world = WorldPanel(desk)
@@ -61,23 +55,30 @@ class Coordinator(Panel):
             self.banner, self.world, self.time, self.server, self.parties, self.connections,
             self.operations, self.faults, self.flow, self.outcome, self.history, self.log,
         )  # fmt: skip
+        self.steps = kit.page("", "mpclab-hint")
+        self._pointed = ""
+        return [self.steps, self.banner.card]
 
     def frame(self) -> Any:
         self.pictures = widgets.Tab([p.card for p in (self.flow, self.outcome, self.log)])
         for i, panel in enumerate((self.flow, self.outcome, self.log)):
             self.pictures.set_title(i, panel.title)
-        left = kit.column(self.server.card, self.connections.card, gap="12px", width="352px")
-        left.layout.flex = "0 0 352px"
-        right = kit.column(
-            self.parties.card, self.operations.card, self.history.card, gap="12px", flex="1 1 0"
+        self.pictures.add_class("mpclab-tab")
+        self.connections.card.layout.flex = "1 1 auto"
+        self.history.card.layout.flex = "1 1 auto"
+        left = kit.column(
+            self.server.card, self.connections.card, gap="12px", width="372px", flex="0 0 372px"
         )
-        right.layout.min_width = "0"
+        right = kit.column(
+            self.parties.card, self.operations.card, self.history.card,
+            gap="12px", flex="1 1 0", min_width="0",
+        )  # fmt: skip
         body = kit.row(left, right, gap="12px", align_items="stretch", flex_flow="row nowrap")
         made = kit.column(
             kit.page(look.STYLESHEET),
             self.card,
-            self.banner.card,
-            kit.row(self.world.card, self.time.card, gap="12px", align_items="stretch"),
+            self.world.card,
+            self.time.card,
             body,
             self.faults.card,
             self.pictures,
@@ -92,7 +93,24 @@ class Coordinator(Panel):
             f"session <b>{look.escape(s.session)}</b> · {s.parties} parties · threshold "
             f"{s.threshold} · {look.escape(s.policy)} · {look.escape(s.agreement)}"
         )
-        self.steps.value = stepper(hint(now.lab, now.state))
+        next_ = hint(now.lab, now.state)
+        self.steps.value = stepper(next_)
+        if next_.button != self._pointed:
+            self._point_at(next_.button)
+
+    def _point_at(self, name: str) -> None:
+        """Mark the button to press next."""
+        buttons = {
+            "start": self.server.start, "spawn": self.parties.spawn, "join": self.parties.join,
+            "propose": self.operations.propose, "check": self.outcome.check,
+            "reset": self.world.reset,
+        }  # fmt: skip
+        for known, button in buttons.items():
+            if known == name:
+                button.add_class("mpclab-next")
+            else:
+                button.remove_class("mpclab-next")
+        self._pointed = name
 
     def close(self) -> None:
         """Stop painting, and close the lab if it was made here."""

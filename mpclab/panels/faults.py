@@ -71,14 +71,15 @@ class FaultPanel(Panel):
             tip="end every fault, and call off the nemesis",
         )  # fmt: skip
         self._build_nemesis()
-        return [
-            kit.row(self.kind, self.lasts, self.inject),
-            self.doc,
-            self.aim,
-            self.active,
-            kit.row(self.which, self.heal, self.heal_all),
-            self.nemesis,
-        ]
+        choose = kit.column(
+            kit.row(self.kind, self.lasts, self.inject), self.doc, self.aim, self.nemesis,
+            gap="10px", flex="1 1 420px", min_width="0",
+        )  # fmt: skip
+        mend = kit.column(
+            self.active, kit.row(self.which, self.heal, self.heal_all),
+            gap="10px", flex="1 1 420px", min_width="0",
+        )  # fmt: skip
+        return [kit.row(choose, mend, gap="10px 28px", align_items="flex-start")]
 
     # --- one fault ------------------------------------------------------------------------------
 

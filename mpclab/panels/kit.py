@@ -41,9 +41,9 @@ def gate(made: Any, why: str = "") -> None:
     made.tooltip = why or made.usual_tip
 
 
-def field(made: Any, *, tip: str = "", width: str = "", name: str = "") -> Any:
-    """Put a widget's description above it."""
-    made.add_class("mpclab-field")
+def field(made: Any, *, tip: str = "", width: str = "", name: str = "", above: bool = True) -> Any:
+    """Put a widget's description above it (or before it)."""
+    made.add_class("mpclab-field" if above else "mpclab-labelled")
     made.usual_tip = tip or made.description
     made.tooltip = made.usual_tip
     if width:
@@ -110,15 +110,16 @@ def page(value: str = "", *classes: str) -> Any:
 def row(*children: Any, **layout: Any) -> Any:
     made = widgets.HBox(children)
     made.add_class("mpclab-row")
-    for key, value in layout.items():
-        setattr(made.layout, key, value)
-    return made
+    return _lay_out(made, layout)
 
 
 def column(*children: Any, **layout: Any) -> Any:
-    made = widgets.VBox(children)
+    return _lay_out(widgets.VBox(children), layout)
+
+
+def _lay_out(made: Any, layout: dict[str, str]) -> Any:
     for key, value in layout.items():
-        setattr(made.layout, key, value)
+        setattr(made.layout, "grid_gap" if key == "gap" else key, value)
     return made
 
 

@@ -28,9 +28,11 @@ STYLESHEET: Final = """
   font-size: 13px; overflow: visible; }
 .mpclab .widget-html { margin: 0; }
 .mpclab .mpclab-card { background: var(--jp-layout-color1); border: 1px solid var(--mpc-line);
-  border-radius: 10px; padding: 12px 16px 14px; gap: 8px; min-width: 0;
+  border-radius: 10px; padding: 12px 16px 16px; min-width: 0;
   box-shadow: 0 1px 2px rgba(20, 30, 45, .05); }
-.mpclab .mpclab-card > .widget-html-content, .mpclab h3 { margin: 0; }
+.mpclab .mpclab-card { gap: 10px; }
+.mpclab .mpclab-tab .mpclab-card { border: 0; box-shadow: none; padding: 0; border-radius: 0; }
+.mpclab h3 { margin: 0; }
 .mpclab h3 { font-size: 13.5px; font-weight: 650; letter-spacing: .01em;
   color: var(--jp-ui-font-color0, var(--jp-ui-font-color1)); display: flex;
   align-items: baseline; gap: 10px; line-height: 1.5; }
@@ -58,6 +60,9 @@ STYLESHEET: Final = """
   line-height: 1.5; font-size: 11.5px; color: var(--jp-ui-font-color2); margin: 0; padding: 0; }
 .mpclab .mpclab-field input, .mpclab .mpclab-field select, .mpclab .mpclab-bare select,
 .mpclab .mpclab-bare input { height: 30px; border-radius: 6px; font-size: 12.5px; }
+.mpclab .mpclab-field input, .mpclab .mpclab-field select { flex: 0 0 30px; }
+.mpclab input, .mpclab select { font-family: inherit; }
+.mpclab .mpclab-bare { height: 30px; }
 .mpclab .mpclab-field select[multiple], .mpclab .mpclab-field textarea { height: auto; }
 .mpclab .mpclab-field input:disabled, .mpclab .mpclab-field select:disabled { opacity: .55; }
 .mpclab .mpclab-bare, .mpclab .widget-checkbox { margin: 0; }
@@ -104,7 +109,19 @@ STYLESHEET: Final = """
 .mpclab .mpclab-banner { border-radius: 8px; padding: 8px 8px 8px 14px; align-items: center;
   background: rgba(214, 60, 60, .12); border: 1px solid rgba(214, 60, 60, .45); }
 .mpclab .mpclab-banner .widget-html { flex: 1 1 auto; }
-.mpclab .mpclab-scroll { overflow: auto; }
+.mpclab .mpclab-scroll { overflow: auto; padding: 1px 1px 3px; }
+.mpclab .mpclab-inline { align-items: center; gap: 10px 16px; flex-flow: row wrap;
+  padding: 9px 16px; }
+.mpclab .mpclab-inline .mpclab-row { align-items: center; }
+.mpclab .mpclab-labelled { margin: 0; height: 30px; width: auto; }
+.mpclab .mpclab-labelled > .widget-label { width: auto; font-size: 12px;
+  color: var(--jp-ui-font-color2); }
+.mpclab .mpclab-labelled input { height: 30px; border-radius: 6px; }
+.mpclab .mpclab-votes { white-space: nowrap; }
+.mpclab .mpclab-votes.many { white-space: normal; }
+.mpclab .mpclab-votes span.vote { margin-right: 7px; white-space: nowrap; }
+.mpclab .mpclab-result { overflow-wrap: anywhere; }
+.mpclab .mpclab-columns { display: flex; font-size: 11.5px; color: var(--jp-ui-font-color2); }
 .mpclab .mpclab-said { color: var(--jp-ui-font-color2); min-height: 20px; font-size: 12.5px; }
 .mpclab .mpclab-steps { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 6px;
   font-size: 12px; color: var(--jp-ui-font-color2); }

@@ -230,7 +230,8 @@ def _said(one: Operation) -> str:
 
 def _votes(one: Operation, parties: Iterable[Party]) -> str:
     cells = []
-    for party in parties:
+    everyone = tuple(parties)
+    for party in everyone:
         vote = one.votes.get(party)
         if vote is None:
             mark, mood, words = (
@@ -244,11 +245,11 @@ def _votes(one: Operation, parties: Iterable[Party]) -> str:
         else:
             mark, mood, words = "✗", "mpclab-bad", f"rejects {vote.reason}".strip()
         cells.append(
-            f'<span style="white-space:nowrap;margin-right:7px" '
-            f'title="party {party}: {look.escape(words)}">'
+            f'<span class="vote" title="party {party}: {look.escape(words)}">'
             f'{look.chip(party)}<b class="{mood}" style="margin-left:2px">{mark}</b></span>'
         )
-    return "".join(cells)
+    many = " many" if len(everyone) > 8 else ""
+    return f'<div class="mpclab-votes{many}">{"".join(cells)}</div>'
 
 
 def _standing(one: Operation, state: State, lab: Lab) -> str:
@@ -263,7 +264,7 @@ def _standing(one: Operation, state: State, lab: Lab) -> str:
         more = ""
         results = sorted(set(one.results.values()))
         if results and word != "committed" and results != [_said(one)]:
-            more = f"<br>{look.escape(style.shorten(results[0], 70))}"
+            more = f'<div class="mpclab-result">{look.escape(style.shorten(results[0], 48))}</div>'
         if late:
             more += f'<br><span class="mpclab-small">not yet at {look.chips(late)}</span>'
         return f"{look.badge(word, _MOODS[word])}{more}"

@@ -24,14 +24,19 @@ class Panel:
 
     title: ClassVar[str] = ""
     name: ClassVar[str] = "panel"
+    inline: ClassVar[bool] = False
+    """A bar: title and controls on one line."""
 
     def __init__(self, source: Desk | Lab | Panel | None = None, **fields: Any) -> None:
         self.desk = desk_of(source, fields)
         self.heading = kit.page(look.heading(self.title))
         self.broken = kit.page()
         kit.show(self.broken, False)
-        self.card = kit.column(self.heading, *self.build(), self.broken)
+        arrange = kit.row if self.inline else kit.column
+        self.card = arrange(self.heading, *self.build(), self.broken)
         self.card.add_class("mpclab-card")
+        if self.inline:
+            self.card.add_class("mpclab-inline")
         self.card.add_class(f"mpclab-{self.name}")
         self._widget: Any = None
         self._banner: Banner | None = None

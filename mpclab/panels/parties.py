@@ -29,10 +29,14 @@ class PartiesPanel(Panel):
         self._build_settings()
         self._build_actions()
         self.rows: list[_Row] = []
-        self.table = kit.column(gap="2px", max_height="330px")
+        self.table = kit.column(gap="4px", max_height="330px")
         self.table.add_class("mpclab-scroll")
+        head = kit.page(
+            '<div class="mpclab-columns"><span style="flex:1">party</span>'
+            '<span style="width:272px">votes</span></div>'
+        )
         self._build_talk()
-        return [self.settings, self.actions, self.table, self.talk]
+        return [self.settings, self.actions, head, self.table, self.talk]
 
     # --- settings -----------------------------------------------------------------------------
 

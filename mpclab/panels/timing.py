@@ -12,7 +12,7 @@ from mpclab.panels import kit, look
 from mpclab.panels.desk import Moment
 from mpclab.panels.panel import Panel
 
-SPEEDS = {"⏸": 0.0, "1/100×": 0.01, "1/10×": 0.1, "1×": 1.0, "10×": 10.0}
+SPEEDS = {"Pause": 0.0, "1/100×": 0.01, "1/10×": 0.1, "1×": 1.0, "10×": 10.0}
 _TIPS = ["stop the clock", "a hundredth of real speed", "a tenth", "real speed", "ten times"]
 _LIMIT = 600.0  # virtual seconds that "run to the end" takes at the most
 
@@ -22,11 +22,12 @@ class TimePanel(Panel):
 
     title: ClassVar[str] = "Time"
     name: ClassVar[str] = "time"
+    inline: ClassVar[bool] = True
 
     def build(self) -> list[Any]:
         self.clock = kit.page()
         self.pace = widgets.ToggleButtons(
-            options=list(SPEEDS), value="⏸", tooltips=_TIPS, style={"button_width": "auto"}
+            options=list(SPEEDS), value="Pause", tooltips=_TIPS, style={"button_width": "auto"}
         )
         self.pace.add_class("mpclab-pace")
         self.pace.usual_tip = ""
@@ -47,9 +48,7 @@ class TimePanel(Panel):
             "Go back", self._back, icon="undo", name="back",
             tip="put the bookmarked lab in the place of this one, and try another future",
         )  # fmt: skip
-        self.controls = kit.row(
-            self.clock, self.pace, self.step, self.run, self.mark, self.back, align_items="center"
-        )
+        self.controls = kit.row(self.clock, self.pace, self.step, self.run, self.mark, self.back)
         self._shown = ""
         return [self.controls]
 
@@ -99,7 +98,8 @@ class TimePanel(Panel):
         lab = now.lab
         simulated = lab.scenario.world == "simulated"
         self.clock.value = (
-            f'<b class="mpclab-num" style="font-size:15px">{look.seconds(lab.now)}</b> '
+            f'<b class="mpclab-num" style="display:inline-block;min-width:76px">'
+            f"{look.seconds(lab.now)}</b> "
             f'<span class="mpclab-small">{"virtual" if simulated else "real"} time</span>'
         )
         for each in (self.pace, self.step, self.run, self.mark, self.back):
@@ -112,7 +112,7 @@ class TimePanel(Panel):
             return
         served = "" if lab.group.present or lab.world.server_url else "nothing is here to happen"
         kit.gate(self.pace, closed)
-        kit.gate(self.step, closed or ("stop the clock first (⏸)" if lab.speed else served))
+        kit.gate(self.step, closed or ("press Pause first" if lab.speed else served))
         kit.gate(self.run, closed or served)
         kit.gate(self.mark, closed)
         kit.gate(self.back, "" if self.desk.bookmark is not None else "bookmark a moment first")

@@ -25,6 +25,7 @@ class WorldPanel(Panel):
 
     title: ClassVar[str] = "World"
     name: ClassVar[str] = "world"
+    inline: ClassVar[bool] = True
 
     def build(self) -> list[Any]:
         self.switch = widgets.ToggleButtons(
@@ -38,8 +39,8 @@ class WorldPanel(Panel):
             tip="a new, empty lab with the same settings",
         )  # fmt: skip
         self.file = kit.text(
-            "Scenario file", "lab.yaml", width="150px", tip="a file beside the notebook",
-            name="file",
+            "Scenario file", "lab.yaml", width="220px", tip="a file beside the notebook",
+            name="file", above=False,
         )  # fmt: skip
         self.save = kit.button(
             "Save", self._save, tip="write the settings as a scenario file", name="save"
