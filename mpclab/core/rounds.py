@@ -3,7 +3,8 @@
 In round k every participant sends one message of type `rounds[k]` to all, or a different one
 to each; a round ends when a valid message from every participant is here, and then the next
 begins. The base class owns what every such protocol needs: messages of the next round that
-come early, duplicates, contradictions, one deadline for each round, and the list of the missing.
+come early, lost ones (whoever lacks some asks again), duplicates, contradictions, one deadline for
+each round, and the list of the missing.
 (Compare `internal/round` of multi-party-sig; here a round is two methods, not a class.)
 """
 
@@ -36,6 +37,16 @@ class Aborted(msgspec.Struct, frozen=True):
     blamed: tuple[Party, ...] = ()
 
 
+class Again(Message, frozen=True):
+    """What did you say in this round? It did not reach me."""
+
+    round: int
+
+
+AGAIN = 12
+"""How often within a round's deadline the missing are asked again."""
+
+
 class RoundMachine(Machine):
     """Subclass with `rounds = (Commitment, Reveal)`, `produce`, `check` and `result`.
 
@@ -53,6 +64,7 @@ class RoundMachine(Machine):
         self.deadline = deadline
         self.round = 0
         self.received: list[dict[Party, Any]] = [{} for _ in self.rounds]
+        self.said: list[Message | Mapping[Party, Message] | None] = []
         self.outcome: Finished[Any] | Aborted | None = None
 
     # --- what a protocol says of itself ---
@@ -79,7 +91,7 @@ class RoundMachine(Machine):
     @classmethod
     def _message_types(cls) -> Any:
         types: Any = cls.rounds[0]
-        for other in cls.rounds[1:]:
+        for other in (*cls.rounds[1:], Again):
             types = types | other
         return types
 
@@ -90,6 +102,9 @@ class RoundMachine(Machine):
             self._begin(ctx)
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Any) -> None:
+        if isinstance(msg, Again):
+            self._repeat(ctx, sender, msg.round)
+            return
         if self.outcome is not None:
             return
         if sender not in self.participants:
@@ -113,11 +128,25 @@ class RoundMachine(Machine):
             self._advance(ctx)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
-        if self.outcome is None and name == "deadline":
-            got = self.received[self.round]
-            missing = tuple(p for p in self.participants if p not in got)
+        if self.outcome is not None:
+            return
+        got = self.received[self.round]
+        missing = tuple(p for p in self.participants if p not in got)
+        if name == "again":
+            ctx.set_timer("again", self.deadline // AGAIN)
+            ctx.multicast([p for p in missing if p != ctx.me], Again(self.round))
+        elif name == "deadline":
             what = self.rounds[self.round].__name__
             self._end(ctx, Aborted(f"no {what} from {_names(missing)} in time", missing=missing))
+
+    def _repeat(self, ctx: Ctx, sender: Party, k: int) -> None:
+        """Say again what we said in round `k`; who is done may be asked as well."""
+        if sender not in self.participants or not 0 <= k < len(self.said):
+            return
+        said = self.said[k]
+        msg = said.get(sender) if isinstance(said, Mapping) else said
+        if msg is not None:
+            ctx.send(sender, msg)
 
     def _passes(self, ctx: Ctx, k: int, sender: Party, msg: Any) -> bool:
         try:
@@ -130,7 +159,9 @@ class RoundMachine(Machine):
     def _begin(self, ctx: Ctx) -> None:
         ctx.set_timer("deadline", self.deadline)
         ctx.note("round", round=self.round + 1, of=len(self.rounds))
+        ctx.set_timer("again", self.deadline // AGAIN)
         mine = self.produce(ctx, self.round)
+        self.said.append(mine)
         if isinstance(mine, Mapping):
             for party, msg in mine.items():
                 ctx.send(party, msg)
@@ -156,6 +187,7 @@ class RoundMachine(Machine):
         if self.outcome is None:
             self.outcome = outcome
             ctx.cancel_timer("deadline")
+            ctx.cancel_timer("again")
             ctx.output(outcome)
 
 

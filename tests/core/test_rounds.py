@@ -24,6 +24,7 @@ from mpclab.core.effects import (
     TimerFired,
 )
 from mpclab.core.ids import SECOND
+from mpclab.core.rounds import AGAIN
 
 
 class Number(Message, frozen=True):
@@ -82,8 +83,9 @@ def outputs(effects: list[Effect]) -> list[Any]:
 
 def test_a_round_begins_with_its_deadline_and_our_message() -> None:
     _, effects = begin(Sum(deadline=2 * SECOND))
-    timer, note, send = effects
+    timer, note, again, send = effects
     assert timer == SetTimer((), "deadline", 2 * SECOND, False)
+    assert again == SetTimer((), "again", 2 * SECOND // AGAIN, False)
     assert note == Note((), "round", {"round": 1, "of": 2})
     assert isinstance(send, Send)
     assert (send.to, send.frame.msg) == ((2, 3), Number(1))
