@@ -41,7 +41,7 @@ from mpclab.consensus.agreement import (
 )
 from mpclab.consensus.direct import Direct
 from mpclab.consensus.policy import Policy
-from mpclab.coordinator import ballots, catchup
+from mpclab.coordinator import ballots, catchup, stories
 from mpclab.coordinator.approval import RETRY, VOTE_POLICIES, Approval, known_vote_policy
 from mpclab.coordinator.ballots import (
     Ballot,
@@ -71,6 +71,7 @@ from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party, format_duration
 from mpclab.core.machine import Ctx
 from mpclab.core.peers import Introduced, PeerDown, PeerUp
+from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
 
 __all__ = ["VOTE_POLICIES", "Propose", "Session", "SetVotePolicy", "Vote"]
@@ -401,6 +402,10 @@ class Session(Approval):
             pass  # its key is not here yet; what it said is asked for again
         except BallotError as error:
             raise PeerFault(f"sent {error}") from None
+
+    def retold(self, msg: Message, story: int) -> Message | None:
+        """For adversaries: `msg` with another story in it, as well signed."""
+        return stories.retold(self, msg, story)
 
     # --- looking --------------------------------------------------------------------------
 

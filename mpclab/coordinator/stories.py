@@ -1,0 +1,81 @@
+"""Another story: what a corrupted party would have signed, had it another opinion.
+
+For adversaries alone (see `faults.byzantine`): an honest session never calls this. A lie that is
+not signed is noticed at once; here is the strongest one that its own key allows. A proposer's
+second story is another proposal under the same id, with its own approval of that one; on what
+others proposed it votes the other way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import msgspec
+
+from mpclab.coordinator.ballots import (
+    Ballot,
+    Params,
+    Proposal,
+    SignedVote,
+    Value,
+    sign_proposal,
+    sign_vote,
+)
+from mpclab.coordinator.messages import Told
+from mpclab.core.wire import Message
+
+if TYPE_CHECKING:
+    from mpclab.coordinator.session import Session
+
+
+def retold(session: Session, msg: Message, story: int) -> Message | None:
+    """`msg` with another story in it, signed by `session`'s party; None when it has none."""
+    match msg:
+        case Ballot(proposal) if proposal.by == session.me:
+            return sign_proposal(session.identity, other_proposal(proposal, story))
+        case SignedVote() if msg.voter == session.me:
+            return _other_vote(session, msg, story)
+        case Told(ballot, votes):
+            other = Told(
+                _or_same(session, ballot, story),
+                tuple(_or_same(session, vote, story) for vote in votes),
+            )
+            return other if other != msg else None
+    return None
+
+
+M = TypeVar("M", bound=Message)
+
+
+def _or_same(session: Session, msg: M, story: int) -> M:
+    other = retold(session, msg, story)
+    return msg if other is None else cast(M, other)
+
+
+def other_proposal(proposal: Proposal, story: int) -> Proposal:
+    """Another wish under the same id: its first parameter is another; or else, its time."""
+    if not proposal.params:
+        return msgspec.structs.replace(proposal, stamp=proposal.stamp + story)
+    (name, value), *rest = proposal.params
+    params: Params = ((name, _other(value, story)), *rest)
+    return msgspec.structs.replace(proposal, params=params)
+
+
+def _other(value: Value, story: int) -> Value:
+    match value:
+        case int():
+            return value + story
+        case str():
+            return f"{value}, version {story + 1}"
+    return value[::-1]
+
+
+def _other_vote(session: Session, vote: SignedVote, story: int) -> SignedVote | None:
+    o = session.operations.get(vote.op)
+    if o is None or o.ballot is None:
+        return None
+    proposal = o.ballot.proposal
+    if proposal.by == session.me:
+        return sign_vote(session.identity, other_proposal(proposal, story), session.me, True)
+    reason = "" if not vote.approve else "changed its mind"
+    return sign_vote(session.identity, proposal, session.me, not vote.approve, reason)

@@ -1,0 +1,101 @@
+"""A corrupted proposer's second story is signed as well as its first, and only with its own key."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpclab.coordinator.ballots import check_ballot, check_vote, sign_proposal, sign_vote
+from mpclab.coordinator.messages import Hello, Told
+from mpclab.coordinator.stories import other_proposal, retold
+from mpclab.lab import Run, Scenario
+from tests.coordinator.sessions import NAME, Sessions, identity, keys
+
+
+def equivocation(**fields: object) -> Run:
+    note = {"at": "0ms", "by": 1, "kind": "note", "text": "hello"}
+    liar = {"at": "0ms", "kind": "equivocate", "party": 1}
+    given = {"parties": 4, "seed": 7, "operations": [note], "faults": [liar], "patience": "3s"}
+    return Scenario.parse({**given, **fields}).run()
+
+
+def verdict(run: Run, check: str) -> str:
+    return next(v.verdict for v in run.verdicts if v.check == check)
+
+
+def test_both_stories_are_genuine_and_have_one_id() -> None:
+    s = Sessions(4)
+    op = s.propose(1)
+    s.run()
+    liar = s.session(1)
+    ballot, vote = liar.operations[op].ballot, liar.operations[op].mine
+    assert ballot is not None
+    assert vote is not None
+    other, approval = retold(liar, ballot, 1), retold(liar, vote, 1)
+    assert other is not None
+    assert approval is not None
+    check_ballot(other, NAME, keys(4))  # type: ignore[arg-type]
+    check_vote(approval, NAME, keys(4))  # type: ignore[arg-type]
+    assert other.op == op  # type: ignore[attr-defined]
+    assert other.proposal != ballot.proposal  # type: ignore[attr-defined]
+    assert approval.about == other.proposal.hash  # type: ignore[attr-defined]
+    assert retold(liar, Told(ballot, (vote,)), 1) == Told(other, (approval,))  # type: ignore[arg-type]
+
+
+def test_a_vote_on_what_another_proposed_is_turned_round() -> None:
+    s = Sessions(4)
+    op = s.propose(2)
+    s.run()
+    liar = s.session(1)
+    vote = liar.operations[op].mine
+    assert vote is not None
+    turned = retold(liar, vote, 1)
+    assert turned is not None
+    assert not turned.approve  # type: ignore[attr-defined]
+    check_vote(turned, NAME, keys(4))  # type: ignore[arg-type]
+
+
+def test_what_others_signed_cannot_be_retold() -> None:
+    s = Sessions(4)
+    op = s.propose(2)
+    s.run()
+    liar = s.session(1)
+    ballot = s.session(2).operations[op].ballot
+    assert ballot is not None
+    theirs = sign_vote(identity(3), ballot.proposal, 3, True)
+    assert retold(liar, ballot, 1) is None
+    assert retold(liar, theirs, 1) is None
+    assert retold(liar, Told(ballot, (theirs,)), 1) is None
+    assert retold(liar, Hello((op,), ()), 1) is None
+
+
+def test_a_proposal_without_parameters_has_another_story_too() -> None:
+    s = Sessions(4)
+    op = s.propose(1, "coin")
+    s.run()
+    ballot = s.session(1).operations[op].ballot
+    assert ballot is not None
+    other = other_proposal(ballot.proposal, 1)
+    assert other != ballot.proposal
+    assert other.op == op
+    check_ballot(sign_proposal(identity(1), other), NAME, keys(4))
+
+
+def test_direct_is_split_by_a_proposer_that_equivocates() -> None:
+    run = equivocation(agreement="direct", policy="threshold(2)")
+    assert verdict(run, "agreement") == "violated"
+    proofs = {
+        (row.actor, row.party) for row in run.trace.rows if getattr(row, "strength", "") == "proof"
+    }
+    assert proofs >= {(2, 1), (3, 1), (4, 1)}, "and every honest party can prove who did it"
+
+
+@pytest.mark.parametrize("agreement", ["bracha", "pbft"])
+def test_the_same_liar_splits_nobody_behind_a_second_gate(agreement: str) -> None:
+    run = equivocation(agreement=agreement, policy="threshold(2)")
+    assert verdict(run, "agreement") == "ok"
+    assert verdict(run, "termination") == "ok"
+
+
+@pytest.mark.parametrize("policy", ["threshold(3)", "unanimous"])
+def test_quorums_that_meet_in_an_honest_party_need_no_second_gate(policy: str) -> None:
+    assert verdict(equivocation(agreement="direct", policy=policy), "agreement") == "ok"
