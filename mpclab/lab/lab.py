@@ -37,12 +37,11 @@ from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Noted
-from mpclab.worlds.base import World
+from mpclab.worlds.base import STRIDE, World
 from mpclab.worlds.simulated import SimulatedWorld
 
 PATIENCE = 30 * SECOND
 """How long `join` and `run` wait at the most, unless told otherwise."""
-_BASE = 10_000  # actors of further sessions: base + party
 
 
 class Lab:
@@ -207,7 +206,7 @@ class Lab:
         if id in self.groups:
             return self.groups[id]
         scenario = self.scenario.but(session=id, operations=(), faults=(), **fields)
-        group = Group(self.world, scenario, base=_BASE * len(self.groups))
+        group = Group(self.world, scenario, base=STRIDE * len(self.groups))
         self.groups[id] = group
         return group
 
@@ -413,7 +412,14 @@ def make_world(scenario: Scenario, url: str = "", store: str | Path | None = Non
 
 
 def _do(lab: Lab, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    getattr(lab, verb)(*args, **kwargs)
+    """Do what was planned for now; what cannot be done is said in the trace, and time goes on."""
+    try:
+        getattr(lab, verb)(*args, **kwargs)
+    except UsageError as error:
+        row = Noted(lab.now, WORLD, (), "could-not", {"verb": verb, "reason": str(error)})
+        lab.trace.append(row)
+        if verb == "propose":
+            lab.group.expect_one_less()
 
 
 def _read_rooms(node: Any) -> Any:

@@ -107,13 +107,13 @@ def run_scenario(
         progress("joining and connecting every pair")
         lab.join()
         ready = lab.mark("ready")
+        for fault in scenario.faults:
+            schedule(fault, lab.world, origin=ready)
         for planned in scenario.operations:
             lab.at(
                 ready + planned.at, "propose", planned.by, planned.kind,
                 patience=None, **planned.params,
             )  # fmt: skip
-        for fault in scenario.faults:
-            schedule(fault, lab.world, origin=ready)
         progress(f"running for at most {scenario.until / SECOND:g} s")
         last = max((p.at for p in scenario.operations), default=0)
         lab.group.expect(len(scenario.operations))

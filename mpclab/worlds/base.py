@@ -26,9 +26,9 @@ from mpclab.core.effects import (
     SetTimer,
     TakeAnswer,
 )
-from mpclab.core.ids import Party, Path
+from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Coins, Node
-from mpclab.core.wire import Message
+from mpclab.core.wire import Frame, Message
 from mpclab.faults.fault import Stage
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
@@ -36,6 +36,10 @@ from mpclab.trace.log import Trace
 Stored: TypeAlias = Mapping[Path, Mapping[str, bytes]]
 Build: TypeAlias = Callable[[Coins, Stored], Node]
 """Makes a party's node: called once when it is hosted, and again at each restart."""
+
+
+STRIDE = 10_000
+"""Party p of a world's k-th session (k from 0) is the actor `k * STRIDE + p`."""
 
 
 class World(Stage, abc.ABC):
@@ -126,6 +130,13 @@ class World(Stage, abc.ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def speaker(source: Party, dst: Party, frame: Frame) -> Party:
+    """Whose words `frame` carries to actor `dst`: its source, or the party whose message the
+    server passes on. Faults of the way between two parties strike what is relayed as well."""
+    sender = getattr(frame.msg, "sender", None) if source == SERVER else None
+    return source if sender is None else dst // STRIDE * STRIDE + sender
 
 
 def describe(msg: Message | None) -> str:

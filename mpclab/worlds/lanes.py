@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mpclab.core.ids import Party
 from mpclab.core.wire import Frame
 from mpclab.faults import draws
 from mpclab.faults.border import Fate
+from mpclab.worlds.base import speaker
 
 if TYPE_CHECKING:
     from mpclab.worlds.host import Host
@@ -57,24 +59,32 @@ class Lanes:
     def transmit(self, host: Host, to: tuple[int, ...], frame: Frame) -> None:
         """Send `frame` to each of `to`, through the faults of the day."""
         world = self._world
-        now = world.now
         if world.border.quiet and not self._lanes and world.fan_out(host, to, frame):
             return
         for dst in to:
             put = world.way(host, dst)
-            party = world.actor_of(host, dst)
-            if put is None:
-                world.dropped(host.actor, party, frame.id, "no link")
-            elif world.border.quiet and (host.actor, dst) not in self._lanes:
+            if put is not None and world.border.quiet and (host.actor, dst) not in self._lanes:
                 put(frame)
             else:
-                fate = self._judge(host.actor, party, frame, now)
-                if fate.why is not None or fate.corrupt:
-                    # Flipped bits are noticed by the link's authentication: so nothing arrives.
-                    world.dropped(host.actor, party, frame.id, fate.why or "corrupt")
-                    continue
-                for _ in range(fate.copies):
-                    self._release(host.actor, dst, put, frame, now, fate)
+                self._pass(host, dst, frame)
+
+    def _pass(self, host: Host, dst: int, frame: Frame) -> None:
+        """Send one frame to one receiver while faults are active."""
+        world, src = self._world, host.actor
+        put, party = world.way(host, dst), world.actor_of(host, dst)
+        if put is None:
+            world.dropped(src, party, frame.id, "no link")
+            return
+        fate = self._judge(src, party, frame, world.now)
+        if fate.why is not None or fate.corrupt:
+            # Flipped bits are noticed by the link's authentication: so nothing arrives.
+            world.dropped(src, party, frame.id, fate.why or "corrupt")
+        elif fate.held is not None:
+            again = partial(self._pass, host, dst, frame)
+            world.border.hold(fate.held, partial(world.call, again))
+        else:
+            for _ in range(fate.copies):
+                self._release(src, dst, put, frame, world.now, fate)
 
     def _judge(self, src: Party, dst: Party, frame: Frame, now: int) -> Fate:
         self._draws += 1
@@ -83,7 +93,8 @@ class Lanes:
         def draw(purpose: str) -> float:
             return draws.uniform(draws.key(base, purpose), dst + (1 << 32))
 
-        return self._world.border.judge(src, dst, len(frame.body), now, draw)
+        judged = speaker(src, dst, frame)
+        return self._world.border.judge(judged, dst, len(frame.body), now, draw)
 
     def _release(self, src: Party, dst: int, put: Put, frame: Frame, now: int, fate: Fate) -> None:
         if fate.unordered and fate.delay:

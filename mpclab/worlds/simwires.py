@@ -18,6 +18,7 @@ from mpclab.faults.border import Border, Fate
 from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
+from mpclab.worlds.base import speaker
 from mpclab.worlds.queue import Parcel, Queue, Wave
 
 FEW = 8
@@ -125,7 +126,8 @@ class Wires:
     def _judged(self, parcel: Parcel, base: int, dst: Party) -> None:
         """Send while faults are active."""
         src, frame = parcel.source, parcel.frame
-        fate = self._border.judge(src, dst, len(frame.body), self.now, Draw(base, dst))
+        judged = speaker(src, dst, frame)
+        fate = self._border.judge(judged, dst, len(frame.body), self.now, Draw(base, dst))
         if fate.why is not None:
             self.drop(src, dst, frame.id, fate.why)
         elif fate.held is not None:

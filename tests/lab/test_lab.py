@@ -236,3 +236,26 @@ def test_a_fork_goes_its_own_way() -> None:
         lab.run()
         assert lab.outcomes()[0].status == "committed"
         assert other.outcomes()[0].status == "aborted"
+
+
+def test_a_planned_proposal_that_cannot_be_made_is_said_and_the_run_goes_on(world: str) -> None:
+    run = (
+        Scenario.from_text(
+            """
+parties: 3
+policy: threshold(2)
+operations:
+  - {at: 0ms, by: 1, kind: note, text: "one"}
+  - {at: 200ms, by: 3, kind: note, text: "from a dead party"}
+faults:
+  - {at: 100ms, kind: crash, party: 3}
+until: 15s
+patience: 3s
+"""
+        )
+        .but(world=world)
+        .run()
+    )
+    assert [o.status for o in run.outcomes] == ["committed"]
+    (row,) = run.trace.notes("could-not")
+    assert "party 3" in row.details["reason"]
