@@ -9,8 +9,10 @@ Fig. 1; analysed by Imbs and Raynal (arXiv 1510.06882), whose count 2n² − n �
   delivered). Three delays.
 * Does not promise that a broadcast of a *faulty* dealer ends, and orders nothing: it is not
   consensus. Here whoever submits an operation is its dealer. When two parties submit one
-  operation, each party decides on the first that it delivers; both values are valid, so they
-  say the same operation and may differ in its certificate only.
+  operation, each party decides on the first that it delivers. Both values are valid; they say
+  the same and differ in the certificate only, as long as two certificates share an honest
+  approval: more than (n+f)/2 must approve. With a lower threshold a proposer that equivocates
+  gets two certificates, two dealers carry them, and honest parties may decide differently.
 
 Why the thresholds: two sets of (n+f)//2 + 1 ECHOs share an honest party, and it echoed one value
 only, so no two honest parties send READY for different values. READYs from f + 1 hold an honest

@@ -99,3 +99,11 @@ def test_the_same_liar_splits_nobody_behind_a_second_gate(agreement: str) -> Non
 @pytest.mark.parametrize("policy", ["threshold(3)", "unanimous"])
 def test_quorums_that_meet_in_an_honest_party_need_no_second_gate(policy: str) -> None:
     assert verdict(equivocation(agreement="direct", policy=policy), "agreement") == "ok"
+
+
+def test_reliable_broadcast_is_not_consensus_when_certificates_need_not_meet() -> None:
+    """Two certificates, two dealers: what Bracha's own docstring warns of, found by seeds."""
+    slow = {"network": {"delay": "uniform(5ms, 100ms)"}, "mesh": "ready", "agreement": "bracha"}
+    for policy, found in (("threshold(2)", True), ("threshold(3)", False)):
+        runs = (equivocation(policy=policy, seed=seed, **slow) for seed in range(12))
+        assert any(verdict(run, "agreement") == "violated" for run in runs) is found
