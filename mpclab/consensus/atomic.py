@@ -79,6 +79,10 @@ class AtomicCommit(Agreement):
     VOTING: ClassVar = 5
     """How long the coordinator waits for votes, in patiences (a person may have to click)."""
 
+    @classmethod
+    def liars(cls, n: int) -> int:
+        return 0
+
     def start(self, ctx: Ctx) -> None:
         self.enough = self.needed or ctx.n
         self.records: dict[str, Record] = {}

@@ -123,7 +123,8 @@ class ChainedHotStuff(HotStuffBase):
             return
         if self.leader(ctx, msg.view + 1) != ctx.me or msg.view <= self.high.view:
             return
-        self.check_vote(sender, msg)
+        if not self.check_vote(sender, msg):
+            return
         votes = self.votes.setdefault((msg.view, msg.block), {})
         votes[sender] = msg.signature
         if len(votes) == self.quorum:
@@ -140,7 +141,8 @@ class ChainedHotStuff(HotStuffBase):
             raise PeerFault(f"proposed in view {block.view}, which another party leads")
         if block.op and not self.valid(block.value):
             raise PeerFault(f"proposed a value of {block.op} that is not valid")
-        self.check_qc(justify)
+        if not self.check_qc(justify):
+            return
         if block.parent != justify.block or justify.view >= block.view:
             raise PeerFault("proposed a block that its certificate does not justify")
         digest = digest_of(block)

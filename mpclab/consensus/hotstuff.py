@@ -121,7 +121,8 @@ class HotStuff(HotStuffBase):
         votes = self.votes.setdefault(msg.phase, {})
         if sender in votes or len(votes) >= self.quorum:
             return
-        self.check_vote(sender, msg)
+        if not self.check_vote(sender, msg):
+            return
         votes[sender] = msg.signature
         if len(votes) == self.quorum:
             signed = tuple(sorted(votes.items()))
@@ -139,7 +140,8 @@ class HotStuff(HotStuffBase):
             return
         if block.op and not self.valid(block.value):
             raise PeerFault(f"proposed a value of {block.op} that is not valid")
-        self.check_qc(justify)
+        if not self.check_qc(justify):
+            return
         if justify.phase != self.PHASES[0] or block.parent != justify.block:
             raise PeerFault("proposed a block that its certificate does not justify")
         digest = digest_of(block)
@@ -155,9 +157,8 @@ class HotStuff(HotStuffBase):
             self.vote(ctx, sender, "prepare", digest)
 
     def _on_advance(self, ctx: Ctx, sender: Party, qc: QC) -> None:
-        if qc.view < self.view:
+        if qc.view < self.view or not self.check_qc(qc):
             return
-        self.check_qc(qc)
         if qc.phase != "commit" and sender != self.leader(ctx, qc.view):
             raise PeerFault(f"advanced view {qc.view}, which another party leads")
         if qc.view > self.view:

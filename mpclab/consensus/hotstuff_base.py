@@ -126,6 +126,7 @@ class HotStuffBase(Agreement):
         at_least(n, 4, cls.title, "n > 3f, and with fewer nobody may lie")
 
     def start(self, ctx: Ctx) -> None:
+        self.members = frozenset(ctx.members)
         self.f = max_faulty(ctx.n)
         self.quorum = ctx.n - self.f
         genesis = QC(self.PHASES[0], 0, ROOT, ())
@@ -226,26 +227,38 @@ class HotStuffBase(Agreement):
         signature = self.identity.sign(_VOTE, self.session, phase, self.view, block)
         self.say(ctx, (to,), Vote(phase, self.view, block, signature))
 
-    def check_vote(self, sender: Party, vote: Vote) -> None:
+    def check_vote(self, sender: Party, vote: Vote) -> bool:
+        """Whether its voter signed it; False too when we do not know the voter's key yet."""
+        if sender not in self.keys:
+            return False
         parts = (self.session, vote.phase, vote.view, vote.block)
         if not signed_by(self.keys[sender], _VOTE, parts, vote.signature):
             raise PeerFault("voted with a wrong signature")
+        return True
 
-    def check_qc(self, qc: QC) -> None:
-        """A certificate is n − f signatures of different parties; genesis needs none."""
+    def check_qc(self, qc: QC) -> bool:
+        """A certificate is n − f signatures of different parties; genesis needs none.
+
+        False when we cannot tell, since we do not know a voter's key yet.
+
+        Raises:
+            PeerFault: it is wrong.
+        """
         if qc.view == 0 and qc.block == ROOT:
-            return
+            return True
         parts = (self.session, qc.phase, qc.view, qc.block)
         parties = {p for p, _ in qc.votes}
         if (
             qc.phase not in self.PHASES
             or len(parties) != len(qc.votes)
             or len(parties) < self.quorum
+            or not parties <= self.members
             or not all(
-                p in self.keys and signed_by(self.keys[p], _VOTE, parts, s) for p, s in qc.votes
+                signed_by(self.keys[p], _VOTE, parts, s) for p, s in qc.votes if p in self.keys
             )
         ):
             raise PeerFault("showed a certificate that is none")
+        return parties <= self.keys.keys()
 
     def extends(self, block: bytes, ancestor: bytes) -> bool:
         """Whether `ancestor` is on the way from `block` to the root, as far as we know it."""
@@ -277,10 +290,9 @@ class HotStuffBase(Agreement):
         self.watch(ctx)
 
     def take_new_view(self, ctx: Ctx, sender: Party, view: int, high: QC) -> None:
-        self.check_qc(high)
         if high.view > view:
             raise PeerFault("showed a certificate from the future")
-        if view < self.view or self.leader(ctx, view) != ctx.me:
+        if not self.check_qc(high) or view < self.view or self.leader(ctx, view) != ctx.me:
             return
         for other in [v for v, m in self.new_views.items() if sender in m and v < view]:
             del self.new_views[other][sender]
@@ -409,8 +421,8 @@ class HotStuffBase(Agreement):
                 if executed < self.blocks[self.tip].view:
                     ctx.send(sender, Proof(self.proof))
             case Proof(qc):
-                self.check_qc(qc)
-                self.learn(ctx, qc)
+                if self.check_qc(qc):
+                    self.learn(ctx, qc)
             case Fetch(block):
                 page: list[Block] = []
                 size = 0

@@ -431,6 +431,8 @@ class Pbft(Agreement):
         return sign(change, self.identity, self.session)
 
     def _on_view_change(self, ctx: Ctx, sender: Party, msg: ViewChange) -> None:
+        if sender not in self.keys:
+            return  # not introduced yet: we cannot tell
         if msg.party != sender or not self._genuine(msg):
             raise PeerFault("sent a view change that is not its own, or absurd")
         if msg.view < self.view or (msg.view == self.view and self.active):
@@ -462,11 +464,15 @@ class Pbft(Agreement):
         if msg.view < self.view or (msg.view == self.view and self.active):
             return
         leader = self.primary(ctx, msg.view)
+        parties = {c.party for c in msg.changes}
+        if not parties | {leader} <= set(ctx.members):
+            raise PeerFault("showed view changes of parties that are no members")
+        if not parties | {leader} <= self.keys.keys():
+            return  # not introduced yet: we cannot tell
         if not begun_by(msg, self.keys[leader], self.session):
             raise PeerFault(f"showed a new view {msg.view} that its primary did not sign")
-        parties = {c.party for c in msg.changes}
         fair = len(parties) == len(msg.changes) >= self.quorum and all(
-            c.view == msg.view and c.party in self.keys and self._genuine(c) for c in msg.changes
+            c.view == msg.view and self._genuine(c) for c in msg.changes
         )
         decision = decide(msg.changes, self.quorum, self.f) if fair else None
         if decision is None:

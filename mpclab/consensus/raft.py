@@ -141,6 +141,10 @@ class Raft(Agreement):
         self.prevote = prevote
         self.compact = compact
 
+    @classmethod
+    def liars(cls, n: int) -> int:
+        return 0
+
     def start(self, ctx: Ctx) -> None:
         self.log = Log(ctx.stored)
         self.term: int = 0

@@ -1,6 +1,7 @@
 """The agreement protocols by the word that a scenario file, a drop-down or a cell says."""
 
 from mpclab.consensus.agreement import Agreement
+from mpclab.consensus.benor import BenOr
 from mpclab.consensus.bracha import Bracha
 from mpclab.consensus.chained_hotstuff import ChainedHotStuff
 from mpclab.consensus.direct import Direct
@@ -9,6 +10,7 @@ from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.raft import Raft
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
+from mpclab.consensus.wrong import ForgetfulRaft, OneEcho, Pbft2f
 from mpclab.core.errors import UsageError, nearest
 
 AGREEMENTS: dict[str, type[Agreement]] = {
@@ -20,7 +22,15 @@ AGREEMENTS: dict[str, type[Agreement]] = {
     "hotstuff": HotStuff,
     "chained-hotstuff": ChainedHotStuff,
     "bracha": Bracha,
+    "ben-or": BenOr,
 }
+
+WRONG: dict[str, type[Agreement]] = {
+    "wrong-direct": OneEcho,
+    "wrong-pbft": Pbft2f,
+    "wrong-raft": ForgetfulRaft,
+}
+"""Each with one mistake, to be caught: for lessons and tests, never among the choices."""
 
 
 def agreement(name: str) -> type[Agreement]:
@@ -29,6 +39,7 @@ def agreement(name: str) -> type[Agreement]:
     Raises:
         UsageError: there is none; names the nearest.
     """
-    if name not in AGREEMENTS:
+    found = AGREEMENTS.get(name) or WRONG.get(name)
+    if found is None:
         raise UsageError(f"agreement: {name!r} is not known{nearest(name, AGREEMENTS)}")
-    return AGREEMENTS[name]
+    return found

@@ -1,0 +1,351 @@
+"""`ben-or`: agreement on one bit, "approved", with no timing at all, by tossing coins.
+
+M. Ben-Or, "Another advantage of free choice: completely asynchronous agreement protocols", PODC
+1983: protocol A (crashes, n > 2t) and protocol B (`byzantine=True`, n > 5t).
+
+* Assumes: authenticated links, on which everything arrives at some time (what is lost is asked
+  for again). No timing: Fischer, Lynch and Paterson (1985) forbid a *deterministic* protocol to
+  end always, so this one ends with probability 1.
+* Guarantees: **agreement** on the bit; **validity**: if all honest parties begin with the same
+  bit, that is decided, in one round.
+
+A party begins with 1 when a valid value is submitted to it, and with 0 when it is told to oppose.
+If others are at it and neither happens within a `patience`, it asks them for a value, and after
+another it begins with 0. Deciding 1 gives `Decided` (some honest
+party began with 1, so the value is to be had), deciding 0 `Refused`. It orders nothing. Two valid
+values of one operation may differ in their certificates.
+
+2n(n − 1) messages a round. With local coins and inputs that are split, the number of rounds grows
+exponentially with n: each party tosses for itself until enough agree by chance. With a *common*
+coin (M. O. Rabin, FOCS 1983) two rounds are enough on average: pass `coin`, such as
+`common_coin(seed)` of a seed that a `coin` operation made. Who knows the seed knows the tosses;
+an adversary who also orders the messages could then keep the parties apart.
+
+Deviation: who has decided says both its messages of the next round at once and stops; that is
+all the others need to decide in that round.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit, Valid
+from mpclab.consensus.quorum import at_least
+from mpclab.core.errors import PeerFault
+from mpclab.core.ids import SECOND, Party
+from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
+from mpclab.crypto.identity import Identity
+from mpclab.crypto.transcript import digest
+
+Coin: TypeAlias = Callable[[str, int], int]
+"""From operation and round to a bit, the same for all parties."""
+
+NEITHER = 2
+
+
+def common_coin(seed: bytes) -> Coin:
+    """A common coin from a random value that all hold, such as a `coin` operation's result."""
+    return lambda op, round: digest("mpclab ben-or coin", seed, op, round)[0] & 1
+
+
+class Value(Message, frozen=True):
+    """What the bit is about."""
+
+    op: str
+    value: bytes
+
+
+class Report(Message, frozen=True):
+    """Step 1: (1, r, x)."""
+
+    op: str
+    round: int
+    bit: int
+
+
+class Proposal(Message, frozen=True):
+    """Step 2: (2, r, v, D), or (2, r, ?) with `NEITHER`."""
+
+    op: str
+    round: int
+    bit: int
+
+
+class Again(Message, frozen=True):
+    """I am in this round and lack messages (or, with round 0, the value)."""
+
+    op: str
+    round: int
+
+
+class Settled(Message, frozen=True):
+    """I have decided."""
+
+    op: str
+    bit: int
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """One operation as persisted: what we have said, we never say otherwise."""
+
+    value: bytes | None
+    reports: tuple[int, ...]  # our bit in each round, from 1
+    proposals: tuple[int, ...]
+    decision: int | None
+
+
+@dataclass(slots=True)
+class _Instance:
+    value: bytes | None = None
+    round: int = 0  # 0: not begun
+    reports: list[int] = field(default_factory=list)  # ours
+    proposals: list[int] = field(default_factory=list)
+    decision: int | None = None
+    told: bool = False  # the decision was output
+    heard: dict[tuple[type, int], dict[Party, int]] = field(default_factory=dict)
+    settled: dict[Party, int] = field(default_factory=dict)
+    tries: int = 0
+
+
+class BenOr(Agreement):
+    """One instance for each operation.
+
+    Args:
+        coin: a common coin; None: each party tosses its own.
+        byzantine: protocol B instead of protocol A.
+    """
+
+    title = "Ben-Or binary agreement"
+    everyone_submits = True
+
+    TRIES: ClassVar = 10
+    OPEN: ClassVar = 1024
+    """Operations that may be undecided at once."""
+    AHEAD: ClassVar = 64
+    """Rounds ahead of ours that we listen to."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        keys: Mapping[Party, bytes],
+        *,
+        valid: Valid = lambda value: True,
+        patience: int = 2 * SECOND,
+        session: str = "",
+        needed: int | None = None,
+        coin: Coin | None = None,
+        byzantine: bool = False,
+    ) -> None:
+        super().__init__(
+            identity, keys, valid=valid, patience=patience, session=session, needed=needed
+        )
+        self.coin = coin
+        self.byzantine = byzantine
+
+    @classmethod
+    def check_size(cls, n: int) -> None:
+        at_least(n, 2, cls.title, "there must be somebody to agree with")
+
+    @classmethod
+    def liars(cls, n: int) -> int:
+        return 0
+
+    def start(self, ctx: Ctx) -> None:
+        n = self.n = ctx.n
+        if self.byzantine:
+            self.t = (n - 1) // 5
+            self.adopt = self.t + 1  # one of them is honest
+            self.most = self.decide = (n + self.t) // 2 + 1
+        else:
+            self.t = (n - 1) // 2
+            self.most = n // 2 + 1  # so no two parties propose different bits
+            self.adopt = 1
+            self.decide = self.t + 1  # so everybody adopts
+        self.instances: dict[str, _Instance] = {}
+        for key, data in ctx.stored.items():
+            op = key.removeprefix("op/")
+            kept = msgspec.msgpack.decode(data, type=_Kept)
+            it = self.instances[op] = _Instance(
+                kept.value, len(kept.reports), list(kept.reports), list(kept.proposals)
+            )
+            if kept.decision is not None:
+                self._settle(ctx, op, it, kept.decision)
+            else:
+                for step, bits in ((Report, it.reports), (Proposal, it.proposals)):
+                    if len(bits) == it.round and bits:
+                        it.heard[step, it.round] = {ctx.me: bits[-1]}
+                ctx.multicast(ctx.others, Again(op, it.round))
+                self._wait(ctx, op, it)
+
+    # --- beginning ----------------------------------------------------------------------------
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        match ask:
+            case Submit(op, value) if self.valid(value):
+                it = self._find(ctx, op)
+                if it.value is None:
+                    self._take_value(ctx, op, it, value)
+            case Oppose(op):
+                it = self._find(ctx, op)
+                if it.round == 0 and it.decision is None:
+                    self._report(ctx, op, it, 0)
+
+    def _take_value(self, ctx: Ctx, op: str, it: _Instance, value: bytes) -> None:
+        it.value = value
+        self._keep(ctx, op, it)
+        if it.round == 0 and it.decision is None:
+            self._report(ctx, op, it, 1)
+        elif it.decision is not None:
+            self._settle(ctx, op, it, it.decision)
+
+    def _find(self, ctx: Ctx, op: str) -> _Instance:
+        it = self.instances.get(op)
+        if it is None:
+            if sum(i.decision is None for i in self.instances.values()) >= self.OPEN:
+                raise PeerFault(f"{self.OPEN} operations are open")
+            it = self.instances[op] = _Instance()
+            self._wait(ctx, op, it)
+        return it
+
+    # --- rounds -------------------------------------------------------------------------------
+
+    def _report(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
+        """Step 1 of the next round."""
+        it.round += 1
+        it.reports.append(bit)
+        self._keep(ctx, op, it)
+        ctx.note("phase", phase="report", op=op, round=it.round, bit=bit)
+        ctx.broadcast(Report(op, it.round, bit))
+
+    def _propose(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
+        """Step 2."""
+        it.proposals.append(bit)
+        self._keep(ctx, op, it)
+        ctx.broadcast(Proposal(op, it.round, bit))
+
+    def on_message(
+        self, ctx: Ctx, sender: Party, msg: Report | Proposal | Value | Again | Settled
+    ) -> None:
+        it = self._find(ctx, msg.op)
+        match msg:
+            case Report(op, round, bit) | Proposal(op, round, bit):
+                if bit not in (0, 1) and not (bit == NEITHER and type(msg) is Proposal):
+                    raise PeerFault(f"said {bit}, which is no bit")
+                if it.decision is not None or not it.round <= round <= it.round + self.AHEAD:
+                    return
+                said = it.heard.setdefault((type(msg), round), {})
+                if said.setdefault(sender, bit) != bit:
+                    raise PeerFault(f"said two things in round {round} on {op}")
+                if round == it.round:
+                    self._advance(ctx, op, it)
+            case Value(op, value):
+                if not self.valid(value):
+                    raise PeerFault(f"sent a value of {op} that is not valid")
+                if it.value is None:
+                    self._take_value(ctx, op, it, value)
+            case Again(op, round):
+                self._repeat(ctx, sender, op, it, round)
+            case Settled(op, bit):
+                it.settled[sender] = bit
+                same = sum(b == bit for b in it.settled.values())
+                if it.decision is None and same >= self.adopt and bit in (0, 1):
+                    self._decide(ctx, op, it, bit)
+
+    def _advance(self, ctx: Ctx, op: str, it: _Instance) -> None:
+        """What n − t messages of a step mean. Exactly those that came first are counted."""
+        while it.round and it.decision is None:
+            proposing = len(it.proposals) < it.round
+            said = it.heard.get((Report if proposing else Proposal, it.round), {})
+            if len(said) < self.n - self.t or ctx.me not in said:
+                return
+            ones = sum(bit == 1 for bit in said.values())
+            zeros = sum(bit == 0 for bit in said.values())
+            bit, count = (1, ones) if ones >= zeros else (0, zeros)
+            if proposing:
+                self._propose(ctx, op, it, bit if count >= self.most else NEITHER)
+            elif count >= self.decide:
+                self._decide(ctx, op, it, bit)
+            else:
+                if count < self.adopt:
+                    bit = self._toss(ctx, op, it.round)
+                for step in (Report, Proposal):
+                    it.heard.pop((step, it.round), None)
+                self._report(ctx, op, it, bit)
+
+    def _toss(self, ctx: Ctx, op: str, round: int) -> int:
+        return self.coin(op, round) if self.coin is not None else ctx.rng.randrange(2)
+
+    # --- deciding -----------------------------------------------------------------------------
+
+    def _decide(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
+        """All others adopt `bit` in this round at the latest: help them through the next."""
+        ctx.note("phase", phase="decide", op=op, round=it.round, bit=bit)
+        it.decision = bit
+        it.heard.clear()
+        if it.round:
+            it.round += 1
+            it.reports.append(bit)
+            while len(it.proposals) < it.round:
+                it.proposals.append(bit)
+        self._keep(ctx, op, it)
+        if it.round:
+            ctx.multicast(ctx.others, Report(op, it.round, bit))
+            ctx.multicast(ctx.others, Proposal(op, it.round, bit))
+        self._settle(ctx, op, it, bit)
+
+    def _settle(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
+        it.decision = bit
+        if it.told:
+            return
+        if bit == 1 and it.value is None:
+            ctx.multicast(ctx.others, Again(op, 0))
+            self._wait(ctx, op, it)
+            return
+        it.told = True
+        ctx.cancel_timer(f"again/{op}")
+        if bit == 0:
+            ctx.output(Refused(op, "the parties agreed that it is not approved"))
+            return
+        assert it.value is not None
+        ctx.note("decided", op=op, index=None)
+        ctx.output(Decided(op, it.value))
+
+    # --- what is late or lost -----------------------------------------------------------------
+
+    def _wait(self, ctx: Ctx, op: str, it: _Instance) -> None:
+        ctx.set_timer(f"again/{op}", self.patience, background=it.tries >= self.TRIES)
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        op = name.removeprefix("again/")
+        it = self.instances[op]
+        if it.told:
+            return
+        it.tries += 1
+        if it.round == 0 and it.decision is None and it.tries > 1:
+            self._report(ctx, op, it, 0)  # others are at it, and its value did not come
+        round = 0 if it.decision is not None else it.round
+        ctx.multicast(ctx.others, Again(op, round))
+        if it.tries == self.TRIES:
+            step = Report if len(it.proposals) < it.round else Proposal
+            said = it.heard.get((step, it.round), {})
+            missing = [p for p in ctx.members if p not in said]
+            why = f"round {it.round} needs {ctx.n - self.t} parties"
+            ctx.note("blocked", op=op, waiting_for=missing, why=why)
+        self._wait(ctx, op, it)
+
+    def _repeat(self, ctx: Ctx, to: Party, op: str, it: _Instance, round: int) -> None:
+        if it.value is not None:
+            ctx.send(to, Value(op, it.value))
+        if it.decision is not None:
+            ctx.send(to, Settled(op, it.decision))
+        for k in range(max(round, 1), it.round + 1):
+            ctx.send(to, Report(op, k, it.reports[k - 1]))
+            if k <= len(it.proposals):
+                ctx.send(to, Proposal(op, k, it.proposals[k - 1]))
+
+    def _keep(self, ctx: Ctx, op: str, it: _Instance) -> None:
+        kept = _Kept(it.value, tuple(it.reports), tuple(it.proposals), it.decision)
+        ctx.persist(f"op/{op}", msgspec.msgpack.encode(kept))

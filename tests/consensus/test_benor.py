@@ -1,0 +1,213 @@
+"""Ben-Or: messages a round, the mean number of rounds, agreement under crashes, loss and lies."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpclab.consensus.agreement import Oppose, Submit
+from mpclab.consensus.benor import (
+    NEITHER,
+    Again,
+    BenOr,
+    Proposal,
+    Report,
+    Settled,
+    Value,
+    common_coin,
+)
+from mpclab.core.ids import MS, SECOND
+from mpclab.core.machine import Ctx, Machine
+from mpclab.faults.network import Delay, Network
+from mpclab.trace import rows
+from tests.consensus.cluster import Cluster
+
+
+class Split(BenOr):
+    """Begins with 1 at the odd parties and with 0 at the even ones, without being asked."""
+
+    def start(self, ctx: Ctx) -> None:
+        super().start(ctx)
+        if "a" not in self.instances:
+            it = self._find(ctx, "a")
+            it.value = b"a"
+            self._report(ctx, "a", it, ctx.me % 2)
+
+
+@pytest.mark.parametrize("n", [3, 5, 7, 10])
+def test_a_round_takes_2n_n_minus_1_messages_and_agreed_inputs_take_one(n: int) -> None:
+    c = Cluster(BenOr, n)
+    for p in c.members:
+        c.submit(p, "a")
+    c.run()
+    sent: Counter[str] = Counter()
+    for row in c.world.trace.of(rows.Sent):
+        if "round=1" in row.text:
+            sent[row.kind] += len(row.to)
+    assert sent == {"Report": n * (n - 1), "Proposal": n * (n - 1)}
+    assert {c.parent(p).decided_at["a"] for p in c.honest} == {20 * MS}
+
+
+def test_one_that_holds_the_value_is_enough_if_the_others_are_given_time() -> None:
+    c = Cluster(BenOr, 5)
+    c.submit(1, "a")
+    c.run()
+    assert c.all_decided("a")
+
+
+def test_opposed_by_all_is_refused_in_one_round() -> None:
+    c = Cluster(BenOr, 4)
+    for p in c.members:
+        c.world.ask(p, ("session",), Oppose("a", "no certificate"))
+    c.run(20)
+    assert all(c.parent(p).refused for p in c.members)
+
+
+def rounds_until_somebody_decides(n: int, seed: int, **options: object) -> int:
+    net = Network(Delay("uniform", 100 * MS, 101 * MS), ordered=False)
+    c = Cluster(Split, n, seed=seed, network=net, patience=10_000 * SECOND, **options)
+
+    def decided() -> bool:
+        return any(row.details["phase"] == "decide" for row in c.notes("phase"))
+
+    assert c.world.run(decided)
+    return min(r.details["round"] for r in c.notes("phase") if r.details["phase"] == "decide")
+
+
+@pytest.mark.parametrize(
+    ("n", "expected", "runs"), [(3, 2.35, 1600), (5, 3.76, 1600), (7, 5.2, 800)]
+)
+def test_mean_rounds_with_split_inputs_are_the_known_ones(
+    n: int, expected: float, runs: int
+) -> None:
+    mean = sum(rounds_until_somebody_decides(n, seed) for seed in range(runs)) / runs
+    assert expected * 0.95 <= mean <= expected * 1.05, mean
+
+
+def test_a_common_coin_needs_two_rounds_or_so_where_local_ones_need_ten() -> None:
+    rounds = [
+        rounds_until_somebody_decides(11, seed, coin=common_coin(bytes([seed])))
+        for seed in range(60)
+    ]
+    assert sum(rounds) / len(rounds) < 3.5
+
+
+def test_nobody_has_the_value_so_it_is_refused() -> None:
+    class Shy(BenOr):
+        def on_ask(self, ctx: Ctx, ask: Submit) -> None:
+            self._find(ctx, ask.op)
+
+    c = Cluster(Shy, 3)
+    c.submit(1, "a")
+    c.submit(2, "a")
+    c.run()
+    assert all(c.parent(p).refused for p in c.members)
+
+
+def test_a_minority_waits_and_says_for_whom() -> None:
+    c = Cluster(BenOr, 5)
+    c.crash(3, 4, 5)
+    c.submit(1, "a")
+    c.run()
+    blocked = c.notes("blocked")
+    assert {row.actor for row in blocked} == {1, 2}
+    assert all(row.details["waiting_for"] == [3, 4, 5] for row in blocked)
+    c.restart(3, 4, 5)
+    c.run_until(lambda: c.all_decided("a"))
+
+
+class Liar(Machine):
+    """Says one bit to some and the other to the rest, in every round that it hears of."""
+
+    messages = Report | Proposal | Value | Again | Settled
+
+    def __init__(self, first: frozenset[int]) -> None:
+        self.first = first
+        self.said: set[tuple[str, int]] = set()
+
+    def on_message(self, ctx: Ctx, sender: int, msg: Report | Proposal | Value) -> None:
+        if isinstance(msg, Report | Proposal) and (msg.op, msg.round) not in self.said:
+            self.said.add((msg.op, msg.round))
+            for p in ctx.others:
+                bit = int(p in self.first)
+                ctx.send(p, Report(msg.op, msg.round, bit))
+                ctx.send(p, Proposal(msg.op, msg.round, bit))
+                ctx.send(p, Settled(msg.op, bit))
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(6, 9), first=st.frozensets(st.integers(1, 9)), seed=st.integers(0, 2**32))
+def test_protocol_b_holds_against_a_liar(n: int, first: frozenset[int], seed: int) -> None:
+    net = Network(Delay("exponential", 20 * MS))
+    c = Cluster(
+        Split, n, seed=seed, network=net, others={n: lambda: Liar(first)}, byzantine=True,
+        patience=500 * MS,
+    )  # fmt: skip
+    c.run_until(lambda: c.settled("a"), 600_000)
+    c.check_agreement()
+    assert c.blamed() <= {n}
+
+
+def test_protocol_a_is_split_by_a_liar_as_theory_says() -> None:
+    split = 0
+    for seed in range(40):
+        c = Cluster(
+            Split, 5, seed=seed, network=Network(Delay("exponential", 20 * MS)),
+            others={5: lambda: Liar(frozenset({1, 2}))}, patience=500 * MS,
+        )  # fmt: skip
+        c.run(60_000)
+        held = {bool(c.log(p)) for p in c.honest if c.log(p) or c.parent(p).refused}
+        split += len(held) == 2
+    assert split > 0
+
+
+def test_two_bits_in_one_round_are_blamed() -> None:
+    class Twice(Machine):
+        messages = Report | Proposal | Value | Again | Settled
+
+        def start(self, ctx: Ctx) -> None:
+            ctx.multicast(ctx.others, Report("a", 1, 0))
+            ctx.multicast(ctx.others, Report("a", 1, 1))
+            ctx.multicast(ctx.others, Report("b", 1, NEITHER))
+
+    c = Cluster(BenOr, 4, others={4: Twice})
+    c.submit(1, "a")
+    c.run()
+    assert c.blamed() == {4}
+    assert c.settled("a")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    n=st.integers(3, 7),
+    seed=st.integers(0, 2**32),
+    loss=st.floats(0, 0.3),
+    split=st.booleans(),
+    crashes=st.lists(
+        st.tuples(st.integers(1, 7), st.integers(0, 500), st.integers(1, 3_000)), max_size=4
+    ),
+)
+def test_crashes_and_loss_split_nobody_and_it_ends(
+    n: int, seed: int, loss: float, split: bool, crashes: list[tuple[int, int, int]]
+) -> None:
+    net = Network(Delay("uniform", 1 * MS, 60 * MS), loss=loss)
+    c = Cluster(Split if split else BenOr, n, seed=seed, network=net, patience=300 * MS)
+    for p, down, lasting in crashes:
+        if p <= n:
+            c.world.at(down * MS, lambda p=p: c.crash(p))  # type: ignore[misc]
+            c.world.at((down + lasting) * MS, lambda p=p: c.restart(p))  # type: ignore[misc]
+    if not split:
+        c.submit(1, "a")
+    c.run(4_000)
+    c.check_agreement()
+    if not split:
+        c.submit(1, "a")
+        # who slept through all of it has not heard of the operation
+        awake = [p for p in c.members if "a" in c.machine(p).instances]
+        c.run_until(lambda: all(c.log(p) or c.parent(p).refused for p in awake), 120_000)
+        assert 2 * len(awake) > n
+    else:
+        c.run_until(lambda: c.settled("a"), 120_000)
+    c.check_agreement()
+    assert c.blamed() == set()
