@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from mpclab.check.facts import Decision, Facts, names
 from mpclab.check.verdict import Verdict, ok, unknown, violated
+from mpclab.trace import Fault, Sent
 
 NAME = "agreement"
 
@@ -21,10 +22,11 @@ def agreement(facts: Facts) -> Verdict:
     for op in _ordered(d.op for d in honest):
         mine = [d for d in commits if d.op == op]
         if len({d.value for d in mine}) > 1:
+            because, rows = _told(facts, op, mine)
             found.append(
                 (
-                    f"{_who(mine)} committed different values for {op}: {_by_value(mine)}",
-                    [d.row for d in mine],
+                    f"{_who(mine)} committed different values for {op}: {_by_value(mine)}{because}",
+                    [d.row for d in mine] + rows,
                 )
             )
         last = {d.party: d for d in honest if d.op == op}  # a party's final word
@@ -50,6 +52,25 @@ def agreement(facts: Facts) -> Verdict:
         return unknown(NAME, "nobody honest decided anything")
     ops = len({d.op for d in honest})
     return ok(NAME, f"{_who(honest)} decided alike on {ops} operation{'s' * (ops != 1)}")
+
+
+def _told(facts: Facts, op: str, split: list[Decision]) -> tuple[str, list[int]]:
+    """The lie that came before a split, in words, and the messages in which it was told."""
+    known = [i for i, r in facts.notes("proposed", "heard", "voted") if r.details.get("op") == op]
+    since = facts.rows[known[0]].at if known else 0
+    rows = list(enumerate(facts.rows[: max(d.row for d in split)]))
+    for i, lie in rows:
+        if isinstance(lie, Fault) and lie.phase == "act" and lie.actor in facts.faulty:
+            if lie.at < since:
+                continue
+            sent = [
+                j
+                for j, r in rows
+                if isinstance(r, Sent) and (r.actor, r.at) == (lie.actor, lie.at)
+                if lie.text.endswith(f" {r.kind}")
+            ]
+            return f", because party {lie.actor} {lie.text}", [i, *sent]
+    return "", []
 
 
 def _ordered(ops: Iterable[str]) -> list[str]:

@@ -78,8 +78,9 @@ def _waits_for(facts: Facts, party: Party, op: str) -> tuple[str, list[int]]:
     if blocked:
         i, row = blocked[-1]
         why = row.details.get("why", "")
-        who = names(row.details.get("waiting_for", ()))
-        return f"waits for {who}" + (f" ({why})" if why else ""), [i]
+        whom = row.details.get("waiting_for", ())
+        waits = f"waits for {names(whom)}" if whom else "waits"
+        return waits + (f" ({why})" if why else ""), [i]
     votes = {r.actor: (i, r) for i, r in facts.notes("voted") if r.details.get("op") == op}
     silent = [p for p in facts.members if p not in votes]
     lost: list[Party] = []

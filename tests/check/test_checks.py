@@ -4,7 +4,7 @@ import pytest
 
 from mpclab.check import CHECKS, Verdict, run_checks
 from mpclab.core import UsageError
-from mpclab.trace import Blamed
+from mpclab.trace import Blamed, Fault
 from tests.plots import scenes
 from tests.trace.rowmaker import Story, committed
 
@@ -80,6 +80,29 @@ def test_a_liars_word_does_not_count() -> None:
     story.commit(2, "k3f9", "bb22")
     assert judge("agreement", story).verdict == "violated"
     assert judge("agreement", story, faulty=(2,)).verdict == "ok"
+
+
+def test_the_lie_behind_a_split_is_named_and_its_messages_are_witnesses() -> None:
+    story = Story(3)
+    story.fault(0, "equivocate", "begin", 1)
+    early = Fault(0, 1, -1, "byzantine", "act", (1,), "tells party 2 another Hello")
+    story.trace.append(early)
+    story.at(5).propose(1, "k3f9")
+    before = story.send(1, (2,), "SignedVote")
+    lie = len(story.trace)
+    story.trace.append(
+        Fault(5_000, 1, -1, "byzantine", "act", (1,), "tells party 3 another Ballot")
+    )
+    story.send(1, (2,), "Ballot")
+    story.send(1, (3,), "Ballot")
+    rows = [story.commit(2, "k3f9", "aa11"), story.commit(3, "k3f9", "bb22")]
+    assert before
+    says(
+        judge("agreement", story),
+        "violated",
+        "party 3 has bb22, because party 1 tells party 3 another Ballot",
+        lie, lie + 1, lie + 2, *rows,
+    )  # fmt: skip
 
 
 def test_liars_are_read_from_the_traces_own_faults() -> None:
@@ -276,6 +299,14 @@ def test_what_the_protocol_says_it_waits_for_comes_first() -> None:
     verdict = judge("termination", story)
     says(verdict, "violated", "party 2 waits for party 1 (the coordinator is silent)")
     assert row in verdict.witnesses
+
+
+def test_who_waits_for_nobody_in_particular_only_waits() -> None:
+    story = Story(2)
+    story.propose(1, "x")
+    story.note(2, "blocked", op="x", waiting_for=[], why="view 2 has no quorum of 4")
+    story.commit(1, "x")
+    says(judge("termination", story), "violated", "party 2 waits (view 2 has no quorum of 4)")
 
 
 def test_those_who_crashed_and_those_who_lie_owe_nothing() -> None:
