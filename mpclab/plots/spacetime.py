@@ -261,15 +261,14 @@ def _title(scene: _Scene) -> str:
         tally = Counter(op.status for op in ops)
         split = [op for op in ops if op.split]
         each = [f"{tally[w]} {w}" for w in ("committed", "aborted", "open") if tally[w]]
-        if len(ops) == 1:
-            what = f"{names[ops[0].op]} is " + (
-                "open" if ops[0].status == "open" else ops[0].status
-            )
-            words += f": {what}"
+        if len(ops) == 1 and split:
+            words += f" disagree on {names[ops[0].op]}"
+        elif len(ops) == 1:
+            words += f": {names[ops[0].op]} is {ops[0].status}"
         else:
             words += f", {style.count(len(ops), 'operation')}: {', '.join(each)}"
-        if split:
-            words += f" — but parties disagree on {names[split[0].op]}"
+            if split:
+                words += f" — but parties disagree on {names[split[0].op]}"
     else:
         words += f", {style.count(len(scene.flights), 'message')}"
     return words

@@ -235,7 +235,8 @@ def test_witnesses_stand_out() -> None:
 
 def test_a_disagreement_is_in_the_title_and_in_two_colours() -> None:
     ax = spacetime(scenes.disagreement(4))
-    assert "parties disagree on k3f9" in written(ax)
+    assert "4 parties disagree on k3f9" in written(ax)
+    assert "is committed" not in written(ax)
     colours = {line.get_markerfacecolor() for line in ax.lines if line.get_markersize() == 9}
     assert len(colours) == 2
 
