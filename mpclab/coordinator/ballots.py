@@ -106,7 +106,11 @@ class Ballot(Message, frozen=True):
 
 
 class SignedVote(Message, frozen=True):
-    """`voter`'s signed word on the proposal whose hash is `about`. An approval has no reason."""
+    """`voter`'s signed word on the proposal whose hash is `about`. An approval has no reason.
+
+    The signature covers `op` too, although `about` implies it: who hears the vote before the
+    proposal could not tell otherwise that an old vote was put under another operation's id.
+    """
 
     op: str
     about: bytes
@@ -159,17 +163,17 @@ def sign_vote(
 ) -> SignedVote:
     """Our vote. `reason` is kept for rejections alone."""
     about, reason = proposal.hash, "" if approve else reason[:MAX_REASON]
-    label, parts = _vote_parts(proposal.session, about, approve, reason)
+    label, parts = _vote_parts(proposal.session, proposal.op, about, approve, reason)
     signature = identity.sign(label, *parts)
     return SignedVote(proposal.op, about, voter, approve, reason, signature)
 
 
 def _vote_parts(
-    session: str, about: bytes, approve: bool, reason: str
+    session: str, op: str, about: bytes, approve: bool, reason: str
 ) -> tuple[str, tuple[str | bytes, ...]]:
     if approve:
-        return _APPROVAL, (session, about)
-    return _REJECTION, (session, about, reason)
+        return _APPROVAL, (session, op, about)
+    return _REJECTION, (session, op, about, reason)
 
 
 @lru_cache(maxsize=65536)
@@ -200,14 +204,16 @@ def check_vote(vote: SignedVote, session: str, keys: Keys) -> None:
     """Raise `BallotError` unless its voter signed this vote."""
     if len(vote.reason) > MAX_REASON or (vote.approve and vote.reason):
         raise BallotError("a vote with a reason out of bounds")
-    label, parts = _vote_parts(session, vote.about, vote.approve, vote.reason)
+    if len(vote.op) != OP_LENGTH:
+        raise BallotError("a vote on what is no operation's id")
+    label, parts = _vote_parts(session, vote.op, vote.about, vote.approve, vote.reason)
     if not _genuine(_key_of(vote.voter, keys), label, parts, vote.signature):
         raise BallotError(f"a vote that party {vote.voter} did not sign")
 
 
 def check_approval(proposal: Proposal, party: Party, signature: bytes, keys: Keys) -> None:
     """Raise `BallotError` unless `party` approved `proposal`."""
-    label, parts = _vote_parts(proposal.session, proposal.hash, True, "")
+    label, parts = _vote_parts(proposal.session, proposal.op, proposal.hash, True, "")
     if not _genuine(_key_of(party, keys), label, parts, signature):
         raise BallotError(f"an approval that party {party} did not sign")
 

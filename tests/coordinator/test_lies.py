@@ -21,6 +21,7 @@ from mpclab.coordinator.ballots import (
     Evidence,
     Proposal,
     SignedVote,
+    operation_id,
     sign_proposal,
     sign_vote,
     verify_certificate,
@@ -122,6 +123,24 @@ def test_voting_both_ways_is_proved_and_the_first_word_counts() -> None:
     s.run()
     assert {s.at(p, op).rejected for p in s.honest} == {(4,)}
     assert blames(s) == {(4, "proof")}
+
+
+def test_an_old_vote_under_another_id_is_no_vote() -> None:
+    """Or else whoever passes it on outvotes its voter, and frames it for voting twice."""
+    s = with_liar(policy="threshold(3)")
+    first = s.propose(1)
+    s.run(100 * MS)
+    old = s.session(1).operations[first].tally.votes[3]
+    moved = msgspec.structs.replace(old, op=operation_id(NAME, 2, "a2"))
+    say(s, moved, to=(1,))
+    s.run(15 * MS)
+    assert s.propose(2) == moved.op
+    s.run()
+    assert set(s.statuses(moved.op).values()) == {"executed"}
+    assert blames(s) == {(4, "known")}
+    assert not s.session(1).evidence
+    genuine = s.session(1).operations[moved.op].tally.votes[3]
+    assert not Evidence(3, "", genuine, moved).holds(NAME, keys(4))
 
 
 def test_another_reason_is_no_contradiction() -> None:
