@@ -181,7 +181,8 @@ class Pbft(Agreement):
         self.new_view: NewView | None = None
         self.failures = 0  # view changes since something was executed
         self.tries = 0
-        self.heard: dict[Party, int] = {}
+        self.heard: set[Party] = set()  # since the last nudge; and since the one before
+        self.heard_before: set[Party] = set()
         self.ahead: dict[Party, int] = {}  # the highest place that each has voted at
         self.armed: set[str] = set()
         self._recover(ctx)
@@ -238,13 +239,12 @@ class Pbft(Agreement):
         | Status
         | Done,
     ) -> None:
-        self.heard[sender] = ctx.now
-        kind = type(msg)
-        if kind is Commit or kind is Prepare:  # nearly all
-            assert isinstance(msg, Commit | Prepare)
-            self._on_vote(ctx, sender, msg, kind is Commit)
-            return
+        self.heard.add(sender)
         match msg:
+            case Commit():  # nearly all are votes: keep their path short
+                self._on_vote(ctx, sender, msg.view, msg.seq, msg.digest, True)
+            case Prepare():
+                self._on_vote(ctx, sender, msg.view, msg.seq, msg.digest, False)
             case PrePrepare():
                 self._on_pre_prepare(ctx, sender, msg)
             case Request(op, value):
@@ -298,8 +298,9 @@ class Pbft(Agreement):
             ctx.broadcast(Prepare(self.view, seq, digest))
         self._advance(ctx, seq, slot)
 
-    def _on_vote(self, ctx: Ctx, sender: Party, msg: Prepare | Commit, is_commit: bool) -> None:
-        view, seq = msg.view, msg.seq
+    def _on_vote(
+        self, ctx: Ctx, sender: Party, view: int, seq: int, digest: bytes, is_commit: bool
+    ) -> None:
         slot = self.slots.get(seq) or self._slot(ctx, seq)
         if slot is None:
             self._note_ahead(ctx, sender, seq)
@@ -310,11 +311,10 @@ class Pbft(Agreement):
         tally = by_view.get(view)
         if tally is None:
             tally = by_view[view] = Tally()
-        if not tally.add(sender, msg.digest):
+        if not tally.add(sender, digest):
             raise PeerFault(f"voted for two requests at place {seq} of view {view}")
-        if view == slot.view and not slot.is_committed:
-            count = tally.support[msg.digest]
-            if count == self.quorum or count == self.quorum - 1:
+        if self.quorum - 1 <= tally.support[digest] <= self.quorum:
+            if view == slot.view and not slot.is_committed:
                 self._advance(ctx, seq, slot)
 
     def _advance(self, ctx: Ctx, seq: int, slot: Slot) -> None:
@@ -548,10 +548,11 @@ class Pbft(Agreement):
         if not self.active:
             ctx.multicast(ctx.others, self._change(ctx))
         if self.tries == self.TRIES:
-            missing = [p for p in ctx.others if self.heard.get(p, -1) < ctx.now - self.patience]
+            missing = [p for p in ctx.others if p not in self.heard | self.heard_before]
             why = f"view {self.view} has no quorum of {self.quorum}"
             for op in sorted(self.pending):
                 ctx.note("blocked", op=op, waiting_for=missing, why=why)
+        self.heard_before, self.heard = self.heard, set()
 
     def _status(self) -> Status:
         return Status(self.view, self.active, self.executed, tuple(sorted(self.wanted)))

@@ -56,10 +56,12 @@ class Tally:
 
     def add(self, party: Party, what: bytes) -> bool:
         """Count `party` for `what`; False when it said something else before."""
-        if (before := self.said.get(party)) is not None:
-            return before == what
-        self.said[party] = what
-        self.support[what] = self.support.get(what, 0) + 1
+        said = self.said
+        if party in said:
+            return said[party] == what
+        said[party] = what
+        support = self.support
+        support[what] = support.get(what, 0) + 1
         return True
 
     def count(self, what: bytes) -> int:
