@@ -87,7 +87,11 @@ def voters_missing(lab: Lab, one: Operation) -> tuple[Party, ...]:
 def waiting_words(lab: Lab, state: State, one: Operation) -> str:
     """What an open operation waits for, and what one may do about it."""
     missing = voters_missing(lab, one)
-    by_hand = [p for p in missing if lab.group.votes.get(p) == "hand" and _life(state, p) == UP]
+    by_hand = [
+        p
+        for p in missing
+        if lab.group.votes.get(p) == "hand" and _life(state, p) == UP and p in one.standing
+    ]
     if by_hand:
         verb = "votes" if len(by_hand) == 1 else "vote"
         return f"{_the(by_hand).capitalize()} {verb} by hand: approve or reject."

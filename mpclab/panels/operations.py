@@ -138,11 +138,16 @@ class OperationsPanel(Panel):
         ]
         kit.set_options(self.which, names or [("none", "")])
         chosen = next((o for o in is_open if o.op == self.which.value), None)
+        # A proposal takes its time to arrive: who has not heard of it cannot vote on it yet.
         missing = voters_missing(lab, chosen) if chosen else ()
-        kit.set_options(self.voter, [(f"party {p}", p) for p in missing] or [("nobody", 0)])
+        able = [p for p in missing if chosen and p in chosen.standing]
+        kit.set_options(self.voter, [(f"party {p}", p) for p in able] or [("nobody", 0)])
         why = closed or (
-            "no proposal is open" if not chosen else "" if missing else "all votes are in"
-        )
+            "no proposal is open" if not chosen
+            else "" if able
+            else "who has not voted has not heard of it" if missing
+            else "all votes are in"
+        )  # fmt: skip
         for each in (self.which, self.voter, self.reason, self.approve, self.reject):
             kit.gate(each, why)
 

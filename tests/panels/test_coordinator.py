@@ -1,0 +1,299 @@
+"""The coordinator's story, by pressing its buttons: the same in every world."""
+
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mpclab import Lab, Scenario, UsageError
+from mpclab.panels import Coordinator, HistoryPanel, OperationsPanel, ServerPanel
+from mpclab.panels.panel import Panel
+from tests.panels.hands import Hands, wait
+
+Make = Callable[..., Hands]
+
+
+@pytest.mark.parametrize("world", ["simulated", "websocket", "webrtc"])
+def test_a_session_from_nothing_to_a_committed_operation(hands: Make, world: str) -> None:
+    it = hands(world=world)
+    it.say("Start the signaling server")
+    it.gather()
+    it.say("Propose something")
+    it.panel.operations.fields["text"][1].value = "lunch at noon"
+    it.press(it.panel.operations.propose)
+    it.say("all heads are equal")
+    it.say("Committed by everyone")
+    assert "lunch at noon" in it.panel.history.chain.value
+    wait(lambda: it.panel.flow.picture.image.value[:4] == b"\x89PNG", "a space-time diagram")
+    it.press(it.panel.outcome.check)
+    wait(lambda: it.panel.outcome.words.value.count(">ok<") == 4, "four checks hold")
+    assert it.panel.desk.error == ""
+
+
+def test_votes_by_hand_and_a_rejection_with_its_reason(hands: Make) -> None:
+    it = hands(parties=3)
+    panel = it.panel
+    it.gather()
+    panel.parties.rows[1].votes.value = "hand"
+    wait(lambda: panel.lab.group.votes.get(2) == "hand", "party 2 votes by hand")
+    it.press(panel.operations.propose)
+    it.say("Party 2 votes by hand: approve or reject.")
+    assert panel.operations.voter.value == 2
+    panel.operations.reason.value = "too dear"
+    it.press(panel.operations.reject)
+    it.say("party 2 rejected: too dear")
+    assert panel.operations.approve.disabled
+    assert panel.operations.approve.tooltip == "no proposal is open"
+    it.say("Nothing has been committed yet.")
+
+
+def test_what_cannot_work_now_is_disabled_and_says_why(hands: Make) -> None:
+    panel = hands().panel
+    reasons = {
+        panel.server.stop: "no server is running",
+        panel.parties.join: "spawn parties first",
+        panel.operations.propose: "parties must join first",
+        panel.operations.approve: "no proposal is open",
+        panel.faults.inject: "spawn parties first",
+        panel.faults.heal: "nothing is broken",
+        panel.outcome.check: "propose something first",
+        panel.time.back: "bookmark a moment first",
+    }
+    for button, why in reasons.items():
+        assert (button.disabled, button.tooltip) == (True, why), button.description
+    assert not panel.server.start.disabled
+    assert not panel.parties.spawn.disabled
+
+
+def test_a_port_in_use_is_an_error_to_dismiss_not_a_traceback(hands: Make) -> None:
+    it = hands(world="websocket")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        it.panel.server.port.value = taken.getsockname()[1]
+        it.press(it.panel.server.start)
+        it.say("in use")
+    assert "Traceback" not in it.page()
+    assert not it.panel.lab.server_status().running
+    it.press(it.panel.banner.dismiss)
+    wait(lambda: it.panel.banner.bar.layout.display == "none", "the banner is gone")
+    it.panel.server.port.value = 0
+    it.press(it.panel.server.start)
+    it.say("🟢 running")
+
+
+def test_a_crashed_party_is_missed_and_comes_back(hands: Make) -> None:
+    it = hands(patience="2s")
+    panel = it.panel
+    it.gather()
+    it.press(panel.parties.rows[3].life)
+    it.say("crashed")
+    it.press(panel.operations.propose)
+    it.say("Waiting for party 4, crashed")
+    it.press(panel.time.run)
+    it.say("aborted")
+    it.press(panel.parties.rows[3].life)
+    wait(lambda: panel.parties.rows[3].life.description == "Crash", "party 4 is up again")
+
+
+def test_a_partition_stops_a_unanimous_vote_until_it_is_healed(hands: Make) -> None:
+    it = hands()
+    panel = it.panel
+    it.gather()
+    assert panel.faults.fields["groups"].value == "[[1, 2], [3, 4]]"
+    it.press(panel.faults.inject)
+    it.say("cannot hear each other")
+    it.press(panel.operations.propose)
+    it.say("Waiting for the votes of parties 3 and 4.")
+    it.press(panel.faults.heal_all)
+    it.say("Nothing is broken.")
+    it.press(panel.time.run)
+    it.say("all heads are equal")
+
+
+def test_a_fault_that_cannot_be_names_the_field(hands: Make) -> None:
+    it = hands()
+    it.gather()
+    it.panel.faults.fields["groups"].value = "[[1, 2], [2, 3]]"
+    it.press(it.panel.faults.inject)
+    it.say("groups")
+    assert "2" in it.panel.desk.error
+    assert not it.panel.lab.injections
+
+
+def test_the_nemesis_is_the_same_for_the_same_seed(hands: Make) -> None:
+    sentences = []
+    for _ in range(2):
+        it = hands()
+        it.gather()
+        it.panel.faults.seed.value = 11
+        it.press(it.panel.faults.unleash)
+        it.say("nemesis 11")
+        sentences.append([one.fault.as_fields() for one in it.panel.lab.injections])
+    assert sentences[0]
+    assert sentences[0] == sentences[1]
+
+
+def test_switching_worlds_keeps_the_settings_and_the_server(hands: Make) -> None:
+    it = hands(parties=3, policy="threshold(2)", session="tea")
+    first = it.panel.lab
+    it.gather()
+    it.panel.world.switch.value = "webrtc"
+    it.say("the lab was closed")
+    wait(lambda: it.panel.lab is not first, "another lab")
+    assert first.closed
+    scenario = it.panel.lab.scenario
+    assert (scenario.world, scenario.parties, scenario.policy) == ("webrtc", 3, "threshold(2)")
+    assert it.panel.lab.world.server_url.startswith("ws://")
+    assert repr(it.panel) == "Coordinator(webrtc, 3 parties, session 'tea')"
+    it.press(it.panel.parties.spawn)
+    it.press(it.panel.parties.join)
+    it.say("3 of 3 pairs can talk")
+
+
+def test_settings_are_taken_when_parties_are_spawned(hands: Make) -> None:
+    it = hands()
+    panel = it.panel
+    panel.parties.n.value = 5
+    assert panel.parties.t.value == 3  # still a majority
+    panel.parties.generate.click()
+    session = panel.parties.session.value
+    assert session.startswith("lab-")
+    panel.server.port.value = 0
+    it.press(panel.server.start)
+    it.press(panel.parties.spawn)
+    it.say("5 of 5 here")
+    assert panel.lab.scenario.session == session
+    assert len(panel.parties.rows) == 5
+    wait(lambda: panel.parties.n.disabled, "n cannot be changed under the parties' feet")
+
+
+def test_settings_that_cannot_be_change_nothing(hands: Make) -> None:
+    it = hands()
+    before = it.panel.lab
+    it.panel.parties.session.value = "no spaces, please"
+    it.press(it.panel.parties.spawn)
+    it.say("session")
+    assert it.panel.lab is before
+    assert not before.closed
+    assert before.parties == ()
+
+
+def test_a_bookmark_gives_a_second_future(hands: Make) -> None:
+    it = hands()
+    panel = it.panel
+    it.gather()
+    it.press(panel.time.mark)
+    it.say("bookmarked at")
+    it.press(panel.operations.propose)
+    it.say("all heads are equal")
+    it.press(panel.time.back)
+    it.say("back at")
+    it.say("Nothing has been proposed yet.")
+    assert panel.lab.parties == (1, 2, 3, 4)
+    it.say("Time stands still")
+
+
+def test_a_stopped_clock_steps_one_event_at_a_time(hands: Make) -> None:
+    it = hands()
+    panel = it.panel
+    it.gather()
+    panel.time.pace.value = "Pause"
+    wait(lambda: not panel.lab.speed, "time stands")
+    it.press(panel.operations.propose)
+    wait(lambda: not panel.time.step.disabled, "step")
+    before = len(panel.lab.trace)
+    it.press(panel.time.step)
+    it.say("one step")
+    assert len(panel.lab.trace) > before
+    it.press(panel.time.run)
+    it.say("all heads are equal")
+
+
+def test_a_scenario_is_saved_loaded_and_played(hands: Make, tmp_path: Path) -> None:
+    it = hands(parties=3, agreement="2pc", votes={2: "reject"})
+    file = tmp_path / "tea.yaml"
+    it.panel.world.file.value = str(file)
+    it.press(it.panel.world.save)
+    it.say("saved as tea.yaml")
+    kept = Scenario.from_file(file)
+    assert (kept.parties, kept.agreement, kept.votes) == (3, "2pc", {2: "reject"})
+    kept.but(operations=[{"at": "0ms", "by": 1, "kind": "note", "text": "played"}]).to_file(file)
+    it.press(it.panel.world.play)
+    it.say("played tea.yaml")
+    it.say("party 2 rejected")
+    it.say("This lab is closed. Press Reset for a new one.")
+    it.press(it.panel.world.load)
+    it.say("Start the signaling server")
+
+
+def test_messages_through_the_server_are_in_the_log(hands: Make) -> None:
+    it = hands()
+    it.gather()
+    it.panel.parties.speaker.value = 2
+    it.panel.parties.line.value = "good <b>morning</b>"
+    it.press(it.panel.parties.send)
+    it.say("good &lt;b&gt;morning")
+    it.panel.log.words.value = "no such words anywhere"
+    it.say("Nothing to show.")
+
+
+def test_panels_share_a_lab_and_work_alone(hands: Make) -> None:
+    with Lab(parties=3) as lab:
+        lab.start_server(0)
+        lab.spawn()
+        lab.join()
+        lab.propose(by=2, text="made in a cell")
+        lab.run()
+        with HistoryPanel(lab) as history, OperationsPanel(history) as operations:
+            assert history.desk is operations.desk
+            wait(lambda: "made in a cell" in history.chain.value, "the history")
+            wait(lambda: "made in a cell" in operations.table.value, "the proposal")
+        assert not lab.closed
+        with pytest.raises(UsageError, match="not both"):
+            ServerPanel(lab, parties=3)
+
+
+def test_threads_end_with_the_panel_or_the_lab(hands: Make) -> None:
+    def ours() -> list[str]:
+        return [t.name for t in threading.enumerate() if t.name.startswith("mpclab")]
+
+    wait(lambda: not ours(), "earlier tests are over")
+    panel = Coordinator()
+    lab = panel.lab
+    assert "mpclab-ticker" in ours()
+    panel.close()
+    wait(lambda: not ours(), f"threads end: {ours()}")
+    assert lab.closed
+
+    panel = Coordinator(lab := Lab())
+    lab.close()
+    wait(lambda: "mpclab-ticker" not in ours(), "the ticker ends with the lab")
+    assert "This lab is closed" in panel.steps.value
+    panel.world.reset.click()
+    wait(lambda: not panel.lab.closed, "a new lab")
+    wait(lambda: "Start the signaling server" in panel.steps.value, "painted again")
+    panel.close()
+    wait(lambda: panel.lab.closed, "the lab that was made here is closed")
+
+
+def test_a_panel_that_fails_says_so_and_the_others_go_on(hands: Make) -> None:
+    it = hands()
+
+    def fail(now: object) -> None:
+        raise RuntimeError("a bug in a picture")
+
+    it.panel.flow.refresh = fail  # type: ignore[method-assign]
+    it.gather()
+    it.say("this panel failed: RuntimeError: a bug in a picture")
+    it.press(it.panel.operations.propose)
+    it.say("all heads are equal")
+
+
+def test_reprs_are_short_and_repeat() -> None:
+    with Coordinator(parties=4) as panel:
+        assert repr(panel) == "Coordinator(simulated, 4 parties, session 'lab')"
+        bundle = panel._repr_mimebundle_()
+        assert bundle["text/plain"] == repr(panel)
+        assert "application/vnd.jupyter.widget-view+json" in bundle
+        assert isinstance(panel, Panel)
