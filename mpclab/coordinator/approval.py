@@ -17,7 +17,7 @@ from mpclab.coordinator.ballots import Ballot, Evidence, Proposal, SignedVote
 from mpclab.coordinator.messages import Propose, Want
 from mpclab.coordinator.operations import Known, Operations, Result
 from mpclab.coordinator.tally import Operation, Status
-from mpclab.core.errors import PeerFault, Strength, UsageError, nearest
+from mpclab.core.errors import Strength, UsageError, nearest
 from mpclab.core.ids import MS, SECOND, Party, format_duration, new_id
 from mpclab.core.machine import Ctx, Machine
 from mpclab.crypto.identity import Identity
@@ -126,7 +126,9 @@ class Approval(Machine):
             ctx.note("ignored", op=ballot.op, by=proposal.by, why="too many open proposals")
             return
         if proposal.stamp > self.clock + MAX_LEAP:
-            raise PeerFault("a time stamp far ahead of everyone's", party=proposal.by)
+            # Not raised: votes that came along are counted already (see `catchup.on_told`).
+            ctx.blame(proposal.by, "a time stamp far ahead of everyone's")
+            return
         o = self.enter(ctx, ballot)
         ctx.note("heard", op=o.op, kind=o.kind, by=o.by)
         self.consider(ctx, o)
@@ -137,8 +139,10 @@ class Approval(Machine):
     def consider(self, ctx: Ctx, o: Operation) -> None:
         """Vote, if our vote policy says how."""
         past = o.tally.votes.get(ctx.me)
-        if o.mine is None and past is not None and past.about == o.about:
-            self._take(ctx, o, past)  # cast in an earlier life, whose store was lost
+        if o.mine is None and past is not None:  # cast in an earlier life, whose store was lost
+            if past.about != o.about:
+                return  # on the proposer's other story; a second vote would be a lie of ours
+            self._take(ctx, o, past)
         if o.mine is not None or o.status is not Status.OPEN or self.vote_policy == "silent":
             return
         if o.unfit:

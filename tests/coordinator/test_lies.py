@@ -283,6 +283,39 @@ def test_proposals_of_a_flooder_are_bounded() -> None:
     assert not s.session(1).pending
 
 
+def test_a_refused_proposal_does_not_stop_us_asking_for_what_we_lack() -> None:
+    """Votes may come with it, which are kept: so are the timers that were set for them."""
+    s = with_liar(policy="threshold(3)")
+    far = proposal(4, stamp=MAX_LEAP + 9)
+    say(s, Told(sign_proposal(identity(4), far), (sign_vote(identity(4), far, 4, True),)), to=(1,))
+    s.run(100 * MS)
+    assert blames(s) == {(4, "known")}
+    s.lossy(lambda src, dst, draw: dst == 1 and src != 4)
+    op = s.propose(2, deadline=60 * SECOND)
+    s.run(100 * MS)
+    s.heal()
+    ballot = s.session(2).operations[op].ballot
+    say(s, ballot, to=(1,))
+    s.run()
+    assert s.at(1, op).status == "executed"
+    assert not s.session(1).pending
+
+
+def test_who_forgot_its_vote_does_not_vote_on_the_other_story() -> None:
+    s = with_liar(policy="unanimous")
+    one, two = (sign_proposal(identity(4), proposal(4, text)) for text in ("buy", "sell"))
+    say(s, one, to=(1, 2))
+    s.run(50 * MS)
+    s.world.crash(2)
+    s.world.restart(2, amnesia=True)
+    s.run(5 * MS)
+    vote = s.session(1).operations[one.op].tally.votes[2]
+    say(s, Told(two, (vote,)), to=(2,))
+    s.run()
+    assert (2, "proof") not in blames(s)
+    assert not any(e.party == 2 for p in s.honest for e in s.session(p).evidence)
+
+
 def test_votes_on_nothing_are_forgotten() -> None:
     s = with_liar(3)
     votes = [sign_vote(identity(3), proposal(1, attempt=f"v{k}"), 3, True) for k in range(200)]
