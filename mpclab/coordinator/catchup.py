@@ -116,7 +116,6 @@ def hello(session: Session, *, reply: bool = False) -> Hello:
 
 
 def on_hello(session: Session, ctx: Ctx, sender: Party, msg: Hello) -> None:
-    theirs = {*msg.committed, *msg.open}
     for o in list(session.pending.values()):
         if o.ballot is not None and o.op not in msg.committed:
             ctx.send(sender, told(o))
@@ -125,7 +124,9 @@ def on_hello(session: Session, ctx: Ctx, sender: Party, msg: Hello) -> None:
     if lacking:
         page = tuple(_entry(session, op) for op in lacking[:PAGE])
         ctx.send(sender, Records(page, len(lacking) > PAGE))
-    if not msg.reply and not theirs <= session.operations.keys():
+    # What we gave up and they committed is news too, though we have heard of it.
+    news = has - session.history.records.keys() or set(msg.open) - session.operations.keys()
+    if news and not msg.reply:
         ctx.send(sender, hello(session, reply=True))
 
 
@@ -193,6 +194,7 @@ def restore(session: Session, ctx: Ctx) -> None:
         session.clock = max(session.clock, record.proposal.stamp)
         session.history.add(record)
         o.certificate, o.index, o.status = record.certificate, record.index, Status.COMMITTED
+        o.reason, o.rejected, o.missing = "", (), ()
         session.settle(ctx, o)
     if records:
         ctx.note("restored", records=len(records))

@@ -163,6 +163,8 @@ class Executor:
         if secret is not None:
             self.secrets[o.op] = secret
         resumable = o.kind in self.kinds and self.kinds[o.kind].resumable
+        if end is not None and end.status == Status.ABORTED:
+            end = None  # we had given up, then it was committed, and nothing came of it yet
         if end is None or (end.status == RUNNING and resumable):
             self.commit(ctx, o)
         elif end.status == RUNNING:

@@ -267,3 +267,22 @@ def test_secrets_never_reach_the_trace() -> None:
             assert secret not in text
             assert repr(secret)[2:-1] not in repr(s.session(p).executor)
             assert repr(secret)[2:-1] not in repr(Result("text", b"public", secret))
+
+
+def test_what_was_given_up_and_then_committed_goes_on_after_a_restart() -> None:
+    """The store still holds the abort, since the operation waits for what it needs."""
+    s = Sessions(3, operations=own(KEY, USE), policy="threshold(2)", deadline=SECOND)
+    s.run()
+    s.lossy(lambda src, dst, draw: dst == 3 and src != 3)
+    op = s.propose(3, "use", key="nowhere")
+    s.world.run(lambda: s.at(3, op).status == "aborted")
+    s.heal()
+    s.world.crash(1)
+    s.world.restart(1)
+    s.world.run(lambda: s.at(3, op).status == "committed")
+    s.world.crash(3)
+    s.world.restart(3)
+    assert s.at(3, op).status == "committed"
+    assert (s.at(3, op).reason, s.at(3, op).missing) == ("", ())
+    s.run()
+    assert s.at(3, op).reason == s.at(2, op).reason == "needs nowhere, which is not done here"
