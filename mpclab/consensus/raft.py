@@ -368,6 +368,8 @@ class Raft(Agreement):
             if self.next[peer] <= self.log.last:
                 self._send_entries(ctx, peer)
             self._advance(ctx)
+            if self.commit >= msg.index:
+                ctx.set_timer("news", self.heartbeat // 2)  # it may not know yet
 
     def _advance(self, ctx: Ctx) -> None:
         """Commit what a majority holds, if it is of this term (§5.4.2, Fig. 8)."""
