@@ -1,0 +1,172 @@
+"""Circuits over secret-shared vectors: what is computed, apart from how.
+
+A circuit is built once, alike at all parties, and never changes. Its values are vectors of elements
+of the field modulo P. Adding, subtracting, scaling and rearranging is local; multiplying and
+opening takes a round, and everything that can share a round does.
+
+    c = Circuit()
+    a, b = c.input(1, 3), c.input(2, 3)
+    c.output(c.open(c.mul(a, b) + 1))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from mpclab.core.ids import Party
+
+P = 2**127 - 1
+"""A Mersenne prime; ≡ 3 modulo 4, so square roots are one exponentiation."""
+ELEMENT_BYTES = 16
+
+Vector: TypeAlias = list[int]
+Local: TypeAlias = Callable[..., Vector]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wire:
+    """One vector. `level`: the number of rounds after which it is known.
+
+    `+`, `-` and `*` take wires of the same length and integers; `*` with another secret wire is
+    `Circuit.mul` and takes a round.
+    """
+
+    circuit: Circuit = field(repr=False)
+    index: int
+    length: int
+    level: int
+    public: bool
+
+    def __add__(self, other: Wire | int) -> Wire:
+        if isinstance(other, int):
+            return self.circuit.local(lambda v: [x + other for x in v], self)
+        return self.circuit.local(_add, self, other)
+
+    def __sub__(self, other: Wire | int) -> Wire:
+        if isinstance(other, int):
+            return self + -other
+        return self.circuit.local(_sub, self, other)
+
+    def __rsub__(self, other: int) -> Wire:
+        return self.circuit.local(lambda v: [other - x for x in v], self)
+
+    def __mul__(self, other: Wire | int) -> Wire:
+        if isinstance(other, int):
+            return self.circuit.local(lambda v: [x * other for x in v], self)
+        return self.circuit.mul(self, other)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def take(self, indices: Sequence[int]) -> Wire:
+        """The elements at these places, in this order."""
+        places = tuple(indices)
+        return self.circuit.local(lambda v: [v[i] for i in places], self, length=len(places))
+
+    def fold(self, width: int, weights: Sequence[int] | None = None) -> Wire:
+        """The (weighted) sum of each `width` elements in a row."""
+        scale = tuple(weights) if weights is not None else (1,) * width
+
+        def folded(v: Vector) -> Vector:
+            rows = (v[start : start + width] for start in range(0, len(v), width))
+            return [sum(x * w for x, w in zip(row, scale, strict=True)) for row in rows]
+
+        return self.circuit.local(folded, self, length=self.length // width)
+
+
+def _add(v: Vector, w: Vector) -> Vector:
+    return [x + y for x, y in zip(v, w, strict=True)]
+
+
+def _sub(v: Vector, w: Vector) -> Vector:
+    return [x - y for x, y in zip(v, w, strict=True)]
+
+
+def _mul(v: Vector, w: Vector) -> Vector:
+    return [x * y for x, y in zip(v, w, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How one wire comes about: kind "input", "bits", "random", "local", "mul" or "open"."""
+
+    kind: str
+    wire: Wire
+    args: tuple[Wire, ...] = ()
+    party: Party = 0
+    below: int = 0
+    local: Local | None = None
+
+
+class Circuit:
+    """The steps, in an order in which they can be done."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.outputs: list[Wire] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Circuit:
+        return self  # built once, then only read
+
+    def _wire(self, length: int, level: int, public: bool = False) -> Wire:
+        return Wire(self, len(self.steps), length, level, public)
+
+    def input(self, party: Party, length: int = 1) -> Wire:
+        """A private vector of `party`."""
+        wire = self._wire(length, 1)
+        self.steps.append(Step("input", wire, party=party))
+        return wire
+
+    def bits(self, party: Party, length: int) -> Wire:
+        """Random bits that `party` alone knows."""
+        wire = self._wire(length, 1)
+        self.steps.append(Step("bits", wire, party=party))
+        return wire
+
+    def random(self, length: int, below: int = P) -> Wire:
+        """Numbers that nobody knows: sums of one below `below` from everybody."""
+        wire = self._wire(length, 1)
+        self.steps.append(Step("random", wire, below=below))
+        return wire
+
+    def local(self, function: Local, *args: Wire, length: int | None = None) -> Wire:
+        """`function` of vectors; linear in those that are secret."""
+        level = max(arg.level for arg in args)
+        public = all(arg.public for arg in args)
+        wire = self._wire(args[0].length if length is None else length, level, public)
+        self.steps.append(Step("local", wire, args, local=function))
+        return wire
+
+    def mul(self, left: Wire, right: Wire) -> Wire:
+        """Products, element by element; a round, unless one side is public."""
+        if left.public or right.public:
+            return self.local(_mul, left, right)
+        wire = self._wire(left.length, max(left.level, right.level) + 1)
+        self.steps.append(Step("mul", wire, (left, right)))
+        return wire
+
+    def open(self, secret: Wire) -> Wire:
+        """Tell everyone; a round."""
+        wire = self._wire(secret.length, secret.level + 1, public=True)
+        self.steps.append(Step("open", wire, (secret,)))
+        return wire
+
+    def join(self, *wires: Wire) -> Wire:
+        """One vector of several."""
+
+        def joined(*vectors: Vector) -> Vector:
+            return [x for vector in vectors for x in vector]
+
+        return self.local(joined, *wires, length=sum(wire.length for wire in wires))
+
+    def output(self, wire: Wire) -> None:
+        """`wire`, which is open, is (part of) the result."""
+        if not wire.public:
+            raise ValueError("open a result before it is put out")
+        self.outputs.append(wire)
+
+    @property
+    def rounds(self) -> int:
+        return max((step.wire.level for step in self.steps), default=0)

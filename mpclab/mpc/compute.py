@@ -1,0 +1,193 @@
+"""`Compute`: the parties evaluate a circuit on their private inputs, round by round.
+
+A party's input never travels in a proposal and is never stored or traced: its own user gives it, by
+asking the machine with `Input`. The machine notes `input-wanted` when it waits for one. With
+everybody's first message there, rounds follow as fast as messages do. A party that is missing at
+a deadline ends it: `Aborted(missing=…)`. What is lost is said again.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpclab.core.errors import PeerFault, Strength, UsageError
+from mpclab.core.ids import SECOND, Party
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.rounds import AGAIN, Aborted, Again, Finished
+from mpclab.core.wire import Message
+from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit, P, Vector
+from mpclab.mpc.evaluation import Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An ask: our private input. `repr` does not show it, so no trace does."""
+
+    values: tuple[int, ...] = field(repr=False)
+
+
+class Part(Message, frozen=True):
+    """One party's vector of one round for one receiver: elements of 16 bytes."""
+
+    round: int
+    data: bytes
+
+
+class Compute(Machine):
+    """The result of `Finished` is what `present` makes of the opened numbers.
+
+    Args:
+        circuit: what to compute. `givers`: whose inputs it takes.
+        participants: who computes.
+        check: raises `UsageError` for an input that will not do.
+        given: our input, if it is known beforehand.
+        deadline: µs for one round; `patience`: µs for everybody's input.
+    """
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        givers: tuple[Party, ...],
+        participants: tuple[Party, ...],
+        *,
+        check: Callable[[tuple[int, ...]], None] = lambda values: None,
+        given: tuple[int, ...] | None = None,
+        deadline: int = 10 * SECOND,
+        patience: int = 60 * SECOND,
+        present: Callable[[list[int]], Any] = lambda result: result,
+    ) -> None:
+        if len(participants) < 3:
+            raise UsageError("secure computation needs at least 3 parties: two have no majority")
+        self.circuit, self.givers, self.participants = circuit, givers, participants
+        self.check, self.given = check, given
+        self.deadline, self.patience, self.present = deadline, patience, present
+        self.evaluation: Evaluation | None = None
+        self.round = 0
+        self.received: dict[tuple[int, Party], Part] = {}
+        self.said: list[dict[Party, Part]] = []
+        self.outcome: Finished[Any] | Aborted | None = None
+
+    def start(self, ctx: Ctx) -> None:
+        if ctx.me not in self.participants:
+            self._end(ctx, Aborted(f"party {ctx.me} takes no part in this computation"))
+            return
+        ctx.set_timer("deadline", self.patience)
+        ctx.set_timer("again", self.deadline // AGAIN)
+        if ctx.me not in self.givers:
+            self._enter(ctx, ())
+        elif self.given is not None:
+            self._enter(ctx, self.given)
+        else:
+            ctx.note("input-wanted")
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        if not isinstance(ask, Input):
+            raise UsageError(f"a computation cannot {type(ask).__name__}")
+        if self.evaluation is not None or self.outcome is not None:
+            raise UsageError("the input was given before, or is not wanted any more")
+        self.check(ask.values)
+        self._enter(ctx, ask.values)
+
+    def _enter(self, ctx: Ctx, values: tuple[int, ...]) -> None:
+        self.given = None
+        evaluation = Evaluation(self.circuit, ctx.me, self.participants, list(values))
+        self.evaluation = evaluation
+        self._say(ctx)
+        self._go_on(ctx)
+
+    def _say(self, ctx: Ctx) -> None:
+        assert self.evaluation is not None
+        ctx.note("round", round=self.round + 1, of=self.circuit.rounds)
+        vectors = self.evaluation.outgoing(self.round, ctx.rng)
+        parts = {p: Part(self.round, pack(vector)) for p, vector in vectors.items()}
+        self.received[self.round, ctx.me] = parts.pop(ctx.me)
+        self.said.append(parts)
+        for party, part in parts.items():
+            ctx.send(party, part)
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Part | Again) -> None:
+        if sender not in self.participants:
+            raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
+        if isinstance(msg, Again):
+            if 0 <= msg.round < len(self.said):
+                ctx.send(sender, self.said[msg.round][sender])
+            return
+        if self.outcome is not None:
+            return
+        known = self.received.get((msg.round, sender))
+        if known is not None and known != msg:
+            raise PeerFault("sent two different vectors in one round")
+        if not 0 <= msg.round <= self.round + 1 or msg.round >= self.circuit.rounds:
+            raise PeerFault(f"a vector of round {msg.round + 1} in round {self.round + 1}")
+        if msg.round >= self.round:
+            self.received[msg.round, sender] = msg
+            self._go_on(ctx)
+
+    def _go_on(self, ctx: Ctx) -> None:
+        evaluation = self.evaluation
+        while self.outcome is None and evaluation is not None and not self._missing():
+            k = self.round
+            try:
+                vectors = {p: self._unpack(evaluation, k, p) for p in self.participants}
+                evaluation.incoming(k, vectors)
+            except PeerFault as fault:
+                ctx.blame(fault.party, fault.reason, fault.strength)
+                blamed = () if fault.party is None else (fault.party,)
+                self._end(ctx, Aborted(fault.reason, blamed=blamed))
+                return
+            self.round += 1
+            if self.round == self.circuit.rounds:
+                self._end(ctx, Finished(self.present(evaluation.result())))
+                return
+            ctx.set_timer("deadline", self.deadline)
+            ctx.set_timer("again", self.deadline // AGAIN)
+            self._say(ctx)
+
+    def _unpack(self, evaluation: Evaluation, k: int, sender: Party) -> Vector:
+        data = self.received.pop((k, sender)).data
+        if len(data) != evaluation.lengths(k, sender) * ELEMENT_BYTES:
+            raise PeerFault("sent a vector of the wrong length", party=sender)
+        vector = unpack(data)
+        if any(x >= P for x in vector):
+            raise PeerFault("sent what is no field element", party=sender)
+        return vector
+
+    def _missing(self) -> tuple[Party, ...]:
+        return tuple(p for p in self.participants if (self.round, p) not in self.received)
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        if self.outcome is not None:
+            return
+        missing = self._missing()
+        if name == "again":
+            ctx.set_timer("again", self.deadline // AGAIN)
+            ctx.multicast([p for p in missing if p != ctx.me], Again(self.round))
+            return
+        what = "input" if self.round == 0 else f"vector of round {self.round + 1}"
+        named = ", ".join(map(str, missing))
+        self._end(ctx, Aborted(f"no {what} from {named} in time", missing=missing))
+
+    def _end(self, ctx: Ctx, outcome: Finished[Any] | Aborted) -> None:
+        self.outcome, self.evaluation = outcome, None
+        self.received.clear()
+        ctx.cancel_timer("deadline")
+        ctx.cancel_timer("again")
+        if isinstance(outcome, Aborted) and not outcome.missing and not outcome.blamed:
+            ctx.blame(None, outcome.reason, Strength.SOMEONE)
+        ctx.output(outcome)
+
+
+def pack(vector: Vector) -> bytes:
+    """Field elements as 16 bytes each, little-endian."""
+    mask = (1 << 64) - 1
+    halves = [half for x in vector for half in (x & mask, x >> 64)]
+    return struct.pack(f"<{len(halves)}Q", *halves)
+
+
+def unpack(data: bytes) -> Vector:
+    """`pack`, reversed; the numbers may be too large."""
+    halves = struct.unpack(f"<{len(data) // 8}Q", data)
+    return [low | high << 64 for low, high in zip(halves[::2], halves[1::2], strict=True)]
