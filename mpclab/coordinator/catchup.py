@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mpclab.coordinator import ballots
-from mpclab.coordinator.ballots import Ballot, Certificate, SignedVote
+from mpclab.coordinator.ballots import Ballot, SignedVote
 from mpclab.coordinator.history import Record
 from mpclab.coordinator.messages import Entry, Hello, Records, Told, Want, Wonder
 from mpclab.coordinator.tally import End, Operation, Status
@@ -137,22 +137,24 @@ def _entry(session: Session, op: str) -> Entry:
 
 
 class Claims:
-    """Who told which record, until enough did."""
+    """Who told which record, until enough did. Each party's latest word on an operation counts,
+    so no party takes more room than there are certificates."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, int | None, bytes], set[Party]] = {}
+        self._told: dict[str, dict[Party, Entry]] = {}
 
-    def add(self, sender: Party, certificate: Certificate, index: int | None) -> int:
-        """Take note; how many parties said so by now. The certificate has been verified, which
-        bounds what can be claimed."""
-        key = certificate.op, index, certificate.ballot.proposal.hash
-        parties = self._told.setdefault(key, set())
-        parties.add(sender)
-        return len(parties)
+    def add(self, sender: Party, entry: Entry) -> list[Entry]:
+        """Take note of what `sender` tells, verified; all entries that say the same by now."""
+        told = self._told.setdefault(entry.certificate.op, {})
+        told[sender] = entry
+        return [other for other in told.values() if _place(other) == _place(entry)]
 
     def settle(self, op: str) -> None:
-        for key in [key for key in self._told if key[0] == op]:
-            del self._told[key]
+        self._told.pop(op, None)
+
+
+def _place(entry: Entry) -> tuple[int | None, bytes]:
+    return entry.index, entry.certificate.ballot.proposal.hash
 
 
 def on_records(session: Session, ctx: Ctx, sender: Party, msg: Records) -> None:
@@ -165,10 +167,12 @@ def on_records(session: Session, ctx: Ctx, sender: Party, msg: Records) -> None:
         if op in session.history:
             session.compare(ctx, session.operations[op], entry.certificate.ballot)
             continue
-        if session.claims.add(sender, entry.certificate, entry.index) >= needed:
+        alike = session.claims.add(sender, entry)
+        if len(alike) >= needed:
             new += 1
-            session.claims.settle(op)
-            session.commit(ctx, Record(entry.certificate, entry.index), over=entry.ended)
+            # To stay out of an execution that goes on would harm it: all of them must say so.
+            over = all(other.ended for other in alike)
+            session.commit(ctx, Record(entry.certificate, entry.index), over=over)
     if new:
         ctx.note("caught-up", records=new, source=sender)
     if msg.more and new:

@@ -192,7 +192,7 @@ class Executor:
 
     def on_wonder(self, ctx: Ctx, sender: Party, ops: tuple[str, ...]) -> None:
         """`sender` wants to know: answer now, or as soon as we know ourselves."""
-        for op in ops:
+        for op in dict.fromkeys(ops):  # to ask a thousand times in one message is to ask once
             o = self.operations.get(op)
             if o is None or o.status in (Status.UNHEARD, Status.OPEN, Status.ABORTED):
                 continue

@@ -310,6 +310,7 @@ class Session(Approval):
         o.describe(self.kinds, record.certificate.ballot)
         ctx.persist(f"record/{op}", msgspec.msgpack.encode(record))
         self.history.add(record)
+        self.claims.settle(op)
         o.certificate, o.index = record.certificate, record.index
         o.status, o.committed_at = Status.COMMITTED, ctx.now
         o.reason, o.rejected, o.missing = "", (), ()

@@ -26,7 +26,7 @@ from mpclab.coordinator.ballots import (
     sign_vote,
     verify_certificate,
 )
-from mpclab.coordinator.messages import Entry, Hello, Records, Report, Said, Told, Want
+from mpclab.coordinator.messages import Entry, Hello, Records, Report, Said, Told, Want, Wonder
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
 from tests.coordinator.sessions import NAME, Sessions, identity, keys
@@ -245,10 +245,39 @@ def test_the_place_in_a_log_is_believed_when_an_honest_party_must_have_told_it()
     s.run(SECOND)
     assert not s.view(1).history
     assert good.op not in s.session(1).history
-    s.session(1).claims.add(2, good, 0)  # an honest party says where it stands
+    s.session(1).claims.add(2, Entry(good, 0, False))  # an honest party says where it stands
     say(s, Records((Entry(good, 0, False),), False), to=(1,))
     s.run(SECOND)
     assert [(e.index, e.op) for e in s.view(1).history] == [(0, good.op)]
+
+
+def test_claims_of_a_liar_take_no_more_room_than_its_last() -> None:
+    s = with_liar(policy="threshold(3)", agreement=Undecided)
+    good = certificate(1, (1, 2, 3))
+    say(s, Records(tuple(Entry(good, k, False) for k in range(500)), False), to=(1,))
+    s.run(SECOND)
+    assert good.op not in s.session(1).history
+    told = s.session(1).claims._told
+    assert {op: len(entries) for op, entries in told.items()} == {good.op: 1}
+
+
+def test_a_liar_does_not_keep_us_from_executing() -> None:
+    """It says that all is over, and the honest party that bears it out says that it is not."""
+    s = with_liar(policy="threshold(3)", agreement=Undecided)
+    good = certificate(1, (1, 2, 3), kind="coin", params=())
+    s.session(1).claims.add(2, Entry(good, 0, False))
+    say(s, Records((Entry(good, 0, True),), False), to=(1,))
+    s.run(SECOND)
+    assert s.session(1).executor.running == {f"coin-{good.op}": good.op}
+
+
+def test_to_ask_many_times_in_one_message_is_to_ask_once() -> None:
+    s = with_liar(policy="threshold(3)")
+    op = s.propose(1)
+    s.run()
+    say(s, Wonder((op,) * 1000), to=(1,))
+    s.run()
+    assert s.sent()["Report"] == 1
 
 
 def test_a_value_for_agreement_must_be_a_valid_certificate() -> None:
