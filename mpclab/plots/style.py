@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.path import Path as Outline
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from mpclab.core.ids import SERVER, Party
 
@@ -96,9 +97,13 @@ class Picture(Figure):
         return "a picture"  # sizes differ with the fonts of a machine, and tell nobody anything
 
     def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", bbox_inches="tight")
-        return buffer.getvalue()
+        drawn, small = io.BytesIO(), io.BytesIO()
+        self.savefig(drawn, format="png", bbox_inches="tight")
+        # 256 colours are enough for lines and text, and a notebook is a quarter as large.
+        with Image.open(drawn) as image:
+            few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(small, "PNG", optimize=True)
+        return small.getvalue()
 
 
 def new_axes(width: float, height: float) -> Axes:

@@ -1,5 +1,6 @@
 """Pictures show what the trace holds, read well, and leave no trace of their own."""
 
+import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import combinations, pairwise
@@ -13,6 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 from matplotlib.text import Text
+from PIL import Image, ImageChops, ImageStat
 
 from mpclab.core import UsageError
 from mpclab.plots import layout, outcomes, spacetime, style, timeline, topology
@@ -348,6 +350,18 @@ def test_forty_parties_have_forty_colours_that_show_white_text() -> None:
     for colour in colours[:20]:
         r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
         assert 0.2126 * r + 0.7152 * g + 0.0722 * b < 0.62
+
+
+def test_a_notebook_stores_a_picture_in_few_bytes_and_the_same_colours() -> None:
+    picture = spacetime(scenes.busy(5)).figure
+    assert isinstance(picture, style.Picture)
+    full, small = io.BytesIO(), io.BytesIO(picture._repr_png_())
+    picture.savefig(full, format="png", bbox_inches="tight")
+    assert len(small.getvalue()) < len(full.getvalue()) / 2
+    with Image.open(full) as one, Image.open(small) as other:
+        assert one.size == other.size
+        apart = ImageChops.difference(one.convert("RGB"), other.convert("RGB"))
+        assert sum(ImageStat.Stat(apart).mean) / 3 < 1  # of 255
 
 
 @pytest.mark.parametrize(
