@@ -160,8 +160,12 @@ class Skew(PartyFault):
         if self.offset:
             side = "ahead" if self.offset > 0 else "behind"
             parts.append(f"is {format_duration(abs(self.offset))} {side}")
-        if self.drift:
-            parts.append(f"runs {abs(self.drift):.3g} too {'fast' if self.drift > 0 else 'slow'}")
+        if self.drift >= 1:
+            parts.append(f"runs {1 + self.drift:.3g} times as fast as it should")
+        elif self.drift:
+            parts.append(
+                f"runs {abs(self.drift) * 100:.3g}% too {'fast' if self.drift > 0 else 'slow'}"
+            )
         return f"the clock of party {self.party} {' and '.join(parts)}"
 
 

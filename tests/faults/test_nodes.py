@@ -155,6 +155,15 @@ def test_after_a_slow_time_the_order_stays() -> None:
 # --- clocks -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("drift", "said"),
+    [(9, "10 times as fast as it should"), (0.1, "10% too fast"), (-0.25, "25% too slow")],
+)
+def test_a_drift_is_said_in_words(drift: float, said: str) -> None:
+    fault = parse_fault({"kind": "skew", "party": 2, "drift": drift}, 3)
+    assert fault.sentence() == f"the clock of party 2 runs {said}"
+
+
 def test_a_skewed_clock_shows_another_time() -> None:
     world = shouters(2, words=1)
     put(world, 2, kind="skew", party=2, offset="5s", at="105ms")
