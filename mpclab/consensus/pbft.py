@@ -23,12 +23,24 @@ Deviations: one operation in each place. State is the history itself, so who lag
 its places from f + 1 parties that say the same. Retransmission by `Status` (thesis §5.2).
 """
 
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import msgspec
 
+from mpclab.consensus import pbft_repair
 from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.pbft_messages import (
+    Checkpoint,
+    Commit,
+    Done,
+    KeptSlot,
+    Prepare,
+    PrePrepare,
+    Request,
+    Slot,
+    Status,
+    digest_of,
+)
 from mpclab.consensus.pbft_views import (
     GENESIS,
     NULL,
@@ -46,93 +58,9 @@ from mpclab.consensus.quorum import Tally, at_least, byzantine_quorum, max_fault
 from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
-from mpclab.core.wire import Message
 from mpclab.crypto.transcript import digest as hash_of
 
 _encode = msgspec.msgpack.encode
-
-
-class Request(Message, frozen=True):
-    """Get this decided."""
-
-    op: str
-    value: bytes
-
-
-class PrePrepare(Message, frozen=True):
-    """The primary of `view` puts an operation at place `seq`, from 1."""
-
-    view: int
-    seq: int
-    op: str
-    value: bytes
-
-
-class Prepare(Message, frozen=True):
-    """I accepted that."""
-
-    view: int
-    seq: int
-    digest: bytes
-
-
-class Commit(Message, frozen=True):
-    """I know that a quorum accepted it."""
-
-    view: int
-    seq: int
-    digest: bytes
-
-
-class Checkpoint(Message, frozen=True):
-    """I executed all up to `seq`, and this is the digest of my history."""
-
-    seq: int
-    digest: bytes
-
-
-class Status(Message, frozen=True):
-    """I have something open, and this is how far I am: what did I miss?"""
-
-    view: int
-    active: bool
-    executed: int
-    wanted: tuple[bytes, ...]  # digests of requests that I lack
-
-
-class Done(Message, frozen=True):
-    """What I executed from place `first` on."""
-
-    first: int
-    requests: tuple[Request, ...]
-
-
-class _Kept(msgspec.Struct, frozen=True):
-    """A slot as persisted."""
-
-    view: int
-    digest: bytes
-    prepared: tuple[int, bytes] | None
-    accepted: tuple[tuple[bytes, int], ...]
-
-
-@dataclass(slots=True)
-class Slot:
-    """One place in the log, on its way."""
-
-    view: int = -1  # of the pre-prepare that we accepted last
-    digest: bytes = b""
-    is_prepared: bool = False  # in `view`
-    is_committed: bool = False
-    prepared: tuple[int, bytes] | None = None  # P: last view in which we prepared, and what
-    accepted: dict[bytes, int] = field(default_factory=dict)  # Q: digest → last view
-    prepares: dict[int, Tally] = field(default_factory=dict)  # by view
-    commits: dict[int, Tally] = field(default_factory=dict)
-
-
-def digest_of(op: str, value: bytes) -> bytes:
-    """What votes name a request by."""
-    return hash_of("mpclab pbft request", op, value) if op else NULL
 
 
 class Pbft(Agreement):
@@ -185,7 +113,7 @@ class Pbft(Agreement):
         self.heard_before: set[Party] = set()
         self.ahead: dict[Party, int] = {}  # the highest place that each has voted at
         self.armed: set[str] = set()
-        self._recover(ctx)
+        pbft_repair.recover(self, ctx)
         ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
         ctx.note("entered-view", view=self.view)
         if ctx.me == self.primary(ctx, self.view):
@@ -207,10 +135,10 @@ class Pbft(Agreement):
     def _take(self, ctx: Ctx, op: str, value: bytes) -> None:
         """Somebody wants `op`: see that it is decided."""
         self.pending.setdefault(op, value)
-        self._watch(ctx)
-        self._propose(ctx)
+        self.watch(ctx)
+        self.propose(ctx)
 
-    def _propose(self, ctx: Ctx) -> None:
+    def propose(self, ctx: Ctx) -> None:
         """§4.1: the primary gives pending requests the next places, while the window is open."""
         if not self.active or ctx.me != self.primary(ctx, self.view):
             return
@@ -264,9 +192,9 @@ class Pbft(Agreement):
             case NewView():
                 self._on_new_view(ctx, sender, msg)
             case Status():
-                self._on_status(ctx, sender, msg)
+                pbft_repair.on_status(self, ctx, sender, msg)
             case Done(first, requests):
-                self._on_done(ctx, sender, first, requests)
+                pbft_repair.on_done(self, ctx, sender, first, requests)
 
     def _on_pre_prepare(self, ctx: Ctx, sender: Party, msg: PrePrepare) -> None:
         if msg.view != self.view or not self.active:
@@ -286,7 +214,7 @@ class Pbft(Agreement):
             self.pending.setdefault(msg.op, msg.value)
         if slot.view < msg.view:
             self._accept(ctx, msg.seq, slot, digest)
-        self._watch(ctx)
+        self.watch(ctx)
 
     def _accept(self, ctx: Ctx, seq: int, slot: Slot, digest: bytes) -> None:
         """Pre-prepared: stored, then said."""
@@ -332,28 +260,28 @@ class Pbft(Agreement):
         commits = slot.commits.get(view)
         if slot.is_prepared and commits is not None and commits.count(digest) >= self.quorum:
             slot.is_committed = True
-            self._execute_ready(ctx)
+            self.execute_ready(ctx)
 
-    def _execute_ready(self, ctx: Ctx) -> None:
+    def execute_ready(self, ctx: Ctx) -> None:
         while (slot := self.slots.get(self.executed + 1)) is not None and slot.is_committed:
-            self._execute(ctx, self.requests[slot.digest])
-        self._propose(ctx)
+            self.execute(ctx, self.requests[slot.digest])
+        self.propose(ctx)
 
-    def _execute(self, ctx: Ctx, request: Request) -> None:
+    def execute(self, ctx: Ctx, request: Request) -> None:
         seq = self.executed = self.executed + 1
         self.seen = max(self.seen, seq)
         ctx.persist(f"done/{seq}", _encode(request))
-        self._remember(ctx, request)
+        self.remember(ctx, request)
         self.claims.pop(seq, None)
         self.failures = self.tries = 0
         ctx.cancel_timer("progress")
         self.armed.discard("progress")
-        self._watch(ctx)
+        self.watch(ctx)
         if seq % self.INTERVAL == 0:
             self.marks[seq] = self.chain
             ctx.broadcast(Checkpoint(seq, self.chain))
 
-    def _remember(self, ctx: Ctx, request: Request) -> None:
+    def remember(self, ctx: Ctx, request: Request) -> None:
         self.history.append(request)
         self.chain = hash_of("mpclab pbft history", self.chain, request.op, request.value)
         self.pending.pop(request.op, None)
@@ -391,7 +319,7 @@ class Pbft(Agreement):
             ctx.persist(f"request/{digest.hex()}", None)
         self.marks = {s: d for s, d in self.marks.items() if s >= seq}
         self.checkpoints = {s: t for s, t in self.checkpoints.items() if s > seq}
-        self._propose(ctx)
+        self.propose(ctx)
 
     def _slot(self, ctx: Ctx, seq: int) -> Slot | None:
         """The place `seq`, if it is inside the window."""
@@ -399,7 +327,7 @@ class Pbft(Agreement):
             return None
         if seq > self.seen:
             self.seen = seq
-            self._watch(ctx)
+            self.watch(ctx)
         return self.slots.setdefault(seq, Slot())
 
     def _note_ahead(self, ctx: Ctx, sender: Party, seq: int) -> None:
@@ -408,7 +336,7 @@ class Pbft(Agreement):
             self.ahead[sender] = seq
             if len(self.ahead) > self.f:
                 self.seen = max(self.seen, sorted(self.ahead.values())[-self.f - 1])
-                self._watch(ctx)
+                self.watch(ctx)
 
     # --- view change, §4.4 ------------------------------------------------------------------
 
@@ -418,11 +346,11 @@ class Pbft(Agreement):
         self.failures += 1
         self._keep_view(ctx)
         ctx.note("phase", phase="view-change", view=view)
-        ctx.broadcast(self._change(ctx))
-        self._arm(ctx, "progress", self.patience << min(self.failures, 8))
-        self._watch(ctx)
+        ctx.broadcast(self.change(ctx))
+        self.arm(ctx, "progress", self.patience << min(self.failures, 8))
+        self.watch(ctx)
 
-    def _change(self, ctx: Ctx) -> ViewChange:
+    def change(self, ctx: Ctx) -> ViewChange:
         slots = sorted(self.slots.items())
         prepared = tuple(Claim(s, *x.prepared) for s, x in slots if x.prepared is not None)
         accepted = tuple(Claim(s, v, d) for s, x in slots for d, v in sorted(x.accepted.items()))
@@ -436,7 +364,7 @@ class Pbft(Agreement):
         if msg.party != sender or not self._genuine(msg):
             raise PeerFault("sent a view change that is not its own, or absurd")
         if msg.view < self.view or (msg.view == self.view and self.active):
-            self._catch_up(ctx, sender)
+            pbft_repair.show_view(self, ctx, sender)
             return
         for view in [v for v, of in self.changes.items() if sender in of and v < msg.view]:
             del self.changes[view][sender]  # one of each party: the latest
@@ -499,121 +427,44 @@ class Pbft(Agreement):
                     self.assigned[self.requests[mark.digest].op] = mark.seq
                 self._accept(ctx, mark.seq, slot, mark.digest)
         if self.wanted or self.executed < start.seq:
-            ctx.multicast(ctx.others, self._status())
-        self._arm(ctx, "progress", self.patience << min(self.failures, 8))
+            ctx.multicast(ctx.others, pbft_repair.status(self))
+        self.arm(ctx, "progress", self.patience << min(self.failures, 8))
         for op in sorted(self.mine):
             if ctx.me != self.primary(ctx, self.view):
                 ctx.send(self.primary(ctx, self.view), Request(op, self.pending[op]))
-        self._watch(ctx)
-        self._propose(ctx)
+        self.watch(ctx)
+        self.propose(ctx)
 
     def _genuine(self, change: ViewChange) -> bool:
         return genuine(change, self.keys[change.party], self.session, self.WINDOW)
 
     # --- what was lost ----------------------------------------------------------------------
 
-    def _arm(self, ctx: Ctx, timer: str, delay: int) -> None:
+    def arm(self, ctx: Ctx, timer: str, delay: int) -> None:
         self.armed.add(timer)
         ctx.set_timer(timer, delay, background=self.tries > self.TRIES)
 
-    def _watch(self, ctx: Ctx) -> None:
+    def watch(self, ctx: Ctx) -> None:
         """Something is open: the primary must end it in time, and we ask for what we miss."""
         waiting = self.pending or not self.active
         if waiting and "progress" not in self.armed:
-            self._arm(ctx, "progress", self.patience << min(self.failures, 8))
+            self.arm(ctx, "progress", self.patience << min(self.failures, 8))
         if (waiting or self.seen > self.executed) and "nudge" not in self.armed:
-            self._arm(ctx, "nudge", self.patience // 2)
+            self.arm(ctx, "nudge", self.patience // 2)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         self.armed.discard(name)
         if name == "gossip":
-            ctx.multicast(ctx.rng.sample(ctx.others, self.f + 1), self._status())
+            ctx.multicast(ctx.rng.sample(ctx.others, self.f + 1), pbft_repair.status(self))
             ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
         elif name == "nudge":
-            self._nudge(ctx)
+            pbft_repair.nudge(self, ctx)
         elif self.active and self.pending:
             self._leave_for(ctx, self.view + 1)
         elif not self.active and self._gone(self.view) >= self.quorum:
             # §4.5.2: alone we do not run ahead; a quorum came here and its primary failed
             self._leave_for(ctx, self.view + 1)
-        self._watch(ctx)
-
-    def _nudge(self, ctx: Ctx) -> None:
-        if not (self.pending or not self.active or self.seen > self.executed):
-            return
-        self.tries += 1
-        for op in sorted(self.mine):  # §4.1: the primary did not answer, so ask everybody
-            ctx.multicast(ctx.others, Request(op, self.pending[op]))
-        ctx.multicast(ctx.others, self._status())
-        if not self.active:
-            ctx.multicast(ctx.others, self._change(ctx))
-        if self.tries == self.TRIES:
-            missing = [p for p in ctx.others if p not in self.heard | self.heard_before]
-            why = f"view {self.view} has no quorum of {self.quorum}"
-            for op in sorted(self.pending):
-                ctx.note("blocked", op=op, waiting_for=missing, why=why)
-        self.heard_before, self.heard = self.heard, set()
-
-    def _status(self) -> Status:
-        return Status(self.view, self.active, self.executed, tuple(sorted(self.wanted)))
-
-    def _on_status(self, ctx: Ctx, sender: Party, msg: Status) -> None:
-        if sender == ctx.me:
-            return
-        if msg.executed < self.executed:
-            page: list[Request] = []
-            size = 0
-            for request in self.history[msg.executed : msg.executed + 32]:
-                size += len(request.value)
-                if page and size > 128 * 1024:
-                    break
-                page.append(request)
-            ctx.send(sender, Done(msg.executed + 1, tuple(page)))
-            if self.stable > msg.executed:
-                ctx.send(sender, Checkpoint(self.stable, self.marks[self.stable]))
-        if msg.view < self.view or (msg.view == self.view and self.active > msg.active):
-            self._catch_up(ctx, sender)
-        for digest in msg.wanted:
-            if (held := self.requests.get(digest)) is not None:
-                ctx.send(sender, held)
-        if msg.view == self.view and self.active and msg.active:
-            for seq, slot in sorted(self.slots.items()):
-                if seq > msg.executed and slot.view == self.view:
-                    self._repeat(ctx, sender, seq, slot)
-
-    def _repeat(self, ctx: Ctx, to: Party, seq: int, slot: Slot) -> None:
-        """Say again what we said of one place."""
-        if ctx.me != self.primary(ctx, self.view):
-            if slot.digest in self.requests:
-                ctx.send(to, Prepare(self.view, seq, slot.digest))
-        elif slot.digest in self.requests:
-            request = self.requests[slot.digest]
-            ctx.send(to, PrePrepare(self.view, seq, request.op, request.value))
-        if slot.is_prepared:
-            ctx.send(to, Commit(self.view, seq, slot.digest))
-
-    def _catch_up(self, ctx: Ctx, to: Party) -> None:
-        if self.active and self.new_view is not None and to != ctx.me:
-            ctx.send(to, self.new_view)
-
-    def _on_done(self, ctx: Ctx, sender: Party, first: int, requests: tuple[Request, ...]) -> None:
-        for seq, request in enumerate(requests[:32], first):
-            if self.executed < seq <= self.executed + 4 * self.WINDOW:
-                digest = digest_of(request.op, request.value)
-                self.claims.setdefault(seq, Tally()).add(sender, digest)
-                self.told[digest] = request
-        behind = self.executed
-        while (tally := self.claims.get(self.executed + 1)) is not None:
-            digest, count = tally.best()
-            if count <= self.f:
-                break
-            self._execute(ctx, self.told[digest])  # one honest party executed it there
-        if self.executed > behind:
-            ctx.note("caught-up", records=self.executed - behind, source=sender)
-            self.told = {d: r for d, r in self.told.items() if self.claims}
-            self._execute_ready(ctx)
-            if len(requests) == 32:
-                ctx.multicast(ctx.others, self._status())
+        self.watch(ctx)
 
     # --- the store --------------------------------------------------------------------------
 
@@ -624,51 +475,8 @@ class Pbft(Agreement):
             ctx.persist(f"request/{digest.hex()}", _encode(request))
 
     def _keep_slot(self, ctx: Ctx, seq: int, slot: Slot) -> None:
-        kept = _Kept(slot.view, slot.digest, slot.prepared, tuple(slot.accepted.items()))
+        kept = KeptSlot(slot.view, slot.digest, slot.prepared, tuple(slot.accepted.items()))
         ctx.persist(f"slot/{seq}", _encode(kept))
 
     def _keep_view(self, ctx: Ctx) -> None:
         ctx.persist("view", _encode((self.view, self.active)))
-
-    def _recover(self, ctx: Ctx) -> None:
-        """Go on from what we stored: never say anything that contradicts an earlier life."""
-        stored, decode = ctx.stored, msgspec.msgpack.decode
-        if not stored:
-            return
-        if "view" in stored:
-            self.view, self.active = decode(stored["view"], type=tuple[int, bool])
-        if "stable" in stored:
-            self.stable = decode(stored["stable"], type=int)
-        while (data := stored.get(f"done/{self.executed + 1}")) is not None:
-            self.executed += 1
-            self._remember(ctx, decode(data, type=Request))
-            if self.executed % self.INTERVAL == 0:
-                self.marks[self.executed] = self.chain
-        self.marks = {s: d for s, d in self.marks.items() if s >= self.stable}
-        for key, data in stored.items():
-            kind, _, name = key.partition("/")
-            if kind == "request":
-                self.requests[bytes.fromhex(name)] = decode(data, type=Request)
-            elif kind == "slot":
-                kept = decode(data, type=_Kept)
-                slot = Slot(kept.view, kept.digest, prepared=kept.prepared)
-                slot.accepted = dict(kept.accepted)
-                self.slots[int(name)] = slot
-        self.next = self.seen = max(self.executed, *self.slots, 0)
-        for seq, slot in sorted(self.slots.items()):
-            if slot.view == self.view and slot.digest in self.requests:
-                request = self.requests[slot.digest]
-                self.assigned[request.op] = seq
-                if request.op and request.op not in self.done:
-                    self.pending.setdefault(request.op, request.value)
-        ctx.multicast(ctx.others, self._status())
-        if not self.active:
-            ctx.broadcast(self._change(ctx))
-        for seq, slot in sorted(self.slots.items()):  # what we may have said is said again
-            if slot.view == self.view and self.active and slot.digest in self.requests:
-                if ctx.me != self.primary(ctx, self.view):
-                    ctx.broadcast(Prepare(self.view, seq, slot.digest))
-                if slot.prepared == (slot.view, slot.digest):
-                    slot.is_prepared = True
-                    ctx.broadcast(Commit(self.view, seq, slot.digest))
-        self._watch(ctx)

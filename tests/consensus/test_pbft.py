@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.consensus.pbft import (
+from mpclab.consensus.pbft import Pbft
+from mpclab.consensus.pbft_messages import (
     Checkpoint,
     Commit,
     Done,
-    Pbft,
     Prepare,
     PrePrepare,
     Request,
