@@ -19,14 +19,14 @@ every three-chain. Operations go to all parties. Nobody proposes while nothing i
 
 from typing import ClassVar
 
-from mpclab.consensus.hotstuff_base import (
+from mpclab.consensus.hotstuff_base import HotStuffBase
+from mpclab.consensus.hotstuff_messages import (
     GENESIS,
     QC,
     ROOT,
     Block,
     Blocks,
     Fetch,
-    HotStuffBase,
     NewView,
     Proof,
     Request,

@@ -17,12 +17,12 @@ moment, and after a timeout to all. A proposal that comes before the end of the 
 kept until then.
 """
 
-from mpclab.consensus.hotstuff_base import (
+from mpclab.consensus.hotstuff_base import HotStuffBase
+from mpclab.consensus.hotstuff_messages import (
     QC,
     Block,
     Blocks,
     Fetch,
-    HotStuffBase,
     NewView,
     Proof,
     Request,

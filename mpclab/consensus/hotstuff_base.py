@@ -21,93 +21,29 @@ from typing import Any, ClassVar
 import msgspec
 
 from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.hotstuff_messages import (
+    GENESIS,
+    QC,
+    ROOT,
+    Block,
+    Blocks,
+    Fetch,
+    NewView,
+    Proof,
+    Request,
+    Status,
+    Vote,
+    Wish,
+    digest_of,
+)
 from mpclab.consensus.quorum import at_least, max_faulty, signed_by
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
-from mpclab.crypto.transcript import digest as hash_of
 
 _encode = msgspec.msgpack.encode
 _VOTE = "mpclab hotstuff vote"
-
-
-class Block(Message, frozen=True):
-    """A node of the tree. An empty `op` carries nothing but its ancestors further."""
-
-    view: int
-    parent: bytes
-    op: str
-    value: bytes
-
-
-class QC(Message, frozen=True):
-    """n − f parties voted for `block` in this phase of `view`."""
-
-    phase: str
-    view: int
-    block: bytes
-    votes: tuple[tuple[Party, bytes], ...]
-
-
-class Request(Message, frozen=True):
-    """Get this decided."""
-
-    op: str
-    value: bytes
-
-
-class Vote(Message, frozen=True):
-    phase: str
-    view: int
-    block: bytes
-    signature: bytes
-
-
-class NewView(Message, frozen=True):
-    """To the leader of `view`: I am in it, and this is my highest certificate."""
-
-    view: int
-    high: QC
-
-
-class Wish(Message, frozen=True):
-    """I want to be in `view`: the one before it has not decided in time."""
-
-    view: int
-
-
-class Status(Message, frozen=True):
-    """I have executed up to the block of this view; did I miss anything?"""
-
-    executed: int
-
-
-class Proof(Message, frozen=True):
-    """You did: this certificate made us execute."""
-
-    qc: QC
-
-
-class Fetch(Message, frozen=True):
-    """I lack this block."""
-
-    block: bytes
-
-
-class Blocks(Message, frozen=True):
-    """A block and some of its ancestors, newest first."""
-
-    blocks: tuple[Block, ...]
-
-
-def digest_of(block: Block) -> bytes:
-    """What votes and children name a block by."""
-    return hash_of("mpclab hotstuff block", block.view, block.parent, block.op, block.value)
-
-
-GENESIS = Block(0, b"", "", b"")
-ROOT = digest_of(GENESIS)
 
 
 class HotStuffBase(Agreement):

@@ -28,76 +28,20 @@ import msgspec
 from mpclab.consensus.agreement import Agreement, Decided, Submit, Valid
 from mpclab.consensus.quorum import majority
 from mpclab.consensus.raft_log import Entry, Log
+from mpclab.consensus.raft_messages import (
+    Append,
+    Appended,
+    Forward,
+    Heartbeat,
+    HeartbeatReply,
+    RequestVote,
+    Snapshot,
+    Voted,
+)
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx
-from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
-
-
-class RequestVote(Message, frozen=True):
-    """Vote for me. `pre`: would you? (nothing changes yet)"""
-
-    term: int
-    last: int
-    last_term: int
-    pre: bool
-
-
-class Voted(Message, frozen=True):
-    term: int
-    granted: bool
-    pre: bool
-
-
-class Append(Message, frozen=True):
-    """The entries after `prev`, if your log has an entry of `prev_term` there."""
-
-    term: int
-    prev: int
-    prev_term: int
-    entries: tuple[Entry, ...]
-    commit: int
-
-
-class Appended(Message, frozen=True):
-    """My log equals yours up to `index`; or not `ok`: try again after `index`. `history` is how
-    many operations I hold as decided."""
-
-    term: int
-    ok: bool
-    index: int
-    history: int
-
-
-class Heartbeat(Message, frozen=True):
-    """I am your leader; your log up to `commit` is decided."""
-
-    term: int
-    commit: int
-
-
-class HeartbeatReply(Message, frozen=True):
-    term: int
-
-
-class Snapshot(Message, frozen=True):
-    """Operations of the history from place `first` on; it has `count`, and ends at `last`."""
-
-    term: int
-    last: int
-    last_term: int
-    first: int
-    count: int
-    history: tuple[Entry, ...]
-
-
-class Forward(Message, frozen=True):
-    """You lead: get this decided."""
-
-    op: str
-    value: bytes
-
 
 Term = tuple[int, Party]  # current term, and for whom we voted in it (0: nobody)
 

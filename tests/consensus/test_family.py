@@ -5,8 +5,6 @@ import copy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.consensus.cluster import Cluster
-from tests.coordinator.sessions import Sessions
 
 from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.registry import AGREEMENTS, WRONG, agreement
@@ -14,6 +12,8 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.node import Node
 from mpclab.faults.network import Delay, Network
+from tests.consensus.cluster import Cluster
+from tests.coordinator.sessions import Sessions
 
 NAMES = sorted(AGREEMENTS)
 SENDING = sorted(set(AGREEMENTS) - {"direct"})

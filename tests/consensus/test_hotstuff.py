@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from mpclab.consensus.chained_hotstuff import ChainedHotStuff, Generic
 from mpclab.consensus.hotstuff import Advance, HotStuff, Propose
-from mpclab.consensus.hotstuff_base import (
+from mpclab.consensus.hotstuff_base import HotStuffBase
+from mpclab.consensus.hotstuff_messages import (
     QC,
     ROOT,
     Block,
     Blocks,
     Fetch,
-    HotStuffBase,
     NewView,
     Proof,
     Request,

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.consensus.raft import (
+from mpclab.consensus.raft import Raft
+from mpclab.consensus.raft_log import Entry
+from mpclab.consensus.raft_messages import (
     Append,
     Appended,
     Heartbeat,
     HeartbeatReply,
-    Raft,
     RequestVote,
     Voted,
 )
-from mpclab.consensus.raft_log import Entry
 from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
