@@ -43,7 +43,8 @@ def termination(facts: Facts) -> Verdict:
             each = "; ".join(_said(names(ps), len(ps), reason) for reason, ps in why.items())
             found.append((f"{op} is not settled: {each}", rows))
     if not found:
-        return ok(NAME, f"all {len(ops)} proposal{'s' * (len(ops) != 1)} settled at {names(up)}")
+        what = "the proposal" if len(ops) == 1 else f"all {len(ops)} proposals"
+        return ok(NAME, f"{what} settled at {names(up)}")
     flying = [f for f in facts.flights if f.fate == "flying" and f.receiver in up]
     held = [
         f

@@ -49,7 +49,8 @@ def validity(facts: Facts) -> Verdict:
     ops = len({d.op for d in commits})
     return ok(
         "validity",
-        f"all {ops} committed operation{'s' * (ops != 1)} had been proposed"
+        ("the" if ops == 1 else f"all {ops}")
+        + f" committed operation{'s' * (ops != 1)} had been proposed"
         + (f" and approved by {facts.needed} or more" if votes else ""),
     )
 
