@@ -58,7 +58,8 @@ def link_table(state: State, parties: tuple[int, ...]) -> str:
     """A row and a column for each party, a dot for each link: as its own end sees it."""
     if len(parties) < 2 or not state.links:
         return ""
-    seen = Counter(state.links.values())
+    ends = [state.links.get((a, b), "") for a in parties for b in parties]
+    seen = Counter(ends)
     legend = " ".join(
         f'<span style="white-space:nowrap;margin-right:10px">{_dot(kind)} {LOOKS[kind][0]}</span>'
         for kind in LOOKS

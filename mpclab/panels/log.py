@@ -87,6 +87,6 @@ class LogPanel(Panel):
 def _line(one: Sentence) -> str:
     who = "" if one.actor == WORLD else look.chip(one.actor)
     return (
-        f'<div><time>{look.seconds(one.at)}</time><span class="who">{who}</span>'
-        f"<span>{look.escape(one.words)}</span></div>"
+        f'<div class="line"><time>{look.seconds(one.at)}</time><span class="who">{who}</span>'
+        f'<span class="mpclab-result">{look.escape(one.words)}</span></div>'
     )

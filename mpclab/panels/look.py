@@ -32,6 +32,7 @@ STYLESHEET: Final = """
   box-shadow: 0 1px 2px rgba(20, 30, 45, .05); }
 .mpclab .mpclab-card { gap: 10px; }
 .mpclab .mpclab-tab .mpclab-card { border: 0; box-shadow: none; padding: 0; border-radius: 0; }
+.mpclab .mpclab-tab h3 > span { display: none; }
 .mpclab h3 { margin: 0; }
 .mpclab h3 { font-size: 13.5px; font-weight: 650; letter-spacing: .01em;
   color: var(--jp-ui-font-color0, var(--jp-ui-font-color1)); display: flex;
@@ -98,7 +99,7 @@ STYLESHEET: Final = """
   max-width: none; white-space: normal; }
 .mpclab table.mpclab-table tbody tr:nth-child(n) { background: none; }
 .mpclab table.mpclab-table tr:last-child td { border-bottom: 0; }
-.mpclab .mpclab-num { font-variant-numeric: tabular-nums; }
+.mpclab .mpclab-num { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .mpclab .mpclab-facts { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; }
 .mpclab .mpclab-facts dt { color: var(--jp-ui-font-color2); font-weight: 400; margin: 0; }
 .mpclab .mpclab-facts dd { margin: 0; font-variant-numeric: tabular-nums;
@@ -138,7 +139,7 @@ STYLESHEET: Final = """
 .mpclab .mpclab-link { flex: 0 0 22px; align-self: center; height: 2px;
   background: var(--jp-border-color1); }
 .mpclab .mpclab-log { font-size: 12.5px; }
-.mpclab .mpclab-log div { display: flex; gap: 10px; padding: 2px 0; align-items: baseline;
+.mpclab .mpclab-log .line { display: flex; gap: 10px; padding: 2px 0; align-items: baseline;
   border-bottom: 1px solid var(--jp-border-color3, var(--mpc-line)); }
 .mpclab .mpclab-log time { flex: 0 0 74px; text-align: right; color: var(--jp-ui-font-color2);
   font-variant-numeric: tabular-nums; }
@@ -179,7 +180,7 @@ def badge(words: object, mood: str = "", hint: str = "") -> str:
 
 def heading(title: str, note: str = "") -> str:
     """A card's title; `note` is HTML."""
-    return f"<h3>{escape(title)}<small>{note}</small></h3>"
+    return f"<h3><span>{escape(title)}</span><small>{note}</small></h3>"
 
 
 def empty(words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
@@ -42,8 +43,9 @@ class OutcomePanel(Panel):
 
     def _take(self, verdicts: list[Verdict]) -> None:
         self._verdicts = verdicts
-        bad = sum(v.verdict == "violated" for v in verdicts)
-        self.desk.said = f"{len(verdicts)} checks: " + (f"{bad} violated" if bad else "all hold")
+        counts = Counter(v.verdict for v in verdicts)
+        words = ", ".join(f"{counts[w]} {w}" for w in ("violated", "unknown", "ok") if counts[w])
+        self.desk.said = f"checked: {words}"
 
     def _prove(self) -> None:
         self.desk.highlight = tuple(self.proof.value)

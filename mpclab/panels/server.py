@@ -97,7 +97,8 @@ class ServerPanel(Panel):
             word = f"used at {look.escape(lab.url)}"
         self.note(word)
         if not seen.running:
-            self.status.value = look.empty("No server runs. Meshes that are up go on without it.")
+            more = " The mesh goes on without it." if lab.group.joined and not lab.url else ""
+            self.status.value = look.empty(f"No server runs here.{more}")
             self.sessions.value = ""
             return
         errors = look.badge(seen.errors, look.BAD) if seen.errors else "0"
