@@ -20,7 +20,7 @@ others know, read or change what is sealed, or put itself into a link: see `mesh
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -71,6 +71,9 @@ from mpclab.signaling.throttle import Bucket
 Connection: TypeAlias = int
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 PATH: Path = ("signaling",)
+
+MOST_EACH = 8
+"""Letters for one party in one `Relay`."""
 
 
 class Malformed(Message, frozen=True):
@@ -278,6 +281,11 @@ class Rooms(Machine):
                 if any(not 1 <= letter.to <= room.n for letter in letters):
                     self._expel(ctx, sender, f"a letter to no party of 1..{room.n}")
                     return
+                if max(Counter(letter.to for letter in letters).values(), default=0) > MOST_EACH:
+                    # They leave as so many messages: a thousand at once would drown a reader
+                    # before its writer is slowed.
+                    self._expel(ctx, sender, f"more than {MOST_EACH} letters for one party")
+                    return
                 for letter in letters:
                     seat = room.seats.get(letter.to)
                     if seat is None or seat.connection is None or letter.to == client.party:
@@ -303,7 +311,7 @@ class Rooms(Machine):
         if refusal is not None:
             reason, hint = refusal
             self.refused += 1
-            ctx.note("refused", reason=reason, session=msg.session, party=msg.party)
+            ctx.note("refused", reason=reason, session=msg.session[:64], party=msg.party)
             self._say(ctx, f"{msg.session[:64]}: party {msg.party} refused: {reason}")
             self._part(ctx, sender, reason, hint)
             self._forget(ctx, sender, reason)
@@ -424,8 +432,9 @@ def _lenient(data: bytes) -> Message:
     if len(data) > MAX_MESSAGE:
         return Malformed(f"{len(data)} bytes; {MAX_MESSAGE} is the most")
     try:
+        data.decode()  # payloads are passed on unread, and bad text costs a reader its connection
         return _decode(data)
-    except msgspec.DecodeError as error:
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
         return Malformed(str(error)[:200])
 
 

@@ -25,7 +25,7 @@ from mpclab.signaling.messages import (
     Welcome,
     Who,
 )
-from mpclab.signaling.rooms import PATH, CloseSession
+from mpclab.signaling.rooms import MOST_EACH, PATH, CloseSession
 from mpclab.signaling.status import RoomsSettings
 from tests.signaling.bench import Server, identity, joining, notes, of, sends
 
@@ -324,6 +324,29 @@ def test_garbage_costs_its_sender_the_connection_and_others_nothing(data: bytes)
     assert all(to == (99,) for to, _ in sends(effects))
     assert server.rooms.status().sessions == before
     assert sends(server.say(11, Relay((Letter(2, RAW),)))) == [((12,), Relayed(1, RAW))]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"type":"Announce","payload":"\xff\xfe"}',
+        b'{"type":"Relay","letters":[{"type":"Letter","to":2,"payload":{"\xc0":1}}]}',
+    ],
+)
+def test_a_payload_that_is_no_text_is_not_passed_on(data: bytes) -> None:
+    """A WebSocket fails on a text message that is not UTF-8 (RFC 6455 §8.1): the reader's."""
+    server = full()
+    effects = server.bytes(11, data)
+    assert "not a signaling message" in refusal(effects).reason
+    assert not [m for _, m in sends(effects) if isinstance(m, Relayed | Announced)]
+
+
+def test_one_message_does_not_become_a_thousand_for_one_reader() -> None:
+    server = full()
+    assert len(sends(server.say(11, Relay((Letter(2, RAW),) * MOST_EACH)))) == MOST_EACH
+    said = refusal(server.say(11, Relay((Letter(2, RAW), Letter(3, RAW)) * (MOST_EACH + 1))))
+    assert said.reason == "more than 8 letters for one party"
+    assert server.rooms.rooms["s"].seats[2].connection == 12
 
 
 def test_an_oversized_message_is_refused() -> None:
