@@ -96,6 +96,8 @@ class PartyConfig:
             raise UsageError(f"roster: it must name a key for each of the parties 1 to {self.n}")
         if self.roster is not None and self.roster[self.party] != self.identity.public:
             raise UsageError(f"roster: it has another key for party {self.party} than its own")
+        if self.roster is not None and len(set(self.roster.values())) < self.n:
+            raise UsageError("roster: two parties have one key; one key is one party")
 
 
 MakeApp: TypeAlias = Callable[[PartyConfig], Machine]

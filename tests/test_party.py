@@ -183,6 +183,7 @@ def test_each_start_is_a_new_life_and_the_epoch_is_kept() -> None:
         ({"mode": "maybe"}, "mode: 'maybe'"),
         ({"roster": keys(2)}, "roster: it must name"),
         ({"roster": keys(2) | {3: b"?" * 32}, "party": 3}, "another key for party 3"),
+        ({"roster": keys(3) | {3: keys(3)[2]}}, "two parties have one key"),
     ],
 )
 def test_a_wrong_configuration_is_refused_before_anything_runs(

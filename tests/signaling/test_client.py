@@ -295,6 +295,14 @@ def test_a_stranger_in_a_known_seat_is_blamed_and_ignored(wrong: Member) -> None
         assert 2 not in desk.client.present
 
 
+def test_our_own_key_in_another_seat_is_blamed_and_ignored() -> None:
+    """A card of a time when we sat there; with ourselves we cannot even share a channel."""
+    desk = Desk()
+    effects = desk.join(member(2, key=1))
+    assert [(b.party, str(b.strength)) for b in of(effects, Blame)] == [(2, "suspect")]
+    assert desk.client.present == {}
+
+
 def test_pins_survive_a_restart_and_first_use_needs_no_roster() -> None:
     desk = Desk()
     desk.join(member(2))
