@@ -35,7 +35,7 @@ from mpclab.consensus.hotstuff_messages import (
     Wish,
     digest_of,
 )
-from mpclab.core.errors import PeerFault
+from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -59,7 +59,7 @@ class ChainedHotStuff(HotStuffBase):
 
     def start(self, ctx: Ctx) -> None:
         self.proposed = 0  # the last view in which we proposed
-        self.votes: dict[tuple[int, bytes], dict[Party, bytes]] = {}
+        self.votes: dict[int, dict[Party, Vote]] = {}  # by view
         self.early: dict[int, Generic] = {}
         self.tail = 0  # the last view whose block is not empty, as far as we know
         self.news = 0  # view of the last certificate that decided an operation here,
@@ -95,7 +95,7 @@ class ChainedHotStuff(HotStuffBase):
                 self.take_others(ctx, sender, msg)
 
     def entered(self, ctx: Ctx) -> None:
-        self.votes = {k: v for k, v in self.votes.items() if k[0] >= self.view - 1}
+        self.votes = {k: v for k, v in self.votes.items() if k >= self.view - 1}
         self.early = {v: m for v, m in self.early.items() if v >= self.view}
 
     # --- as the leader ----------------------------------------------------------------------
@@ -125,10 +125,12 @@ class ChainedHotStuff(HotStuffBase):
             return
         if not self.check_vote(sender, msg):
             return
-        votes = self.votes.setdefault((msg.view, msg.block), {})
-        votes[sender] = msg.signature
-        if len(votes) == self.quorum:
-            qc = QC("generic", msg.view, msg.block, tuple(sorted(votes.items())))
+        votes = self.votes.setdefault(msg.view, {})
+        if votes.setdefault(sender, msg).block != msg.block:
+            raise PeerFault(f"voted for two blocks in view {msg.view}", strength=Strength.PROOF)
+        same = [(p, v.signature) for p, v in sorted(votes.items()) if v.block == msg.block]
+        if len(same) >= self.quorum:
+            qc = QC("generic", msg.view, msg.block, tuple(same))
             self._update(ctx, qc)
             self.enter(ctx, msg.view + 1, tell=False)
             self.propose(ctx)

@@ -52,6 +52,8 @@ class HotStuffBase(Agreement):
     PHASES: ClassVar[tuple[str, ...]] = ()
     PAGE: ClassVar = 32
     """Blocks in one answer, at most."""
+    OPEN: ClassVar = 256
+    """Undecided operations that we keep for others."""
     GOSSIP: ClassVar = 5
     """Patiences between asking a few others whether we missed anything."""
     TRIES: ClassVar = 8
@@ -131,7 +133,7 @@ class HotStuffBase(Agreement):
     def on_request(self, ctx: Ctx, op: str, value: bytes) -> None:
         if not op or not self.valid(value):
             raise PeerFault(f"requested a value of {op!r} that is not valid")
-        if op not in self.done:
+        if op not in self.done and len(self.pending) < self.OPEN:
             self.pending.setdefault(op, value)
             self.watch(ctx)
             self.propose(ctx)

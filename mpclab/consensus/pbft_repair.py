@@ -99,8 +99,8 @@ def on_done(
     for seq, request in enumerate(requests[:32], first):
         if replica.executed < seq <= replica.executed + 4 * replica.WINDOW:
             digest = digest_of(request.op, request.value)
-            replica.claims.setdefault(seq, Tally()).add(sender, digest)
-            replica.told[digest] = request
+            if replica.claims.setdefault(seq, Tally()).add(sender, digest):
+                replica.told[digest] = request
     behind = replica.executed
     while (tally := replica.claims.get(replica.executed + 1)) is not None:
         digest, count = tally.best()
