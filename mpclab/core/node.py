@@ -41,7 +41,8 @@ from mpclab.core.wire import Decode, Frame, Message
 Coins: TypeAlias = Callable[[Path], random.Random]
 
 EARLY_FRAMES = 256
-"""Frames kept per sender for machines not yet born; more are dropped with a note."""
+"""Frames kept per sender for machines not yet born. For more, its oldest are dropped with a note:
+their machine may never be born here, and must not cost the next one its messages."""
 EARLY_BYTES = 1024 * 1024
 
 
@@ -103,7 +104,8 @@ class Node:
         self._seats: dict[Path, _Seat] = {}
         self._closed: set[Path] = set()
         self._early: dict[Path, list[tuple[Party, Frame]]] = {}
-        self._early_size: dict[Party, list[int]] = {}
+        self._early_from: dict[Party, deque[Frame]] = {}  # the same frames, oldest first
+        self._early_bytes: dict[Party, int] = {}
         self._fifo: deque[tuple[Any, ...]] = deque()
         self._asked = False  # whether this step is our own user's
         self._seats[at] = _Seat(machine, Ctx(self, at, machine.codec))
@@ -332,10 +334,7 @@ class Node:
             raise RuntimeError(f"{'/'.join(path)} was spawned before; names are used once")
         seat = self._seats[path] = _Seat(machine, Ctx(self, path, machine.codec))
         self._run(seat, machine.start, seat.ctx)
-        for sender, frame in self._early.pop(path, ()):
-            held = self._early_size[sender]
-            held[0] -= 1
-            held[1] -= len(frame.body)
+        for sender, frame in self._take_early(path):
             self._fifo.append(("frame", path, sender, frame))
 
     def _unseat(self, path: Path) -> None:
@@ -346,20 +345,34 @@ class Node:
             del self.timers[key]
             self.out.append(CancelTimer(*key))
         for other in [p for p in self._early if p[:depth] == path]:
-            for sender, frame in self._early.pop(other):
-                held = self._early_size[sender]
-                held[0] -= 1
-                held[1] -= len(frame.body)
+            self._take_early(other)
         self._closed.add(path)
 
     def _keep_early(self, sender: Party, frame: Frame) -> None:
         path = frame.path
         if any(path[:depth] in self._closed for depth in range(len(path) + 1)):
             return  # the session is over; its stragglers are not news
-        held = self._early_size.setdefault(sender, [0, 0])
-        if held[0] >= EARLY_FRAMES or held[1] + len(frame.body) > EARLY_BYTES:
-            self.out.append(Note(path, "early-dropped", {"from": sender, "message": frame.kind}))
-            return
-        held[0] += 1
-        held[1] += len(frame.body)
+        frames = self._early_from.setdefault(sender, deque())
+        room = EARLY_BYTES - len(frame.body)
+        while frames and (len(frames) >= EARLY_FRAMES or self._early_bytes[sender] > room):
+            self._drop_early(sender, frames.popleft())
+        frames.append(frame)
+        self._early_bytes[sender] = self._early_bytes.get(sender, 0) + len(frame.body)
         self._early.setdefault(path, []).append((sender, frame))
+
+    def _drop_early(self, sender: Party, frame: Frame) -> None:
+        waiting = self._early[frame.path]
+        waiting.remove((sender, frame))
+        if not waiting:
+            del self._early[frame.path]
+        self._early_bytes[sender] -= len(frame.body)
+        details = {"from": sender, "message": frame.kind}
+        self.out.append(Note(frame.path, "early-dropped", details))
+
+    def _take_early(self, path: Path) -> list[tuple[Party, Frame]]:
+        """The frames kept for `path`, in order of arrival; no longer kept."""
+        taken = self._early.pop(path, [])
+        for sender, frame in taken:
+            self._early_from[sender].remove(frame)
+            self._early_bytes[sender] -= len(frame.body)
+        return taken

@@ -180,12 +180,22 @@ def test_early_frames_are_bounded_for_each_sender_apart() -> None:
     n, _ = node()
     for k in range(EARLY_FRAMES):
         assert n.step(Delivered(2, frame(Say(""), (f"p{k}",))), 0) == []
-    [note] = n.step(Delivered(2, frame(Say(""), ("a",))), 0)
-    assert note == Note(("a",), "early-dropped", {"from": 2, "message": "?"})
+    [note] = n.step(Delivered(2, frame(Say("new"), ("a",))), 0)
+    assert note == Note(("p0",), "early-dropped", {"from": 2, "message": "?"})
     assert n.step(Delivered(3, frame(Say(""), ("a",))), 0) == []
     # What was taken up makes room again.
-    do(n, ("spawn", "p0", Scribe()))
-    assert n.step(Delivered(2, frame(Say(""), ("a",))), 0) == []
+    do(n, ("spawn", "p1", Scribe()))
+    assert n.step(Delivered(2, frame(Say(""), ("b",))), 0) == []
+    assert len(n._early) == EARLY_FRAMES
+
+
+def test_frames_of_machines_that_are_never_born_cost_the_next_one_nothing() -> None:
+    n, _ = node()
+    for k in range(3 * EARLY_FRAMES):
+        n.step(Delivered(2, frame(Say(""), (f"never {k}",))), 0)
+    n.step(Delivered(2, frame(Say("hello"), ("a",))), 0)
+    do(n, ("spawn", "a", Scribe()))
+    assert scribe(n, "a").seen[1:] == [(2, Say("hello"))]
 
 
 def test_early_bytes_are_bounded_too() -> None:
@@ -195,6 +205,7 @@ def test_early_bytes_are_bounded_too() -> None:
     assert [bool(effects) for effects in dropped] == [
         (k + 1) * len(big.body) > EARLY_BYTES for k in range(8)
     ]
+    assert len(n._early["a",]) == EARLY_BYTES // len(big.body)
 
 
 def test_frames_for_closed_machines_are_no_news() -> None:
