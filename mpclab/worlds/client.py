@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class SocketClient(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._parts: list[bytes] = []
         self._reason = ""
+        self._gone = asyncio.Event()  # there is no socket (any more)
+        self._gone.set()
 
     async def dial(self) -> None:
         """Connect; success and failure are told to the handlers."""
@@ -80,8 +83,10 @@ class SocketClient(asyncio.Protocol):
         except OSError as error:
             refused = isinstance(error, ConnectionRefusedError)
             self._end("connection refused" if refused else error.strerror or str(error))
-        except asyncio.CancelledError:
-            pass  # hung up while dialing
+        except asyncio.CancelledError:  # hung up while dialing
+            if self._transport is not None:
+                self._transport.abort()
+            self._gone.set()  # the loop may have closed a half-made socket without telling us
 
     @property
     def local(self) -> tuple[str, int] | None:
@@ -93,6 +98,7 @@ class SocketClient(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._gone.clear()
         if self._handlers is None:
             self._transport.abort()
             return
@@ -121,6 +127,7 @@ class SocketClient(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._gone.set()
         self._abort_in(None)
         received, refused = self._protocol.close_rcvd, self._protocol.handshake_exc
         if self._reason:
@@ -194,6 +201,11 @@ class SocketClient(asyncio.Protocol):
             self._dialing.cancel()
         if self._transport is not None:
             self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket is gone, at most as long as a proper goodbye may take."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), CLOSE_WITHIN + 1)
 
     def abort(self, reason: str) -> None:
         """Drop the socket; `closed(reason)` follows."""

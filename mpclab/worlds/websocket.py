@@ -265,14 +265,14 @@ class WebSocketWorld(RealWorld):
                     self._server.hang_up(number, reason or "the server closed the connection")
             case HangUp(_, peer, _, reason) if peer == SERVER:
                 if client := self._clients.pop(host.actor, None):
-                    client.hang_up(reason)
+                    self._dismiss(client, reason)
             case MakeOffer(path, peer, attempt) | MakeAnswer(path, peer, attempt):
                 why = "this world has no data channels"
                 self.linked(host, LinkClosed(path, peer, attempt, why))
 
     def _connect(self, host: Host, path: Path) -> None:
         if old := self._clients.pop(host.actor, None):
-            old.hang_up("connecting anew")
+            self._dismiss(old, "connecting anew")
         url = self.server_url
         if not url:
             self.linked(host, LinkClosed(path, SERVER, 0, "connection refused"))
@@ -315,10 +315,16 @@ class WebSocketWorld(RealWorld):
             elif self._server is not None:
                 self._server.abort()
         elif client := self._clients.pop(host.actor, None):
-            if goodbye:
-                client.hang_up("the party left")
-            else:
-                client.vanish()
+            self._dismiss(client, "the party left" if goodbye else None)
+
+    def _dismiss(self, client: SocketClient, reason: str | None) -> None:
+        """Close a connection to the server; without a reason it vanishes. `close` waits for it,
+        for a loop with open sockets cannot be closed."""
+        if reason is None:
+            client.vanish()
+        else:
+            client.hang_up(reason)
+        self.spawn(client.wait_closed(), closing=True)
 
 
 def _trust(authority: str | FilePath | None) -> ssl.SSLContext | None:
