@@ -4,6 +4,8 @@
     sign      a signature by such a key
     refresh   new shares of the same key; name *this* operation from then on
     reshare   the same key for other holders, or with another threshold
+    repair    a holder that lost its share gets it back: name this operation from then on
+    beacon    the next value of a chain of random values that nobody can foresee
     sum, mean, product, compare, max, auction
               arithmetic on private inputs, of which only the result is opened
 
@@ -177,6 +179,60 @@ def _reshare(execution: Execution) -> Machine:
     )
 
 
+def _repair(execution: Execution) -> Machine:
+    from mpclab.mpc.repair import Repair
+
+    params, me = execution.params, execution.me
+    op, lost = params["key"], params["party"]
+    record, share = key_of(execution, op), share_of(execution, op)
+    others = [p for p in record.holders if p != lost]
+    helpers = tuple(sorted(set(params["helpers"]))) or tuple(others[: record.threshold])
+    if me in helpers and share is None:
+        raise UsageError(f"we have no share of key {op} to help with")
+
+    def present(shared: SharedKey) -> Result:
+        # Whoever has a share keeps it: it now belongs to this operation too.
+        mine = shared if me == lost else type(shared)(shared.record, share)
+        return present_key(execution)(mine)
+
+    return Repair(
+        execution.context,
+        execution.identity,
+        execution.keys,
+        record,
+        None if me == lost else share,
+        lost,
+        helpers,
+        deadline=execution.deadline,
+        present=present,
+    )
+
+
+def _beacon(execution: Execution) -> Machine:
+    from mpclab.mpc.beacon import Beacon, BeaconValue
+
+    op, after = execution.params["key"], execution.params["after"]
+    number, previous = 1, b""
+    if after:
+        known = execution.results.get(after)
+        if known is None or len(known.data) != 40:
+            raise UsageError(f"after: operation {after} made no beacon value here")
+        number, previous = int.from_bytes(known.data[:8]) + 1, known.data[8:]
+
+    def present(found: BeaconValue) -> Result:
+        data = found.number.to_bytes(8) + found.value
+        return Result(f"value {found.number}: {found.value.hex()}", data)
+
+    return Beacon(
+        key_of(execution, op),
+        share_of(execution, op),
+        number,
+        previous,
+        deadline=execution.deadline,
+        present=present,
+    )
+
+
 # --- arithmetic on private inputs ---------------------------------------------------------
 
 
@@ -291,6 +347,30 @@ MPC_OPERATIONS = (
         sentence="give key {key} to other holders",
         validate=needs_key,
         after=after_key,
+        resumable=True,
+    ),
+    OperationSpec(
+        "repair",
+        _repair,
+        (
+            _KEY,
+            Number("party", low=1, help="who lost its share"),
+            Numbers("helpers", default=(), low=1, help="other holders; none named: the first t"),
+        ),
+        sentence="give party {party} its share of key {key} back",
+        validate=needs_key,
+        after=after_key,
+    ),
+    OperationSpec(
+        "beacon",
+        _beacon,
+        (
+            _KEY,
+            Text("after", default="", empty=True, longest=64, help="the value before; none: begin"),
+        ),
+        sentence="draw the next value of key {key}'s beacon",
+        validate=needs_key,
+        after=lambda params: tuple(op for op in (params["key"], params["after"]) if op),
         resumable=True,
     ),
     OperationSpec(

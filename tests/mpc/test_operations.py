@@ -67,6 +67,32 @@ def test_refreshed_and_reshared_the_key_stays() -> None:
     assert fewer not in sessions.session(1).executor.secrets
 
 
+def test_a_lost_share_is_repaired_and_signs() -> None:
+    sessions = Sessions(3, t=2)
+    key = sessions.propose(1, "dkg")
+    done(sessions, key)
+    sessions.world.crash(2)
+    sessions.world.restart(2, amnesia=True)
+    sessions.run()
+    assert set(sessions.statuses(key).values()) == {"executed"}  # the others told it the key
+    assert key not in sessions.session(2).executor.secrets
+    mended = sessions.propose(1, "repair", key=key, party=2)
+    done(sessions, mended)
+    assert mended in sessions.session(2).executor.secrets
+    assert signed(sessions, 3, key=mended, message="with 2 again")
+
+
+def test_a_chain_of_beacon_values() -> None:
+    sessions = Sessions(4, t=3)
+    key = sessions.propose(1, "dkg", members=[1, 2, 3])
+    first = sessions.propose(2, "beacon", key=key)
+    second = sessions.propose(3, "beacon", key=key, after=first)
+    assert done(sessions, first).text.startswith("value 1: ")
+    assert done(sessions, second).text.startswith("value 2: ")
+    again = sessions.propose(4, "beacon", key=key, after=first)
+    assert done(sessions, again) == done(sessions, second)
+
+
 def test_two_signings_at_once() -> None:
     sessions = Sessions(4, t=2)
     key = sessions.propose(1, "dkg")
