@@ -109,7 +109,7 @@ class Executor:
         match outcome:
             case Aborted():
                 self._fail(ctx, o, outcome)
-                if outcome.missing and not outcome.blamed:
+                if not outcome.blamed:  # another may have got what we lacked
                     ctx.multicast(ctx.others, Wonder((op,)))
             case Finished(result):
                 self._finish(ctx, o, _as_result(result))

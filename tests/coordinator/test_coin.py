@@ -13,6 +13,7 @@ from mpclab.core.machine import Ctx
 from mpclab.core.node import Node
 from mpclab.core.rounds import Aborted, Finished
 from mpclab.core.wire import Message
+from mpclab.crypto.transcript import digest
 from mpclab.faults.network import Delay, Network
 from mpclab.worlds.simulated import SimulatedWorld
 from tests.coordinator.sessions import Sessions
@@ -35,13 +36,13 @@ class Absent(Coin):
 class ChangesItsMind(Coin):
     def produce(self, ctx: Ctx, k: int) -> Message:
         message = super().produce(ctx, k)
-        return Reveal(bytes(COIN_BYTES)) if k == 1 else message
+        return Reveal(bytes(COIN_BYTES), message.heard) if isinstance(message, Reveal) else message
 
 
 class CommitsToNothing(Coin):
     def produce(self, ctx: Ctx, k: int) -> Message:
-        super().produce(ctx, k)
-        return Commit(b"short") if k == 0 else Reveal(self.coin)
+        message = super().produce(ctx, k)
+        return Commit(b"short") if k == 0 else message
 
 
 class Copies(Coin):
@@ -65,6 +66,21 @@ class TwoFaced(Coin):
         if k == 1:
             return message
         other = Commit(commitment(CONTEXT, ctx.me, bytes(COIN_BYTES)))
+        return {p: other if p == 1 else message for p in ctx.members}
+
+
+class TwoCoins(Coin):
+    """Commits to one coin towards party 1 and to another towards the rest, and reveals both."""
+
+    def produce(self, ctx: Ctx, k: int) -> Any:
+        message = super().produce(ctx, k)
+        zero = bytes(COIN_BYTES)
+        if isinstance(message, Reveal):
+            hashes = {p: self.received[0][p].hash for p in ctx.members}
+            hashes[ctx.me] = commitment(CONTEXT, ctx.me, zero)
+            heard = digest("mpclab coin heard", CONTEXT, tuple(hashes.values()))
+            return {p: Reveal(zero, heard) if p == 1 else message for p in ctx.members}
+        other = Commit(commitment(CONTEXT, ctx.me, zero))
         return {p: other if p == 1 else message for p in ctx.members}
 
 
@@ -116,7 +132,14 @@ def test_who_spoils_the_coin_is_named_by_all(
 def test_a_two_faced_committer_is_caught_by_whom_it_deceived() -> None:
     outcomes = flip(4, p3=TwoFaced)
     assert outcomes[1].blamed == (3,)  # type: ignore[union-attr]
-    assert isinstance(outcomes[2], Finished)
+    assert outcomes[2] == Aborted("party 1 and we heard different commitments")
+
+
+def test_who_commits_and_reveals_two_ways_gives_nobody_a_result() -> None:
+    for outcome in flip(4, p3=TwoCoins).values():
+        assert isinstance(outcome, Aborted)
+        assert "heard different commitments" in outcome.reason
+        assert (outcome.missing, outcome.blamed) == ((), ())
 
 
 def test_a_commitment_means_nothing_elsewhere() -> None:
