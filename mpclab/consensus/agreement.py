@@ -81,6 +81,8 @@ class Agreement(Machine):
         keys: every member's identity key, 32 bytes each, by party. The caller's own mapping, which
             may still grow as members are introduced.
         valid: the external validity predicate.
+        names: the id of the operation that a value is for. With it nobody can get one operation's
+            value decided under the id of another, which then could never be decided itself.
         patience: how long to wait before suspecting somebody, µs; protocols scale it.
         session: the session's id, which signatures are bound to.
         needed: how many approvals commit, where the vote is inside; all, unless told otherwise.
@@ -110,6 +112,7 @@ class Agreement(Machine):
         patience: int = 2 * SECOND,
         session: str = "",
         needed: int | None = None,
+        names: Callable[[bytes], str] | None = None,
     ) -> None:
         self.identity = identity
         self.keys = keys
@@ -117,6 +120,11 @@ class Agreement(Machine):
         self.patience = patience
         self.session = session
         self.needed = needed
+        self.names = names
+
+    def fits(self, op: str, value: bytes) -> bool:
+        """Whether `value` may be decided under the id `op`."""
+        return self.valid(value) and (self.names is None or self.names(value) == op)
 
     @classmethod
     def check_size(cls, n: int) -> None:

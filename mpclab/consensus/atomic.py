@@ -116,7 +116,7 @@ class AtomicCommit(Agreement):
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if op not in self.records and self.valid(value):
+            case Submit(op, value) if op not in self.records and self.fits(op, value):
                 # Remembered before anyone can vote: after a crash we must answer for it.
                 self.keep(ctx, op, Record(ctx.me, value))
                 self.votes[op] = {}
@@ -130,7 +130,7 @@ class AtomicCommit(Agreement):
     def take_prepare(self, ctx: Ctx, sender: Party, op: str, value: bytes) -> None:
         record = self.records.get(op)
         if record is None:
-            if not self.valid(value):
+            if not self.fits(op, value):
                 raise PeerFault(f"proposed a value of {op} that is not valid")
             record = self.records[op] = Record(sender, value)
         elif record.coordinator != sender or (record.value and record.value != value):

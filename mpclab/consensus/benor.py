@@ -31,10 +31,10 @@ from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit, Valid
+from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit
 from mpclab.consensus.quorum import at_least
 from mpclab.core.errors import PeerFault
-from mpclab.core.ids import SECOND, Party
+from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
@@ -116,6 +116,7 @@ class BenOr(Agreement):
     Args:
         coin: a common coin; None: each party tosses its own.
         byzantine: protocol B instead of protocol A.
+        options: as for every `Agreement`.
     """
 
     title = "Ben-Or binary agreement"
@@ -132,16 +133,11 @@ class BenOr(Agreement):
         identity: Identity,
         keys: Mapping[Party, bytes],
         *,
-        valid: Valid = lambda value: True,
-        patience: int = 2 * SECOND,
-        session: str = "",
-        needed: int | None = None,
         coin: Coin | None = None,
         byzantine: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            identity, keys, valid=valid, patience=patience, session=session, needed=needed
-        )
+        super().__init__(identity, keys, **options)
         self.coin = coin
         self.byzantine = byzantine
 
@@ -184,7 +180,7 @@ class BenOr(Agreement):
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if self.valid(value):
+            case Submit(op, value) if self.fits(op, value):
                 it = self._find(ctx, op)
                 if it.value is None:
                     self._take_value(ctx, op, it, value)
@@ -242,7 +238,7 @@ class BenOr(Agreement):
                 if round == it.round:
                     self._advance(ctx, op, it)
             case Value(op, value):
-                if not self.valid(value):
+                if not self.fits(op, value):
                     raise PeerFault(f"sent a value of {op} that is not valid")
                 if it.value is None:
                     self._take_value(ctx, op, it, value)

@@ -118,7 +118,7 @@ class Bracha(Agreement):
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if self.valid(value) and op not in self.done:
+            case Submit(op, value) if self.fits(op, value) and op not in self.done:
                 it = self._find(ctx, ctx.me, op)
                 if it.said.echoed is None:  # a restarted dealer does not offer another value
                     ctx.note("phase", phase="init", op=op)
@@ -145,7 +145,7 @@ class Bracha(Agreement):
 
     def _on_init(self, ctx: Ctx, dealer: Party, op: str, value: bytes) -> None:
         it = self._find(ctx, dealer, op)
-        if not self.valid(value):
+        if not self.fits(op, value):
             raise PeerFault(f"dealt a value of {op} that is not valid")
         if it.init is not None and it.init != value:
             raise PeerFault(f"dealt two values of {op}")
@@ -173,7 +173,7 @@ class Bracha(Agreement):
             self._decide(ctx, op, value)
 
     def _decide(self, ctx: Ctx, op: str, value: bytes) -> None:
-        if op not in self.done and self.valid(value):
+        if op not in self.done and self.fits(op, value):
             self.done.add(op)
             ctx.note("decided", op=op, index=None)
             ctx.output(Decided(op, value))

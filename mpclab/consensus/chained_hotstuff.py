@@ -141,7 +141,7 @@ class ChainedHotStuff(HotStuffBase):
         block, justify = msg.block, msg.justify
         if sender != self.leader(ctx, block.view):
             raise PeerFault(f"proposed in view {block.view}, which another party leads")
-        if block.op and not self.valid(block.value):
+        if block.op and not self.fits(block.op, block.value):
             raise PeerFault(f"proposed a value of {block.op} that is not valid")
         if not self.check_qc(justify):
             return

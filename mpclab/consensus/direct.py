@@ -27,7 +27,7 @@ class Direct(Agreement):
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if op not in self.decided and self.valid(value):
+            case Submit(op, value) if op not in self.decided and self.fits(op, value):
                 self.decided.add(op)
                 ctx.output(Decided(op, value))
             case Oppose(op, reason) if op not in self.decided:

@@ -138,7 +138,7 @@ class HotStuff(HotStuffBase):
             self.early[block.view] = msg
         if block.view != self.view:
             return
-        if block.op and not self.valid(block.value):
+        if block.op and not self.fits(block.op, block.value):
             raise PeerFault(f"proposed a value of {block.op} that is not valid")
         if not self.check_qc(justify):
             return

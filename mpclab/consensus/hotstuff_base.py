@@ -118,7 +118,7 @@ class HotStuffBase(Agreement):
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if op and self.valid(value) and op not in self.done:
+            case Submit(op, value) if op and self.fits(op, value) and op not in self.done:
                 self.mine.add(op)
                 self.pending.setdefault(op, value)
                 self.hand_in(ctx, op)
@@ -131,7 +131,7 @@ class HotStuffBase(Agreement):
             ctx.send(leader, Request(op, self.pending[op]))
 
     def on_request(self, ctx: Ctx, op: str, value: bytes) -> None:
-        if not op or not self.valid(value):
+        if not op or not self.fits(op, value):
             raise PeerFault(f"requested a value of {op!r} that is not valid")
         if op not in self.done and len(self.pending) < self.OPEN:
             self.pending.setdefault(op, value)

@@ -126,7 +126,7 @@ class Pbft(Agreement):
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if op and self.valid(value) and op not in self.done:
+            case Submit(op, value) if op and self.fits(op, value) and op not in self.done:
                 self.mine.add(op)
                 self._take(ctx, op, value)
                 if ctx.me != self.primary(ctx, self.view):
@@ -176,7 +176,7 @@ class Pbft(Agreement):
             case PrePrepare():
                 self._on_pre_prepare(ctx, sender, msg)
             case Request(op, value):
-                if not self.valid(value) or not op:
+                if not self.fits(op, value) or not op:
                     raise PeerFault(f"requested a value of {op!r} that is not valid")
                 if (digest := digest_of(op, value)) in self.wanted:
                     self._keep_request(ctx, digest, msg)
@@ -201,7 +201,7 @@ class Pbft(Agreement):
             return
         if sender != self.primary(ctx, msg.view):
             raise PeerFault(f"proposed in view {msg.view}, which another party leads")
-        if msg.op and not self.valid(msg.value):
+        if msg.op and not self.fits(msg.op, msg.value):
             raise PeerFault(f"proposed a value of {msg.op} that is not valid")
         slot = self._slot(ctx, msg.seq)
         if slot is None:

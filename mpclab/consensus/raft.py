@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement, Decided, Submit, Valid
+from mpclab.consensus.agreement import Agreement, Decided, Submit
 from mpclab.consensus.quorum import majority
 from mpclab.consensus.raft_log import Entry, Log
 from mpclab.consensus.raft_messages import (
@@ -39,7 +39,7 @@ from mpclab.consensus.raft_messages import (
     Voted,
 )
 from mpclab.core.errors import PeerFault
-from mpclab.core.ids import SECOND, Party
+from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.crypto.identity import Identity
 
@@ -54,6 +54,7 @@ class Raft(Agreement):
         heartbeat: µs between heartbeats; a fifth of the least election timeout.
         prevote: ask before a candidacy, and stay with a leader that is heard from.
         compact: how many applied entries a log holds before they become a snapshot.
+        options: as for every `Agreement`.
     """
 
     title = "Raft"
@@ -68,19 +69,14 @@ class Raft(Agreement):
         identity: Identity,
         keys: Mapping[Party, bytes],
         *,
-        valid: Valid = lambda value: True,
-        patience: int = 2 * SECOND,
-        session: str = "",
-        needed: int | None = None,
         election: tuple[int, int] | None = None,
         heartbeat: int | None = None,
         prevote: bool = True,
         compact: int = 64,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            identity, keys, valid=valid, patience=patience, session=session, needed=needed
-        )
-        self.election = election or (patience // 4, patience // 2)
+        super().__init__(identity, keys, **options)
+        self.election = election or (self.patience // 4, self.patience // 2)
         self.heartbeat = heartbeat or self.election[0] // 5
         self.prevote = prevote
         self.compact = compact
@@ -223,7 +219,7 @@ class Raft(Agreement):
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if self.valid(value) and op not in self.done:
+            case Submit(op, value) if self.fits(op, value) and op not in self.done:
                 self.pending[op] = value
                 self._push(ctx, op)
                 ctx.set_timer("retry", self.election[0])
@@ -438,7 +434,7 @@ class Raft(Agreement):
             case Heartbeat():
                 self._on_heartbeat(ctx, sender, msg)
             case Forward(op, value):
-                if not self.valid(value):
+                if not self.fits(op, value):
                     raise PeerFault(f"forwarded a value of {op} that is not valid")
                 if self.role == "leader" and op not in self.log.ops:
                     self._append(ctx, Entry(self.term, op, value))

@@ -69,6 +69,18 @@ def test_what_is_not_valid_is_never_decided(name: str) -> None:
     c.run_until(lambda: c.all_decided("b"))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_value_is_decided_under_the_id_of_another(name: str) -> None:
+    """A valid value, submitted under another's id, must not keep that one from being decided."""
+    c = Cluster(AGREEMENTS[name], 4, names=lambda value: value[: len(value) // 3].decode())
+    for p in c.members:
+        c.submit(p, "mine", b"yours" * 3)
+    c.run(20_000)
+    assert not any(c.log(p) for p in c.members)
+    submit_all(c, "mine", 2)
+    c.run_until(lambda: c.all_decided("mine"))
+
+
 @pytest.mark.parametrize("name", SENDING)
 def test_what_was_decided_is_told_again_after_a_restart(name: str) -> None:
     c = Cluster(AGREEMENTS[name], 4)

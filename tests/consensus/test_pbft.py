@@ -197,6 +197,18 @@ def test_a_vote_for_two_requests_is_blamed() -> None:
     assert c.all_decided("a")
 
 
+def test_a_request_under_the_id_of_another_is_blamed() -> None:
+    def script(ctx: Ctx, msg: Message | None) -> None:
+        if msg is None:
+            ctx.multicast(ctx.others, Request("a", b"z" * 3))
+
+    c = Cluster(Pbft, 4, others={4: lambda: Liar(script)}, names=lambda v: v[:1].decode())
+    c.submit(2, "a")
+    c.run()
+    assert c.blamed() == {4}
+    assert c.all_decided("a")
+
+
 def test_a_forged_view_change_is_blamed() -> None:
     def script(ctx: Ctx, msg: Message | None) -> None:
         if msg is None:

@@ -35,7 +35,7 @@ class OneEcho(Agreement):
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if self.valid(value):
+            case Submit(op, value) if self.fits(op, value):
                 if op not in self.done:
                     ctx.multicast(ctx.others, Echo(op, value))
                 self._decide(ctx, op, value)
