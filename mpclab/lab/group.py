@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from mpclab.consensus.registry import AGREEMENTS
 from mpclab.coordinator.ballots import operation_id
 from mpclab.coordinator.messages import Propose, SetVotePolicy, Vote
 from mpclab.coordinator.session import Session
@@ -17,19 +16,17 @@ from mpclab.core.ids import Party, Path
 from mpclab.core.machine import Machine
 from mpclab.core.node import Coins, Node
 from mpclab.crypto.identity import Identity
+from mpclab.lab.life import APP, SESSION, Life
 from mpclab.lab.outcome import Outcome, Outcomes, Tracker
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import VOTES, Scenario
 from mpclab.party import (
     JoinSession,
     LeaveSession,
-    PartyConfig,
     PartyMachine,
     Shout,
     Tell,
-    build_party,
 )
-from mpclab.signaling.links import MeshSettings
 from mpclab.trace.rows import Output
 from mpclab.worlds.base import Build, Stored, World
 
@@ -98,7 +95,8 @@ class Group:
         self.scenario = scenario
         self.base = base
         self.protocol = protocol
-        self.app: Path = ("session",) if protocol is None else ("app",)
+        self.app: Path = SESSION if protocol is None else APP
+        self.lives: dict[Party, list[Life]] = {}
         self.identities: dict[Party, Identity] = {}  # of the parties spawned here
         self.given: dict[Party, Identity] = {}  # keys to use instead of generated ones
         self.pinned: dict[Party, bytes] = {}  # keys of parties elsewhere, known beforehand
@@ -349,43 +347,23 @@ class Group:
     def _builder(self, party: Party) -> Build:
         return partial(_build, self, party)
 
-    def _make_app(self, party: Party, greet: bool = False) -> Machine:
-        if self.protocol is not None:
-            return self.protocol()
-        scenario = self.scenario
-        return Session(
-            scenario.session,
-            scenario.parties,
-            scenario.threshold,
-            scenario.approval,
-            self.identity(party),
-            self._keys(),
-            agreement=AGREEMENTS[scenario.agreement],
-            votes=self.votes.get(party, "approve"),
-            deadline=scenario.patience,
-            greet=greet,
-        )
-
     def _keys(self) -> dict[Party, bytes]:
         return {**self.pinned, **{p: i.public for p, i in self.identities.items()}}
 
-    def _config(self, party: Party) -> PartyConfig:
-        s = self.scenario
-        roster = self._keys()
-        return PartyConfig(
-            s.session, party, s.parties, s.threshold, s.policy, self.identity(party),
-            roster=roster if len(roster) == s.parties else None,
-            join=party in self._joined,
-            mesh=MeshSettings(direct=self.world.name != "websocket"),
-        )  # fmt: skip
-
     def build(self, party: Party, coins: Coins, stored: Stored) -> Node:
-        """A party's node, at first and after each crash."""
-        if self.scenario.mesh == "ready":
-            app = self._make_app(party, greet=bool(stored))
-            return Node(party, self.scenario.parties, app, coins=coins, at=self.app, stored=stored)
-        make = build_party(self._config(party), lambda config: self._make_app(party), self.app[0])
-        return make(coins, stored)
+        """A party's node, at first and after each crash: the next of its lives."""
+        life = Life(
+            self.scenario,
+            party,
+            self.identity(party),
+            self._keys(),
+            joined=party in self._joined,
+            votes=self.votes.get(party, "approve"),
+            direct=self.world.name != "websocket",
+            protocol=self.protocol,
+        )
+        self.lives.setdefault(party, []).append(life)
+        return life(coins, stored)
 
     def _check_votes(self, votes: str) -> None:
         known = (*VOTES, BY_HAND)

@@ -37,7 +37,7 @@ from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Noted
-from mpclab.worlds.base import STRIDE, World
+from mpclab.worlds.base import STRIDE, Build, World
 from mpclab.worlds.simulated import SimulatedWorld
 
 PATIENCE = 30 * SECOND
@@ -79,6 +79,7 @@ class Lab:
         self._injections: list[Injection] = []
         self._closed = False
         self._last_port = 8080
+        self._server = build_server(self._rooms())
 
     # --- what is there ---
 
@@ -132,7 +133,7 @@ class Lab:
         if self.server_status().running:
             raise UsageError(f"the server already runs at {self.world.server_url}; stop it first")
         url = self.world.host_server(
-            build_server(self._rooms()), address, self._last_port if port is None else port
+            self._server, address, self._last_port if port is None else port
         )
         self._last_port = int(url.rpartition(":")[2])
         self._started = time.monotonic()
@@ -327,6 +328,37 @@ class Lab:
             n=self.scenario.parties,
             policy=self.scenario.policy,
         )
+
+    def replay(self) -> Done:
+        """Feed what each node of a real world got to a fresh node, and compare all its effects.
+
+        Raises:
+            UsageError: a simulated world (its seed repeats it), or the first difference.
+        """
+        if not isinstance(self.world, SimulatedWorld):
+            return self._replay()
+        raise UsageError("a simulated run repeats from its seed; there is nothing to replay")
+
+    def _replay(self) -> Done:
+        from mpclab.worlds.real import RealWorld
+        from mpclab.worlds.replay import replay
+
+        assert isinstance(self.world, RealWorld)
+        steps = nodes = 0
+        for actor, recordings in self.world.recordings.items():
+            for recording, build in zip(recordings, self._lives(actor), strict=True):
+                difference = replay(recording, build)
+                if difference is not None:
+                    raise UsageError(f"actor {actor} does not replay: {difference}")
+                steps += len(recording.steps)
+                nodes += 1
+        return Done(f"{nodes} nodes replayed, {steps} inputs, the same effects")
+
+    def _lives(self, actor: Party) -> Sequence[Build]:
+        if actor == SERVER:
+            return [self._server] * len(self.world.recordings[SERVER])  # type: ignore[attr-defined]
+        group = next(g for g in self.groups.values() if g.base == actor // STRIDE * STRIDE)
+        return group.lives[actor - group.base]
 
     # --- time ---
 

@@ -259,3 +259,27 @@ patience: 3s
     assert [o.status for o in run.outcomes] == ["committed"]
     (row,) = run.trace.notes("could-not")
     assert "party 3" in row.details["reason"]
+
+
+@pytest.mark.parametrize("name", ["websocket", "webrtc"])
+def test_a_real_run_replays_to_the_same_effects(name: str) -> None:
+    with Lab(parties=3, world=name) as lab:
+        lab.start_server(port=0)
+        lab.spawn()
+        lab.join()
+        lab.propose(by=1, kind="coin")
+        lab.run()
+        lab.crash(2)
+        lab.restart(2)
+        lab.join()
+        lab.set_votes(3, "reject")
+        lab.propose(by=2, kind="note", text="again")
+        lab.run()
+        assert lab.outcomes()[1].status == "aborted"
+        done = lab.replay()
+    assert "5 nodes replayed" in done.what  # three parties, one of them twice, and the server
+
+
+def test_a_simulated_run_repeats_from_its_seed_instead() -> None:
+    with Lab(parties=2) as lab, pytest.raises(UsageError, match="from its seed"):
+        lab.replay()

@@ -1,0 +1,90 @@
+"""`Life`: all that one start of a party is made from, fixed at that moment.
+
+A party that is started again is another life: it may have joined meanwhile, or vote otherwise.
+A life makes the same node each time it is asked, so that a recorded one can be replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.coordinator.session import Session
+from mpclab.core.ids import Party, Path
+from mpclab.core.machine import Machine
+from mpclab.core.node import Coins, Node
+from mpclab.crypto.identity import Identity
+from mpclab.lab.scenario import Scenario
+from mpclab.party import PartyConfig, build_party
+from mpclab.signaling.links import MeshSettings
+from mpclab.worlds.base import Stored
+
+SESSION: Path = ("session",)
+APP: Path = ("app",)
+
+
+@dataclass(frozen=True)
+class Life:
+    """One start of a party; call it to make the node.
+
+    Attributes:
+        keys: members' public keys as known then.
+        joined: whether it goes to its session by itself, as it had before.
+        votes: how it votes.
+        direct: whether this world has data channels.
+        protocol: makes the machine to run instead of the coordinator.
+    """
+
+    scenario: Scenario
+    party: Party
+    identity: Identity
+    keys: Mapping[Party, bytes]
+    joined: bool
+    votes: str
+    direct: bool
+    protocol: Callable[[], Machine] | None = None
+
+    def __call__(self, coins: Coins, stored: Stored) -> Node:
+        if self.scenario.mesh == "ready":
+            app = self._application(greet=bool(stored))
+            n = self.scenario.parties
+            return Node(self.party, n, app, coins=coins, at=self.app, stored=stored)
+        make = build_party(self._config(), lambda config: self._application(), self.app[0])
+        return make(coins, stored)
+
+    @property
+    def app(self) -> Path:
+        """Where the application runs."""
+        return SESSION if self.protocol is None else APP
+
+    def _application(self, *, greet: bool = False) -> Machine:
+        if self.protocol is not None:
+            return self.protocol()
+        s = self.scenario
+        return Session(
+            s.session,
+            s.parties,
+            s.threshold,
+            s.approval,
+            self.identity,
+            dict(self.keys),
+            agreement=AGREEMENTS[s.agreement],
+            votes=self.votes,
+            deadline=s.patience,
+            greet=greet,
+        )
+
+    def _config(self) -> PartyConfig:
+        s = self.scenario
+        return PartyConfig(
+            s.session,
+            self.party,
+            s.parties,
+            s.threshold,
+            s.policy,
+            self.identity,
+            roster=dict(self.keys) if len(self.keys) == s.parties else None,
+            join=self.joined,
+            mesh=MeshSettings(direct=self.direct),
+        )
