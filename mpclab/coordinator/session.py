@@ -137,6 +137,7 @@ class Session(Approval):
             session=session,
             needed=policy.needed,
         )
+        self.agreement.retold = self._retold_value  # type: ignore[attr-defined]  # for adversaries
         type(self.agreement).check_size(n)
         self.broadcasts = not self.agreement.votes_inside
         self.executor = Executor(
@@ -407,6 +408,9 @@ class Session(Approval):
     def retold(self, msg: Message, story: int) -> Message | None:
         """For adversaries: `msg` with another story in it, as well signed."""
         return stories.retold(self, msg, story)
+
+    def _retold_value(self, msg: Message, story: int) -> Message | None:
+        return stories.retold_value(self, msg, story)
 
     # --- looking --------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 For adversaries alone (see `faults.byzantine`): an honest session never calls this. A lie that is
 not signed is noticed at once; here is the strongest one that its own key allows. A proposer's
 second story is another proposal under the same id, with its own approval of that one; on what
-others proposed it votes the other way.
+others proposed it votes the other way. The votes for both stories make two certificates, if the
+policy is content with so few, and then the agreement protocol is told two stories as well.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
+from mpclab.consensus.pbft_messages import digest_of
+from mpclab.consensus.quorum import fingerprint
 from mpclab.coordinator.ballots import (
     Ballot,
+    Certificate,
     Params,
     Proposal,
     SignedVote,
@@ -79,3 +83,45 @@ def _other_vote(session: Session, vote: SignedVote, story: int) -> SignedVote | 
         return sign_vote(session.identity, other_proposal(proposal, story), session.me, True)
     reason = "" if not vote.approve else "changed its mind"
     return sign_vote(session.identity, proposal, session.me, not vote.approve, reason)
+
+
+def other_value(session: Session, op: str, story: int) -> tuple[bytes, bytes] | None:
+    """What this party gets decided for its own operation `op`, and another value for it that the
+    others will find valid too; None when there is none (yet)."""
+    o = session.operations.get(op)
+    if o is None or o.ballot is None or o.by != session.me:
+        return None
+    proposal = other_proposal(o.ballot.proposal, story)
+    ballot = sign_proposal(session.identity, proposal)
+    if not session.broadcasts:  # the vote comes later
+        return Certificate(o.ballot, ()).to_bytes(), Certificate(ballot, ()).to_bytes()
+    if o.certificate is None:
+        return None
+    own = sign_vote(session.identity, proposal, session.me, True)
+    votes = {**o.tally.votes, session.me: own}
+    told = [v for v in votes.values() if v.approve and v.about == proposal.hash]
+    approvals = tuple((v.voter, v.signature) for v in sorted(told, key=lambda v: v.voter))
+    if len(approvals) < session.policy.needed:
+        return None
+    return o.certificate.to_bytes(), Certificate(ballot, approvals).to_bytes()
+
+
+def retold_value(session: Session, msg: Message, story: int) -> Message | None:
+    """The agreement protocol's `msg` about this party's own operation, with the other value in
+    it, or with the digest of that."""
+    for op in [op for op, o in session.operations.items() if o.ballot and o.by == session.me]:
+        if (values := other_value(session, op, story)) is not None:
+            value, other = values
+            instead = {
+                value: other,
+                fingerprint(value): fingerprint(other),
+                digest_of(op, value): digest_of(op, other),
+            }
+            changed = {
+                name: instead[old]
+                for name in msg.__struct_fields__
+                if isinstance(old := getattr(msg, name), bytes) and old in instead
+            }
+            if changed:
+                return msgspec.structs.replace(msg, **changed)
+    return None

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from mpclab.consensus.agreement import Agreement
+from mpclab.consensus.pbft import Pbft
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.consensus.wrong import Pbft2f
 from mpclab.coordinator.ballots import check_ballot, check_vote, sign_proposal, sign_vote
 from mpclab.coordinator.messages import Hello, Told
-from mpclab.coordinator.stories import other_proposal, retold
+from mpclab.coordinator.stories import other_proposal, other_value, retold
 from mpclab.lab import Run, Scenario
 from tests.coordinator.sessions import NAME, Sessions, identity, keys
 
@@ -103,7 +107,50 @@ def test_quorums_that_meet_in_an_honest_party_need_no_second_gate(policy: str) -
 
 def test_reliable_broadcast_is_not_consensus_when_certificates_need_not_meet() -> None:
     """Two certificates, two dealers: what Bracha's own docstring warns of, found by seeds."""
-    slow = {"network": {"delay": "uniform(5ms, 100ms)"}, "mesh": "ready", "agreement": "bracha"}
+    votes = {"kind": "equivocate", "party": 1, "messages": ["Ballot", "SignedVote", "Told"]}
+    after = {"kind": "silent", "party": 1, "messages": ["Init", "Echo", "Ready"]}
     for policy, found in (("threshold(2)", True), ("threshold(3)", False)):
-        runs = (equivocation(policy=policy, seed=seed, **slow) for seed in range(12))
+        runs = (
+            equivocation(
+                agreement="bracha", policy=policy, mesh="ready", faults=[votes, after], seed=seed
+            )
+            for seed in range(12)
+        )
         assert any(verdict(run, "agreement") == "violated" for run in runs) is found
+
+
+class PbftAnyway(Pbft):
+    """PBFT that does not refuse to run where n = 3f."""
+
+    @classmethod
+    def check_size(cls, n: int) -> None:
+        pass
+
+
+def splits(protocol: type[Agreement], monkeypatch: pytest.MonkeyPatch, **fields: object) -> int:
+    """Among 12 seeds, in how many a primary with two certificates splits the honest."""
+    monkeypatch.setitem(AGREEMENTS, "tried", protocol)
+    runs = (
+        equivocation(agreement="tried", policy="threshold(2)", mesh="ready", seed=seed, **fields)
+        for seed in range(12)
+    )
+    return sum(verdict(run, "agreement") == "violated" for run in runs)
+
+
+def test_a_primary_with_two_certificates_splits_small_quorums_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert splits(Pbft2f, monkeypatch) > 3
+    assert splits(Pbft, monkeypatch) == 0
+
+
+def test_three_parties_cannot_bear_one_liar_and_four_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert splits(PbftAnyway, monkeypatch, parties=3) > 3
+    assert splits(PbftAnyway, monkeypatch, parties=4) == 0
+
+
+def test_before_the_votes_are_there_the_other_value_is_not() -> None:
+    s = Sessions(4, policy="threshold(2)", votes=dict.fromkeys((2, 3, 4), "silent"))
+    op = s.propose(1)
+    s.run(100_000)
+    assert other_value(s.session(1), op, 1) is None
