@@ -120,7 +120,10 @@ def on_hello(session: Session, ctx: Ctx, sender: Party, msg: Hello) -> None:
         if o.ballot is not None and o.op not in msg.committed:
             ctx.send(sender, told(o))
     has = set(msg.committed)
-    lacking = [op for op in session.history.records if op not in has]
+    mine = list(session.history.records)
+    if len(msg.committed) >= MOST_IDS:  # its latest: what it does not tell it has as well
+        mine = mine[next((k for k, op in enumerate(mine) if op in has), 0) :]
+    lacking = [op for op in mine if op not in has]
     if lacking:
         page = tuple(_entry(session, op) for op in lacking[:PAGE])
         ctx.send(sender, Records(page, len(lacking) > PAGE))
@@ -192,6 +195,7 @@ def restore(session: Session, ctx: Ctx) -> None:
     for data in kept["vote"].values():
         _restore_vote(session, ctx, *_decode_vote(data), ends)
     records = [msgspec.msgpack.decode(data, type=Record) for data in kept["record"].values()]
+    records.sort(key=lambda r: (r.index or 0, r.proposal.stamp, r.op))
     for record in records:
         o = session.operations.setdefault(record.op, Operation(record.op))
         o.describe(session.kinds, record.certificate.ballot)
@@ -202,8 +206,8 @@ def restore(session: Session, ctx: Ctx) -> None:
         session.settle(ctx, o)
     if records:
         ctx.note("restored", records=len(records))
-    for entry in sorted(records, key=lambda r: (r.index or 0, r.proposal.stamp, r.op)):
-        o = session.operations[entry.op]
+    for record in records:
+        o = session.operations[record.op]
         session.executor.restore(ctx, o, ends.get(o.op), kept["secret"].get(o.op))
 
 

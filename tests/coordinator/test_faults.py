@@ -10,6 +10,7 @@ from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.raft import Raft
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
+from mpclab.coordinator import catchup
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.network import Delay, Network
 from tests.coordinator.sessions import Sessions
@@ -114,6 +115,28 @@ def test_a_late_party_catches_up_page_by_page() -> None:
     assert s.view(4).head == s.view(1).head
     assert s.at(4, coin).status == s.at(1, coin).status == "failed"
     assert s.at(1, coin).missing == (4,)
+
+
+def test_catching_up_goes_on_when_a_history_is_longer_than_a_hello(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catchup, "MOST_IDS", 8)
+    monkeypatch.setattr(catchup, "PAGE", 2)
+    s = Sessions(4, policy="threshold(3)")
+    s.run()
+    for k in range(30):
+        if k == 20:
+            s.cut((1, 2, 3))
+        s.propose(1 + k % 3, text=f"note {k}")
+        s.run(100 * MS)
+    s.run(20 * SECOND)
+    assert [len(s.view(p).history) for p in s.members] == [30, 30, 30, 20]
+    s.heal()
+    s.world.crash(4)
+    s.world.restart(4)
+    s.run()
+    assert len(s.view(4).history) == 30
+    assert s.view(4).head == s.view(1).head
 
 
 def test_a_restart_does_not_change_a_vote() -> None:
