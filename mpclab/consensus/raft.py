@@ -378,7 +378,7 @@ class Raft(Agreement):
         log = self.log
         first = min(have, log.kept)
         while True:
-            page = tuple(log.history[first : min(first + self.PAGE, log.kept)])
+            page = log.page(first, self.PAGE)
             ctx.send(peer, Snapshot(self.term, log.start, log.start_term, first, log.kept, page))
             first += len(page)
             if first >= log.kept:

@@ -16,6 +16,9 @@ import msgspec
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
 
+PAGE_BYTES = 128 * 1024
+"""Values in one message, about: frames have a limit (`core.wire.MAX_BODY`)."""
+
 _encode = msgspec.msgpack.encode
 
 
@@ -25,6 +28,16 @@ class Entry(Message, frozen=True):
     term: int
     op: str
     value: bytes
+
+
+def _first(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """As many of the entries as fit into one message; one at least."""
+    size = 0
+    for count, entry in enumerate(entries):
+        size += len(entry.value)
+        if size > PAGE_BYTES and count:
+            return tuple(entries[:count])
+    return tuple(entries)
 
 
 class Log:
@@ -67,13 +80,12 @@ class Log:
 
     def after(self, index: int, most: int) -> tuple[Entry, ...]:
         """Entries after `index`: at most `most`, and about 128 KiB (one at least)."""
-        begin, size, end = index - self.start, 0, index - self.start
-        for entry in self.entries[begin : begin + most]:
-            size += len(entry.value)
-            if size > 128 * 1024 and end > begin:
-                break
-            end += 1
-        return tuple(self.entries[begin:end])
+        begin = index - self.start
+        return _first(self.entries[begin : begin + most])
+
+    def page(self, place: int, most: int) -> tuple[Entry, ...]:
+        """Operations of the snapshot from `place` on, as many."""
+        return _first(self.history[place : min(place + most, self.kept)])
 
     def append(self, ctx: Ctx, entry: Entry) -> None:
         self.entries.append(entry)

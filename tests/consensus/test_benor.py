@@ -76,7 +76,7 @@ def rounds_until_somebody_decides(n: int, seed: int, **options: object) -> int:
 
 
 @pytest.mark.parametrize(
-    ("n", "expected", "runs"), [(3, 2.35, 1600), (5, 3.76, 1600), (7, 5.2, 800)]
+    ("n", "expected", "runs"), [(3, 2.35, 1600), (5, 3.76, 1000), (7, 5.2, 500)]
 )
 def test_mean_rounds_with_split_inputs_are_the_known_ones(
     n: int, expected: float, runs: int

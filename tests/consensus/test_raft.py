@@ -147,6 +147,20 @@ class DyingLeader(Machine):
 WIRE = Network(Delay("constant", 3 * MS))
 
 
+def test_large_values_travel_in_messages_that_fit() -> None:
+    c = Cluster(Raft, 3, compact=8)
+    first = elect(c)
+    slow = first % 3 + 1
+    c.crash(slow)
+    for k in range(20):
+        c.submit(first, f"op{k}", bytes(60_000))
+        c.run(30)
+    c.restart(slow)
+    c.run_until(lambda: len(c.log(slow)) == 20)
+    assert c.sent("Snapshot").total() > 2
+    assert max(row.size for row in c.world.trace.of(rows.Sent)) < 200_000
+
+
 class SlowDisk(Raft):
     """A vote is on the voter's disk before it travels: 9 ms of the 15 (§9.3 gives their sum; how
     wire and disk share them is our choice)."""
