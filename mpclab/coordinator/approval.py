@@ -86,6 +86,8 @@ class Approval(Machine):
     def propose(self, ctx: Ctx, ask: Propose) -> None:
         params = self.kinds[ask.kind].check(ask.params)
         deadline = self.deadline if ask.deadline is None else checked_deadline(ask.deadline)
+        if max(len(ask.attempt), len(ask.kind)) > ballots.MAX_NAME:
+            raise UsageError(f"attempt, kind: at most {ballots.MAX_NAME} characters")
         attempt = ask.attempt or new_id(ctx.rng, 16)
         op = ballots.operation_id(self.session, ctx.me, attempt)
         if op in self.operations:
@@ -227,7 +229,9 @@ class Approval(Machine):
 
     def compare(self, ctx: Ctx, o: Operation, ballot: Ballot) -> None:
         """A genuine ballot for an operation that we know: is it the one that we know?"""
-        if o.ballot is not None and o.ballot.proposal != ballot.proposal:
+        if o.ballot is None or o.by != ballot.proposal.by:
+            return  # two parties' ids may meet by chance: that is nobody's lie
+        if o.ballot.proposal != ballot.proposal:
             self._accuse(ctx, o.by, "proposed two things", o.ballot, ballot)
 
     def _accuse(self, ctx: Ctx, party: Party, what: str, first: Any, second: Any) -> None:

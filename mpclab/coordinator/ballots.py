@@ -33,6 +33,7 @@ Keys: TypeAlias = Mapping[Party, bytes]
 MAX_STAMP = 2**53
 MAX_DEADLINE = 3600 * SECOND
 MAX_REASON = 200
+MAX_NAME = 64
 OP_LENGTH = 10
 
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # ids are read aloud: no 0/o, no 1/l/i
@@ -193,7 +194,7 @@ def check_ballot(ballot: Ballot, session: str, keys: Keys) -> None:
         raise BallotError("a proposal for another session")
     if not 0 < proposal.stamp < MAX_STAMP or not 0 < proposal.deadline <= MAX_DEADLINE:
         raise BallotError("a proposal with a time stamp or a deadline out of bounds")
-    if not 0 < len(proposal.attempt) <= 64 or len(proposal.kind) > 64:
+    if not 0 < len(proposal.attempt) <= MAX_NAME or len(proposal.kind) > MAX_NAME:
         raise BallotError("a proposal with too long a name")
     key = _key_of(proposal.by, keys)
     if not _genuine(key, _PROPOSAL, (proposal.hash,), ballot.signature):

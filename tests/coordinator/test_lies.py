@@ -26,7 +26,18 @@ from mpclab.coordinator.ballots import (
     sign_vote,
     verify_certificate,
 )
-from mpclab.coordinator.messages import Entry, Hello, Records, Report, Said, Told, Want, Wonder
+from mpclab.coordinator.messages import (
+    Entry,
+    Hello,
+    Propose,
+    Records,
+    Report,
+    Said,
+    Told,
+    Want,
+    Wonder,
+)
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
 from tests.coordinator.sessions import NAME, Sessions, identity, keys
@@ -298,6 +309,25 @@ def test_reports_count_only_when_t_agree() -> None:
     say(s, Report(coin, True, "f" * 64, b"\xff" * 32), Report(coin, True, "f" * 64, b"\xff" * 32))
     s.run()
     assert set(s.statuses(coin).values()) == {"failed"}
+
+
+def test_an_attempt_that_others_would_refuse_is_the_users_error() -> None:
+    s = with_liar(policy="threshold(3)")
+    with pytest.raises(UsageError, match="at most 64 characters"):
+        s.world.ask(1, ("session",), Propose("note", {"text": "hello"}, "a" * 65))
+    s.run()
+    assert not s.view(1).operations
+    assert not s.blames()
+
+
+def test_who_meets_anothers_id_by_chance_frames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = with_liar(policy="threshold(3)")
+    op = s.propose(1)
+    s.run()
+    monkeypatch.setattr(ballots, "operation_id", lambda session, by, attempt: op)
+    say(s, sign_proposal(identity(4), proposal(4)))
+    s.run()
+    assert not s.blames()
 
 
 def test_proposals_of_a_flooder_are_bounded() -> None:
