@@ -34,9 +34,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from mpclab.core.errors import PeerFault, Strength
+from mpclab.core.errors import PeerFault, UsageError
 from mpclab.core.ids import SECOND, Party
-from mpclab.core.machine import Ctx, Machine
+from mpclab.core.machine import Ctx
 from mpclab.core.rounds import Aborted, Finished
 from mpclab.core.wire import Message
 from mpclab.crypto import shamir
@@ -47,6 +47,7 @@ from mpclab.crypto.keys import GroupKey, KeyShare
 from mpclab.crypto.transcript import Part, digest
 from mpclab.mpc import envelopes
 from mpclab.mpc.facts import Facts, Terms
+from mpclab.mpc.gossip import ROUNDS, FactSharing
 from mpclab.mpc.messages import (
     ACK,
     CONFIRM,
@@ -66,10 +67,6 @@ from mpclab.mpc.messages import (
 from mpclab.mpc.pending import Pending
 from mpclab.mpc.records import KeyRecord, open_share
 
-ROUNDS = ("deal", "ack", "confirm")
-MAX_WANTS = 64
-"""Requests of one participant that are answered."""
-
 
 class SharedKey(msgspec.Struct, frozen=True):
     """What comes of it: the public record, the same for all, and our share if we are a holder."""
@@ -78,7 +75,7 @@ class SharedKey(msgspec.Struct, frozen=True):
     share: KeyShare | None = None
 
 
-class SharedDealing(Machine):
+class SharedDealing(FactSharing):
     """Subclasses say what is dealt: `draw`, `flaw`, `commitments`, `combine`.
 
     Args:
@@ -119,21 +116,14 @@ class SharedDealing(Machine):
             dict(keys),
             group,
         )
-        self.terms = terms
-        self.participants = terms.participants
+        super().__init__(terms, Facts(terms, self.flaw, self.commitments))
         self.identity = identity
         self.threshold, self.needed = threshold, needed
         self.deadline, self.present = deadline, present
-        self.facts = Facts(terms, self.flaw, self.commitments)
-        self.phase = ""
-        self.number = 0  # of our acknowledgement
         self.shares: dict[Party, int] = {}
         self.combined: tuple[tuple[Party, ...], tuple[GroupKey, KeyShare | None]] | None = None
-        self.pending: Pending | None = None
+        self.agreed: KeyShare | None = None
         self.outcome: Finished[Any] | Aborted | None = None
-        self.reported: set[Party] = set()
-        self.wants: dict[Party, int] = {}
-        self.asked = False  # whether this phase's authors were asked before
         self.announced: dict[Party, bytes] = {}
 
     # --- what subclasses say --------------------------------------------------------------
@@ -208,20 +198,15 @@ class SharedDealing(Machine):
 
     # --- rounds ---------------------------------------------------------------------------
 
-    @property
-    def active(self) -> tuple[Party, ...]:
-        """The participants that are not convicted."""
-        return tuple(p for p in self.participants if p not in self.facts.convicted)
-
-    def _counted(self) -> tuple[Party, ...]:
-        return tuple(d for d in self.terms.dealers if d not in self.facts.convicted)
-
     def on_message(self, ctx: Ctx, sender: Party, msg: Any) -> None:
         if isinstance(msg, Announce):
             self._observe(ctx, sender, msg)
             return
         if isinstance(msg, Want):
-            self._answer(ctx, sender, msg)
+            if sender in self.participants:
+                self._answer(ctx, sender, msg)
+            elif isinstance(self.outcome, Finished) and self.pending is not None:
+                ctx.send(sender, Announce(self.pending.record.to_bytes()))
             return
         if sender not in self.participants:
             raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
@@ -251,20 +236,6 @@ class SharedDealing(Machine):
                 self._acknowledge(ctx, self.number + 1)
             else:
                 self._end(ctx, Aborted("no agreement on who cheated", blamed=out))
-
-    def _lacking(self) -> tuple[tuple[Party, ...], tuple[Party, ...], tuple[Party, ...]]:
-        """What this round waits for: dealings or acks, proofs of accusations, confirmations."""
-        facts = self.facts
-        match self.phase:
-            case "deal":
-                return tuple(d for d in self._counted() if d not in facts.deals), (), ()
-            case "ack":
-                acks = [facts.acks.get((self.number, p)) for p in self.active]
-                accused = {q for ack in acks if ack is not None for q in ack.excluded}
-                silent = [p for p, a in zip(self.active, acks, strict=True) if a is None]
-                return tuple(silent), tuple(sorted(accused - facts.convicted.keys())), ()
-        assert self.pending is not None
-        return (), (), self.pending.unconfirmed(facts.confirms)
 
     def _acknowledge(self, ctx: Ctx, number: int) -> None:
         self.number = number
@@ -324,6 +295,7 @@ class SharedDealing(Machine):
             "mpclab transcript", self.terms.context, dealings, out, holders, key.fingerprint()
         )
         record = KeyRecord(key.suite.name, key.commitments, holders, out, transcript)
+        self.agreed = share
         self.pending = Pending.make(record, self.active, self.identity, share)
         ctx.persist("pending", self.pending.to_bytes())
         self._enter(ctx, "confirm")
@@ -342,12 +314,7 @@ class SharedDealing(Machine):
         if isinstance(self.outcome, Finished):
             return
         if not pending.unconfirmed(self.facts.confirms):
-            share = None
-            if pending.share:
-                share = open_share(
-                    self.identity, pending.record.key(), ctx.me, pending.share
-                )  # as a store would give it
-            self._finish(ctx, SharedKey(pending.record, share))
+            self._finish(ctx, SharedKey(pending.record, self.agreed))
         elif self.outcome is None and (late := self._convicted_late()):
             # We signed a transcript in which they take part: only they can still complete it.
             self._end(ctx, Aborted("cheating was proved after signing", blamed=late))
@@ -377,10 +344,13 @@ class SharedDealing(Machine):
 
     def _resume(self, ctx: Ctx) -> None:
         """We had signed before the crash: the others may have finished since."""
-        self.pending = Pending.from_bytes(ctx.stored["pending"])
+        pending = self.pending = Pending.from_bytes(ctx.stored["pending"])
+        if pending.share:
+            key = pending.record.key()
+            self.agreed = open_share(self.identity, key, ctx.me, pending.share)
         self._enter(ctx, "confirm")
         self._stand_by(ctx)
-        ctx.multicast(self._peers(ctx), Want(confirms=self.pending.signers))
+        ctx.multicast(self._peers(ctx), Want(confirms=pending.signers))
 
     # --- time, and what was lost ----------------------------------------------------------
 
@@ -392,7 +362,11 @@ class SharedDealing(Machine):
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         if name == "tick":
-            self._ask_again(ctx)
+            ctx.set_timer("tick", self.deadline // 6)
+            if ctx.me in self.participants:
+                self._ask_again(ctx)
+            else:
+                ctx.multicast(self.participants, Want())
         elif self.outcome is None:
             self._give_up(ctx)
         else:
@@ -411,71 +385,15 @@ class SharedDealing(Machine):
         blamed = self.facts.excluded
         self._end(ctx, Aborted(f"no {what} from {named} in time", missing=missing, blamed=blamed))
 
-    def _excluded_by(self, party: Party) -> tuple[Party, ...]:
-        ack = self.facts.acks.get((self.number, party))
-        return ack.excluded if ack is not None else ()
-
-    def _ask_again(self, ctx: Ctx) -> None:
-        """Something may have been lost: ask its authors, and later everybody."""
-        ctx.set_timer("tick", self.deadline // 6)
-        if ctx.me not in self.participants:
-            ctx.multicast(self.participants, Want())
-            return
-        words, accused, confirms = self._lacking()
-        authors = {*words, *confirms}
-        if self.asked or accused:
-            authors = set(self.participants)
-        self.asked = True
-        if self.phase == "deal":
-            want = Want(deals=words)
-        else:
-            want = Want(number=self.number, acks=words, confirms=confirms, proofs=accused)
-        ctx.multicast([p for p in self.participants if p in authors and p != ctx.me], want)
-
-    def _answer(self, ctx: Ctx, sender: Party, want: Want) -> None:
-        self.wants[sender] = self.wants.get(sender, 0) + 1
-        if self.wants[sender] > MAX_WANTS:
-            raise PeerFault("asks again and again")
-        if sender not in self.participants:
-            if isinstance(self.outcome, Finished) and self.pending is not None:
-                ctx.send(sender, Announce(self.pending.record.to_bytes()))
-            return
-        facts = self.facts
-        found: list[Message | None] = [facts.deals.get(p) for p in want.deals]
-        found += [facts.acks.get((want.number, p)) for p in want.acks]
-        found += [facts.confirms.get(p) for p in want.confirms]
-        for party in want.proofs:
-            found += facts.convicted[party].evidence if party in facts.convicted else ()
-        for msg in found:
-            if msg is not None:
-                ctx.send(sender, msg)
-
-    def _spread_news(self, ctx: Ctx) -> None:
-        """Say whom we convict, and show the proof to those who may not have it."""
-        for party, conviction in self.facts.convicted.items():
-            if party in self.reported:
-                continue
-            self.reported.add(party)
-            ctx.blame(party, conviction.reason, Strength.PROOF)
-            for msg in conviction.evidence:
-                ctx.multicast(self._peers(ctx), msg)
-
-    def _convince(self, ctx: Ctx, party: Party) -> None:
-        """`party` signed another transcript than we: it cannot know what we know."""
-        if party == ctx.me:
-            return
-        for conviction in self.facts.convicted.values():
-            for msg in conviction.evidence:
-                ctx.send(party, msg)
-
-    def _peers(self, ctx: Ctx) -> tuple[Party, ...]:
-        return tuple(p for p in self.participants if p != ctx.me)
-
     def _observe(self, ctx: Ctx, sender: Party, msg: Announce) -> None:
         """Of `threshold` participants that say the same, one is honest."""
         if ctx.me in self.participants or sender not in self.participants:
             raise PeerFault("announced a key to a party that makes it, or without making it")
+        try:
+            record = KeyRecord.from_bytes(msg.record)
+        except UsageError as error:
+            raise PeerFault(f"announced what is no key: {error}") from None
         self.announced[sender] = msg.record
-        alike = [p for p, record in self.announced.items() if record == msg.record]
+        alike = [p for p, said in self.announced.items() if said == msg.record]
         if self.outcome is None and len(alike) >= self.threshold:
-            self._finish(ctx, SharedKey(KeyRecord.from_bytes(msg.record)))
+            self._finish(ctx, SharedKey(record))

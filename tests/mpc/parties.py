@@ -49,13 +49,13 @@ class Root(Machine):
 class Cheat(Node):
     """A node whose sends pass through `tamper`; its own machine sees what it really said."""
 
-    def __init__(self, *args: Any, tamper: Tamper, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, falsify: Tamper, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.tamper = tamper
+        self.falsify = falsify
 
     def emit_send(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
         seat = self._seats.get(path)
-        told = None if seat is None else self.tamper(seat.machine, seat.ctx, msg, to)
+        told = None if seat is None else self.falsify(seat.machine, seat.ctx, msg, to)
         if told is None:
             super().emit_send(path, to, msg, codec)
             return
@@ -109,7 +109,7 @@ class Cast:
             options: dict[str, Any] = {"coins": coins, "at": AT, "stored": stored}
             if p in self.cheats:
                 root = Root(self.make(p))
-                return Cheat(p, self.n, root, tamper=self.cheats[p], **options)
+                return Cheat(p, self.n, root, falsify=self.cheats[p], **options)
             return Node(p, self.n, Root(self.make(p)), **options)
 
         return build
