@@ -220,9 +220,10 @@ class Raft(Agreement):
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
             case Submit(op, value) if self.fits(op, value) and op not in self.done:
+                if not self.pending:
+                    ctx.set_timer("retry", self.election[0])
                 self.pending[op] = value
                 self._push(ctx, op)
-                ctx.set_timer("retry", self.election[0])
 
     def _push(self, ctx: Ctx, only: str = "") -> None:
         """Hand our pending operations to the leader, whoever it is now."""
