@@ -69,12 +69,24 @@ class Dkg(SharedDealing):
     def combine(
         self, deals: Mapping[Party, Deal], me: Party, shares: Mapping[Party, int] | None
     ) -> tuple[GroupKey, KeyShare | None]:
-        dealings = {d: Dealing(deal.commitments, deal.proof) for d, deal in deals.items()}
+        suite = self.params.suite
+        key = _group_key(suite, tuple(deal.commitments for deal in deals.values()))
         if shares is None:
-            columns = [dealing.commitments for dealing in dealings.values()]
-            return GroupKey(self.params.suite, feldman.add(self.params.suite.group, columns)), None
-        share = pedersen.finish(self.params, me, dealings, shares)
+            return key, None
+        secret = sum(shares.values()) % suite.group.order
+        if feldman.verify(suite.group, key.commitments, me, secret):
+            return key, KeyShare(me, secret, key)
+        dealings = {d: Dealing(deal.commitments, deal.proof) for d, deal in deals.items()}
+        share = pedersen.finish(self.params, me, dealings, shares)  # names the guilty
         return share.key, share
+
+
+# Pure functions of public values, remembered: simulated parties share this process.
+
+
+@lru_cache(maxsize=256)
+def _group_key(suite: Ciphersuite, dealings: tuple[tuple[bytes, ...], ...]) -> GroupKey:
+    return GroupKey(suite, feldman.add(suite.group, dealings))
 
 
 @lru_cache(maxsize=4096)

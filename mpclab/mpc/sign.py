@@ -25,6 +25,7 @@ valid signatures of the same message, which a Schnorr signature by many can alwa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -39,7 +40,7 @@ from mpclab.crypto.errors import BadShare, CryptoError, EncodingError
 from mpclab.crypto.frost import Nonces, SigningCommitment
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.independent import verify_independently
-from mpclab.crypto.keys import KeyShare
+from mpclab.crypto.keys import GroupKey, KeyShare
 from mpclab.crypto.transcript import Part, digest
 from mpclab.mpc.messages import genuine
 from mpclab.mpc.records import KeyRecord
@@ -351,7 +352,9 @@ class Sign(Machine):
         group = self.key.suite.group
         try:
             scalars = {p: group.decode_scalar(share.share) for p, share in here.items()}
-            signature = frost.aggregate(self.key, self.message, _commitments(package), scalars)
+            signature = _aggregate(
+                self.key, self.message, _commitments(package), tuple(sorted(scalars.items()))
+            )
         except BadShare as error:
             self._convict(ctx, error.culprits)
         except EncodingError:
@@ -412,8 +415,7 @@ class Sign(Machine):
         self._finish(ctx, signature)
 
     def _finish(self, ctx: Ctx, signature: bytes) -> None:
-        suite, public = self.key.suite, self.key.public
-        if not verify_independently(suite, public, self.message, signature):
+        if not _verify_again(self.key, self.message, signature):
             raise AssertionError("two libraries disagree on a signature")
         self.signature, self.nonces = signature, None
         result = Signature(self.record, self.message, signature)
@@ -445,6 +447,22 @@ class Sign(Machine):
             ctx.send(sender, package)
         if (own := self.shares.get(attempt, {}).get(ctx.me)) is not None:
             ctx.send(sender, own)
+
+
+@lru_cache(maxsize=256)
+def _aggregate(
+    key: GroupKey,
+    message: bytes,
+    commitments: tuple[SigningCommitment, ...],
+    shares: tuple[tuple[Party, int], ...],
+) -> bytes:
+    """`frost.aggregate`, remembered: simulated parties share this process, and add up the same."""
+    return frost.aggregate(key, message, commitments, dict(shares))
+
+
+@lru_cache(maxsize=256)
+def _verify_again(key: GroupKey, message: bytes, signature: bytes) -> bool:
+    return verify_independently(key.suite, key.public, message, signature)
 
 
 def _commitments(package: Package) -> tuple[SigningCommitment, ...]:
