@@ -1,0 +1,55 @@
+"""The same keys and signatures over simulated links, a real server's relay and data channels."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpclab.coordinator.mpc_operations import input_path
+from mpclab.core.errors import UsageError
+from mpclab.lab import Lab
+from mpclab.mpc.compute import Input
+from mpclab.mpc.exports import SignatureRecord
+
+WORLDS = ["simulated", "websocket", "webrtc"]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_from_an_empty_session_to_a_verified_signature(world: str) -> None:
+    with Lab(parties=3, threshold=2, world=world, seed=7) as lab:
+        lab.start_server(0)
+        lab.spawn(1, 2, 3)
+        lab.join()
+        key = lab.propose(1, "dkg")
+        lab.run(limit=20)
+        op = lab.propose(2, "sign", key=key.id, message="hello")
+        (made, signed) = lab.run(limit=20)
+        assert (made.status, signed.status) == ("committed", "committed")
+        session = lab.world.look(1, lambda node: node.machine(("session",)))
+        record = SignatureRecord.from_bytes(session.executor.results[op.id].data)
+        assert record.verify()
+        assert signed.result == record.signature.hex()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_salaries_are_compared_and_not_told(world: str) -> None:
+    with Lab(parties=3, threshold=2, world=world, seed=7) as lab:
+        lab.start_server(0)
+        lab.spawn(1, 2, 3)
+        lab.join()
+        op = lab.propose(3, "auction")
+        path = input_path("auction", op.id)
+        for party, bid in {1: 730001, 2: 920003, 3: 810007}.items():
+
+            def asked(party: int = party, bid: int = bid) -> bool:
+                try:
+                    lab.world.ask(party, path, Input((bid,)))
+                except UsageError:
+                    return False  # its executor has not begun yet
+                return True
+
+            lab.run(until=asked, limit=20)
+        (outcome,) = lab.run(limit=20)
+        assert outcome.result == "party 2 wins and pays 810007"
+        text = "\n".join(map(repr, lab.trace))
+        assert "730001" not in text
+        assert "920003" not in text
