@@ -90,9 +90,12 @@ class CloseSession(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Seat:
+    """`bucket` belongs to the seat: a new connection brings no new credit."""
+
     member: Member
     connection: Connection | None
     joined_at: int
+    bucket: Bucket
 
 
 @dataclass(slots=True)
@@ -103,6 +106,7 @@ class _Room:
     opened_at: int
     seats: dict[Party, _Seat] = field(default_factory=dict)
     revision: int = 0
+    left_at: int = 0  # when its last member went offline
 
     @property
     def online(self) -> list[Connection]:
@@ -192,6 +196,7 @@ class Rooms(Machine):
         ctx.note("left", session=client.session, party=client.party, why=why)
         self._say(ctx, f"{client.session}: party {client.party} left: {why}")
         if not room.online:
+            room.left_at = ctx.now
             ctx.set_timer(f"forget-{client.session}", self.settings.keep_empty, background=True)
 
     def _part(
@@ -319,6 +324,8 @@ class Rooms(Machine):
         ctx.cancel_timer(f"join-{sender}")
         room = self.rooms.get(msg.session)
         if room is None:
+            if len(self.rooms) >= self.settings.max_rooms and (empty := self._longest_empty()):
+                self._close(ctx, empty)  # or else one client could open them all, and leave
             room = self.rooms[msg.session] = _Room(msg.n, msg.t, msg.policy, ctx.now)
             ctx.note("opened", session=msg.session, n=msg.n, t=msg.t, policy=msg.policy)
             self._say(ctx, f"{msg.session}: opened for {msg.n} parties")
@@ -330,7 +337,8 @@ class Rooms(Machine):
         client.session, client.party = msg.session, msg.party
         member = Member(msg.party, msg.key, msg.life, msg.epoch, msg.card)
         joined_at = ctx.now if old is None else old.joined_at
-        room.seats[msg.party] = _Seat(member, sender, joined_at)
+        client.bucket = client.bucket if old is None else old.bucket
+        room.seats[msg.party] = _Seat(member, sender, joined_at, client.bucket)
         room.revision += 1
         ctx.cancel_timer(f"forget-{msg.session}")
         ctx.note("joined", session=msg.session, party=msg.party, connection=sender)
@@ -371,9 +379,15 @@ class Rooms(Machine):
         room = self.rooms.get(msg.session)
         if room is None:
             if msg.mode == "join":
-                return "no such session", "create it first" + nearest(msg.session, self.rooms)
-            if len(self.rooms) >= self.settings.max_rooms:
-                return "the server has no room for another session", "close one first"
+                return (
+                    "no such session",
+                    "check its id, or create it",
+                )  # ids are invitations: no hint
+            if len(self.rooms) >= self.settings.max_rooms and self._longest_empty() is None:
+                return (
+                    "the server has no room for another session",
+                    "close one first, or try again later",
+                )
             return None
         if msg.mode == "create":
             return "the session exists already", "join it, or choose another id"
@@ -390,6 +404,10 @@ class Rooms(Machine):
             if party != msg.party and other.member.key == msg.key:
                 return f"this key sits here as party {party}", "one key is one party"
         return None
+
+    def _longest_empty(self) -> str | None:
+        empty = [(room.left_at, name) for name, room in self.rooms.items() if not room.online]
+        return min(empty)[1] if empty else None
 
     # --- closing --------------------------------------------------------------------------
 

@@ -138,6 +138,14 @@ def test_a_join_that_contradicts_the_room_is_refused(changes: dict, reason: str)
     assert list(server.rooms.rooms["s"].seats) == [1]
 
 
+def test_a_stranger_learns_no_session_id() -> None:
+    server = full()
+    for guess in ("t", "nothing-like-it"):
+        server.connect(99)
+        said = refusal(server.say(99, joining(server.nonces[99], 1, session=guess, mode="join")))
+        assert (said.reason, said.hint) == ("no such session", "check its id, or create it")
+
+
 def test_a_taken_id_names_the_free_ones() -> None:
     server = Server()
     server.join(11, 1)
@@ -191,6 +199,22 @@ def test_sessions_are_bounded() -> None:
     server.join(1, 1)
     server.connect(2)
     said = refusal(server.say(2, joining(server.nonces[2], 1, session="other")))
+    assert said.reason == "the server has no room for another session"
+
+
+def test_the_longest_empty_session_makes_room_for_a_new_one() -> None:
+    server = Server(RoomsSettings(max_rooms=3))
+    for connection, session in enumerate(("kept", "first", "second"), 1):
+        server.join(connection, 1, session=session)
+    server.now = 1
+    server.disconnect(2)
+    server.now = 2
+    server.disconnect(3)
+    server.join(4, 1, session="new")
+    assert list(server.rooms.rooms) == ["kept", "second", "new"]
+    server.join(5, 2, session="second")
+    server.connect(6)
+    said = refusal(server.say(6, joining(server.nonces[6], 1, session="other")))
     assert said.reason == "the server has no room for another session"
 
 
@@ -372,6 +396,15 @@ def test_a_flood_is_slowed_to_its_rate_and_then_dropped() -> None:
         assert not of(server.say(11, Relay((Letter(2, RAW),))), HangUp)
     said = refusal(server.say(11, Relay((Letter(2, RAW),))))
     assert (said.reason, said.hint) == ("too many messages", "send at most 50 a second")
+
+
+def test_who_connects_anew_brings_no_new_credit() -> None:
+    server = full(RoomsSettings(rate=50, burst=10))
+    passed = [len(sends(server.say(11, Relay((Letter(2, RAW),))))) for _ in range(12)]
+    assert passed == [1] * 10 + [0] * 2
+    server.join(21, 1)
+    assert not sends(server.say(21, Relay((Letter(2, RAW),))))
+    assert len(sends(server.fire("drain-21", 20 * MS))) == 1
 
 
 def test_messages_of_a_connection_that_was_closed_are_ignored() -> None:
