@@ -93,6 +93,7 @@ class Coordinator(Panel):
             f"session <b>{look.escape(s.session)}</b> · {s.parties} parties · threshold "
             f"{s.threshold} · {look.escape(s.policy)} · {look.escape(s.agreement)}"
         )
+        kit.show(self.time.card, s.world == "simulated")
         next_ = hint(now.lab, now.state)
         self.steps.value = stepper(next_)
         if next_.button != self._pointed:

@@ -284,7 +284,10 @@ def desk_of(source: Desk | Lab | Panel | None, fields: dict[str, Any]) -> Desk:
     if isinstance(source, Desk):
         return source
     if source is None:
-        desk = Desk(Lab(**fields), owned=True)
+        lab = Lab(**fields)
+        _tidy_up()
+        desk = Desk(lab, owned=True)
+        _made_here(desk)
         if desk.lab.scenario.world == "simulated":
             desk.lab.pace(1.0)
         return desk
@@ -296,6 +299,40 @@ def desk_of(source: Desk | Lab | Panel | None, fields: dict[str, Any]) -> Desk:
     if not isinstance(shared, Desk):
         raise UsageError(f"{source!r} is neither a lab nor a panel")
     return shared
+
+
+_in_cell: dict[str, list[tuple[str, weakref.ref[Desk]]]] = {}
+
+
+def _running_cell() -> tuple[str, str]:
+    """The notebook's cell that runs now, and this run of it; empty outside of notebooks."""
+    try:
+        from IPython import get_ipython
+
+        parent = get_ipython().get_parent()
+        return str(parent["metadata"]["cellId"]), str(parent["header"]["msg_id"])
+    except (ImportError, AttributeError, KeyError, TypeError):
+        return "", ""
+
+
+def _tidy_up() -> None:
+    """A cell that is run again closes what it made before: its server would hold the port."""
+    cell, run = _running_cell()
+    for before, made in _in_cell.pop(cell, []) if cell else []:
+        desk = made()
+        if desk is None or not desk.owned:
+            continue
+        if before == run:
+            _in_cell.setdefault(cell, []).append((before, made))
+            continue
+        for panel in list(desk.panels):
+            desk.detach(panel)
+
+
+def _made_here(desk: Desk) -> None:
+    cell, run = _running_cell()
+    if cell:
+        _in_cell.setdefault(cell, []).append((run, weakref.ref(desk)))
 
 
 def port_of(lab: Lab) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Final
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, ClassVar, Final, NamedTuple
 
 import ipywidgets as widgets
 import yaml
@@ -15,7 +17,10 @@ from mpclab.lab import Lab
 from mpclab.panels import kit, look
 from mpclab.panels.desk import Moment
 from mpclab.panels.panel import Panel
+from mpclab.plots import style
 from mpclab.trace.fold import State
+from mpclab.trace.rows import Fault as FaultRow
+from mpclab.trace.rows import Row
 
 NEEDS_CODE: Final = ("filter",)  # a Python function: from a cell, not from a form
 EXAMPLES: Final = {
@@ -29,6 +34,7 @@ EXAMPLES: Final = {
     "delay": "200ms, normal(250ms, 50ms)",
     "restart_after": "2s; empty: never",
 }
+_BARS = 8
 STARTS: Final = {
     "delay": "300ms",
     "up_to": "100ms",
@@ -64,6 +70,8 @@ class FaultPanel(Panel):
         self._n = 4
         self._make_fields()
         self.active = kit.page("", "mpclab-active")
+        self.past = kit.page("", "mpclab-past")
+        self._spans: dict[int, Span] = {}
         self.which = kit.choice("Active fault", [("none", -1)], width="250px", name="active-fault")
         self.heal = kit.button("Heal", self._heal, tip="end this fault now", name="heal")
         self.heal_all = kit.button(
@@ -76,7 +84,7 @@ class FaultPanel(Panel):
             gap="10px", flex="1 1 420px", min_width="0",
         )  # fmt: skip
         mend = kit.column(
-            self.active, kit.row(self.which, self.heal, self.heal_all),
+            self.active, kit.row(self.which, self.heal, self.heal_all), self.past,
             gap="10px", flex="1 1 420px", min_width="0",
         )  # fmt: skip
         return [kit.row(choose, mend, gap="10px 28px", align_items="flex-start")]
@@ -178,7 +186,12 @@ class FaultPanel(Panel):
         kit.gate(self.which, why or ("" if options else "nothing is broken"))
         kit.gate(self.heal, why or ("" if options else "nothing is broken"))
         kit.gate(self.heal_all, why or ("" if lab.injections else "nothing was broken"))
-        self.active.value = active_faults(state, lab)
+        self.active.value = active_faults(state)
+        if now.fresh:
+            self._spans = {}
+        rows = islice(lab.trace, state.rows) if now.fresh else now.rows
+        self._spans.update(follow(self._spans, rows))
+        self.past.value = bars(self._spans, state.at)
         self.note(f"{len(state.faults)} active" if state.faults else "")
 
 
@@ -221,7 +234,52 @@ def read_value(name: str, value: Any) -> Any:
         raise UsageError(f"{name}: cannot read {value!r}; write it as in a file") from error
 
 
-def active_faults(state: State, lab: Lab) -> str:
+class Span(NamedTuple):
+    """When a fault was active; `end` None: it still is."""
+
+    kind: str
+    words: str
+    begin: int
+    end: int | None
+
+
+def follow(known: Mapping[int, Span], rows: Iterable[Row]) -> dict[int, Span]:
+    """The spans that `rows` begin or end, by the faults' numbers."""
+    found: dict[int, Span] = {}
+    for row in rows:
+        if type(row) is not FaultRow:
+            continue
+        if row.phase == "begin":
+            found[row.index] = Span(row.kind, row.text, row.at, None)
+        elif row.phase == "end" and (span := found.get(row.index) or known.get(row.index)):
+            found[row.index] = span._replace(end=row.at)
+    return found
+
+
+def bars(spans: Mapping[int, Span], now: int) -> str:
+    """A timeline of the latest faults: a bar each, from the first one's beginning to now."""
+    shown = list(spans.items())[-_BARS:]
+    if not shown:
+        return ""
+    start = min(span.begin for _, span in shown)
+    width = max(now - start, 1)
+    lines = []
+    for number, span in shown:
+        left = 100 * (span.begin - start) / width
+        long = 100 * ((span.end if span.end is not None else now) - span.begin) / width
+        until = look.seconds(span.end) if span.end is not None else "now"
+        lines.append(
+            f'<span>{look.escape(span.kind)}</span><div title="{look.escape(span.words)}, '
+            f'{look.seconds(span.begin)} to {until}"><i style="left:{left:.1f}%;'
+            f'width:{long:.1f}%;background:{style.band_colour(number)}"></i></div>'
+        )
+    return (
+        f'<div class="mpclab-small">since {look.seconds(start)}</div>'
+        f'<div class="mpclab-bars">{"".join(lines)}</div>'
+    )
+
+
+def active_faults(state: State) -> str:
     """What is broken now, whom it aims at, and since when."""
     if not state.faults:
         return look.empty("Nothing is broken.")

@@ -1,4 +1,4 @@
-"""`FlowPanel`: the space-time diagram of what was sent to whom, live."""
+"""`FlowPanel`: the space-time diagram of what was sent to whom, or each party's phases; live."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
 
-from mpclab.core.ids import SECOND
+from mpclab.core.ids import MS, SECOND
 from mpclab.panels import kit
 from mpclab.panels.desk import Moment
 from mpclab.panels.panel import Panel
-from mpclab.plots import spacetime
+from mpclab.plots import spacetime, timeline
+from mpclab.plots.clock import Scale
 from mpclab.trace.fold import State
 
 LATEST, ALL = "since the latest proposal", "everything"
@@ -25,6 +26,10 @@ class FlowPanel(Panel):
     name: ClassVar[str] = "flow"
 
     def build(self) -> list[Any]:
+        self.view = kit.choice(
+            "Picture", ["messages", "phases"], width="110px", name="view",
+            tip="messages between parties, or what each party's protocol is doing",
+        )  # fmt: skip
         self.window = kit.choice(
             "Window", list(WINDOWS), width="190px", tip="which part of the run", name="window"
         )
@@ -37,9 +42,12 @@ class FlowPanel(Panel):
             "heartbeats", False, tip="also heartbeats and the like", name="flow-heartbeats"
         )
         self.picture = kit.Picture("Nothing has been sent yet.")
-        for each in (self.window, self.scale, self.server, self.heartbeats):
+        for each in (self.view, self.window, self.scale, self.server, self.heartbeats):
             each.observe(lambda _: self.redraw(), "value")
-        return [kit.row(self.window, self.scale, self.server, self.heartbeats), self.picture.box]
+        return [
+            kit.row(self.view, self.window, self.scale, self.server, self.heartbeats),
+            self.picture.box,
+        ]
 
     def refresh(self, now: Moment) -> None:
         if self.picture_due(now, 0.7):
@@ -50,10 +58,20 @@ class FlowPanel(Panel):
         if not state.parties:
             return None
         parties = sorted(state.parties)
-        since = window_start(self.window.value, state)
+        since, until = window_of(self.window.value, state)
+        if self.view.value == "phases":
+            scale: Scale = "time" if self.scale.value == "auto" else self.scale.value
+            return timeline(
+                now.lab.trace,
+                since=since,
+                until=until,
+                scale=scale,
+                highlight=self.desk.highlight,
+            )
         return spacetime(
             now.lab.trace,
             since=since,
+            until=until,
             parties=[0, *parties] if self.server.value and state.server else parties,
             background=self.heartbeats.value,
             scale=self.scale.value,
@@ -62,10 +80,22 @@ class FlowPanel(Panel):
         )
 
 
-def window_start(window: str, state: State) -> int | None:
-    """Where the window begins, µs; None: at the beginning."""
-    if window == LATEST:
-        proposed = [o.proposed_at for o in state.operations.values() if o.proposed_at is not None]
-        return max(proposed) if proposed else None
-    length = WINDOWS[window]
-    return max(0, state.at - length * SECOND) if length else None
+def window_of(window: str, state: State) -> tuple[int | None, int | None]:
+    """Where a window begins and ends, µs; None: with the run.
+
+    That of the latest proposal ends a little after it is settled everywhere: what comes later
+    (heartbeats, gossip) would push the vote together.
+    """
+    if window != LATEST:
+        length = WINDOWS[window]
+        return (max(0, state.at - length * SECOND) if length else None), None
+    known = [o for o in state.operations.values() if o.proposed_at is not None]
+    if not known:
+        return None, None
+    latest = max(known, key=lambda o: o.proposed_at or 0)
+    began = latest.proposed_at or 0
+    ends = {**{p: c.at for p, c in latest.commits.items()}, **latest.aborted_at}
+    if set(state.reachable) - set(ends):
+        return began, None
+    length = max(ends.values(), default=began) - began
+    return began, began + length + max(length // 5, MS)

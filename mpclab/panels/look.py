@@ -123,6 +123,12 @@ STYLESHEET: Final = """
 .mpclab .mpclab-votes span.vote { margin-right: 7px; white-space: nowrap; }
 .mpclab .mpclab-result { overflow-wrap: anywhere; }
 .mpclab .mpclab-columns { display: flex; font-size: 11.5px; color: var(--jp-ui-font-color2); }
+.mpclab .mpclab-bars { display: grid; grid-template-columns: minmax(80px, auto) 1fr; gap: 3px 10px;
+  align-items: center; font-size: 12px; }
+.mpclab .mpclab-bars div { height: 10px; border-radius: 5px; background: var(--mpc-soft);
+  position: relative; overflow: hidden; }
+.mpclab .mpclab-bars i { position: absolute; top: 0; bottom: 0; border-radius: 5px;
+  min-width: 4px; }
 .mpclab .mpclab-said { color: var(--jp-ui-font-color2); min-height: 20px; font-size: 12.5px; }
 .mpclab .mpclab-steps { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 6px;
   font-size: 12px; color: var(--jp-ui-font-color2); }

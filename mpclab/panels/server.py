@@ -92,7 +92,7 @@ class ServerPanel(Panel):
         kit.gate(self.kill, no_server or ("" if running else "no server is running"))
 
     def _show(self, seen: ServerStatus, lab: Lab) -> None:
-        word = "🟢 running" if seen.running else "🔴 stopped"
+        word = f"{_lamp('🟢')} running" if seen.running else f"{_lamp('🔴')} stopped"
         if lab.url:
             word = f"used at {look.escape(lab.url)}"
         self.note(word)
@@ -118,6 +118,10 @@ class ServerPanel(Panel):
 
 def _status(lab: Lab) -> ServerStatus | None:
     return None if lab.closed else lab.server_status()
+
+
+def _lamp(sign: str) -> str:
+    return f'<span style="color:#000">{sign}</span>'  # a pale ink would fade its colour
 
 
 def _first_line(status: ServerStatus) -> str:

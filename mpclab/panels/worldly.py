@@ -106,6 +106,6 @@ class WorldPanel(Panel):
 def _about(lab: Lab) -> str:
     return {
         "simulated": f"virtual time, seed {lab.scenario.seed}",
-        "websocket": "real sockets on this machine; messages sealed and relayed",
-        "webrtc": "real sockets and data channels on this machine",
+        "websocket": "real sockets; messages relayed, sealed",
+        "webrtc": "real sockets and data channels",
     }[lab.scenario.world]
