@@ -133,7 +133,9 @@ class Raft(Agreement):
             ctx.cancel_timer("heartbeat")
             ctx.cancel_timer("news")
             ctx.cancel_timer("quorum")
-        self.role = "follower"
+        if self.role != "follower":
+            self.role = "follower"
+            ctx.note("phase", phase=self.role, term=self.term)
         if leader and leader != self.leader:
             self.leader = leader
             self._push(ctx)

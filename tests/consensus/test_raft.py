@@ -36,6 +36,19 @@ def elect(c: Cluster) -> int:
     return leader(c)
 
 
+def test_who_stood_and_did_not_win_says_that_it_follows() -> None:
+    """Or a timeline would show it as a candidate for ever."""
+    c = Cluster(Raft, 5, network=Network(Delay("uniform", 10 * MS, 30 * MS)), seed=7)
+    first = elect(c)
+    c.crash(first)
+    c.run_until(lambda: len(c.notes("became-leader")) > 1)
+    c.run(200)
+    last = {row.actor: row.details["phase"] for row in c.notes("phase")}
+    losers = last.keys() - {first, leader(c)}
+    assert losers, "nobody else had stood: choose another seed"
+    assert {last[p] for p in losers} == {"follower"}
+
+
 def check_leaders(c: Cluster) -> None:
     by_term: dict[int, set[int]] = defaultdict(set)
     for row in c.notes("became-leader"):
