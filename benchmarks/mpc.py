@@ -31,7 +31,7 @@ from mpclab.crypto import groups
 from mpclab.crypto.ciphersuites import FROST_ED25519, FROST_SECP256K1, Ciphersuite
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.keys import trusted_dealer_keygen
-from mpclab.mpc import arithmetic, dkg, envelopes, messages, sign
+from mpclab.mpc import arithmetic, dkg, envelopes, messages, packages, sign
 from mpclab.mpc.circuit import Circuit
 from mpclab.mpc.comparison import negative
 from mpclab.mpc.compute import Compute
@@ -45,8 +45,8 @@ REMEMBERED: tuple[Any, ...] = (
     dkg._group_key,
     envelopes.is_identity_key,
     groups._is_ed25519_element,
-    sign._aggregate,
-    sign._verify_again,
+    packages.add_up,
+    packages.verify_again,
 )
 
 

@@ -39,8 +39,8 @@ from mpclab.core.machine import Machine
 if TYPE_CHECKING:
     from mpclab.crypto.keys import KeyShare
     from mpclab.mpc.dealing import SharedKey
+    from mpclab.mpc.packages import Signature
     from mpclab.mpc.records import KeyRecord
-    from mpclab.mpc.sign import Signature
 
 CURVES = {
     "ed25519": "FROST(Ed25519, SHA-512)",

@@ -25,7 +25,6 @@ valid signatures of the same message, which a Schnorr signature by many can alwa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -34,67 +33,30 @@ from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.rounds import Aborted, Finished
-from mpclab.core.wire import Message
 from mpclab.crypto import frost, schnorr
 from mpclab.crypto.errors import BadShare, CryptoError, EncodingError
-from mpclab.crypto.frost import Nonces, SigningCommitment
+from mpclab.crypto.frost import Nonces
 from mpclab.crypto.identity import Identity
-from mpclab.crypto.independent import verify_independently
-from mpclab.crypto.keys import GroupKey, KeyShare
+from mpclab.crypto.keys import KeyShare
 from mpclab.crypto.transcript import Part, digest
 from mpclab.mpc.messages import genuine
+from mpclab.mpc.packages import (
+    PACKAGE,
+    Commitment,
+    Entry,
+    Nudge,
+    Package,
+    Share,
+    Signature,
+    Signed,
+    add_up,
+    commitments_of,
+    verify_again,
+)
 from mpclab.mpc.records import KeyRecord
 
-PACKAGE = "mpclab signing package"
 SPARE = 2
 """Attempts for which nobody is to blame: lost messages, restarts."""
-
-
-class Commitment(Message, frozen=True):
-    attempt: int
-    hiding: bytes
-    binding: bytes
-
-
-class Entry(Message, frozen=True):
-    party: Party
-    hiding: bytes
-    binding: bytes
-
-
-class Package(Message, frozen=True):
-    """Who signs in this attempt, and under which commitments; signed by the leader."""
-
-    attempt: int
-    entries: tuple[Entry, ...]
-    signature: bytes = b""
-
-
-class Share(Message, frozen=True):
-    """A signature share under the package with this digest and leader's signature."""
-
-    attempt: int
-    package: bytes
-    endorsed: bytes
-    share: bytes
-
-
-class Signed(Message, frozen=True):
-    signature: bytes
-
-
-class Nudge(Message, frozen=True):
-    """I am in this attempt and something is missing."""
-
-    attempt: int
-
-
-class Signature(msgspec.Struct, frozen=True):
-    """The result: `signature` by the key of `record` on `message`, verified by two libraries."""
-
-    record: KeyRecord
-    message: bytes
-    signature: bytes
 
 
 class Sign(Machine):
@@ -309,7 +271,7 @@ class Sign(Machine):
             ctx.note("refused", attempt=package.attempt, why="not our commitment")
             return
         try:
-            z = frost.sign(self.share, nonces, self.message, _commitments(package))
+            z = frost.sign(self.share, nonces, self.message, commitments_of(package))
         except CryptoError as error:
             ctx.note("refused", attempt=package.attempt, why=str(error))
             return
@@ -352,8 +314,8 @@ class Sign(Machine):
         group = self.key.suite.group
         try:
             scalars = {p: group.decode_scalar(share.share) for p, share in here.items()}
-            signature = _aggregate(
-                self.key, self.message, _commitments(package), tuple(sorted(scalars.items()))
+            signature = add_up(
+                self.key, self.message, commitments_of(package), tuple(sorted(scalars.items()))
             )
         except BadShare as error:
             self._convict(ctx, error.culprits)
@@ -370,7 +332,7 @@ class Sign(Machine):
         try:
             z = self.key.suite.group.decode_scalar(share.share)
             return frost.verify_signature_share(
-                self.key, self.message, _commitments(package), party, z
+                self.key, self.message, commitments_of(package), party, z
             )
         except CryptoError:
             return False
@@ -415,7 +377,7 @@ class Sign(Machine):
         self._finish(ctx, signature)
 
     def _finish(self, ctx: Ctx, signature: bytes) -> None:
-        if not _verify_again(self.key, self.message, signature):
+        if not verify_again(self.key, self.message, signature):
             raise AssertionError("two libraries disagree on a signature")
         self.signature, self.nonces = signature, None
         result = Signature(self.record, self.message, signature)
@@ -447,23 +409,3 @@ class Sign(Machine):
             ctx.send(sender, package)
         if (own := self.shares.get(attempt, {}).get(ctx.me)) is not None:
             ctx.send(sender, own)
-
-
-@lru_cache(maxsize=256)
-def _aggregate(
-    key: GroupKey,
-    message: bytes,
-    commitments: tuple[SigningCommitment, ...],
-    shares: tuple[tuple[Party, int], ...],
-) -> bytes:
-    """`frost.aggregate`, remembered: simulated parties share this process, and add up the same."""
-    return frost.aggregate(key, message, commitments, dict(shares))
-
-
-@lru_cache(maxsize=256)
-def _verify_again(key: GroupKey, message: bytes, signature: bytes) -> bool:
-    return verify_independently(key.suite, key.public, message, signature)
-
-
-def _commitments(package: Package) -> tuple[SigningCommitment, ...]:
-    return tuple(SigningCommitment(e.party, e.hiding, e.binding) for e in package.entries)

@@ -56,6 +56,10 @@ def test_refresh_changes_every_share_and_not_the_key() -> None:
     assert old.key().suite.group.base_mult(shamir.interpolate(mixed, order)) != old.public
 
 
+def test_refresh_where_one_share_is_enough() -> None:
+    check_key(refresh(3, 1).run().outcomes())
+
+
 @pytest.mark.parametrize("cheat", [c for c in CHEATS if c not in MISFIT], ids=str)
 @pytest.mark.parametrize("kind", ["refresh", "reshare"])
 def test_a_cheat_is_left_out(kind: str, cheat: str) -> None:

@@ -20,8 +20,9 @@ from mpclab.crypto.ciphersuites import FROST_BIP340, FROST_ED25519, FROST_SECP25
 from mpclab.crypto.independent import verify_independently
 from mpclab.crypto.keys import KeyShare, trusted_dealer_keygen
 from mpclab.faults.network import Delay, Network
+from mpclab.mpc.packages import PACKAGE, Commitment, Package, Share, Signature, Signed
 from mpclab.mpc.records import KeyRecord
-from mpclab.mpc.sign import PACKAGE, Commitment, Package, Share, Sign, Signature, Signed
+from mpclab.mpc.sign import Sign
 from mpclab.trace import rows
 from tests.mpc.parties import CONTEXT, DEADLINE, IDENTITIES, KEYS, Cast, Tamper, finished
 
