@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mpclab.coordinator.mpc_operations import input_path
 from mpclab.core.errors import UsageError
+from mpclab.crypto.identity import Identity
 from mpclab.lab import Lab
 from mpclab.mpc.compute import Input
 from mpclab.mpc.exports import SignatureRecord
+from mpclab.mpc.records import KeyRecord, open_share
 
 WORLDS = ["simulated", "websocket", "webrtc"]
 
@@ -53,3 +57,42 @@ def test_salaries_are_compared_and_not_told(world: str) -> None:
         text = "\n".join(map(repr, lab.trace))
         assert "730001" not in text
         assert "920003" not in text
+
+
+@pytest.mark.parametrize("world", ["websocket", "webrtc"])
+def test_the_next_day_the_same_key_signs(world: str, tmp_path: Path) -> None:
+    """Everything is closed and started again from what the parties' stores hold."""
+    identities = {p: Identity.from_seed(bytes([p, 77]) * 16) for p in (1, 2, 3)}
+
+    def opened() -> Lab:
+        lab = Lab(parties=3, threshold=2, world=world, seed=7, store=tmp_path)
+        lab.group.given.update(identities)
+        lab.start_server(0)
+        lab.spawn()
+        lab.join()
+        return lab
+
+    with opened() as lab:
+        key = lab.propose(1, "dkg").id
+        (made,) = lab.run(limit=20)
+        assert made.result.startswith("ed25519 key")
+    with opened() as lab:
+        op = lab.propose(2, "sign", key=key, message="the next day")
+        lab.run(limit=20)
+        session = lab.world.look(3, lambda node: node.machine(("session",)))
+        assert SignatureRecord.from_bytes(session.executor.results[op.id].data).verify()
+        shares = [
+            open_share(identities[p], record.key(), p, sealed).secret
+            for p in (1, 2, 3)
+            for record, sealed in [_held(lab, p, key)]
+        ]
+    kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert kept
+    for secret in shares:
+        assert secret.to_bytes(32, "little") not in kept
+        assert secret.to_bytes(32, "big") not in kept
+
+
+def _held(lab: Lab, party: int, key: str) -> tuple[KeyRecord, bytes]:
+    executor = lab.world.look(party, lambda node: node.machine(("session",)).executor)
+    return KeyRecord.from_bytes(executor.results[key].data), executor.secrets[key]
