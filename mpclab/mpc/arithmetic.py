@@ -96,5 +96,7 @@ def words(kind: str, inputs: tuple[Party, ...], result: list[int]) -> str:
 
 
 def _ratio(total: int, n: int) -> str:
-    whole, rest = divmod(total, n)
-    return str(whole) if rest == 0 else f"{total / n:.6g}"
+    """total / n, to six places."""
+    sign, (whole, rest) = "-" if total < 0 else "", divmod(abs(total), n)
+    places = f"{rest * 10**6 // n:06}".rstrip("0")
+    return f"{sign}{whole}.{places}" if places else f"{sign}{whole}"

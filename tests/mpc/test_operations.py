@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -116,6 +117,19 @@ def test_all_restart_and_sign_with_the_same_key() -> None:
     assert signed(sessions, 3, key=key, message="the next day")
 
 
+@pytest.mark.parametrize("at", range(20, 84, 8))
+def test_whenever_a_party_restarts_all_have_the_key_or_none(at: int) -> None:
+    sessions = Sessions(3, t=2)
+    key = sessions.propose(1, "dkg")
+    sessions.world.at(at * MS, lambda: sessions.world.crash(2))
+    sessions.world.at((at + 300) * MS, lambda: sessions.world.restart(2))
+    sessions.run()
+    (status,) = set(sessions.statuses(key).values())
+    executors = [sessions.session(p).executor for p in sessions.members]
+    assert {key in executor.secrets for executor in executors} == {status == "executed"}
+    assert len({executor.results.get(key) for executor in executors}) == 1
+
+
 def test_a_crashed_holder_is_done_without() -> None:
     sessions = Sessions(5, t=3, policy="threshold(4)")
     key = sessions.propose(1, "dkg")
@@ -170,6 +184,25 @@ def test_ssh_keygen_accepts_the_signature(tmp_path: Path) -> None:
     write(record, tmp_path)
     words = f"ssh-keygen -Y verify -f allowed_signers -I {PRINCIPAL} -n file -s message.sig"
     assert "Good" in run(*words.split(), folder=tmp_path, stdin=b"hello")
+
+
+def test_the_same_run_whatever_the_hash_seed() -> None:
+    code = (
+        "from tests.coordinator.sessions import Sessions; import hashlib\n"
+        "s = Sessions(4, t=2)\n"
+        "key = s.propose(1, 'dkg'); s.run()\n"
+        "s.propose(2, 'sign', key=key, message='m'); s.propose(3, 'refresh', key=key); s.run()\n"
+        "print(hashlib.sha256(repr(list(s.world.trace)).encode()).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            check=True, capture_output=True, timeout=60,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(digests) == 1
 
 
 def test_a_session_is_light_until_something_is_computed() -> None:
