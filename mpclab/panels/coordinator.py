@@ -60,9 +60,10 @@ class Coordinator(Panel):
         return [self.steps, self.banner.card]
 
     def frame(self) -> Any:
-        self.pictures = widgets.Tab([p.card for p in (self.flow, self.outcome, self.log)])
-        for i, panel in enumerate((self.flow, self.outcome, self.log)):
-            self.pictures.set_title(i, panel.title)
+        tabs = (self.flow, self.outcome, self.log)
+        self.pictures = widgets.Tab([p.card for p in tabs], titles=[p.title for p in tabs])
+        self.pictures.observe(lambda _: self._turn_to(tabs), "selected_index")
+        self._turn_to(tabs)
         self.pictures.add_class("mpclab-tab")
         self.connections.card.layout.flex = "1 1 auto"
         self.history.card.layout.flex = "1 1 auto"
@@ -86,6 +87,12 @@ class Coordinator(Panel):
         )
         made.add_class("mpclab")
         return made
+
+    def _turn_to(self, tabs: tuple[Panel, ...]) -> None:
+        """Only the tab in front draws pictures."""
+        for i, panel in enumerate(tabs):
+            panel.hidden = i != (self.pictures.selected_index or 0)
+        self.desk.wake()
 
     def refresh(self, now: Moment) -> None:
         s = now.lab.scenario

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab, Scenario
+from mpclab.panels.sentences import is_background
 from mpclab.trace.fold import State
 from mpclab.trace.rows import Asked, Delivered, Dropped, Fired, Output, Row, Sent
 
@@ -72,6 +73,7 @@ class Desk:
         self.said = ""
         self.bookmark: Lab | None = None
         self.highlight: tuple[int, ...] = ()  # rows that a verdict names
+        self.kinds: set[str] = set()  # of messages seen, heartbeats left out
         self.panels: list[Panel] = []
         self._new: set[int] = set()  # panels that have not seen this lab yet, by id
         self._cursor = (0, 0)
@@ -212,6 +214,7 @@ class Desk:
             self.highlight = ()
             self._cursor = (0, 0)
             self._background.clear()
+            self.kinds = set()
             self._new.update(id(panel) for panel in self.panels)
             _desks[lab] = self
         self._wake.set()
@@ -244,10 +247,11 @@ class Desk:
 
     def _is_loud(self, row: Row) -> bool:
         match row:
-            case Sent(actor=actor, id=id, background=background):
-                if background:
+            case Sent(actor=actor, id=id, kind=kind):
+                if is_background(row):
                     self._background.add((actor, id))
-                return not background
+                    return False
+                self.kinds.add(kind)
             case Delivered(sender=sender, id=id) | Dropped(sender=sender, id=id):
                 return (sender, id) not in self._background
             case Output(path=(), text=text) if text.startswith("Refused("):

@@ -74,6 +74,7 @@ class FlowPanel(Panel):
             until=until,
             parties=[0, *parties] if self.server.value and state.server else parties,
             background=self.heartbeats.value,
+            kinds=None if self.heartbeats.value else self.desk.kinds,
             scale=self.scale.value,
             highlight=self.desk.highlight,
             max_messages=_MOST,

@@ -40,6 +40,7 @@ class Panel:
         self.card.add_class(f"mpclab-{self.name}")
         self._widget: Any = None
         self._banner: Banner | None = None
+        self.hidden = False  # behind another tab: no picture is drawn
         self._next_picture = 0.0
         self._stale = False
         self.desk.attach(self)
@@ -58,7 +59,7 @@ class Panel:
     def picture_due(self, now: Moment, every: float = 0.5) -> bool:
         """Whether something worth a picture came, and the last one is old enough."""
         self._stale = self._stale or now.loud
-        if not self._stale or (now.clock < self._next_picture and not now.fresh):
+        if self.hidden or not self._stale or (now.clock < self._next_picture and not now.fresh):
             return False
         self._stale = False
         self._next_picture = now.clock + every
@@ -82,7 +83,7 @@ class Panel:
             self.refresh(now)
             # A slow picture makes room for the rest of the kernel before the next one.
             spent = time.monotonic() - started
-            self._next_picture = max(self._next_picture, now.clock + 4 * spent)
+            self._next_picture = max(self._next_picture, now.clock + 2 * spent)
         except Exception as error:
             log.error("the %s panel failed", self.name, exc_info=error)
             self.broken.value = look.badge(

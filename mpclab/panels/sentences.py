@@ -24,6 +24,9 @@ from mpclab.trace.rows import (
 )
 
 STORY, MESSAGES, EVERYTHING = "what happened", "messages too", "everything"
+HEARTBEATS: Final = frozenset({"Beat", "Ping", "Pong"})
+"""Kinds of message that only say "I am here". A simulated host also knows what else was sent
+in the background; a real one does not see that of a reply."""
 LEVELS: Final = (STORY, MESSAGES, EVERYTHING)
 
 
@@ -40,8 +43,12 @@ class Sentence(NamedTuple):
 def sentence(row: Row) -> Sentence:
     """What a row says, for a reader."""
     words, level = _words(row)
-    background = type(row) is Sent and row.background
-    return Sentence(row.at, row.actor, words, level, background)
+    return Sentence(row.at, row.actor, words, level, type(row) is Sent and is_background(row))
+
+
+def is_background(row: Sent) -> bool:
+    """Whether a message is a heartbeat or the like."""
+    return row.background or row.kind in HEARTBEATS
 
 
 def _words(row: Row) -> tuple[str, int]:
@@ -98,7 +105,8 @@ def _note(row: Noted) -> tuple[str, int]:
         case "certified":
             return f"holds a certificate of {_all(tuple(d.get('approvals', ())))} [{op}]", 1
         case "committed":
-            return f"commits as entry {d.get('index')}, head {d.get('head')} [{op}]", 0
+            place = f" as entry {d['index']}" if d.get("index") is not None else ""
+            return f"commits{place}, head {d.get('head')} [{op}]", 0
         case "aborted":
             return f"aborts: {d.get('reason', '')} [{op}]", 0
         case "executed":

@@ -10,6 +10,7 @@ import pytest
 from mpclab import Lab, Scenario, UsageError
 from mpclab.panels import Coordinator, HistoryPanel, OperationsPanel, ServerPanel
 from mpclab.panels.panel import Panel
+from mpclab.trace.rows import Sent
 from tests.panels.hands import Hands, wait
 
 Make = Callable[..., Hands]
@@ -297,3 +298,39 @@ def test_reprs_are_short_and_repeat() -> None:
         assert bundle["text/plain"] == repr(panel)
         assert "application/vnd.jupyter.widget-view+json" in bundle
         assert isinstance(panel, Panel)
+
+
+@pytest.mark.parametrize("world", ["simulated", "webrtc"])
+def test_heartbeats_are_no_news(hands: Make, world: str) -> None:
+    it = hands(world=world, parties=2)
+    it.gather()
+    wait(lambda: any(r.kind == "Beat" for r in it.panel.lab.trace.of(Sent)), "heartbeats")
+    assert "Beat" not in it.panel.desk.kinds
+    assert "Hello" in it.panel.desk.kinds
+    it.panel.log.level.value = 2
+    it.panel.log.words.value = "sends Beat"
+    it.say("Nothing to show.")
+    it.panel.log.heartbeats.value = True
+    it.say("sends Beat to party")
+
+
+def test_a_fault_leaves_a_bar_in_the_timeline(hands: Make) -> None:
+    it = hands()
+    it.gather()
+    it.panel.faults.lasts.value = "200ms"
+    it.press(it.panel.faults.inject)
+    wait(lambda: "mpclab-bars" in it.panel.faults.past.value, "a bar")
+    it.say("Nothing is broken.")
+    assert " to now" not in it.panel.faults.past.value
+
+
+def test_only_the_picture_in_front_is_drawn(hands: Make) -> None:
+    it = hands(parties=3)
+    it.gather()
+    it.press(it.panel.operations.propose)
+    it.say("all heads are equal")
+    flow, outcome = it.panel.flow.picture.image, it.panel.outcome.picture.image
+    wait(lambda: flow.value, "the flow is drawn")
+    assert not outcome.value
+    it.panel.pictures.selected_index = 1
+    wait(lambda: outcome.value, "the outcome is drawn")
