@@ -10,7 +10,7 @@ import msgspec
 
 from mpclab.core.errors import Strength
 from mpclab.core.ids import Party, Path
-from mpclab.core.wire import Frame
+from mpclab.core.wire import Frame, Message
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -186,6 +186,23 @@ class Asked(_Data, frozen=True):
     ask: Any
 
 
+class Words(_Data, frozen=True):
+    """What one machine says to its like at other parties; `msg` may be bytes that are no message.
+
+    Honest nodes have no use for it: see `Node.tamper`.
+    """
+
+    path: Path
+    to: tuple[Party, ...]
+    msg: Message | bytes
+
+
+class Prompted(_Data, frozen=True):
+    """The adversary who holds this party has it say `words` now, whatever its machines want."""
+
+    words: tuple[Words, ...]
+
+
 class Described(_Data, frozen=True):
     """Our own description of a link is ready: kind "offer" or "answer", candidates apart."""
 
@@ -217,4 +234,4 @@ class LinkClosed(_Data, frozen=True):
 
 
 LinkEvent: TypeAlias = Described | LinkOpened | LinkClosed
-Event: TypeAlias = Started | Delivered | TimerFired | Asked | LinkEvent
+Event: TypeAlias = Started | Delivered | TimerFired | Asked | Prompted | LinkEvent

@@ -8,7 +8,7 @@ never touches a clock or a socket: a step is a pure function of the node, the ev
 
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -26,12 +26,14 @@ from mpclab.core.effects import (
     Note,
     Output,
     Persist,
+    Prompted,
     Received,
     Route,
     Send,
     SetTimer,
     Started,
     TimerFired,
+    Words,
 )
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
@@ -39,6 +41,9 @@ from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Decode, Frame, Message
 
 Coins: TypeAlias = Callable[[Path], random.Random]
+
+Tamper: TypeAlias = Callable[[Words], Iterable[Words]]
+"""What a corrupted party says to others instead of what its honest machines want to say."""
 
 EARLY_FRAMES = 256
 """Frames kept per sender for machines not yet born. For more, its oldest are dropped with a note:
@@ -73,6 +78,8 @@ class Node:
     Attributes:
         next_id: the number of the next frame. A host goes on counting where an earlier life
             stopped, so that (sender, id) names one message of the run.
+        tamper: the adversary, where a host has put one: asked before anything is routed or
+            sealed, so it lies by relay as on links. What a party tells itself stays honest.
     """
 
     def __init__(
@@ -101,6 +108,7 @@ class Node:
         self.out: list[Effect] = []
         self._carrier = carrier
         self.next_id = 1
+        self.tamper: Tamper | None = None
         self._seats: dict[Path, _Seat] = {}
         self._closed: set[Path] = set()
         self._early: dict[Path, list[tuple[Party, Frame]]] = {}
@@ -136,6 +144,8 @@ class Node:
             case Asked(path, ask):
                 asked = self._find(path)
                 self._run(asked, asked.machine.on_ask, asked.ctx, ask)
+            case Prompted(words):
+                self._say(words)
             case Described() | LinkOpened() | LinkClosed():
                 if linked := self._seats.get(event.path):
                     self._run(linked, linked.machine.on_link, linked.ctx, event)
@@ -273,9 +283,33 @@ class Node:
         if self.me in to:
             self._fifo.append(("frame", path, self.me, frame))
             to = tuple(p for p in to if p != self.me) if to is not self.members else self.others
+        if self.tamper is not None:
+            self._say(self.tamper(Words(path, to, msg)), frame)
+        elif to:
+            self._route(to, frame)
+
+    def _say(self, words: Iterable[Words], honest: Frame | None = None) -> None:
+        """Send what an adversary wants; `honest` is the frame of what it left as it was."""
+        for one in words:
+            to = tuple(p for p in one.to if p != self.me)
+            if not to:
+                continue
+            if honest is not None and (one.path, one.msg) == (honest.path, honest.msg):
+                self._route(to, honest)
+                honest = None  # said again, it is another message
+                continue
+            id, self.next_id = self.next_id, self.next_id + 1
+            if isinstance(one.msg, bytes):
+                self._route(to, Frame(id, one.path, body=one.msg))
+            else:
+                seat = self._seats.get(one.path)
+                codec = seat.machine.codec if seat else "msgpack"
+                self._route(to, Frame(id, one.path, one.msg, codec=codec))
+
+    def _route(self, to: tuple[Party, ...], frame: Frame) -> None:
+        """Give `frame` to the links; by relay it is named only, and goes to the carrier."""
         if self.routes is None:
-            if to:
-                self.out.append(Send(to, frame))
+            self.out.append(Send(to, frame))
             return
         via = self.routes
         direct = tuple(p for p in to if p == SERVER or via.get(p) == "link")

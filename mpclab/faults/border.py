@@ -38,7 +38,10 @@ Draw = Callable[[str], float]
 
 
 class Rule(Protocol):
-    """One active link fault."""
+    """One active link fault. With `links_only` it leaves alone what the server passes on."""
+
+    @property
+    def links_only(self) -> bool: ...
 
     def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
         """`fate` after this rule; return it unchanged for links that the rule leaves alone."""
@@ -91,10 +94,15 @@ class Border:
         """No rule is active: hosts may skip `judge` altogether."""
         return not self.rules
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw) -> Fate:
-        """The fate of a message of `size` bytes from `src` to `dst`."""
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, *, relayed: bool = False
+    ) -> Fate:
+        """The fate of a message of `size` bytes from `src` to `dst`; `relayed`: on the way from
+        the server, which passes it on for `src`."""
         fate = PASSES
         for rule in self.rules.values():
+            if relayed and rule.links_only:
+                continue
             fate = rule.judge(src, dst, size, now, draw, fate)
             if fate.why is not None or fate.held is not None:
                 return fate

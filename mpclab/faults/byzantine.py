@@ -1,8 +1,9 @@
-"""Byzantine parties: an honest node behind a filter over its effects.
+"""Byzantine parties: an honest node whose every word goes through an adversary.
 
-The machines of a corrupted party run unchanged; what they want to *send* goes through the
-adversary, who knows everything that the party knows, its keys included, and decides what is
-sent instead, to whom, and when.
+The machines of a corrupted party run unchanged; what they want to *say* to others goes through
+the adversary, who knows everything that the party knows, its keys included, and decides what is
+said instead, to whom, and when. It stands between the machines and the links (`Node.tamper`), so
+it lies by relay, where the server carries sealed boxes, just as it does on data channels.
 
 What the adversary may **not** do, here as in the papers:
 
@@ -18,27 +19,26 @@ well formed, and signed where messages are signed. A machine whose messages need
 changed field offers `retold(msg, story)`: the message that this party would have sent had it
 another opinion (`story` 1, 2, …), signed with its own key; None where there is no other story.
 For all others `altered` changes a field: a vote is flipped, a text or a value becomes another.
-
-Limit: a filter sees effects, and a frame that travels by the server is sealed before it becomes
-one. So a party lies on its links only; the trace says so where a message went by relay.
 """
 
 # ruff: noqa: RUF009  `the` makes a dataclasses.field
 
 import copy
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from mpclab.core.effects import Effect, Send
+from mpclab.core.effects import Words
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import SERVER, Party, format_duration
+from mpclab.core.ids import SERVER, Party, Path, format_duration
 from mpclab.core.wire import Frame, Message
 from mpclab.faults.fault import (
     Filter,
     Insider,
     Stage,
+    Tamper,
     Where,
     a_lasting,
     a_party,
@@ -60,13 +60,13 @@ some_words = several(a_word)
 # --- another story ------------------------------------------------------------------------------
 
 
-def retell(frame: Frame, insider: Insider, story: int = 1) -> Frame | None:
-    """`frame` with another story in it, under a fresh number; None when there is none."""
-    if frame.msg is None:
+def retell(words: Words, insider: Insider, story: int = 1) -> Words | None:
+    """`words` with another story in them; None when there is none."""
+    if isinstance(words.msg, bytes):
         return None
-    retold = getattr(insider.node.machine(frame.path), "retold", altered)
-    other = retold(frame.msg, story)
-    return None if other is None else reframed(frame, insider, other)
+    retold = getattr(insider.node.machine(words.path), "retold", altered)
+    other: Message | None = retold(words.msg, story)
+    return None if other is None else Words(words.path, words.to, other)
 
 
 def reframed(frame: Frame, insider: Insider, msg: Message) -> Frame:
@@ -74,6 +74,20 @@ def reframed(frame: Frame, insider: Insider, msg: Message) -> Frame:
     machine = insider.node.machine(frame.path)
     codec = "msgpack" if machine is None else machine.codec
     return Frame(insider.number(), frame.path, msg, codec=codec)
+
+
+def size_of(words: Words, insider: Insider) -> int:
+    """How many bytes `words` take."""
+    if isinstance(words.msg, bytes):
+        return len(words.msg)
+    machine = insider.node.machine(words.path)
+    codec = "msgpack" if machine is None else machine.codec
+    return len(Frame(0, words.path, words.msg, codec=codec).body)
+
+
+def kind_of(words: Words) -> str:
+    """The type of the message; "?" for bytes that are none."""
+    return "?" if isinstance(words.msg, bytes) else type(words.msg).__name__
 
 
 _NAMES = frozenset({"op", "id", "session", "kind", "attempt", "signature", "key", "public"})
@@ -119,13 +133,13 @@ class ByzantineFault(PartyFault):
         """Always: a party that is down, or not here yet, will be corrupt when it is up."""
 
     def begin(self, stage: Stage, index: int) -> None:
-        stage.set_filter(self.party, Corruption(self), index)
+        stage.set_tamper(self.party, Corruption(self), index)
 
     def end(self, stage: Stage, index: int) -> None:
-        stage.set_filter(self.party, None, index)
+        stage.set_tamper(self.party, None, index)
 
-    def twist(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
-        """What is done instead of `send`; `past` are frames that were sent before."""
+    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+        """What is said instead of `words`; `past` is what was to be said before."""
         raise NotImplementedError
 
     def only(self) -> str:
@@ -134,35 +148,26 @@ class ByzantineFault(PartyFault):
 
 @dataclass
 class Corruption:
-    """The filter of one active `ByzantineFault`."""
+    """The adversary of one active `ByzantineFault`."""
 
     fault: ByzantineFault
-    past: list[Frame] = field(default_factory=list)
-    hindered: bool = False  # whether the trace says that something went by relay
+    past: list[Words] = field(default_factory=list)
 
     KEPT = 64
 
-    def __call__(self, effects: list[Effect], insider: Insider) -> list[Effect]:
-        done: list[Effect] = []
-        for effect in effects:
-            if type(effect) is not Send or not self._concerns(effect):
-                done.append(effect)
-            elif effect.via == "link":
-                done += self.fault.twist(effect, insider, self.past)
-                self.past.append(effect.frame)
-                del self.past[: -self.KEPT]
-            else:
-                done.append(effect)
-                if effect.via == "relay" and not self.hindered:
-                    self.hindered = True
-                    insider.remark(f"cannot change its {effect.frame.kind}: it goes by relay")
-        return done
+    def __call__(self, words: Words, insider: Insider) -> list[Words]:
+        kinds = self.fault.messages
+        if is_plumbing(words.path, words.to) or (kinds and kind_of(words) not in kinds):
+            return [words]
+        said = self.fault.twist(words, insider, self.past)
+        self.past.append(words)
+        del self.past[: -self.KEPT]
+        return said
 
-    def _concerns(self, send: Send) -> bool:
-        frame, kinds = send.frame, self.fault.messages
-        if SERVER in send.to or (frame.path and frame.path[0] in PLUMBING):
-            return False
-        return kinds is None or frame.kind in kinds
+
+def is_plumbing(path: Path, to: tuple[Party, ...]) -> bool:
+    """Whether a message serves links and connections only."""
+    return SERVER in to or (bool(path) and path[0] in PLUMBING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +176,7 @@ class Silent(ByzantineFault):
 
     kind = "silent"
 
-    def twist(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
+    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
         return []
 
     def sentence(self) -> str:
@@ -185,15 +190,15 @@ class Equivocate(ByzantineFault):
     kind = "equivocate"
     to: tuple[Party, ...] | None = the(some_parties, None, list)
 
-    def twist(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
+    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
         others = [p for p in range(1, insider.n + 1) if p != insider.me]
         fooled = others[len(others) // 2 :] if self.to is None else self.to
-        told = tuple(p for p in send.to if p in fooled)
-        if not told or (frame := retell(send.frame, insider)) is None:
-            return [send]
-        insider.remark(f"tells {names(told)} another {send.frame.kind}")
-        rest = tuple(p for p in send.to if p not in told)
-        return [*([Send(rest, send.frame)] if rest else []), Send(told, frame)]
+        told = tuple(p for p in words.to if p in fooled)
+        if not told or (other := retell(words, insider)) is None:
+            return [words]
+        insider.remark(f"tells {names(told)} another {kind_of(words)}")
+        rest = tuple(p for p in words.to if p not in told)
+        return [Words(words.path, rest, words.msg), Words(other.path, told, other.msg)]
 
     def sentence(self) -> str:
         whom = names(self.to) if self.to else "half of the others"
@@ -206,11 +211,11 @@ class Lie(ByzantineFault):
 
     kind = "lie"
 
-    def twist(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
-        if (frame := retell(send.frame, insider)) is None:
-            return [send]
-        insider.remark(f"lies in its {send.frame.kind}")
-        return [Send(send.to, frame)]
+    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+        if not words.to or (other := retell(words, insider)) is None:
+            return [words]
+        insider.remark(f"lies in its {kind_of(words)}")
+        return [other]
 
     def sentence(self) -> str:
         return f"party {self.party} says the contrary of what it thinks{self.only()}"
@@ -222,11 +227,11 @@ class VoteTwice(ByzantineFault):
 
     kind = "vote-twice"
 
-    def twist(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
-        if (frame := retell(send.frame, insider)) is None:
-            return [send]
-        insider.remark(f"sends a second, different {send.frame.kind}")
-        return [send, Send(send.to, frame)]
+    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+        if not words.to or (other := retell(words, insider)) is None:
+            return [words]
+        insider.remark(f"sends a second, different {kind_of(words)}")
+        return [words, other]
 
     def sentence(self) -> str:
         return f"party {self.party} votes twice, and differently{self.only()}"
@@ -239,14 +244,13 @@ class Replay(ByzantineFault):
     kind = "replay"
     rate: float = the(a_rate, 0.5)
 
-    def twist(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
-        if not past or insider.draw("replay?", send.frame.id) >= self.rate:
-            return [send]
-        old = past[int(len(past) * insider.draw("replay which", send.frame.id))]
-        if old.msg is None:
-            return [send]
-        insider.remark(f"sends its {old.kind} number {old.id} again")
-        return [send, Send(send.to, reframed(old, insider, old.msg))]
+    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+        number = insider.node.next_id
+        if not past or not words.to or insider.draw("replay?", number) >= self.rate:
+            return [words]
+        old = past[int(len(past) * insider.draw("replay which", number))]
+        insider.remark(f"sends an old {kind_of(old)} again")
+        return [words, Words(old.path, words.to, old.msg)]
 
     def sentence(self) -> str:
         return f"party {self.party} repeats old messages{self.only()}"
@@ -259,15 +263,14 @@ class Garbage(ByzantineFault):
     kind = "garbage"
     rate: float = the(a_rate, 1.0)
 
-    def twist(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
-        frame = send.frame
-        if insider.draw("garbage?", frame.id) >= self.rate:
-            return [send]
-        noise = bytes(
-            int(256 * insider.draw("garbage", frame.id, i)) for i in range(len(frame.body))
-        )
-        insider.remark(f"sends {len(noise)} bytes of garbage instead of its {frame.kind}")
-        return [Send(send.to, Frame(insider.number(), frame.path, body=noise))]
+    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+        number = insider.node.next_id
+        if not words.to or insider.draw("garbage?", number) >= self.rate:
+            return [words]
+        size = size_of(words, insider)
+        noise = bytes(int(256 * insider.draw("garbage", number, i)) for i in range(size))
+        insider.remark(f"sends {size} bytes of garbage instead of its {kind_of(words)}")
+        return [Words(words.path, words.to, noise)]
 
     def sentence(self) -> str:
         return f"party {self.party} sends garbage{self.only()}"
@@ -280,9 +283,9 @@ class SendToSome(ByzantineFault):
     kind = "send-to-some"
     to: tuple[Party, ...] = the(some_parties, write=list)
 
-    def twist(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
-        told = tuple(p for p in send.to if p in self.to)
-        return [Send(told, send.frame)] if told else []
+    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+        told = tuple(p for p in words.to if p in self.to)
+        return [Words(words.path, told, words.msg)]
 
     def sentence(self) -> str:
         return f"party {self.party} speaks to {names(self.to)} only{self.only()}"
@@ -295,45 +298,71 @@ class LastMoment(ByzantineFault):
     kind = "last-moment"
     delay: int = the(a_lasting, write=format_duration)
 
-    def twist(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
-        insider.later(self.delay, [send])
+    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+        insider.say(self.delay, words)
         return []
 
     def sentence(self) -> str:
         return f"party {self.party} says everything {format_duration(self.delay)} late{self.only()}"
 
 
-def _a_filter(value: Any, where: Where) -> Filter:
+def _a_function(value: Any, where: Where) -> Callable[..., Any]:
     if not callable(value):
         raise where.wrong(
-            f"{value!r} is not a function of (effects, insider); filters are written in Python"
+            f"{value!r} is not a function of two arguments; adversaries are written in Python"
         )
     return value  # type: ignore[no-any-return]
 
 
-def _write_filter(filter: Filter) -> Any:
-    raise UsageError("filter: a filter that is written in Python cannot go into a file")
+def _write_function(function: Any) -> Any:
+    raise UsageError("an adversary that is written in Python cannot go into a file")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Custom(PartyFault):
-    """A party behind your own filter: a function of (effects, insider) that returns effects.
+    """A party behind your own adversary: a function over what it says, or over what it does.
 
-    State belongs in an object with `__call__`, of which each run gets a copy.
+    `words`: a function of (words, insider) that returns the words to say instead; words have
+    `path`, `to` and `msg`. It works on links and by relay alike. `filter`: a function of
+    (effects, insider) that returns the effects to have instead; it stands at the border of the
+    party, where what goes by relay is sealed already. State belongs in an object with
+    `__call__`, of which each run gets a copy.
     """
 
     kind = "filter"
-    filter: Filter = the(_a_filter, write=_write_filter)
+    filter: Filter | None = the(_a_function, None, _write_function)
+    words: Tamper | None = the(_a_function, None, _write_function)
 
     def ready(self, stage: Stage) -> None:
         """Always, as for every Byzantine party."""
 
+    def check(self, where: Callable[[str], Where]) -> None:
+        if (self.filter is None) == (self.words is None):
+            raise where("").wrong("say words or filter: a function of yours, one of the two")
+
     def begin(self, stage: Stage, index: int) -> None:
-        stage.set_filter(self.party, copy.deepcopy(self.filter), index)
+        if self.filter is not None:
+            stage.set_filter(self.party, copy.deepcopy(self.filter), index)
+        if self.words is not None:
+            stage.set_tamper(self.party, Own(copy.deepcopy(self.words)), index)
 
     def end(self, stage: Stage, index: int) -> None:
         stage.set_filter(self.party, None, index)
+        stage.set_tamper(self.party, None, index)
 
     def sentence(self) -> str:
-        name = getattr(self.filter, "__name__", type(self.filter).__name__)
+        function = self.filter or self.words
+        name = getattr(function, "__name__", type(function).__name__)
         return f"party {self.party} is behind the filter {name}"
+
+
+@dataclass
+class Own:
+    """A user's function, which is not shown what serves links and connections only."""
+
+    function: Tamper
+
+    def __call__(self, words: Words, insider: Insider) -> Iterable[Words]:
+        if is_plumbing(words.path, words.to):
+            return [words]
+        return self.function(words, insider)

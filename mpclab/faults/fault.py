@@ -13,18 +13,22 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias
 
-from mpclab.core.effects import Effect
+from mpclab.core.effects import Effect, Words
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER, Party, format_duration, parse_duration
 from mpclab.core.node import Node
 from mpclab.faults.border import Border
 
 Filter: TypeAlias = Callable[[list[Effect], "Insider"], list[Effect]]
-"""What a corrupted party does instead of what its honest machines wanted."""
+"""What a corrupted party *does* instead of what its honest node wanted, seen from its host."""
+
+Tamper: TypeAlias = Callable[[Words, "Insider"], Iterable[Words]]
+"""What a corrupted party *says* instead of what its honest machines wanted to say, before it is
+put on links or sealed for the relay."""
 
 
 class Insider(Protocol):
-    """What a filter knows of its own party, and may do there; valid during one call."""
+    """What an adversary knows of its own party, and may do there; valid during one call."""
 
     @property
     def me(self) -> Party: ...
@@ -49,6 +53,9 @@ class Insider(Protocol):
 
     def later(self, delay: int, effects: list[Effect]) -> None:
         """Perform `effects` in `delay` µs, unless the party has crashed meanwhile."""
+
+    def say(self, delay: int, words: Words) -> None:
+        """Say `words` in `delay` µs, unless the party has crashed meanwhile."""
 
 
 class Stage(Protocol):
@@ -85,6 +92,9 @@ class Stage(Protocol):
     def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
         """Put what the actor's node does through `filter`; filters of several handles are
         applied in the order of the handles."""
+
+    def set_tamper(self, actor: Party, tamper: Tamper | None, handle: int = 0) -> None:
+        """Put what the actor's machines say through `tamper`, by the handles in order."""
 
     def stop_server(self, *, kill: bool = False) -> None: ...
     def restart_server(self, *, amnesia: bool = True) -> None:

@@ -10,10 +10,12 @@ damaged. Damage is *noticed*: links are authenticated, so flipped bits never bec
 
 # ruff: noqa: RUF009  `the` makes a dataclasses.field
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, SERVER, Party, format_duration
 from mpclab.faults.border import Draw, Fate
 from mpclab.faults.fault import (
@@ -46,6 +48,8 @@ class LinkFault(Fault):
     from_: tuple[Party, ...] | None = the(some_places, None, write_places)
     to: tuple[Party, ...] | None = the(some_places, None, write_places)
     both: bool = the(a_bool, False)
+    links_only: ClassVar[bool] = False
+    """It strikes data channels, and not what the server passes on."""
 
     def begin(self, stage: Stage, index: int) -> None:
         stage.border.add(index, On(self, index, {}))
@@ -98,6 +102,10 @@ class On:
     fault: LinkFault
     handle: int
     memory: dict[tuple[Party, Party], int] = field(default_factory=dict)
+
+    @property
+    def links_only(self) -> bool:
+        return self.fault.links_only
 
     def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
         if not self.fault.concerns(src, dst):
@@ -265,6 +273,30 @@ class Corrupt(LinkFault):
 
     def sentence(self) -> str:
         return f"{self.rate:.0%} of messages{self.where()} are damaged on the way"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoLink(LinkFault):
+    """No data channel between them opens or lives, as behind bad firewalls; relay remains."""
+
+    kind = "no-link"
+    links_only = True
+    both: bool = the(a_bool, True)
+
+    def begin(self, stage: Stage, index: int) -> None:
+        super().begin(stage, index)
+        actors = [actor for actor in stage.actors if actor != SERVER]
+        for i, a in enumerate(actors):
+            for b in actors[i + 1 :]:
+                if self.concerns(a, b) or self.concerns(b, a):
+                    with contextlib.suppress(UsageError):  # there was none to close
+                        stage.reset(a, b)
+
+    def act(self, fate: Fate, message: Message) -> Fate:
+        return fate._replace(why="no link")
+
+    def sentence(self) -> str:
+        return f"no data channel lives{self.where()}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,6 @@ from mpclab.core.effects import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
-from mpclab.faults import draws
 from mpclab.trace import rows
 from mpclab.worlds.base import Build, text_of
 from mpclab.worlds.replay import Recording, describe_error
@@ -93,6 +92,7 @@ class Host:
         self.recording = recording = Recording(self.actor, stored)
         self.node = self.build(recording.recording_coins, stored)
         self.node.next_id = self.frames
+        self.world.adversaries.enter(self.world, self)
         self.base = self.actor - self.node.me
         self.feed(Started())
 
@@ -185,23 +185,18 @@ class Host:
         elif type(event) is Delivered:
             sender = world.actor_of(self, event.sender)
             world.trace.delivered(world.now, self.actor, sender, event.frame.id)
-        first = node.next_id
+        first, said = node.next_id, recording.dictate(node)
         try:
             effects = node.step(event, now)
         except Exception as error:
-            recording.add(event, now, first, (), describe_error(error))
+            recording.add(event, now, first, (), describe_error(error), said=said)
             if type(event) is Asked and isinstance(error, UsageError):
                 raise
             world.failed(self, event, error)
             return
-        recording.add(event, now, first, effects)
+        recording.add(event, now, first, effects, said=said)
         try:
-            filters = world.filters.get(self.actor)
-            if filters:
-                insider = RealInsider(self)
-                for filter in list(filters.values()):
-                    effects = filter(effects, insider)
-            self.perform(effects)
+            self.perform(world.adversaries.filtered(world, self, effects))
         except Exception as error:
             world.failed(self, event, error)
 
@@ -245,43 +240,6 @@ class Host:
         else:
             del self.timers[path, name]
             self.feed(TimerFired(path, name))
-
-
-class RealInsider:
-    """What the filters of one corrupted actor see and do (`mpclab.faults.fault.Insider`)."""
-
-    def __init__(self, host: Host) -> None:
-        assert host.node is not None
-        self._host = host
-        self.node = host.node
-        self.me = host.node.me
-        self.n = host.node.n
-        self.now = host.world.now
-
-    def draw(self, *key: int | str) -> float:
-        if not key:
-            self._host.drawn += 1
-            key = ("next", self._host.drawn)
-        return draws.uniform(
-            draws.key(self._host.world.seed, self._host.actor, "adversary", *key), 0
-        )
-
-    def number(self) -> int:
-        self.node.next_id += 1
-        return self.node.next_id - 1
-
-    def remark(self, text: str) -> None:
-        actor, world = self._host.actor, self._host.world
-        world.trace.append(rows.Fault(world.now, actor, -1, "byzantine", "act", (actor,), text))
-
-    def later(self, delay: int, effects: list[Effect]) -> None:
-        host, life = self._host, self._host.life
-
-        def perform() -> None:
-            if host.life == life:
-                host.perform(effects)
-
-        host.world.at(self.now + delay, perform)
 
 
 def who(actor: Party) -> str:

@@ -33,14 +33,14 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
 from mpclab.core.wire import Frame
 from mpclab.faults.border import Border
-from mpclab.faults.fault import Filter
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import Build, World, record, text_of
 from mpclab.worlds.host import Host, NodeFailed, who
+from mpclab.worlds.insider import Adversaries
 from mpclab.worlds.lanes import Lanes
+from mpclab.worlds.realstage import RealStage
 from mpclab.worlds.replay import Recording
-from mpclab.worlds.simhost import Skew
 from mpclab.worlds.store import MemoryStore, SqliteStore, Store
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ QUIET = 0.1
 """A run without an end is over when nothing happened for this long (s) and no timer is set."""
 
 
-class RealWorld(World):
+class RealWorld(RealStage, World):
     """Nodes on an event loop of their own. Subclasses carry frames and open links.
 
     Args:
@@ -65,7 +65,7 @@ class RealWorld(World):
         self.border = Border()
         self.recordings: dict[Party, list[Recording]] = {}
         self.failures: list[NodeFailed] = []
-        self.filters: dict[Party, dict[int, Filter]] = {}
+        self.adversaries = Adversaries()
         self.seed = seed
         self.loop = _new_loop()
         self._folder = FilePath(folder) if folder is not None else None
@@ -175,61 +175,6 @@ class RealWorld(World):
         self.drop_links(host, goodbye=True)
         host.store.close()
         del self._hosts[actor]
-
-    # --- faults: what a `mpclab.faults.fault.Stage` offers beyond crashes and time ----------------
-
-    def mark_fault(
-        self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
-    ) -> None:
-        row = rows.Fault(self.now, rows.WORLD, index, kind, phase, parties, text)
-        self.call(self.trace.append, row)
-
-    def pause(self, actor: Party) -> None:
-        """The party does nothing until `resume`; what arrives waits."""
-
-        def pause_it() -> None:
-            host = self.alive(actor)
-            if host.paused is None:
-                host.paused = []
-                self.remark(actor, "paused")
-
-        self.call(pause_it)
-
-    def resume(self, actor: Party) -> None:
-        """The party goes on with what arrived meanwhile."""
-
-        def resume_it() -> None:
-            host = self.alive(actor)
-            if host.paused is not None:
-                self.remark(actor, "resumed")
-                host.resume()
-
-        self.call(resume_it)
-
-    def slow(self, actor: Party, step: int) -> None:
-        """From now on each step of the actor takes `step` µs; 0: no time."""
-
-        def slow_it() -> None:
-            self.alive(actor).cost = step
-
-        self.call(slow_it)
-
-    def skew(self, actor: Party, offset: int, drift: float) -> None:
-        """Set the actor's clock ahead by `offset` µs, running 1 + `drift` times as fast."""
-        wrong = Skew(self.now, offset, drift) if offset or drift else None
-        self.call(lambda: self.alive(actor).set_skew(wrong))
-
-    def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
-        """Put what an actor does through `filter`: that is what a Byzantine party is. It stays
-        through crashes and restarts; None takes it away."""
-
-        def set_it() -> None:
-            mine = {k: v for k, v in self.filters.get(actor, {}).items() if k != handle}
-            if filter is not None:
-                mine[handle] = filter
-            self.filters[actor] = dict(sorted(mine.items()))
-
-        self.call(set_it)
 
     def remark(self, actor: Party, what: str, **details: Any) -> None:
         """What the host itself has to say of an actor."""

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mpclab.core.effects import Delivered, Effect, Event
+from mpclab.core.effects import Delivered, Effect, Event, Words
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
+from mpclab.core.node import Node, Tamper
 from mpclab.core.wire import Frame
 from mpclab.worlds.base import Build, Stored
 from mpclab.worlds.typed import UnknownType, pack, unpack
@@ -31,7 +32,8 @@ from mpclab.worlds.typed import UnknownType, pack, unpack
 class Step(msgspec.Struct):
     """One input and what it led to: effects, or what the node raised.
 
-    `first` is the number of the first frame sent: it goes on from life to life.
+    `first` is the number of the first frame sent: it goes on from life to life. `said` is what
+    an adversary said instead, each time that a machine wanted to say something; None: honest.
     """
 
     event: Event
@@ -39,6 +41,7 @@ class Step(msgspec.Struct):
     first: int
     effects: tuple[str, ...]
     raised: str = ""
+    said: tuple[tuple[Words, ...], ...] | None = None
 
 
 class Draw(NamedTuple):
@@ -61,12 +64,29 @@ class Recording:
         """Coins of the operating system for the machine at `path`, and a note of each."""
         return _RecordingCoins(self.coins.setdefault(path, []))
 
+    def dictate(self, node: Node) -> list[tuple[Words, ...]] | None:
+        """Before a step: where the party is corrupt, a list that will hold what it says."""
+        if node.tamper is None:
+            return None
+        if not isinstance(node.tamper, _Dictation):
+            node.tamper = _Dictation(node.tamper)
+        node.tamper.said = []
+        return node.tamper.said
+
     def add(
-        self, event: Event, now: int, first: int, effects: Iterable[Effect], raised: str = ""
+        self,
+        event: Event,
+        now: int,
+        first: int,
+        effects: Iterable[Effect],
+        raised: str = "",
+        *,
+        said: list[tuple[Words, ...]] | None = None,
     ) -> None:
-        """Note one step."""
+        """Note one step; `said` is what `dictate` gave for it."""
         outlines = tuple([outline(effect) for effect in effects])
-        self.steps.append(Step(event, now, first, outlines, raised))
+        told = None if said is None else tuple(said)
+        self.steps.append(Step(event, now, first, outlines, raised, told))
 
     def save(self, file: str | FilePath) -> None:
         """Write all of it to `file`, mode 0600: it holds the party's secrets.
@@ -85,7 +105,14 @@ class Recording:
                         for path, draws in self.coins.items()
                     },
                     "steps": [
-                        (_flatten(step.event), step.now, step.first, step.effects, step.raised)
+                        (
+                            _flatten(step.event),
+                            step.now,
+                            step.first,
+                            step.effects,
+                            step.raised,
+                            step.said,
+                        )
                         for step in self.steps
                     ],
                 }
@@ -111,8 +138,8 @@ class Recording:
             recording = cls(fields["actor"], fields["stored"])
             for path, draws in fields["coins"].items():
                 recording.coins[path] = [Draw(k, int.from_bytes(data)) for k, data in draws]
-            for event, now, first, effects, raised in fields["steps"]:
-                recording.steps.append(Step(_unflatten(event), now, first, effects, raised))
+            for event, *rest in fields["steps"]:
+                recording.steps.append(Step(_unflatten(event), *rest))
         except (UnknownType, ValueError, TypeError, KeyError) as error:
             raise UsageError(f"{file} is not a recording: {error}") from error
         return recording
@@ -154,6 +181,7 @@ def replay(recording: Recording, build: Build) -> Difference | None:
     for index, step in enumerate(recording.steps):
         raised, effects = "", []
         node.next_id = step.first
+        node.tamper = None if step.said is None else _Repetition(step.said)
         try:
             effects = node.step(step.event, step.now)
         except OutOfCoins as error:
@@ -183,7 +211,7 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-_FORMAT = "mpclab recording 1"
+_FORMAT = "mpclab recording 2"
 
 
 def _flatten(event: Event) -> Any:
@@ -210,7 +238,30 @@ def _hook(value: Any) -> Any:
 _canonical = msgspec.msgpack.Encoder(enc_hook=_hook, order="deterministic").encode
 
 
-# --- coins --------------------------------------------------------------------------------
+# --- adversaries, and coins -----------------------------------------------------------------
+
+
+class _Dictation:
+    """An adversary, and a note of all that it says in one step."""
+
+    def __init__(self, tamper: Tamper) -> None:
+        self._tamper = tamper
+        self.said: list[tuple[Words, ...]] = []
+
+    def __call__(self, words: Words) -> tuple[Words, ...]:
+        said = tuple(self._tamper(words))
+        self.said.append(said)
+        return said
+
+
+class _Repetition:
+    """Says what was said; silent once that is over."""
+
+    def __init__(self, said: tuple[tuple[Words, ...], ...]) -> None:
+        self._left = iter(said)
+
+    def __call__(self, words: Words) -> tuple[Words, ...]:
+        return next(self._left, ())
 
 
 class OutOfCoins(Exception):

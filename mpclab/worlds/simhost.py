@@ -5,18 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mpclab.core.effects import Effect
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
-from mpclab.faults import draws
-from mpclab.trace import rows
 from mpclab.worlds.base import Build, Stored
 
 if TYPE_CHECKING:
-    from mpclab.worlds.simulated import SimulatedWorld
+    pass
 
 
 class SeededCoins:
@@ -70,36 +66,3 @@ class Host:
     def clock(self, now: int) -> int:
         """What the actor's own clock shows."""
         return now if self.skew is None else self.skew.local(now)
-
-
-class SimulatedInsider:
-    """What the filters of one corrupted actor see and do (`mpclab.faults.fault.Insider`)."""
-
-    def __init__(self, world: SimulatedWorld, host: Host) -> None:
-        assert host.node is not None
-        self._world = world
-        self._host = host
-        self.node = host.node
-        self.me = host.node.me
-        self.n = host.node.n
-        self.now = world.now
-
-    def draw(self, *key: int | str) -> float:
-        if not key:
-            self._host.drawn += 1
-            key = ("next", self._host.drawn)
-        return draws.uniform(draws.key(self._world.seed, self._host.actor, "adversary", *key), 0)
-
-    def number(self) -> int:
-        self.node.next_id += 1
-        return self.node.next_id - 1
-
-    def remark(self, text: str) -> None:
-        host, world = self._host, self._world
-        world.trace.append(
-            rows.Fault(world.now, host.actor, -1, "byzantine", "act", (host.actor,), text)
-        )
-
-    def later(self, delay: int, effects: list[Effect]) -> None:
-        host, world = self._host, self._world
-        world.at(world.now + delay, partial(world.perform, host.actor, host.life, effects))

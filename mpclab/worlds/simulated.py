@@ -14,13 +14,6 @@ from typing import Any
 
 from mpclab.core.effects import (
     Asked,
-    CancelTimer,
-    Effect,
-    Event,
-    Note,
-    Output,
-    Send,
-    SetTimer,
     Started,
     TimerFired,
 )
@@ -28,20 +21,20 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
 from mpclab.faults.border import Border
-from mpclab.faults.fault import Filter
 from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
-from mpclab.worlds.base import Build, World, record, text_of
-from mpclab.worlds.queue import Action, Happening, Late, Parcel, Queue, Timer, Wave
-from mpclab.worlds.simhost import Host, SeededCoins, SimulatedInsider, Skew
+from mpclab.worlds.base import Build, World, text_of
+from mpclab.worlds.insider import Adversaries
+from mpclab.worlds.queue import Action, Happening, Late, Queue, Timer, Wave
+from mpclab.worlds.simhost import Host, SeededCoins
 from mpclab.worlds.simlinks import Switchboard
-from mpclab.worlds.simplumbing import Plumbing
 from mpclab.worlds.simsockets import Sockets
+from mpclab.worlds.simstage import SimulatedStage
 from mpclab.worlds.simwires import Wires
 
 
-class SimulatedWorld(Plumbing, World):
+class SimulatedWorld(SimulatedStage, World):
     """Parties, server and network in virtual time.
 
     Args:
@@ -58,7 +51,7 @@ class SimulatedWorld(Plumbing, World):
         self._now = 0
         self._queue = Queue()
         self._hosts: dict[Party, Host] = {}
-        self._filters: dict[Party, dict[int, Filter]] = {}
+        self._adversaries = Adversaries()
         self._switchboard = Switchboard(seed)
         self._address: tuple[str, int] | None = None
         self._served: tuple[str, int] | None = None  # where it ran last
@@ -89,10 +82,6 @@ class SimulatedWorld(Plumbing, World):
     def network(self, network: Network) -> None:
         self._wires.network = network
 
-    @property
-    def now(self) -> int:
-        return self._now
-
     # --- nodes ----------------------------------------------------------------------------
 
     def host(self, actor: Party, build: Build) -> None:
@@ -105,6 +94,7 @@ class SimulatedWorld(Plumbing, World):
             node.next_id = known.frames if known else 1
             host = self._hosts[actor] = Host(actor, build, node)
             host.life = life
+            self._adversaries.enter(self, host)
             self._background = False
             self._remark(actor, "started")
             self._handle(host, Started())
@@ -190,6 +180,7 @@ class SimulatedWorld(Plumbing, World):
         coins = SeededCoins(self.seed, host.actor, host.life)
         host.node = host.build(coins, {} if amnesia else host.stored)
         host.node.next_id = host.frames
+        self._adversaries.enter(self, host)
         self._background = False
         self._remark(host.actor, "restarted", amnesia=amnesia)
         self._handle(host, Started())
@@ -212,74 +203,10 @@ class SimulatedWorld(Plumbing, World):
                 self._drop(item.parcel.source, host.actor, item.parcel.frame.id, why)
         host.paused = None
 
-    def pause(self, actor: Party) -> None:
-        """The party does nothing until `resume`; what arrives waits."""
-        with self._lock:
-            host = self._alive(actor)
-            if host.paused is None:
-                self._remark(actor, "paused")
-                host.paused = []
-
-    def resume(self, actor: Party) -> None:
-        with self._lock:
-            host = self._alive(actor)
-            if host.paused is None:
-                return
-            waiting, host.paused = host.paused, None
-            self._remark(actor, "resumed")
-            for item in waiting:
-                self._queue.push(self._now, item)
-
-    # --- faults: what a `Stage` offers beyond crashes and time --------------------------------
-
-    def mark_fault(
-        self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
-    ) -> None:
-        with self._lock:
-            self.trace.append(rows.Fault(self._now, rows.WORLD, index, kind, phase, parties, text))
-
-    def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
-        """Put what an actor does through `filter`: that is what a Byzantine party is. It stays
-        through crashes and restarts; None takes it away."""
-        with self._lock:
-            mine = self._filters.setdefault(actor, {})
-            mine.pop(handle, None)
-            if filter is not None:
-                mine[handle] = filter
-                self._filters[actor] = dict(sorted(mine.items()))
-            if not self._filters[actor]:
-                del self._filters[actor]
-
-    def slow(self, actor: Party, step: int) -> None:
-        with self._lock:
-            self._alive(actor).step = step
-
-    def skew(self, actor: Party, offset: int, drift: float) -> None:
-        with self._lock:
-            host = self._alive(actor)
-            assert host.node is not None
-            host.skew = Skew(self._now, offset, drift) if offset or drift else None
-            for (path, name), at in host.node.timers.items():  # deadlines on the new clock
-                background = self._queue.is_background(actor, path, name)
-                if background is not None:
-                    self._set_timer(host, path, name, at, background)
-
-    def reset(self, a: Party, b: Party) -> None:
-        """Close the link between two actors, as a middlebox would: both are told."""
-        with self._lock:
-            self._reset(a, b)
-
     @property
     def actors(self) -> tuple[Party, ...]:
         """The actors that are up, in the order in which they were first hosted."""
         return tuple(a for a, host in self._hosts.items() if host.node is not None)
-
-    def _alive(self, actor: Party) -> Host:
-        host = self._hosts.get(actor)
-        if host is None or host.node is None:
-            who = "the server" if actor == SERVER else f"party {actor}"
-            raise UsageError(f"{who} is not running")
-        return host
 
     # --- time -----------------------------------------------------------------------------
 
@@ -402,97 +329,3 @@ class SimulatedWorld(Plumbing, World):
             effects = host.node.deliver(sender, frame, host.clock(self._now))
             if effects:
                 self._perform(host, effects)
-
-    # --- effects --------------------------------------------------------------------------
-
-    def _handle(self, host: Host, event: Event) -> None:
-        assert host.node is not None
-        effects = host.node.step(event, host.clock(self._now))
-        if effects:
-            self._perform(host, effects)
-
-    def _perform(self, host: Host, effects: list[Effect]) -> None:
-        actor = host.actor
-        if actor in self._filters:
-            insider = SimulatedInsider(self, host)
-            for filter in list(self._filters[actor].values()):
-                effects = filter(effects, insider)
-        self._do(host, effects)
-
-    def perform(self, actor: Party, life: int, effects: list[Effect]) -> None:
-        """Let an actor do what it had put off, if it still lives the same life."""
-        host = self._hosts.get(actor)
-        if host is not None and host.node is not None and host.life == life:
-            self._do(host, effects)
-
-    def _do(self, host: Host, effects: list[Effect]) -> None:
-        actor = host.actor
-        for effect in effects:
-            kind = type(effect)
-            if kind is Send:
-                self._send(host, effect)  # type: ignore[arg-type]
-            elif kind is SetTimer:
-                timer: Any = effect
-                background = timer.background or self._background
-                self._set_timer(host, timer.path, timer.name, timer.at, background)
-            elif kind is CancelTimer:
-                self._queue.cancel_timer(actor, effect.path, effect.name)  # type: ignore[union-attr]
-            else:
-                record(self.trace, self._now, actor, effect, host.base)
-                if kind is Note or kind is Output:
-                    self._news = True
-                else:
-                    self._link_verb(host, effect)
-
-    def _set_timer(self, host: Host, path: Path, name: str, at: int, background: bool) -> None:
-        if host.skew is not None:
-            at = max(self._now, host.skew.world(at))
-        self._queue.set_timer(host.actor, path, name, at, background)
-
-    def _send(self, host: Host, effect: Send) -> None:
-        frame = effect.frame
-        frame.background = self._background
-        if host.actor == SERVER:
-            self._send_from_server(effect)
-            return
-        to = effect.to
-        if to != (SERVER,) and host.base:
-            to = tuple(host.base + p for p in to)
-        record(self.trace, self._now, host.actor, Send(to, frame, effect.via))
-        if effect.via == "relay":
-            return
-        sender, connection, reachable = host.actor - host.base, 0, to
-        if to == (SERVER,):
-            mine = self._sockets.of(host.actor)
-            if mine is None or mine.opens > self._now:
-                reachable = ()
-            else:
-                sender = connection = mine.number
-        elif effect.via == "none":
-            reachable = ()
-        elif host.node is not None and host.node.routes is not None:
-            reachable = tuple(p for p in to if self._switchboard.is_open(host.actor, p))
-        if len(reachable) < len(to):
-            for dst in sorted(set(to).difference(reachable)):
-                self._drop(host.actor, dst, frame.id, "no link")
-        if reachable:
-            parcel = Parcel(host.actor, sender, frame, self._background, connection)
-            self._wires.send(parcel, reachable)
-
-    def _send_from_server(self, effect: Send) -> None:
-        """One parcel for each connection: what is sent on one never comes out of another."""
-        frame = effect.frame
-        known = [self._sockets.get(number) for number in effect.to]
-        mine = [it for it in known if it is not None and it.server]
-        record(self.trace, self._now, SERVER, Send(tuple(it.actor for it in mine), frame))
-        for it in mine:
-            parcel = Parcel(SERVER, SERVER, frame, self._background, it.number)
-            self._wires.send(parcel, (it.actor,))
-
-    def _remark(self, actor: Party, what: str, **details: Any) -> None:
-        """What the host itself has to say of an actor."""
-        self.trace.append(rows.Noted(self._now, actor, (), what, details))
-        self._news = True
-
-    def _drop(self, src: Party, dst: Party, id: int, why: str) -> None:
-        self._wires.drop(src, dst, id, why)

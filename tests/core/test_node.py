@@ -22,12 +22,14 @@ from mpclab.core.effects import (
     Note,
     Output,
     Persist,
+    Prompted,
     Received,
     Route,
     Send,
     SetTimer,
     Started,
     TimerFired,
+    Words,
 )
 from mpclab.core.errors import Strength
 from mpclab.core.node import EARLY_BYTES, EARLY_FRAMES
@@ -398,3 +400,39 @@ def test_a_copy_goes_on_like_the_original_and_apart_from_it(before: list, after:
     assert list(map(repr, ours)) == list(map(repr, theirs))
     assert scribe(fork).seen == seen
     assert scribe(original).seen == seen
+
+
+# --- an adversary between the machines and the links --------------------------------------------
+
+
+def test_a_tamper_speaks_to_others_instead_and_the_party_hears_itself() -> None:
+    one, it = node()
+    one.tamper = lambda words: [
+        Words((), (2, 1), Say("no")), Words((), (), Say("unheard")), Words((), (3,), words.msg),
+        Words((), (4,), b"\xff"), Words((), (3,), words.msg),
+    ]  # fmt: skip
+    effects = do(one, ("broadcast", Say("yes")))
+    sent = [(e.to, e.frame.id, e.frame.body) for e in effects if isinstance(e, Send)]
+    honest, other = frame(Say("yes")).body, frame(Say("no")).body
+    assert sent == [
+        ((2,), 2, other), ((3,), 1, honest), ((4,), 3, b"\xff"), ((3,), 4, honest)
+    ]  # fmt: skip
+    assert (1, Say("yes")) in it.seen
+    assert (1, Say("no")) not in it.seen
+
+
+def test_a_tamper_comes_before_the_relay() -> None:
+    one, _ = meshed()
+    one.tamper = lambda words: [Words(words.path, words.to, Say("no"))]
+    effects = do(one, ("multicast", (2, 3), Say("yes")))
+    assert {e.via for e in effects if isinstance(e, Send)} == {"link", "relay"}
+    assert {e.frame.msg for e in effects if isinstance(e, Send)} == {Say("no")}
+    assert scribe(one, "mesh").seen[1:] == [("carry", (3,), "Say")]
+
+
+def test_what_a_party_is_prompted_to_say_no_tamper_changes() -> None:
+    one, _ = meshed()
+    one.tamper = lambda words: []
+    effects = one.step(Prompted((Words((), (2, 3), Say("late")),)), 5)
+    sent = [(e.to, e.via, e.frame.msg) for e in effects if isinstance(e, Send)]
+    assert sent[:2] == [((2,), "link", Say("late")), ((3,), "relay", Say("late"))]

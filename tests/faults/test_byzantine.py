@@ -2,7 +2,8 @@
 
 import pytest
 
-from mpclab.core.effects import Effect, Send
+from mpclab.core.effects import Effect, Send, Words
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
@@ -143,16 +144,16 @@ def test_the_same_seed_gives_the_same_misdeeds(kind: str) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize(("direct", "lies"), [(True, True), (False, False)])
-def test_on_a_mesh_it_lies_on_links_and_says_when_it_cannot(direct: bool, lies: bool) -> None:
+@pytest.mark.parametrize("direct", [True, False])
+def test_on_a_mesh_it_lies_on_links_and_by_relay(direct: bool) -> None:
     world = city(3, mesh=MeshSettings(direct=direct))
     put(world, 3, kind="lie", party=1)
     world.run(lambda: all_up(world, 3, "link" if direct else "relay"), limit=60 * SECOND)
     world.ask(1, ("app",), Shout("hello"))
     world.run(limit=SECOND)
-    texts = {row.text for row in acts(world)}
-    assert texts == {"lies in its Hi" if lies else "cannot change its Hi: it goes by relay"}
-    assert (len("hello") in app_of(world, 2).texts) == (not lies)
+    assert {row.text for row in acts(world)} == {"lies in its Hi"}
+    assert len("hello, version 2") in app_of(world, 2).texts
+    assert len("hello") not in app_of(world, 2).texts
 
 
 # --- a filter of one's own ----------------------------------------------------------------------
@@ -173,6 +174,17 @@ class EveryOther:
         return kept
 
 
+class EveryOtherWord:
+    """The same, over words."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, words: Words, insider: Insider) -> list[Words]:
+        self.count += 1
+        return [words] if self.count % 2 else []
+
+
 def test_a_users_own_filter() -> None:
     mine = EveryOther()
     for _ in range(2):  # each run has a copy, so the second is as the first
@@ -181,9 +193,26 @@ def test_a_users_own_filter() -> None:
     assert mine.count == 0
 
 
-def test_a_fork_has_a_filter_of_its_own() -> None:
+def test_a_users_own_words() -> None:
+    def louder(words: Words, insider: Insider) -> list[Words]:
+        assert isinstance(words.msg, Word)
+        return [Words(words.path, words.to, Word(words.msg.number, words.msg.text.upper()))]
+
+    world = run(kind="filter", words=louder)
+    assert {w.text for w in words(world, 2)} == {"HELLO"}
+    assert {w.text for w in words(world, 1)} == {"hello"}, "itself it does not deceive"
+
+
+@pytest.mark.parametrize("fields", [{}, {"words": print, "filter": print}])
+def test_ones_own_adversary_is_one_function(fields: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="one of the two"):
+        put(shouters(2), 2, kind="filter", party=1, **fields)
+
+
+@pytest.mark.parametrize("own", [{"filter": "EveryOther"}, {"words": "EveryOtherWord"}])
+def test_a_fork_has_an_adversary_of_its_own(own: dict[str, str]) -> None:
     world = shouters(4)
-    put(world, kind="filter", party=1, filter=EveryOther())
+    put(world, kind="filter", party=1, **{k: globals()[name]() for k, name in own.items()})
     world.run(limit=350 * MS)
     fork = world.fork()
     fork.run()

@@ -1,0 +1,132 @@
+"""Corrupted parties, as every world hosts them: who is corrupt, and what an adversary may do.
+
+Two doors. A *tamper* stands inside the node, between the machines and the links: it decides what
+the party says. A *filter* stands at the node's border and sees effects: it decides what the party
+does. Both stay through crashes and restarts of the party; the world puts a tamper into each of
+its lives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from mpclab.core.effects import Effect, Words
+from mpclab.core.ids import Party
+from mpclab.core.node import Node
+from mpclab.faults import draws
+from mpclab.faults.fault import Filter, Tamper
+from mpclab.trace import rows
+from mpclab.trace.log import Trace
+
+
+class Hosting(Protocol):
+    """A host of a node, as far as its adversary cares."""
+
+    actor: Party
+    node: Node | None
+    life: int
+    drawn: int
+    """Coins that adversaries took without a key."""
+
+
+class Site(Protocol):
+    """A world, as far as adversaries care."""
+
+    trace: Trace
+    seed: int
+
+    @property
+    def now(self) -> int: ...
+    def do_later(self, actor: Party, life: int, delay: int, effects: list[Effect]) -> None: ...
+    def say_later(self, actor: Party, life: int, delay: int, words: Words) -> None: ...
+
+
+class WorldInsider:
+    """`mpclab.faults.fault.Insider`: one corrupted actor, during one step of its node."""
+
+    def __init__(self, site: Site, host: Hosting) -> None:
+        assert host.node is not None
+        self._site = site
+        self._host = host
+        self.node = host.node
+        self.me = host.node.me
+        self.n = host.node.n
+        self.now = site.now
+
+    def draw(self, *key: int | str) -> float:
+        if not key:
+            self._host.drawn += 1
+            key = ("next", self._host.drawn)
+        return draws.uniform(draws.key(self._site.seed, self._host.actor, "adversary", *key), 0)
+
+    def number(self) -> int:
+        self.node.next_id += 1
+        return self.node.next_id - 1
+
+    def remark(self, text: str) -> None:
+        actor, site = self._host.actor, self._site
+        site.trace.append(rows.Fault(site.now, actor, -1, "byzantine", "act", (actor,), text))
+
+    def later(self, delay: int, effects: list[Effect]) -> None:
+        self._site.do_later(self._host.actor, self._host.life, delay, effects)
+
+    def say(self, delay: int, words: Words) -> None:
+        self._site.say_later(self._host.actor, self._host.life, delay, words)
+
+
+class Adversaries:
+    """The filters and tampers of one world, by actor, in the order of their handles."""
+
+    def __init__(self) -> None:
+        self._filters: dict[Party, dict[int, Filter]] = {}
+        self._tampers: dict[Party, dict[int, Tamper]] = {}
+
+    def set_filter(self, actor: Party, filter: Filter | None, handle: int) -> None:
+        self._filters[actor] = _with(self._filters.get(actor, {}), handle, filter)
+
+    def set_tamper(self, actor: Party, tamper: Tamper | None, handle: int) -> None:
+        self._tampers[actor] = _with(self._tampers.get(actor, {}), handle, tamper)
+
+    def enter(self, site: Site, host: Hosting) -> None:
+        """Take hold of an actor's node, or let go of it: at its birth, and at each change."""
+        if host.node is not None:
+            corrupt = self._tampers.get(host.actor)
+            host.node.tamper = Tongue(self, site, host) if corrupt else None
+
+    def say(self, site: Site, host: Hosting, words: Words) -> list[Words]:
+        """What `host` says instead of `words`: each tamper rewords what the one before gave."""
+        insider = WorldInsider(site, host)
+        said = [words]
+        for tamper in list(self._tampers.get(host.actor, {}).values()):
+            said = [other for one in said for other in tamper(one, insider)]
+        return said
+
+    def filtered(self, site: Site, host: Hosting, effects: list[Effect]) -> list[Effect]:
+        """What `host` does instead of `effects`."""
+        if not (filters := self._filters.get(host.actor)):
+            return effects
+        insider = WorldInsider(site, host)
+        for filter in list(filters.values()):
+            effects = filter(effects, insider)
+        return effects
+
+
+@dataclass
+class Tongue:
+    """`Node.tamper` of a corrupted actor."""
+
+    adversaries: Adversaries
+    site: Site
+    host: Hosting
+
+    def __call__(self, words: Words) -> list[Words]:
+        return self.adversaries.say(self.site, self.host, words)
+
+
+F = TypeVar("F")
+
+
+def _with(mine: dict[int, F], handle: int, one: F | None) -> dict[int, F]:
+    others = {k: v for k, v in mine.items() if k != handle}
+    return others if one is None else dict(sorted({**others, handle: one}.items()))
