@@ -31,7 +31,7 @@ from mpclab.crypto import groups
 from mpclab.crypto.ciphersuites import FROST_ED25519, FROST_SECP256K1, Ciphersuite
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.keys import trusted_dealer_keygen
-from mpclab.mpc import arithmetic, dkg, envelopes, messages, packages, sign
+from mpclab.mpc import arithmetic, dkg, envelopes, facts, messages, packages, sign
 from mpclab.mpc.circuit import Circuit
 from mpclab.mpc.comparison import negative
 from mpclab.mpc.compute import Compute
@@ -41,6 +41,7 @@ from mpclab.mpc.records import KeyRecord
 REMEMBERED: tuple[Any, ...] = (
     messages.genuine,
     messages.deal_hash,
+    facts.one_time_flaw,
     dkg._flaw,
     dkg._group_key,
     envelopes.is_identity_key,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
@@ -149,12 +150,10 @@ class Facts:
             return "sealed shares to others than the receivers"
         if any(len(ciphertext) != SCALAR_BYTES for ciphertext in ciphertexts):
             return "sealed what is no share"
-        try:
-            envelopes.check_ephemeral(
-                self.terms.context, deal.dealer, deal.ephemeral, deal.ephemeral_proof
-            )
-        except Blamed as error:
-            return f"its one-time key: {error.reason}"
+        context = self.terms.context
+        wrong = one_time_flaw(context, deal.dealer, deal.ephemeral, deal.ephemeral_proof)
+        if wrong is not None:
+            return f"its one-time key: {wrong}"
         return self.flaw(deal)
 
     def _signed(self, sight: Sight) -> bool:
@@ -262,3 +261,13 @@ class Facts:
 
     def _convict(self, party: Party, reason: str, *evidence: Message) -> None:
         self.convicted.setdefault(party, Conviction(reason, evidence))
+
+
+@lru_cache(maxsize=4096)
+def one_time_flaw(context: bytes, dealer: Party, public: bytes, proof: bytes) -> str | None:
+    """What is wrong with a one-time key; remembered, since simulated parties share this process."""
+    try:
+        envelopes.check_ephemeral(context, dealer, public, proof)
+    except Blamed as error:
+        return error.reason
+    return None
