@@ -11,6 +11,8 @@ from mpclab.core.ids import Party
 from mpclab.trace import Noted
 
 NAME = "termination"
+COORDINATOR = ("session",)
+"""The path of the machine that asks for votes; a protocol of one's own may have none."""
 _PARTY_FAULTS = frozenset({"crash", "kill", "restart", "pause", "slow", "skew", "drift", "leave"})
 
 
@@ -83,7 +85,8 @@ def _waits_for(facts: Facts, party: Party, op: str) -> tuple[str, list[int]]:
         waits = f"waits for {names(whom)}" if whom else "waits"
         return waits + (f" ({why})" if why else ""), [i]
     votes = {r.actor: (i, r) for i, r in facts.notes("voted") if r.details.get("op") == op}
-    silent = [p for p in facts.members if p not in votes]
+    gated = votes or any(r.path[:1] == COORDINATOR for _, r in facts.notes("proposed", "heard"))
+    silent = [p for p in facts.members if p not in votes] if gated else []
     lost: list[Party] = []
     rows: list[int] = []
     for voter, (i, row) in votes.items():
@@ -109,8 +112,8 @@ def _waits_for(facts: Facts, party: Party, op: str) -> tuple[str, list[int]]:
     heard = any(
         isinstance(r, Noted) and r.actor == party and r.details.get("op") == op for r in facts.rows
     )
-    return (
-        "has heard every vote and waits for the agreement protocol"
-        if heard
-        else "never heard of it"
-    ), rows
+    if not heard:
+        return "never heard of it", rows
+    if not gated:
+        return "waits", rows
+    return "has heard every vote and waits for the agreement protocol", rows

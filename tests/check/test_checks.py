@@ -301,6 +301,17 @@ def test_what_the_protocol_says_it_waits_for_comes_first() -> None:
     assert row in verdict.witnesses
 
 
+def test_a_protocol_without_votes_waits_for_none() -> None:
+    story = Story(3)
+    for p in (1, 2, 3):
+        what = "proposed" if p == 1 else "heard"
+        story.note(p, what, path=("app",), op="motto", kind="broadcast", by=1)
+    story.note(1, "committed", path=("app",), op="motto", value="all for one")
+    verdict = judge("termination", story)
+    says(verdict, "violated", "motto is not settled: parties 2 and 3 wait")
+    assert "vote" not in verdict.sentence
+
+
 def test_who_waits_for_nobody_in_particular_only_waits() -> None:
     story = Story(2)
     story.propose(1, "x")
