@@ -38,10 +38,8 @@ Draw = Callable[[str], float]
 
 
 class Rule(Protocol):
-    """One active link fault. With `links_only` it leaves alone what the server passes on."""
-
-    @property
-    def links_only(self) -> bool: ...
+    """One active link fault. One whose `links_only` is true strikes data channels alone, and
+    not what the server passes on."""
 
     def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
         """`fate` after this rule; return it unchanged for links that the rule leaves alone."""
@@ -101,7 +99,7 @@ class Border:
         the server, which passes it on for `src`."""
         fate = PASSES
         for rule in self.rules.values():
-            if relayed and rule.links_only:
+            if relayed and getattr(rule, "links_only", False):
                 continue
             fate = rule.judge(src, dst, size, now, draw, fate)
             if fate.why is not None or fate.held is not None:

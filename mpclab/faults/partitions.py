@@ -7,7 +7,8 @@
     {kind: partition, shape: ring}                   each hears a majority, no two the same one
     {kind: partition, groups: [[1], [2, 3]], one_way: true}   the first is not heard, but hears
 
-Between parties what is cut is lost, with the reason "partition". The signaling server is cut
+Between parties what is cut is lost, with the reason "partition", also on its way through the
+server. The signaling server is cut
 from nobody, unless a group names it: then frames between it and the other groups wait, as on
 any TCP connection, and arrive after the heal.
 """

@@ -94,7 +94,9 @@ class Lanes:
             return draws.uniform(draws.key(base, purpose), dst + (1 << 32))
 
         judged = speaker(src, dst, frame)
-        return self._world.border.judge(judged, dst, len(frame.body), now, draw)
+        return self._world.border.judge(
+            judged, dst, len(frame.body), now, draw, relayed=judged != src
+        )
 
     def _release(self, src: Party, dst: int, put: Put, frame: Frame, now: int, fate: Fate) -> None:
         if fate.unordered and fate.delay:

@@ -127,7 +127,9 @@ class Wires:
         """Send while faults are active."""
         src, frame = parcel.source, parcel.frame
         judged = speaker(src, dst, frame)
-        fate = self._border.judge(judged, dst, len(frame.body), self.now, Draw(base, dst))
+        fate = self._border.judge(
+            judged, dst, len(frame.body), self.now, Draw(base, dst), relayed=judged != src
+        )
         if fate.why is not None:
             self.drop(src, dst, frame.id, fate.why)
         elif fate.held is not None:

@@ -4,7 +4,7 @@ settled once the fault is over is settled."""
 import pytest
 
 from mpclab.core.ids import SECOND
-from mpclab.lab import Scenario
+from mpclab.lab import Lab, Scenario
 
 PLAIN = """
 parties: 4
@@ -45,3 +45,19 @@ def test_a_fault_does_no_harm_that_it_must_not(fault: str, world: str) -> None:
     begun = [row for row in run.trace.rows if getattr(row, "phase", "") == "begin"]
     assert begun, "the fault never began"
     assert run.trace.end < 25 * SECOND + run.ready_at
+
+
+@pytest.mark.parametrize("world", ["simulated", "webrtc"])
+def test_without_a_data_channel_the_server_carries_on(world: str) -> None:
+    with Lab(parties=3, world=world, seed=4) as lab:
+        lab.start_server(port=0)
+        lab.spawn()
+        lab.join()
+        fault = lab.inject(kind="no-link", from_=[1], to=[2])
+        lab.run(lambda: lab.state.link(1, 2) == "relay", limit=60)
+        operation = lab.propose(by=1, kind="note", text="the long way")
+        lab.run()
+        assert operation.status == "committed"
+        lab.heal(fault)
+        lab.run(lambda: lab.state.link(1, 2) == "confirmed", limit=90)
+        assert lab.state.link(1, 2) == "confirmed"

@@ -37,6 +37,8 @@ class Cut:
     def __init__(self, *pairs: set[int]) -> None:
         self.pairs = pairs
 
+    links_only = True  # the way through the server stays open
+
     def judge(self, src: int, dst: int, size: int, now: int, draw: Any, fate: Fate) -> Fate:
         return fate._replace(why="cut") if {src, dst} in self.pairs else fate
 
