@@ -167,6 +167,11 @@ class Circuit:
             raise ValueError("open a result before it is put out")
         self.outputs.append(wire)
 
+    def inputs_of(self, party: Party) -> int:
+        """How many numbers `party` gives."""
+        given = (step for step in self.steps if step.kind == "input" and step.party == party)
+        return sum(step.wire.length for step in given)
+
     @property
     def rounds(self) -> int:
         return max((step.wire.level for step in self.steps), default=0)

@@ -81,7 +81,7 @@ class Compute(Machine):
         elif self.given is not None:
             self._enter(ctx, self.given)
         else:
-            ctx.note("input-wanted")
+            ctx.note("input-wanted", numbers=self.circuit.inputs_of(ctx.me))
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         if not isinstance(ask, Input):

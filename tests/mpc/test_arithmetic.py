@@ -285,6 +285,8 @@ def test_salaries_through_a_session() -> None:
     salaries = {1: 4211, 2: 5327, 3: 3909}
     op = sessions.propose(2, "mean")
     sessions.run(200 * MS)
+    wanted = [r for r in sessions.world.trace if getattr(r, "what", "") == "input-wanted"]
+    assert {r.actor: r.details for r in wanted} == {p: {"numbers": 1} for p in salaries}
     path = input_path("mean", op, SESSION)
     with pytest.raises(UsageError, match="1 numbers are wanted"):
         sessions.world.ask(1, path, Input((1, 2)))
