@@ -92,7 +92,9 @@ class Facts:
             faulty = (
                 p for r in rows if isinstance(r, Fault) and r.kind in LYING for p in r.parties
             )
-        return cls(trace, n, approvals_needed(policy, n), frozenset(faulty), rows)
+        # A malicious server is none of the parties, and neither is a liar of another session.
+        liars = frozenset(faulty).intersection(range(1, n + 1))
+        return cls(trace, n, approvals_needed(policy, n), liars, rows)
 
     @property
     def members(self) -> range:

@@ -1,0 +1,64 @@
+"""What all checks read from a trace: who lied, and who crashed how often."""
+
+import pytest
+
+from mpclab.check import Facts, run_checks
+from mpclab.lab import Scenario
+from mpclab.trace import Fault
+from tests.trace.rowmaker import Story
+
+
+def crash(story: Story, party: int, *, fault: bool) -> int:
+    """The row at which `party` is down: by a declared fault, or by hand."""
+    rows = [story.fault(0, "crash", "begin", party)] if fault else []
+    rows.append(story.host(party, "crashed"))
+    return rows[0]
+
+
+def come_back(story: Story, party: int, *, fault: bool) -> None:
+    if fault:
+        story.fault(0, "crash", "end", party)
+    story.host(party, "restarted")
+
+
+@pytest.mark.parametrize("fault", [True, False])
+def test_a_crash_that_the_fault_and_the_host_tell_of_is_one_crash(fault: bool) -> None:
+    story = Story(3)
+    story.propose(1, "k3f9")
+    story.commit(2, "k3f9")
+    down = [crash(story, 2, fault=fault)]
+    come_back(story, 2, fault=fault)
+    story.commit(2, "k3f9")
+    down.append(crash(story, 2, fault=fault))
+    come_back(story, 2, fault=fault)
+    story.commit(2, "k3f9")
+    facts = Facts.of(story.trace, n=3)
+    assert facts.crashes == {2: down}
+    assert [d.life for d in facts.decisions] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("world", ["simulated", "websocket"])
+def test_so_it_is_in_a_run(world: str) -> None:
+    fault = {"at": "0ms", "kind": "crash", "party": 3, "restart_after": "100ms"}
+    fields = {"parties": 3, "policy": "threshold(2)", "world": world, "faults": [fault]}
+    note = {"at": "200ms", "by": 1, "kind": "note", "text": "after it"}
+    run = Scenario.parse({**fields, "operations": [note], "until": "5s"}).run()
+    facts = Facts.of(run.trace, n=3)
+    assert {party: len(rows) for party, rows in facts.crashes.items()} == {3: 1}
+    assert {d.party: d.life for d in facts.decisions} == {1: 1, 2: 1, 3: 2}
+
+
+def test_a_malicious_server_is_no_faulty_party() -> None:
+    story = Story(3)
+    row = Fault(0, 0, -1, "byzantine", "act", (0,), "passes on what party 2 said as if party 1 had")
+    story.trace.append(row)
+    assert Facts.of(story.trace, n=3).faulty == frozenset()
+    (blame,) = run_checks(story.trace, ["blame"], n=3)
+    assert blame.sentence == "nobody was blamed, and nobody lied"
+
+
+def test_a_liar_of_another_session_is_none_of_ours() -> None:
+    story = Story(3)
+    story.trace.append(Fault(0, 10_002, -1, "byzantine", "act", (10_002,), "lies in its Vote"))
+    story.trace.append(Fault(0, 3, -1, "byzantine", "act", (3,), "lies in its Vote"))
+    assert Facts.of(story.trace, n=3).faulty == {3}
