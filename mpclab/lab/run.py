@@ -10,7 +10,7 @@ import msgspec
 
 from mpclab.check import Verdict, run_checks
 from mpclab.core.ids import MS, SECOND
-from mpclab.faults.byzantine import ByzantineFault
+from mpclab.faults.byzantine import ByzantineFault, Custom
 from mpclab.faults.plan import aimed_at, schedule
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.scenario import Scenario
@@ -115,7 +115,7 @@ def run_scenario(
                 patience=None, **planned.params,
             )  # fmt: skip
         progress(f"running for at most {scenario.until / SECOND:g} s")
-        last = max((p.at for p in scenario.operations), default=0)
+        last = _last_event(scenario)
         lab.group.expect(len(scenario.operations))
         lab.run(
             lambda: lab.now >= ready + last and lab.group.settled(),
@@ -125,7 +125,9 @@ def run_scenario(
         if left > 0:
             lab.world.run(limit=min(left, DRAIN[scenario.world]))
         progress("judging the trace")
-        faulty = frozenset(aimed_at(f for f in scenario.faults if isinstance(f, ByzantineFault)))
+        faulty = frozenset(
+            aimed_at(f for f in scenario.faults if isinstance(f, ByzantineFault | Custom))
+        )
         return Run(
             scenario,
             lab.world.name,
@@ -143,3 +145,10 @@ def run_scenario(
                 )
             ),
         )
+
+
+def _last_event(scenario: Scenario) -> int:
+    """When the last thing that the scenario plans is over, µs after the session is ready."""
+    ends = [planned.at for planned in scenario.operations]
+    ends += [fault.at + (fault.lasts or 0) for fault in scenario.faults]
+    return min(max(ends, default=0), scenario.until)

@@ -134,7 +134,11 @@ class Scenario:
         if unknown:
             word = min(unknown)
             raise UsageError(f"{word} is not a field of a scenario{nearest(word, _KEYS)}")
-        plain = {k: v for k, v in self.as_fields().items() if k not in changes}
+        if "faults" not in changes and "parties" not in changes:
+            # Kept as they are: an adversary written in Python cannot be written as a field.
+            return dataclasses.replace(self, faults=()).but(**changes, faults=self.faults)
+        writable = self if "faults" not in changes else dataclasses.replace(self, faults=())
+        plain = {k: v for k, v in writable.as_fields().items() if k not in changes}
         if "parties" in changes and self.threshold == self.parties // 2 + 1:
             plain.pop("threshold", None)  # a majority stays a majority
         ready: dict[str, Any] = {}

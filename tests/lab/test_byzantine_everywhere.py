@@ -184,6 +184,14 @@ def test_an_adversary_of_ones_own_works_everywhere(world: str) -> None:
         assert verdict.verdict != "violated"
 
 
+def test_a_party_behind_ones_own_adversary_does_not_judge() -> None:
+    """It says nothing of its proposal to anyone: what it holds itself is no outcome."""
+    ended = run("filter", "simulated", words=lambda words, insider: [])
+    assert ended.outcomes[0].status == "committed"
+    assert ended.outcomes[1].status == "undecided"
+    assert "party 4" not in ended.outcomes[1].reason
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_corrupted_party_comes_back_corrupted_until_it_is_healed(world: str) -> None:
     with Lab(world=world, parties=3, policy="threshold(2)") as lab:
