@@ -35,7 +35,7 @@ from mpclab.mpc.messages import (
     ack_parts,
 )
 from mpclab.trace import rows
-from tests.mpc.parties import CONTEXT, DEADLINE, IDENTITIES, KEYS, Cast, Tamper, finished
+from tests.mpc.parties import CONTEXT, DEADLINE, IDENTITIES, KEYS, Cast, Lossy, Tamper, finished
 
 
 def dkg(n: int, t: int, **options: Any) -> Any:
@@ -310,6 +310,20 @@ def test_a_party_that_restarts_after_it_signed_gets_its_share(at: int) -> None:
     cast.world.at(at * MS, lambda: cast.world.crash(2))
     cast.world.at(500 * MS, lambda: cast.world.restart(2))
     check_key(cast.run().outcomes())
+
+
+def test_who_signed_and_gave_up_still_takes_the_late_signatures() -> None:
+    """Party 3 is cut off after its own signature left, until its deadline has passed."""
+    cast = Cast(4, dkg(4, 2))
+    rules = cast.world.border.rules
+    cast.world.at(15 * MS, lambda: rules.update({0: Lossy(lambda src, dst, draw: dst == 3)}))
+    cast.world.at(DEADLINE + 500 * MS, rules.clear)
+    cast.run()
+    first, last = cast.outputs(3)
+    assert isinstance(first, Aborted)
+    assert first.missing == (1, 2, 4)
+    assert last.result.record == cast.outcome(1).record
+    check_key(cast.outcomes())
 
 
 def test_members_who_take_no_part_learn_the_public_key() -> None:
