@@ -218,12 +218,13 @@ def shorten(text: str, length: int) -> str:
 
 
 def short_ids(ids: Iterable[str]) -> dict[str, str]:
-    """For each id its first letters: four, or as many more as tell all of them apart."""
+    """For each id its first letters: four, or as many more as tell all of them apart. A short
+    name that somebody chose stays whole."""
     every = list(dict.fromkeys(ids))
     length = 4
     while len({one[:length] for one in every}) < len(every):
         length += 1
-    return {one: one[:length] for one in every}
+    return {one: one if len(one) <= length + 2 else one[:length] for one in every}
 
 
 def text_width(text: str, size: float) -> float:
