@@ -136,6 +136,7 @@ class Session(Approval):
             patience=patience,
             session=session,
             needed=policy.needed,
+            names=name_of,
         )
         self.agreement.retold = self._retold_value  # type: ignore[attr-defined]  # for adversaries
         type(self.agreement).check_size(n)
@@ -425,3 +426,12 @@ class Session(Approval):
 
 def _names(parties: tuple[Party, ...]) -> str:
     return f"part{'y' if len(parties) == 1 else 'ies'} {', '.join(map(str, parties))}"
+
+
+def name_of(value: bytes) -> str:
+    """The id of the operation that a value is about; "" for what is no certificate. Without it a
+    valid value could be decided under another operation's id, which then never is itself."""
+    try:
+        return Certificate.from_bytes(value).op
+    except BallotError:
+        return ""
