@@ -72,7 +72,9 @@ def link_table(state: State, parties: tuple[int, ...]) -> str:
         [look.chip(a), *(_dot(state.links.get((a, b), "")) if a != b else "" for b in parties)]
         for a in parties
     ]
-    return f'{look.table(head, rows)}<div class="mpclab-small">{legend}</div>'
+    many = " many" if len(parties) > 8 else ""
+    matrix = f'<div class="mpclab-matrix{many}">{look.table(head, rows)}</div>'
+    return f'{matrix}<div class="mpclab-small" style="margin-top:6px">{legend}</div>'
 
 
 def _dot(kind: str) -> str:

@@ -93,7 +93,7 @@ class FaultPanel(Panel):
 
     def _make_fields(self) -> None:
         kind = KINDS[self.kind.value]
-        self.doc.value = f'<span class="mpclab-small">{look.escape(describe(kind))}</span>'
+        self.doc.value = f'<span class="mpclab-small">{look.code(describe(kind))}</span>'
         self.fields = {}
         for spec in dataclasses.fields(kind):
             name = spec.name.rstrip("_")

@@ -7,6 +7,7 @@ parties have the colours that they have in the pictures (`plots/style.py`).
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -100,6 +101,10 @@ STYLESHEET: Final = """
 .mpclab table.mpclab-table tbody tr:nth-child(n) { background: none; }
 .mpclab table.mpclab-table tr:last-child td { border-bottom: 0; }
 .mpclab .mpclab-num { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.mpclab .mpclab-matrix table.mpclab-table th, .mpclab .mpclab-matrix table.mpclab-table td {
+  padding: 3px 1px; text-align: center; vertical-align: middle; }
+.mpclab .mpclab-matrix.many .mpclab-chip { min-width: 18px; height: 18px; padding: 0 2px;
+  font-size: 10.5px; }
 .mpclab .mpclab-facts { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; }
 .mpclab .mpclab-facts dt { color: var(--jp-ui-font-color2); font-weight: 400; margin: 0; }
 .mpclab .mpclab-facts dd { margin: 0; font-variant-numeric: tabular-nums;
@@ -198,6 +203,11 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
     """Names and values (HTML) in two columns."""
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in pairs)
     return f'<dl class="mpclab-facts">{rows}</dl>'
+
+
+def code(text: str) -> str:
+    """Text as HTML, with `this` as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
