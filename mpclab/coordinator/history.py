@@ -87,6 +87,11 @@ class History:
         del self._heads[place:]
         return place if record.index is None else record.index
 
+    def fits(self, index: int) -> bool:
+        """Whether all of the log before `index` is known here, so that it is next (or past)."""
+        place = bisect.bisect_left(self._order, (index, 0, ""), key=lambda item: item[0])
+        return self._filled(place, index)
+
     def skip(self, index: int) -> None:
         """The log has no operation of its own at `index`: it repeats an earlier one there."""
         self._skipped.add(index)

@@ -126,6 +126,7 @@ class Session(Approval):
         self.greet = greet
         self._valid: dict[bytes, Certificate] = {}  # values found valid, the latest
         self._deferred: list[Decided] = []
+        self._waiting: dict[int, tuple[Record, bool]] = {}  # of the log, ahead of a gap
         self.history = History(session)
         self.up: dict[Party, str] = {}
         self.claims = catchup.Claims()
@@ -296,7 +297,20 @@ class Session(Approval):
     # --- ending ---------------------------------------------------------------------------
 
     def commit(self, ctx: Ctx, record: Record, *, over: bool = False) -> None:
-        """The record says yes, and its certificate is valid. `over`: executed without us."""
+        """The record says yes, and its certificate is valid. `over`: executed without us.
+
+        Catching up may tell of a place in the log before the places ahead of it: what comes too
+        early waits, for all parties commit a log in its order.
+        """
+        if record.index is not None and not self.history.fits(record.index):
+            self._waiting[record.index] = (record, over)
+            return
+        self._commit(ctx, record, over)
+        for index in sorted(self._waiting):
+            if self.history.fits(index):
+                self._commit(ctx, *self._waiting.pop(index))
+
+    def _commit(self, ctx: Ctx, record: Record, over: bool) -> None:
         op, proposal = record.op, record.proposal
         o = self.operations.get(op)
         if o is not None:
@@ -322,6 +336,7 @@ class Session(Approval):
             op=op,
             kind=o.kind,
             index=record.index,
+            stamp=proposal.stamp,
             head=self.history.head_at(op).hex()[:12],
             value=proposal.hash.hex()[:12],
         )

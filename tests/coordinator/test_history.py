@@ -101,3 +101,12 @@ def test_an_operation_is_recorded_once() -> None:
     assert record(0).op in history
     with pytest.raises(KeyError):
         history.head_at("nothing")
+
+
+def test_a_place_in_the_log_fits_when_all_before_it_is_known() -> None:
+    history = History("s1")
+    assert history.fits(0)
+    assert not history.fits(1)
+    history.skip(0)
+    assert history.fits(1)
+    assert not history.fits(2)
