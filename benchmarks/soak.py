@@ -1,0 +1,131 @@
+"""`make soak`: random experiments, many more than the tests do, for as long as you like.
+
+Each seed draws a protocol, parties, a policy, a network, operations and faults within what the
+protocol promises to bear, runs them, and lets every check judge. A violation leaves its scenario
+in `soak-out/`; `mpclab run` on that file shows it again. Ctrl-C ends with the summary so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import random
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import MS, SECOND
+from mpclab.faults.nemesis import nemesis
+from mpclab.faults.network import Delay, Network
+from mpclab.lab import Planned, Scenario
+
+SAFETY = (
+    "agreement",
+    "validity",
+    "integrity",
+    "total-order",
+    "durability",
+    "leaders",
+    "certificates",
+    "blame",
+)
+CRASHES_ONLY = ("crash", "partition", "loss", "delay", "pause")
+OUT = Path("soak-out")
+
+
+def draw(seed: int, protocol: str) -> Scenario:
+    """The experiment of a seed: the same every time."""
+    rng = random.Random(seed)
+    n = rng.randint(4, 8)
+    low = rng.choice((1, 10, 50)) * MS
+    policy = "unanimous" if rng.random() < 0.5 else f"threshold({rng.randint(n // 2 + 1, n)})"
+    faults = nemesis(seed, n, CRASHES_ONLY, until=8 * SECOND, rate=rng.choice((0.2, 0.5, 1.0)))
+    operations = tuple(
+        Planned(rng.randint(0, 8000) * MS, rng.randint(1, n), "note", {"text": f"number {i}"})
+        for i in range(rng.randint(1, 6))
+    )
+    return Scenario(
+        name=f"soak {protocol} {seed}",
+        parties=n,
+        policy=policy,
+        agreement=protocol,
+        network=Network(Delay("uniform", low, low * rng.randint(2, 10))),
+        operations=tuple(sorted(operations, key=lambda planned: planned.at)),
+        faults=tuple(faults),
+        checks=SAFETY,
+        until=60 * SECOND,
+        seed=seed,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--runs", type=int, default=200, help="for each protocol (default 200)")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed (default 0)")
+    parser.add_argument("--protocol", action="append", choices=sorted(AGREEMENTS))
+    parser.add_argument("--minutes", type=float, help="stop after so many minutes")
+    args = parser.parse_args()
+    protocols = args.protocol or [name for name in AGREEMENTS if name != "direct"]
+    end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
+    console = Console(highlight=False)
+    statuses: dict[str, collections.Counter[str]] = {p: collections.Counter() for p in protocols}
+    violations: list[str] = []
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("soak", total=args.runs * len(protocols))
+            for seed in range(args.seed, args.seed + args.runs):
+                for protocol in protocols:
+                    if time.monotonic() > end:
+                        raise KeyboardInterrupt
+                    progress.update(task, description=f"{protocol}, seed {seed}")
+                    try_one(draw(seed, protocol), protocol, statuses[protocol], violations)
+                    progress.advance(task)
+    except KeyboardInterrupt:
+        console.print("ended early")
+    table = Table(box=None, header_style="dim")
+    for heading in ("protocol", "runs", "committed", "aborted", "undecided", "violated"):
+        table.add_column(heading, justify="left" if heading == "protocol" else "right")
+    for protocol, counts in statuses.items():
+        table.add_row(
+            protocol,
+            *(str(counts[k]) for k in ("runs", "committed", "aborted", "undecided", "violated")),
+        )
+    console.print(table)
+    for line in violations:
+        console.print(f"[red]{line}[/]")
+    return 1 if violations else 0
+
+
+def try_one(
+    scenario: Scenario, protocol: str, counts: collections.Counter[str], violations: list[str]
+) -> None:
+    """Run one experiment and take down what came of it."""
+    counts["runs"] += 1
+    try:
+        run = scenario.run()
+    except UsageError as error:
+        wrong = [f"could not run: {error}"]
+    else:
+        counts.update(outcome.status for outcome in run.outcomes)
+        wrong = [v.sentence for v in run.verdicts if v.verdict == "violated"]
+    if wrong:
+        counts["violated"] += 1
+        OUT.mkdir(exist_ok=True)
+        path = OUT / f"{protocol}-{scenario.seed}.yaml"
+        scenario.to_file(path)
+        violations.append(f"{path}: {wrong[0]}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
