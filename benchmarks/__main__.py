@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 
-SECTIONS = ("simulation", "real")
+SECTIONS = ("simulation", "real", "widgets", "consensus_figures", "mpc")
 
 
 def main(wanted: list[str]) -> int:
