@@ -6,6 +6,7 @@ from mpclab.check.agreement import agreement
 from mpclab.check.blame import blame
 from mpclab.check.facts import Facts, PolicyLike
 from mpclab.check.integrity import integrity
+from mpclab.check.linearizability import linearizability
 from mpclab.check.order import durability, leaders, total_order
 from mpclab.check.termination import termination
 from mpclab.check.validity import certificates, validity
@@ -20,6 +21,7 @@ CHECKS: dict[str, Callable[[Facts], Verdict]] = {
     "integrity": integrity,
     "termination": termination,
     "total-order": total_order,
+    "linearizability": linearizability,
     "durability": durability,
     "leaders": leaders,
     "certificates": certificates,

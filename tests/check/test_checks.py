@@ -37,6 +37,7 @@ def test_a_quiet_run_breaks_no_promise() -> None:
         "integrity": "ok",
         "termination": "ok",
         "total-order": "ok",
+        "linearizability": "ok",
         "durability": "unknown",
         "leaders": "unknown",
         "certificates": "ok",

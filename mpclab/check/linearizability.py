@@ -1,0 +1,220 @@
+"""Linearizability: the history is one that clients could have seen of a single, correct machine.
+
+A party is the client of what it proposes: `proposed` is the invocation, and the first `executed`,
+`failed` or `aborted` there is the response. There must be *one* order of all committed operations
+that fits every honest party's history, and real time: what was answered before another operation
+was invoked stands before it (Herlihy and Wing 1990, §2). An operation whose client was told that
+it is aborted never happened, and may stand in nobody's history. What was never answered, or was
+proposed by a liar, may stand anywhere.
+
+A party's history is in the order of the log's indices; where nothing orders operations (`direct`,
+2pc, …), in that of (Lamport stamp, proposer, id), as `coordinator.history` has it. All this is a
+graph of what must come before what, and an order exists when the graph has no cycle. Real time
+takes one node for each response, chained in the order of time, instead of an edge for each pair.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
+
+from mpclab.check.facts import Decision, Facts, names
+from mpclab.check.verdict import Verdict, ok, unknown, violated
+from mpclab.core.ids import MS, Party
+
+NAME = "linearizability"
+ANSWERS = ("executed", "failed", "aborted")
+
+Node: TypeAlias = "str | int"
+"""An operation, or the moment (µs) of a response."""
+
+
+@dataclass(slots=True)
+class Call:
+    """What a client saw of one operation: when it was invoked and answered, in which rows."""
+
+    by: Party
+    invoked_at: int
+    invoked: int
+    answer: str = ""
+    answered_at: int | None = None
+    answered: int | None = None
+
+
+class Edge(NamedTuple):
+    """Why one node stands before another: `party`'s history, or real time (None)."""
+
+    to: Node
+    party: Party | None
+
+
+def linearizability(facts: Facts) -> Verdict:
+    """One order of all committed operations fits every history and what clients saw, when."""
+    commits = facts.commits()
+    if not commits:
+        return unknown(NAME, "nobody honest committed anything")
+    calls = _calls(facts)
+    if not calls:
+        return unknown(NAME, "no honest party proposed anything, so no client saw anything")
+    histories = _histories(facts, commits)
+    if histories is None:
+        return unknown(NAME, "the trace does not say in which order operations were committed")
+    false = _false_aborts(commits, calls)
+    if false:
+        return violated(NAME, false)
+    graph = _graph(histories, calls)
+    if cycle := _shortest_cycle(graph):
+        return violated(NAME, [_explain(cycle, histories, calls)])
+    ops = {d.op for d in commits}
+    answered = sum(1 for op in ops if op in calls and calls[op].answered_at is not None)
+    many = f"{len(ops)} operation{'s' * (len(ops) != 1)}"
+    return ok(
+        NAME,
+        f"one order of {many} fits the histories of {names(histories)} and what the clients of "
+        f"{answered} of them saw",
+    )
+
+
+def _calls(facts: Facts) -> dict[str, Call]:
+    """What the honest proposers' clients saw, by operation."""
+    calls: dict[str, Call] = {}
+    for i, row in facts.notes("proposed", *ANSWERS):
+        op = str(row.details.get("op"))
+        if row.actor in facts.faulty:
+            continue
+        if row.what == "proposed":
+            calls.setdefault(op, Call(row.actor, row.at, i))
+        elif (call := calls.get(op)) and call.by == row.actor and call.answered is None:
+            call.answer, call.answered_at, call.answered = row.what, row.at, i
+    return calls
+
+
+def _histories(facts: Facts, commits: list[Decision]) -> dict[Party, dict[str, Decision]] | None:
+    """Each honest party's operations in its order, as known at the end; None: it is not told."""
+    by = {str(r.details["op"]): r.details.get("by", 0) for _, r in facts.notes("proposed", "heard")}
+    places: dict[Party, list[tuple[tuple[int, int, str], Decision]]] = {}
+    seen: set[tuple[Party, str]] = set()
+    for d in commits:
+        if (d.party, d.op) in seen:
+            continue  # told again after a crash
+        seen.add((d.party, d.op))
+        if d.index is not None:
+            key = (d.index, 0, "")
+        elif (stamp := facts.rows[d.row].details.get("stamp")) is not None:  # type: ignore[union-attr]
+            key = (stamp, by.get(d.op, 0), d.op)
+        else:
+            return None
+        places.setdefault(d.party, []).append((key, d))
+    return {
+        party: {d.op: d for _, d in sorted(mine, key=lambda item: item[0])}
+        for party, mine in sorted(places.items())
+    }
+
+
+def _false_aborts(
+    commits: list[Decision], calls: Mapping[str, Call]
+) -> list[tuple[str, list[int]]]:
+    """Operations whose client was told that they are aborted, and that were committed."""
+    found: dict[str, tuple[str, list[int]]] = {}
+    for d in commits:
+        call = calls.get(d.op)
+        if call is not None and call.answered is not None and call.answer == "aborted":
+            said = f"the client of party {call.by} was told that {d.op} is aborted, and "
+            did = "it committed it later" if d.party == call.by else f"party {d.party} committed it"
+            found.setdefault(d.op, (said + did, [call.answered, d.row]))
+    return list(found.values())
+
+
+def _graph(
+    histories: Mapping[Party, Mapping[str, Decision]], calls: Mapping[str, Call]
+) -> dict[Node, list[Edge]]:
+    """What must come before what."""
+    graph: dict[Node, list[Edge]] = {op: [] for mine in histories.values() for op in mine}
+    for party, mine in histories.items():
+        for before, after in pairwise(mine):
+            graph[before].append(Edge(after, party))
+    seen = {op: call for op, call in calls.items() if op in graph}
+    moments = sorted({c.answered_at for c in seen.values() if c.answered_at is not None})
+    for moment in moments:
+        graph[moment] = []
+    for moment, later in pairwise(moments):
+        graph[moment].append(Edge(later, None))
+    for op, call in seen.items():
+        if call.answered_at is not None:
+            graph[op].append(Edge(call.answered_at, None))
+        if place := bisect_left(moments, call.invoked_at):
+            graph[moments[place - 1]].append(Edge(op, None))
+    return graph
+
+
+def _shortest_cycle(graph: Mapping[Node, list[Edge]]) -> list[tuple[Node, Edge]]:
+    """The shortest way from an operation back to itself; empty when there is none."""
+    best: list[tuple[Node, Edge]] = []
+    for tries, start in enumerate(_on_cycles(graph)):
+        if best and tries > 100:
+            break  # a longer proof than need be, in a hopeless history, is a proof too
+        came: dict[Node, tuple[Node, Edge]] = {}
+        queue: deque[Node] = deque([start])
+        while queue and start not in came:
+            node = queue.popleft()
+            for edge in graph[node]:
+                if edge.to not in came:
+                    came[edge.to] = (node, edge)
+                    queue.append(edge.to)
+        if start not in came:
+            continue
+        way = [came[start]]
+        while way[-1][0] != start:
+            way.append(came[way[-1][0]])
+        if not best or len(way) < len(best):
+            best = way[::-1]
+    return best
+
+
+def _on_cycles(graph: Mapping[Node, list[Edge]]) -> list[Node]:
+    """The operations that are left when, again and again, what nothing comes before is taken
+    away (Kahn 1962): those on cycles, and those behind them."""
+    before = dict.fromkeys(graph, 0)
+    for edges in graph.values():
+        for edge in edges:
+            before[edge.to] += 1
+    free = [node for node, count in before.items() if not count]
+    while free:
+        node = free.pop()
+        del before[node]
+        for edge in graph[node]:
+            before[edge.to] -= 1
+            if not before[edge.to]:
+                free.append(edge.to)
+    return [node for node in before if isinstance(node, str)]
+
+
+def _explain(
+    cycle: Iterable[tuple[Node, Edge]],
+    histories: Mapping[Party, Mapping[str, Decision]],
+    calls: Mapping[str, Call],
+) -> tuple[str, list[int]]:
+    """Why no order fits, in words, and the rows that show it."""
+    reasons: list[str] = []
+    witnesses: list[int] = []
+    answered = ""  # the operation whose response began a stretch of real time
+    for node, edge in cycle:
+        if edge.party is not None:
+            mine = histories[edge.party]
+            before, after = mine[str(node)], mine[str(edge.to)]
+            reasons.append(f"party {edge.party} holds {before.op} before {after.op}")
+            witnesses += [before.row, after.row]
+        elif isinstance(node, str):
+            answered = node
+        elif isinstance(edge.to, str):
+            first, then = calls[answered], calls[edge.to]
+            assert first.answered is not None
+            assert first.answered_at is not None
+            reasons.append(
+                f"{answered} was {first.answer} for its client at {first.answered_at / MS:g} ms, "
+                f"before {edge.to} was proposed at {then.invoked_at / MS:g} ms"
+            )
+            witnesses += [first.answered, then.invoked]
+    return "no order fits: " + ", but ".join(reasons), witnesses
