@@ -8,8 +8,6 @@ READY := $(VENV)/.ready
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=60 \
 	--nbval-sanitize-with tests/nbval-sanitize.cfg
 NOTEBOOKS := $(wildcard notebooks)
-# In containers one often is root, and Jupyter wants to hear that this is meant.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: help setup lab demo test check format bench soak browser lock clean
 .DEFAULT_GOAL := help
@@ -25,7 +23,7 @@ $(READY): pyproject.toml requirements.lock tools/environment.py
 	@touch $@
 
 lab: $(READY)  ## open JupyterLab on the first notebook
-	$(BIN)/jupyter lab $(AS_ROOT) notebooks/00_welcome.ipynb $(ARGS)
+	$(BIN)/mpclab lab -- $(ARGS)
 
 demo: $(READY)  ## the whole story in a terminal; leaves pictures, trace and report in demo-out/
 	$(BIN)/mpclab demo --out demo-out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -136,5 +137,7 @@ def _lab(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{notebook} is not here; run `mpclab lab` in the folder that holds notebooks/"
         )
-    command = [sys.executable, "-m", "jupyterlab", str(notebook), *args.arguments]
+    # In containers one often is root, and Jupyter wants to hear that this is meant.
+    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    command = [sys.executable, "-m", "jupyterlab", *as_root, str(notebook), *args.arguments]
     return subprocess.call(command)
