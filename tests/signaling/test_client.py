@@ -157,6 +157,17 @@ def test_a_welcome_tells_who_is_here() -> None:
     assert reports(Desk().join()) == [Online(True, 500)]
 
 
+@pytest.mark.parametrize(("session", "party"), [("other", 1), ("s", 2)])
+def test_a_welcome_to_another_seat_is_blamed_on_the_server(session: str, party: int) -> None:
+    desk = Desk()
+    desk.ask(GoOnline())
+    desk.host(LinkOpened(PATH, 0))
+    desk.get(Challenge(NONCE))
+    effects = desk.get(Welcome(session, party, (member(1),), 1, 0))
+    assert [b.party for b in of(effects, Blame)] == [0]
+    assert (reports(effects), desk.client.state) == ([], "challenged")
+
+
 def test_a_refusal_is_final_and_names_the_hint() -> None:
     desk = Desk()
     desk.ask(GoOnline())

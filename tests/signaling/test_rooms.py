@@ -398,6 +398,17 @@ def test_a_flood_is_slowed_to_its_rate_and_then_dropped() -> None:
     assert (said.reason, said.hint) == ("too many messages", "send at most 50 a second")
 
 
+def test_no_message_overtakes_one_that_waits() -> None:
+    server = full(RoomsSettings(rate=50, burst=1))
+    first, second = (msgspec.Raw(b'{"n":%d}' % n) for n in (1, 2))
+    server.say(11, Relay((Letter(2, RAW),)))
+    server.say(11, Relay((Letter(2, first),)))
+    server.now = 20 * MS  # there is credit again, and the timer is yet to fire
+    assert not sends(server.say(11, Relay((Letter(2, second),))))
+    [(_, relayed)] = sends(server.fire("drain-11", 20 * MS))
+    assert relayed == Relayed(1, first)
+
+
 def test_who_connects_anew_brings_no_new_credit() -> None:
     server = full(RoomsSettings(rate=50, burst=10))
     passed = [len(sends(server.say(11, Relay((Letter(2, RAW),))))) for _ in range(12)]
