@@ -154,3 +154,18 @@ def test_the_notebook_runs_in_jupyterlab(lab: LabDriver) -> None:
     it = Clicker(lab, page)
     it.click("Start server")
     it.gather()
+
+
+def test_a_cell_that_is_run_again_closes_what_it_had_made(lab: LabDriver) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    name = lab.write_notebook("again.ipynb", CELL.format(fields="world='websocket'"))
+    it = Clicker(lab, lab.open_notebook(name))
+    for run_again in (False, True):
+        if run_again:
+            lab.run_all(it.page)
+            it.says("server", "🔴 stopped")
+        it.field("port").fill(port)
+        it.field("port").press("Tab")
+        it.click("Start server")
+        it.says("server", f"ws://127.0.0.1:{port}")
