@@ -28,6 +28,7 @@ from mpclab.coordinator.operations import (
     Number,
     Numbers,
     OperationSpec,
+    Reference,
     Result,
     Text,
     register,
@@ -117,7 +118,7 @@ def _parties(parties: Iterable[Party]) -> str:
     return f"part{'y' if len(named) == 1 else 'ies'} {', '.join(named)}"
 
 
-_KEY = Text("key", longest=64, help="the operation that made the key")
+_KEY = Reference("key", help="the operation that made the key")
 
 # --- keys ---------------------------------------------------------------------------------
 
@@ -366,7 +367,7 @@ MPC_OPERATIONS = (
         _beacon,
         (
             _KEY,
-            Text("after", default="", empty=True, longest=64, help="the value before; none: begin"),
+            Reference("after", default="", empty=True, help="the value before; none: begin"),
         ),
         sentence="draw the next value of key {key}'s beacon",
         validate=needs_key,

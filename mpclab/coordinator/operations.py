@@ -82,6 +82,13 @@ class Text(Parameter):
 
 
 @dataclass(frozen=True, slots=True)
+class Reference(Text):
+    """The id of an earlier operation. Scenarios and the lab also take its number there, from 1."""
+
+    longest: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class Number(Parameter):
     """A whole number from `low` to `high`."""
 
@@ -274,6 +281,11 @@ class OperationSpec:
         known = {parameter.name: parameter for parameter in self.parameters}
         return {name: known[name].read(value) for name, value in params}
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The names of the parameters that name earlier operations."""
+        return tuple(p.name for p in self.parameters if isinstance(p, Reference))
+
     def describe(self, params: Params) -> str:
         """The sentence, for parameters that `check` has passed."""
         if self.sentence:
@@ -335,7 +347,7 @@ RESPONSE = OperationSpec(
     "response",
     make=lambda execution: str(execution.params["text"]),
     parameters=(
-        Text("to", longest=64, help="the operation that is answered"),
+        Reference("to", help="the operation that is answered"),
         Text("text", help="the answer"),
     ),
     sentence="answer to {to}: {text}",

@@ -10,6 +10,7 @@ from typing import Any
 
 from mpclab.coordinator.ballots import operation_id
 from mpclab.coordinator.messages import Propose, SetVotePolicy, Vote
+from mpclab.coordinator.operations import OPERATIONS
 from mpclab.coordinator.session import Session
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import Party, Path
@@ -208,13 +209,9 @@ class Group:
     ) -> Operation:
         self._coordinates("propose")
         given = dict(params)
-        if isinstance(given.get("to"), int):
-            known = self.outcomes()
-            if not 1 <= given["to"] <= len(known):
-                raise UsageError(
-                    f"to: there is no operation {given['to']} yet; {len(known)} were proposed"
-                )
-            given["to"] = known[given["to"] - 1].op
+        for name in OPERATIONS[kind].references:
+            if isinstance(given.get(name), int):
+                given[name] = self._numbered(given[name], name)
         self._attempts += 1
         attempt = f"{self.world.now}-{self._attempts}"
         self.world.ask(
@@ -223,6 +220,15 @@ class Group:
         )  # fmt: skip
         self._expected = max(self._expected, len(self.tracker.follow().operations))
         return Operation(self, operation_id(self.scenario.session, by, attempt), kind, by)
+
+    def _numbered(self, number: int, parameter: str) -> str:
+        """The id of the operation that was proposed as the so-manieth, from 1."""
+        known = self.outcomes()
+        if not 1 <= number <= len(known):
+            raise UsageError(
+                f"{parameter}: there is no operation {number} yet; {len(known)} were proposed"
+            )
+        return known[number - 1].op
 
     def vote(self, party: Party, op: str, approve: bool, reason: str) -> Done:
         self._coordinates("vote")

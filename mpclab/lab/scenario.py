@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from mpclab.check import CHECKS
 from mpclab.consensus.policy import Policy, parse_policy
 from mpclab.consensus.registry import AGREEMENTS
-from mpclab.coordinator.operations import OPERATIONS
+from mpclab.coordinator.operations import OPERATIONS, OperationSpec
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, parse_duration
 from mpclab.faults.network import Network
@@ -309,12 +309,15 @@ def _planned(item: Any, i: int) -> Planned:
 def check_operation(kind: str, params: Mapping[str, Any], where: str) -> None:
     """Raise `UsageError`, naming the place, unless `kind` may be proposed with `params`.
 
-    A parameter `to` may be the number of an earlier operation instead of its id.
+    A parameter that refers to an earlier operation may be its number instead of its id.
     """
-    given = {
-        k: f"operation {v}" if k == "to" and isinstance(v, int) else v for k, v in params.items()
-    }
     try:
-        OPERATIONS[kind].check(given)
+        spec = OPERATIONS[kind]
+        numbered = {k: f"operation {v}" for k, v in params.items() if _is_number(spec, k, v)}
+        spec.check({**params, **numbered})
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def _is_number(spec: OperationSpec, name: str, value: Any) -> bool:
+    return name in spec.references and isinstance(value, int)

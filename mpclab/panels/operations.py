@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from mpclab.coordinator.operations import OPERATIONS, Bytes, Number, Numbers, Parameter, Text
+from mpclab.coordinator.operations import (
+    OPERATIONS,
+    Bytes,
+    Number,
+    Numbers,
+    Parameter,
+    Reference,
+    Text,
+)
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.lab import Lab
@@ -56,14 +64,17 @@ class OperationsPanel(Panel):
         self.fields = {p.name: (p, parameter_field(p)) for p in spec.parameters}
         self.parameters.children = [widget for _, widget in self.fields.values()]
         kit.show(self.parameters, bool(self.fields))
-        if "to" in self.fields:
-            self._offer_operations()
+        self._offer_operations()
 
     def _offer_operations(self) -> None:
         options = [
             (f"{i}. {style.shorten(o.text or o.kind, 24)}", i) for i, o in enumerate(self._known, 1)
         ]
-        kit.set_options(self.fields["to"][1], options[::-1] or [("nothing proposed yet", 0)])
+        for parameter, widget in self.fields.values():
+            if isinstance(parameter, Reference):
+                none = [("none", "")] if parameter.default == "" else []
+                offered = none + options[::-1]
+                kit.set_options(widget, offered or [("nothing proposed yet", 0)])
 
     def given(self) -> dict[str, Any]:
         """The parameters as they stand in the fields.
@@ -113,8 +124,7 @@ class OperationsPanel(Panel):
             kit.set_options(self.kind, [(s.name, s.name) for s in OPERATIONS])
         if now.fresh or now.rows:
             self._known = [o for o in state.operations.values() if o.proposed_at is not None]
-            if "to" in self.fields:
-                self._offer_operations()
+            self._offer_operations()
             self.table.value = proposals(self._known, state, lab)
             self.note(_tally(self._known))
         joined = lab.group.joined
@@ -172,8 +182,8 @@ def parameter_field(parameter: Parameter) -> Any:
     words = parameter.name.replace("_", " ").capitalize()
     options = {"tip": parameter.help or words, "name": f"param-{parameter.name}"}
     default = parameter.default
-    if parameter.name == "to":
-        return kit.choice("Answers", [("nothing proposed yet", 0)], width="180px", **options)
+    if isinstance(parameter, Reference):
+        return kit.choice(words, [("nothing proposed yet", 0)], width="180px", **options)
     if isinstance(parameter, Text) and parameter.choices:
         value = default if default in parameter.choices else parameter.choices[0]
         return kit.choice(words, parameter.choices, value, **options)
