@@ -126,6 +126,12 @@ class Shout(msgspec.Struct, frozen=True):
     text: str
 
 
+class WhenRunning(msgspec.Struct, frozen=True):
+    """Ask: put `ask` to the application, now or as soon as it runs."""
+
+    ask: Any
+
+
 # --- outputs ------------------------------------------------------------------------------
 
 
@@ -186,6 +192,7 @@ class PartyMachine(Machine):
         self.online: set[Party] = set()
         self._make_app = make_app
         self._running = False
+        self._kept: list[Any] = []  # for the application, once it runs
         self._application: Machine | None = None
 
     def start(self, ctx: Ctx) -> None:
@@ -221,6 +228,11 @@ class PartyMachine(Machine):
                 if to not in ctx.others:
                     raise UsageError(f"no party {to} to tell; others are {_list(ctx.others)}")
                 ctx.ask("signaling", Say(to, text))
+            case WhenRunning(wanted):
+                if self._running:
+                    ctx.ask(self.app_name, wanted)
+                else:
+                    self._kept.append(wanted)
             case Shout(text):
                 ctx.ask("signaling", Say(0, text))
             case _:
@@ -297,6 +309,9 @@ class PartyMachine(Machine):
                 ctx.ask(self.app_name, Introduced(party, self.keys[party]))
         for party in sorted(self.up):
             ctx.ask(self.app_name, PeerUp(party, self.up[party]))
+        for wanted in self._kept:
+            ctx.ask(self.app_name, wanted)
+        self._kept.clear()
 
 
 def build_party(config: PartyConfig, make_app: MakeApp, app: str = "app") -> Build:

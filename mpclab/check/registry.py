@@ -1,6 +1,8 @@
 """The checks by name, and how to run some of them on a trace."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import pairwise
 
 from mpclab.check.agreement import agreement
 from mpclab.check.blame import blame
@@ -49,8 +51,30 @@ def run_checks(
     """
     wanted = list(names)
     check_names(wanted)
-    facts = Facts.of(trace, n=n, policy=policy, faulty=faulty)
-    return [CHECKS[name](facts) for name in wanted]
+    ordered, numbers = in_order_of_time(trace)
+    facts = Facts.of(ordered, n=n, policy=policy, faulty=faulty)
+    verdicts = [CHECKS[name](facts) for name in wanted]
+    if numbers is None:
+        return verdicts
+    return [
+        replace(v, witnesses=tuple(sorted(numbers[row] for row in v.witnesses))) for v in verdicts
+    ]
+
+
+def in_order_of_time(trace: Trace) -> tuple[Trace, list[int] | None]:
+    """The same rows in the order of their times, and each one's number in `trace`; None: as is.
+
+    The rows of a party in a process of its own arrive a little late. All processes of a machine
+    read one clock, so sorted by time an effect follows its cause again.
+    """
+    rows = list(trace)
+    if all(earlier.at <= later.at for earlier, later in pairwise(rows)):
+        return trace, None
+    numbers = sorted(range(len(rows)), key=lambda number: rows[number].at)
+    ordered = Trace()
+    for number in numbers:
+        ordered.append(rows[number])
+    return ordered, numbers
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     party.add_argument("--propose", metavar="TEXT", help="propose this note once all are here")
     party.add_argument("--until", type=int, metavar="N", help="leave after N settled operations")
+    party.add_argument("--attached", action="store_true", help=argparse.SUPPRESS)
+    party.add_argument("--joined", action="store_true", help=argparse.SUPPRESS)
+    party.add_argument("--first-frame", type=int, default=1, help=argparse.SUPPRESS)
     party.set_defaults(run=_party)
 
     lab = commands.add_parser("lab", help="open JupyterLab on the first notebook")

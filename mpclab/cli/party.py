@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
+from mpclab.cli.attached import die_with_parent, serve
 from mpclab.cli.show import console
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
-from mpclab.crypto.identity import Identity
+from mpclab.lab.keys import load_key
 from mpclab.lab.lab import Lab
 from mpclab.trace.fold import State
 from mpclab.trace.rows import Blamed, Linked, Noted, Output
+from mpclab.worlds.real import RealWorld
 
 _LOOK = 0.05  # seconds between two looks at the trace
 
 
 def be_party(args: argparse.Namespace) -> int:
     """Join, vote, and say what happens, until Ctrl-C or `--until` operations are settled."""
+    if args.attached:
+        die_with_parent()
     identity = load_key(args.key) if args.key else None
     lab = Lab(
         world="websocket" if args.relay else "webrtc",
@@ -37,34 +39,15 @@ def be_party(args: argparse.Namespace) -> int:
         if identity is not None:
             lab.group.given[args.id] = identity
         lab.group.pinned.update(_pins(args.peer, args.parties))
+        if isinstance(lab.world, RealWorld):
+            lab.world.first_frame = args.first_frame
         lab.spawn(args.id, votes=args.vote)
+        if args.attached:
+            return serve(lab, args.id, joined=args.joined)
         public = lab.group.identity(args.id).public.hex()
         console.print(f"party {args.id} of {args.parties}, key [bold]{public}[/]")
         lab.join()
         return _follow(lab, args)
-
-
-def load_key(path: Path) -> Identity:
-    """A party's key from a file of 64 hexadecimal digits; made, with mode 0600, when missing.
-
-    Raises:
-        UsageError: others may read the file, or it holds something else.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
-    else:
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(os.urandom(32).hex() + "\n")
-    if os.name == "posix" and path.stat().st_mode & 0o077:
-        raise UsageError(f"{path}: others may read this key; run: chmod 600 {path}")
-    try:
-        return Identity.from_seed(bytes.fromhex(path.read_text(encoding="ascii").strip()))
-    except ValueError as error:
-        raise UsageError(f"{path}: a key is 64 hexadecimal digits") from error
 
 
 def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:

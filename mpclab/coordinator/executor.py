@@ -41,6 +41,7 @@ class Executor:
     results: dict[str, Result]
     round_deadline: int
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+    private: tuple[int, ...] = field(default=(), repr=False)  # our user's, for computations
     running: dict[str, str] = field(default_factory=dict)  # child → op
     waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)  # op → needed before
     absent: dict[str, None] = field(default_factory=dict)  # executed without us, in order
@@ -78,6 +79,7 @@ class Executor:
             keys=dict(self.keys),
             results=dict(self.results),
             secrets=dict(self.secrets),
+            private=self.private,
             deadline=self.round_deadline,
         )
         try:

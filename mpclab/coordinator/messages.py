@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
@@ -35,6 +36,14 @@ class Vote(msgspec.Struct, frozen=True):
     op: str
     approve: bool
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class SetPrivate:
+    """Our own numbers, for computations that want some and find that these fit; they are never
+    sent as they are. `repr` does not show them, so no trace does. Empty: we are asked each time."""
+
+    values: tuple[int, ...] = field(repr=False)
 
 
 class SetVotePolicy(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ and their curves are imported when something is executed: a session is light unt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mpclab.coordinator.operations import (
@@ -258,7 +259,8 @@ def _compute(kind: str) -> Callable[[Execution], Machine]:
             arithmetic.build(kind, inputs, members, length),
             inputs,
             members,
-            check=lambda values: arithmetic.check_input(kind, len(inputs), length, values),
+            check=partial(arithmetic.check_input, kind, len(inputs), length),
+            given=execution.private or None,
             deadline=execution.deadline,
             patience=params["wait"] * SECOND,
             present=lambda result: Result(arithmetic.words(kind, inputs, result)),

@@ -179,6 +179,7 @@ class Execution:
         params: the operation's parameters by name, defaults filled in.
         keys: identity keys by party.
         results: of earlier operations, by id. `secrets` are this party's own of them.
+        private: this party's own numbers, for computations whose input they fit.
         deadline: µs that one round may take.
     """
 
@@ -194,6 +195,7 @@ class Execution:
     keys: Mapping[Party, bytes]
     results: Mapping[str, Result]
     secrets: Mapping[str, bytes] = field(repr=False)
+    private: tuple[int, ...] = field(repr=False, default=())
     deadline: int = 10 * SECOND
 
     @property

@@ -58,6 +58,7 @@ from mpclab.coordinator.messages import (
     Records,
     Report,
     Said,
+    SetPrivate,
     SetVotePolicy,
     Told,
     Vote,
@@ -94,6 +95,7 @@ class Session(Approval):
         deadline: µs to wait for votes unless a proposal says otherwise.
         round_deadline: µs that a round of an executor may take.
         patience: the agreement protocol's, µs.
+        private: this party's own numbers, for computations whose input they fit.
         greet: say hello to all when starting. A mesh makes this needless: `PeerUp` does it.
     """
 
@@ -116,6 +118,7 @@ class Session(Approval):
         round_deadline: int = 10 * SECOND,
         patience: int = 2 * SECOND,
         greet: bool = False,
+        private: tuple[int, ...] = (),
     ) -> None:
         if not 1 <= t <= n:
             raise UsageError(f"t: {t} of {n} parties; use 1 to {n}")
@@ -144,7 +147,7 @@ class Session(Approval):
         self.broadcasts = not self.agreement.votes_inside
         self.executor = Executor(
             session, t, policy, operations, identity, self.keys, self.operations, self.results,
-            round_deadline,
+            round_deadline, private=private,
         )  # fmt: skip
 
     # --- beginning, and beginning again ---------------------------------------------------
@@ -166,6 +169,8 @@ class Session(Approval):
                 self.propose(ctx, ask)
             case Vote(op, approve, reason):
                 self.vote_by_hand(ctx, op, approve, reason)
+            case SetPrivate(values):
+                self.executor.private = values
             case SetVotePolicy(vote_policy):
                 self.vote_policy = known_vote_policy(vote_policy)
                 for o in self.open():

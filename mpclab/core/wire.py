@@ -28,8 +28,11 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True)
     """Base of everything that travels: `class Vote(Message): operation: str; approve: bool`.
 
     Fields are `int | str | bytes | bool | tuple` and other messages; never `Any`, `dict` or
-    `float`. The class name is the tag on the wire.
+    `float`. The class name is the tag on the wire. A class whose messages are mere
+    housekeeping (heartbeats) says `background = True`; pictures and counts leave them out.
     """
+
+    background: ClassVar[bool] = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Message":
         return self
@@ -86,7 +89,7 @@ class Frame:
         self.id = id
         self.path = path
         self.kind = type(msg).__name__ if msg is not None else "?"
-        self.background = background
+        self.background = background or (msg is not None and msg.background)
         self._msg = msg
         self._body = body
         self._codec = codec

@@ -68,14 +68,15 @@ def nemesis(
 
 
 def _draw(rng: random.Random, fields: dict[str, Any], n: int, liars: list[Party]) -> Fault | None:
-    kind = fields["kind"]
+    drawn = fields["kind"]
+    kind = fields["kind"] = "crash" if drawn == "torn-crash" else drawn
     if issubclass(KINDS[kind], ByzantineFault):
         if not liars:
             return None
         fields["party"] = rng.choice(liars)
     elif issubclass(KINDS[kind], PartyFault):
         fields["party"] = rng.randint(1, n)
-    fields |= DRAWN[kind](rng, n)
+    fields |= DRAWN[drawn](rng, n)
     if KINDS[kind].momentary:
         del fields["for"]
     if kind == "send-to-some":  # … of the others
@@ -153,6 +154,7 @@ DRAWN: dict[str, Any] = {
     "corrupt": lambda rng, n: {**_links(rng, n), "rate": _rate(rng, 0.5)},
     "hold": _links,
     "crash": lambda rng, n: {},
+    "torn-crash": lambda rng, n: {"torn": True},
     "pause": lambda rng, n: {},
     "slow": lambda rng, n: {"step": _ms(rng, 1, 50)},
     "skew": lambda rng, n: {
@@ -167,4 +169,4 @@ DRAWN: dict[str, Any] = {
     "send-to-some": lambda rng, n: {"to": rng.sample(range(1, n + 1), rng.randint(1, n - 1))},
     "last-moment": lambda rng, n: {"delay": _ms(rng, 50, 1500)},
 }  # fmt: skip
-"""The fields that each kind draws beyond when, how long and whom."""
+"""The fields that each kind draws beyond when, how long and whom; `torn-crash` is a crash."""

@@ -1,7 +1,9 @@
 """Faults of parties that stay honest: they stop, sleep, slow down, lose track of time, leave.
 
-A crash falls between two effects of a step; what the party persisted by then is what a restart
-finds. With `amnesia` it finds nothing, which no protocol that votes twice survives.
+A crash falls between two steps; a torn one between two effects of a step, so that a party that
+sends before it persists is caught with its word out and nothing kept. What the party persisted by
+then is what a restart finds. With `amnesia` it finds nothing, which no protocol that votes twice
+survives.
 """
 
 # ruff: noqa: RUF009  `the` makes a dataclasses.field
@@ -40,22 +42,32 @@ class PartyFault(Fault):
 
 @dataclass(frozen=True, kw_only=True)
 class Crash(PartyFault):
-    """A party stops; with `restart_after` it comes back, from its stored state unless `amnesia`."""
+    """A party stops; with `restart_after` it comes back, from its stored state unless `amnesia`.
+
+    `torn`: in the middle of its next step of two effects or more (a heartbeat is none), after as
+    many of them as the seed says. In the simulated world alone.
+    """
 
     kind = "crash"
     restart_after: int | None = the(a_lasting, None, format_duration)
     amnesia: bool = the(a_bool, False)
+    torn: bool = the(a_bool, False)
 
     @property
     def lasts(self) -> int | None:
         return self.for_ if self.restart_after is None else self.restart_after
 
     def begin(self, stage: Stage, index: int) -> None:
-        stage.crash(self.party)
+        if self.torn:
+            stage.tear(self.party)
+        else:
+            stage.crash(self.party)
 
     def end(self, stage: Stage, index: int) -> None:
         if self.party not in stage.actors:  # it may have been restarted by hand
             stage.restart(self.party, amnesia=self.amnesia)
+        elif self.torn:  # it had nothing to do meanwhile
+            stage.tear(self.party, False)
 
     def check(self, where: Callable[[str], Where]) -> None:
         if self.for_ is not None and self.restart_after is not None:
@@ -65,7 +77,8 @@ class Crash(PartyFault):
 
     def sentence(self) -> str:
         forgets = ", and comes back without its stored state" if self.amnesia else ""
-        return f"party {self.party} crashes{forgets}"
+        torn = " in the middle of a step" if self.torn else ""
+        return f"party {self.party} crashes{torn}{forgets}"
 
 
 @dataclass(frozen=True, kw_only=True)

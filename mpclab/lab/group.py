@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Any
 
 from mpclab.coordinator.ballots import operation_id
-from mpclab.coordinator.messages import Propose, SetVotePolicy, Vote
+from mpclab.coordinator.messages import Propose, SetPrivate, SetVotePolicy, Vote
+from mpclab.coordinator.mpc_operations import input_path
 from mpclab.coordinator.operations import OPERATIONS
 from mpclab.coordinator.session import Session
 from mpclab.core.errors import UsageError, nearest
-from mpclab.core.ids import Party, Path
+from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Machine
 from mpclab.core.node import Coins, Node
 from mpclab.crypto.identity import Identity
+from mpclab.lab.keys import load_key
 from mpclab.lab.life import APP, SESSION, Life
 from mpclab.lab.outcome import Outcome, Outcomes, Tracker
+from mpclab.lab.processes import Quarters, arguments, check_world
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import VOTES, Scenario
+from mpclab.mpc.compute import Input
 from mpclab.party import (
     JoinSession,
     LeaveSession,
     PartyMachine,
     Shout,
     Tell,
+    WhenRunning,
 )
 from mpclab.trace.rows import Output
 from mpclab.worlds.base import Build, Stored, World
@@ -82,6 +88,7 @@ class Group:
         scenario: n, t, policy, agreement, votes, session id.
         base: party p is the world's actor `base + p`.
         protocol: makes the machine to run instead of the coordinator.
+        store: a folder in which parties' keys are kept, so that they are the same tomorrow.
     """
 
     def __init__(
@@ -91,8 +98,10 @@ class Group:
         *,
         base: int = 0,
         protocol: Callable[[], Machine] | None = None,
+        store: FilePath | None = None,
     ) -> None:
         self.world = world
+        self.store = store
         self.scenario = scenario
         self.base = base
         self.protocol = protocol
@@ -102,6 +111,8 @@ class Group:
         self.given: dict[Party, Identity] = {}  # keys to use instead of generated ones
         self.pinned: dict[Party, bytes] = {}  # keys of parties elsewhere, known beforehand
         self.votes: dict[Party, str] = dict(scenario.votes)
+        self.private: dict[Party, tuple[int, ...]] = dict(scenario.private)
+        self.quarters: Quarters | None = None  # of parties in processes of their own
         self.tracker = Tracker(world.trace, base, scenario.parties)
         self._joined: set[Party] = set()
         self._left: set[Party] = set()
@@ -139,21 +150,25 @@ class Group:
         return self.base + party
 
     def identity(self, party: Party) -> Identity:
-        """A party's key: seeded in the simulated world, else from the operating system."""
+        """A party's key: seeded in the simulated world, else from the operating system, and
+        kept where there is a store."""
         if party in self.given:
             self.identities[party] = self.given[party]
         elif party not in self.identities:
-            if self.world.name == "simulated":
+            if self.store is not None:
+                path = self.store / f"{self.scenario.session}-{party}.key"
+                self.identities[party] = load_key(path)
+            elif self.world.name == "simulated":
                 text = f"mpclab identity {self.scenario.seed} {self.scenario.session} {party}"
                 seed = hashlib.sha256(text.encode()).digest()
+                self.identities[party] = Identity.from_seed(seed)
             else:
-                seed = secrets.token_bytes(32)
-            self.identities[party] = Identity.from_seed(seed)
+                self.identities[party] = Identity.from_seed(secrets.token_bytes(32))
         return self.identities[party]
 
     # --- verbs ---
 
-    def spawn(self, *parties: Party, votes: str | None = None) -> Done:
+    def spawn(self, *parties: Party, votes: str | None = None, process: bool = False) -> Done:
         wanted = parties or tuple(p for p in self.everyone if p not in self.present)
         for party in wanted:
             if party not in self.everyone:
@@ -162,16 +177,46 @@ class Group:
                 raise UsageError(f"party {party} is already here")
         if votes is not None:
             self._check_votes(votes)
+        if process:
+            check_world(self.world, self.world.server_url)
+            if self.base or self.protocol is not None:
+                raise UsageError("only the coordinator of a lab's first session can be a process")
         for party in wanted:
             self.identity(party)
             self._left.discard(party)
             if votes is not None:
                 self.votes[party] = votes
         for party in wanted:
-            self.world.host(self.base + party, self._builder(party))
+            if process:
+                self._host_process(party)
+            else:
+                self.world.host(self.base + party, self._builder(party))
         return (
             Done(f"{_parties(wanted)} spawned") if wanted else Done("every party is here already")
         )
+
+    def _host_process(self, party: Party) -> None:
+        from mpclab.worlds.processes import WithProcesses
+
+        assert isinstance(self.world, WithProcesses)
+        if self.quarters is None:
+            self.quarters = Quarters()
+        store = self.quarters.move_in(party, self.identity(party))
+        key = self.quarters.key(party)
+
+        def command(life: int) -> Sequence[str]:
+            return arguments(
+                self.scenario, party, self.world.server_url, key=key, store=store, life=life,
+                votes=self.votes.get(party, "approve"), pins=self._keys(),
+                joined=party in self._joined,
+            )  # fmt: skip
+
+        self.world.host_process(party, command, store)
+
+    def close(self) -> None:
+        """Remove what parties in processes had stored, once they have ended."""
+        if self.quarters is not None:
+            self.quarters.close()
 
     def join(self, *parties: Party) -> None:
         wanted = parties or tuple(p for p in self.present if p not in self._joined)
@@ -238,10 +283,24 @@ class Group:
     def set_votes(self, party: Party, votes: str) -> Done:
         self._coordinates("vote")
         self._check_votes(votes)
-        if self._runs(party):
-            self.world.ask(self.actor(party), self.app, SetVotePolicy(votes))
-        self.votes[party] = votes  # what it begins with when it joins, or comes back
+        self._tell_app(party, SetVotePolicy(votes))
+        self.votes[party] = votes  # what it begins with when it comes back
         return Done(f"party {party} votes from now on: {votes}")
+
+    def set_private(self, party: Party, values: tuple[int, ...]) -> Done:
+        self._coordinates("compute")
+        if party not in self.everyone:
+            raise UsageError(f"party {party}: use 1 to {self.scenario.parties}")
+        self._tell_app(party, SetPrivate(values))
+        self.private[party] = values
+        return Done(
+            f"party {party} keeps {len(values)} number{'s' * (len(values) != 1)} of its own"
+        )
+
+    def give(self, party: Party, operation: Operation, values: tuple[int, ...]) -> Done:
+        path = input_path(operation.kind, operation.id, self.app)
+        self.world.ask(self.actor(party), path, Input(values))
+        return Done(f"party {party} gave its input")
 
     def session_of(self, party: Party) -> Any:
         """What party's coordinator shows: its proposals, votes and history (`Session.view`)."""
@@ -317,10 +376,15 @@ class Group:
 
     # --- inside ---
 
-    def _runs(self, party: Party) -> bool:
-        """Whether the application of a party is there: it is up and has joined."""
-        up = party in self.present and self.base + party in self.world.actors
-        return up and bool(self.machine_of(party, lambda machine: True))
+    def _tell_app(self, party: Party, ask: Any) -> None:
+        """Put `ask` to a party's coordinator, now or when it runs; nothing for one that is down,
+        which learns it when it comes back."""
+        if party not in self.present or self.base + party not in self.world.actors:
+            return
+        if self.scenario.mesh == "ready":
+            self.world.ask(self.actor(party), self.app, ask)
+        else:
+            self.world.ask(self.actor(party), (), WhenRunning(ask))
 
     def _link(self, one: Party, other: Party) -> str:
         return self.tracker.follow().link(self.base + one, self.base + other)
@@ -336,7 +400,12 @@ class Group:
                 ):
                     yield a, b
 
+    def _is_process(self, party: Party) -> bool:
+        return self.base + party in getattr(self.world, "processes", ())
+
     def _is_in(self, party: Party) -> bool:
+        if self._is_process(party):  # a process cannot be looked into: its rows have to do
+            return bool(self.tracker.follow().links.get((self.base + party, SERVER)))
         return bool(self.world.look(self.actor(party), _has_joined))
 
     def _read_refusals(self) -> None:
@@ -366,6 +435,7 @@ class Group:
             joined=party in self._joined,
             votes=self.votes.get(party, "approve"),
             direct=self.world.name != "websocket",
+            private=self.private.get(party, ()),
             protocol=self.protocol,
         )
         self.lives.setdefault(party, []).append(life)

@@ -53,8 +53,9 @@ class Lab:
         protocol: a machine class (or a function without arguments that makes one) to run at
             every party instead of the coordinator.
         url: a signaling server elsewhere, for the real worlds; then none is started here.
-        store: a folder where parties of the real worlds keep what they persist, a SQLite file
-            each; without one it is kept in memory.
+        store: a folder (made when missing) where parties of the real worlds keep their keys and
+            what they persist, so that a session can be taken up tomorrow; without one all is
+            kept in memory.
 
     Raises:
         UsageError: a field that is unknown or cannot be, before anything is started.
@@ -72,7 +73,10 @@ class Lab:
         self.scenario = (scenario or Scenario()).but(**fields)
         self.url = url
         self.world: World = make_world(self.scenario, url, store)
-        self.group = Group(self.world, self.scenario, protocol=protocol)
+        self._store = Path(store) if store is not None else None
+        if self._store is not None:
+            self._store.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.group = Group(self.world, self.scenario, protocol=protocol, store=self._store)
         self.groups: dict[str, Group] = {self.scenario.session: self.group}
         self._started: float | None = None
         self._pacer: Pacer | None = None
@@ -169,9 +173,13 @@ class Lab:
 
     # --- parties ---
 
-    def spawn(self, *parties: Party, votes: str | None = None) -> Done:
-        """Make these parties (all of the session, when none is named): keys, nodes, stores."""
-        return self.group.spawn(*parties, votes=votes)
+    def spawn(self, *parties: Party, votes: str | None = None, process: bool = False) -> Done:
+        """Make these parties (all of the session, when none is named): keys, nodes, stores.
+
+        With `process` (in the real worlds) each runs in a process of its own: to crash it is
+        SIGKILL then, to pause it SIGSTOP. What it does is in the trace; into it nobody can look.
+        """
+        return self.group.spawn(*parties, votes=votes, process=process)
 
     def join(self, *parties: Party, wait: bool = True, timeout: float = 30.0) -> Done:
         """Have these parties (all that were spawned) join the session by its id.
@@ -207,7 +215,7 @@ class Lab:
         if id in self.groups:
             return self.groups[id]
         scenario = self.scenario.but(session=id, operations=(), faults=(), **fields)
-        group = Group(self.world, scenario, base=STRIDE * len(self.groups))
+        group = Group(self.world, scenario, base=STRIDE * len(self.groups), store=self._store)
         self.groups[id] = group
         return group
 
@@ -233,6 +241,15 @@ class Lab:
     def set_votes(self, party: Party, votes: str) -> Done:
         """How a party votes from now on: approve, reject, silent, validate or hand."""
         return self.group.set_votes(party, votes)
+
+    def set_private(self, party: Party, *values: int) -> Done:
+        """Numbers of a party's own, which it puts into any computation that they fit (`sum`,
+        `auction`, …). They are never sent as they are, and no trace shows them."""
+        return self.group.set_private(party, values)
+
+    def give(self, party: Party, operation: Operation, *values: int) -> Done:
+        """A party's private input to one running computation, which waits for it."""
+        return self.group.give(party, operation, values)
 
     def run(
         self,
@@ -274,6 +291,16 @@ class Lab:
         """Start a crashed party again, from what it had stored or (amnesia) from nothing."""
         self.world.restart(self.group.actor(party), amnesia=amnesia)
         return Done(f"party {party} restarted{' and remembers nothing' if amnesia else ''}")
+
+    def pause(self, party: Party) -> Done:
+        """A party does nothing until `resume`; what arrives waits. A process: SIGSTOP."""
+        self.world.pause(self.group.actor(party))
+        return Done(f"party {party} is paused")
+
+    def resume(self, party: Party) -> Done:
+        """A paused party goes on. A process: SIGCONT."""
+        self.world.resume(self.group.actor(party))
+        return Done(f"party {party} goes on")
 
     def inject(self, fault: Fault | Mapping[str, Any] | None = None, **fields: Any) -> Injection:
         """Break something now: `lab.inject(kind="partition", groups=[[1, 2], [3, 4]])`.
@@ -412,6 +439,8 @@ class Lab:
         self._closed = True
         self.pace(0)
         self.world.close()
+        for group in self.groups.values():
+            group.close()
         return Done("the lab is closed")
 
     def __enter__(self) -> Self:

@@ -7,7 +7,7 @@ A life makes the same node each time it is asked, so that a recorded one can be 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.coordinator.session import Session
@@ -33,6 +33,7 @@ class Life:
         joined: whether it goes to its session by itself, as it had before.
         votes: how it votes.
         direct: whether this world has data channels.
+        private: its own numbers, for computations.
         protocol: makes the machine to run instead of the coordinator.
     """
 
@@ -43,6 +44,7 @@ class Life:
     joined: bool
     votes: str
     direct: bool
+    private: tuple[int, ...] = field(default=(), repr=False)
     protocol: Callable[[], Machine] | None = None
 
     def __call__(self, coins: Coins, stored: Stored) -> Node:
@@ -73,6 +75,7 @@ class Life:
             votes=self.votes,
             deadline=s.patience,
             greet=greet,
+            private=self.private,
         )
 
     def _config(self) -> PartyConfig:

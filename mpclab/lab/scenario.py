@@ -64,6 +64,7 @@ class Scenario:
         threshold: t, the number of parties needed to use a shared key; by default a majority.
         mesh: "negotiated" (join, offer, answer, confirm: the whole way) or "ready" (simulated
             world only: every pair is connected from the start, for large n).
+        private: numbers of each party's own, which it puts into computations that they fit.
         patience: how long a proposal stays open, µs.
         until: how long to run at the most, µs.
     """
@@ -76,6 +77,7 @@ class Scenario:
     agreement: str = "direct"
     network: Network = field(default_factory=Network)
     votes: Mapping[Party, str] = field(default_factory=dict)
+    private: Mapping[Party, tuple[int, ...]] = field(default_factory=dict, repr=False)
     operations: tuple[Planned, ...] = ()
     faults: tuple[Fault, ...] = ()
     checks: tuple[str, ...] = DEFAULT_CHECKS
@@ -104,6 +106,8 @@ class Scenario:
             self._check_party(party, f"votes: {party!r}")
             if vote not in VOTES:
                 raise UsageError(f"votes.{party}: {vote!r} is not known{nearest(str(vote), VOTES)}")
+        for party in self.private:
+            self._check_party(party, f"private: {party!r}")
         for i, planned in enumerate(self.operations):
             where = f"operations[{i}]"
             self._check_party(planned.by, f"{where}.by: {planned.by!r}")
@@ -206,6 +210,9 @@ class Scenario:
             given["network"] = Network.parse(_mapping(given["network"], "network"))
         if "votes" in given:
             given["votes"] = dict(_mapping(given["votes"], "votes"))
+        if "private" in given:
+            kept = _mapping(given["private"], "private")
+            given["private"] = {party: _numbers(value, party) for party, value in kept.items()}
         if "operations" in given:
             items = _list(given["operations"], "operations")
             given["operations"] = tuple(_planned(item, i) for i, item in enumerate(items))
@@ -235,6 +242,7 @@ class Scenario:
             "agreement": self.agreement,
             "network": self.network.as_fields(),
             "votes": dict(self.votes),
+            "private": {party: list(values) for party, values in self.private.items()},
             "operations": [
                 {"at": format_duration(p.at), "by": p.by, "kind": p.kind, **p.params}
                 for p in self.operations
@@ -293,6 +301,13 @@ def _list(value: Any, where: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
         raise UsageError(f"{where}: write a list, not {value!r}")
     return value
+
+
+def _numbers(value: Any, party: Any) -> tuple[int, ...]:
+    values = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+        raise UsageError(f"private.{party}: {value!r}; write a whole number, or a list of them")
+    return tuple(values)
 
 
 def _planned(item: Any, i: int) -> Planned:

@@ -43,7 +43,7 @@ class Compute(Machine):
         circuit: what to compute. `givers`: whose inputs it takes.
         participants: who computes.
         check: raises `UsageError` for an input that will not do.
-        given: our input, if it is known beforehand.
+        given: our input, if it is known beforehand; one that will not do is asked for.
         deadline: µs for one round; `patience`: µs for everybody's input.
     """
 
@@ -78,10 +78,17 @@ class Compute(Machine):
         ctx.set_timer("again", self.deadline // AGAIN)
         if ctx.me not in self.givers:
             self._enter(ctx, ())
-        elif self.given is not None:
+        elif self.given is not None and self._fits(self.given):
             self._enter(ctx, self.given)
         else:
             ctx.note("input-wanted", numbers=self.circuit.inputs_of(ctx.me))
+
+    def _fits(self, values: tuple[int, ...]) -> bool:
+        try:
+            self.check(values)
+        except UsageError:
+            return False
+        return True
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         if not isinstance(ask, Input):

@@ -45,6 +45,8 @@ _MAX_LIVES = 4096
 class Beat(Message, frozen=True):
     """A heartbeat on a link."""
 
+    background = True
+
 
 class Disband(msgspec.Struct, frozen=True):
     """Ask: close every link; we leave the session."""

@@ -84,7 +84,7 @@ class Leave(Message, frozen=True):
 
 
 class Pong(Message, frozen=True):
-    pass
+    background = True
 
 
 # --- server to client ---------------------------------------------------------------------
@@ -152,6 +152,7 @@ class Announced(Message, frozen=True):
 class Ping(Message, frozen=True):
     """Answer with `Pong`. A `revision` that you do not know means that you missed news."""
 
+    background = True
     revision: int
 
 

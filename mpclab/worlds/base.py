@@ -26,6 +26,7 @@ from mpclab.core.effects import (
     SetTimer,
     TakeAnswer,
 )
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Frame, Message
@@ -99,6 +100,10 @@ class World(Stage, abc.ABC):
     @abc.abstractmethod
     def crash(self, actor: Party) -> None:
         """The party stops between two effects; only what it persisted is left."""
+
+    def tear(self, actor: Party, on: bool = True) -> None:
+        """Let a party crash in the middle of its next step: only a simulation can aim so well."""
+        raise UsageError("a crash can be torn in the simulated world alone; leave torn out")
 
     @abc.abstractmethod
     def restart(self, actor: Party, *, amnesia: bool = False) -> None:

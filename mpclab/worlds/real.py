@@ -67,11 +67,12 @@ class RealWorld(RealStage, World):
         self.failures: list[NodeFailed] = []
         self.adversaries = Adversaries()
         self.seed = seed
+        self.first_frame = 1  # of a party's first life here; a process may be a later one
         self.loop = _new_loop()
         self._folder = FilePath(folder) if folder is not None else None
         self._hosts: dict[Party, Host] = {}
         self._lanes = Lanes(self, seed)
-        self._began = time.monotonic_ns()
+        self.began = time.monotonic_ns()
         self._last_step = time.monotonic()
         self._actions: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -89,7 +90,16 @@ class RealWorld(RealStage, World):
 
     @property
     def now(self) -> int:
-        return (time.monotonic_ns() - self._began) // 1000
+        return (time.monotonic_ns() - self.began) // 1000
+
+    def since(self, moment: int) -> int:
+        """How long after this world a clock began, µs; `moment` in ns of the monotonic clock,
+        which all processes of a machine share."""
+        return (moment - self.began) // 1000
+
+    def is_mine(self) -> bool:
+        """Whether this is the world's own thread."""
+        return threading.current_thread() is self._thread
 
     @property
     def actors(self) -> tuple[Party, ...]:
@@ -110,6 +120,7 @@ class RealWorld(RealStage, World):
             name = "server" if actor == SERVER else f"party-{actor}"
             store = SqliteStore(self._folder / f"{name}.sqlite")
         host = self._hosts[actor] = Host(self, actor, build, store)
+        host.frames = self.first_frame
         if known is not None:
             host.life, host.frames = known.life, known.frames
         self.remark(actor, "started")

@@ -15,6 +15,7 @@ from mpclab.core.effects import (
     Event,
     Note,
     Output,
+    Persist,
     Prompted,
     Send,
     SetTimer,
@@ -22,6 +23,7 @@ from mpclab.core.effects import (
 )
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
+from mpclab.faults import draws
 from mpclab.trace import rows
 from mpclab.worlds.base import record
 from mpclab.worlds.insider import Adversaries
@@ -35,6 +37,9 @@ class Performing(Plumbing):
 
     _adversaries: Adversaries
     _news: bool
+
+    def _crash(self, host: Host, **details: Any) -> None:
+        raise NotImplementedError
 
     @property
     def now(self) -> int:
@@ -71,6 +76,19 @@ class Performing(Plumbing):
         self._queue.push(self._now + delay, Happening(actor, life, Prompted((words,))))
 
     def _do(self, host: Host, effects: list[Effect]) -> None:
+        if host.torn and len(effects) > 1 and not self._background:
+            self._tear(host, effects)
+        else:
+            self._do_all(host, effects)
+
+    def _tear(self, host: Host, effects: list[Effect]) -> None:
+        """Crash after some of a step's effects; how many is drawn from the seed."""
+        key = draws.key(self.seed, host.actor, host.life, "torn")
+        done = int(draws.uniform(key, 0) * len(effects))  # the last one is never done
+        self._do_all(host, effects[:done])
+        self._crash(host, done=done, wanted=len(effects))
+
+    def _do_all(self, host: Host, effects: list[Effect]) -> None:
         actor = host.actor
         for effect in effects:
             kind = type(effect)
@@ -84,7 +102,9 @@ class Performing(Plumbing):
                 self._queue.cancel_timer(actor, effect.path, effect.name)  # type: ignore[union-attr]
             else:
                 record(self.trace, self._now, actor, effect, host.base)
-                if kind is Note or kind is Output:
+                if kind is Persist:
+                    host.persist(effect)  # type: ignore[arg-type]
+                elif kind is Note or kind is Output:
                     self._news = True
                 else:
                     self._link_verb(host, effect)
@@ -96,7 +116,7 @@ class Performing(Plumbing):
 
     def _send(self, host: Host, effect: Send) -> None:
         frame = effect.frame
-        frame.background = self._background
+        frame.background = frame.background or self._background
         if host.actor == SERVER:
             self._send_from_server(effect)
             return

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mpclab.core.effects import Persist
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
-from mpclab.worlds.base import Build, Stored
-
-if TYPE_CHECKING:
-    pass
+from mpclab.worlds.base import Build
 
 
 class SeededCoins:
@@ -53,8 +51,9 @@ class Host:
         self.actor = actor
         self.base = actor - node.me  # of its session: party p is the actor base + p
         self.build = build
-        self.node: Node | None = node  # None: crashed
-        self.stored: Stored = node.stored
+        self.node: Node | None = None  # None: crashed
+        self.stored: dict[Path, dict[str, bytes]] = {}  # its disk; the node's own is its memory
+        self.torn = False  # whether it dies in the middle of its next step
         self.frames = 1  # the number of a next life's first frame
         self.life = 1
         self.paused: list[Any] | None = None  # what waits for the resumption
@@ -62,6 +61,20 @@ class Host:
         self.busy = -1  # … and until when it is at work
         self.skew: Skew | None = None
         self.drawn = 0  # coins that adversaries took without a key
+        self.boot(node)
+
+    def boot(self, node: Node) -> None:
+        """Begin a life with `node`, and with what it found on its disk."""
+        self.node = node
+        self.stored = {path: dict(items) for path, items in node.stored.items()}
+
+    def persist(self, effect: Persist) -> None:
+        """Write one item to the disk. A crash before this leaves what was there."""
+        items = self.stored.setdefault(effect.path, {})
+        if effect.value is None:
+            items.pop(effect.key, None)
+        else:
+            items[effect.key] = effect.value
 
     def clock(self, now: int) -> int:
         """What the actor's own clock shows."""

@@ -52,6 +52,10 @@ class SimulatedStage(Performing):
             if actor in self._hosts:
                 self._adversaries.enter(self, self._hosts[actor])
 
+    def tear(self, actor: Party, on: bool = True) -> None:
+        with self._lock:
+            self._alive(actor).torn = on
+
     def slow(self, actor: Party, step: int) -> None:
         with self._lock:
             self._alive(actor).step = step

@@ -154,12 +154,13 @@ class SimulatedWorld(SimulatedStage, World):
             else:
                 self._crash(self._alive(actor))
 
-    def _crash(self, host: Host) -> None:
+    def _crash(self, host: Host, **details: Any) -> None:
         assert host.node is not None
         actor = host.actor
-        host.stored, host.frames = host.node.stored, host.node.next_id
+        host.frames = host.node.next_id
         host.node = None
-        self._remark(actor, "crashed")
+        host.torn = False
+        self._remark(actor, "crashed", **details)
         self._forget_paused(host, "crashed")
         self._queue.forget(actor)
         self._switchboard.drop_all(actor)  # nobody is told: a dead machine says nothing
@@ -178,8 +179,9 @@ class SimulatedWorld(SimulatedStage, World):
     def _restart(self, host: Host, *, amnesia: bool) -> None:
         host.life += 1
         coins = SeededCoins(self.seed, host.actor, host.life)
-        host.node = host.build(coins, {} if amnesia else host.stored)
-        host.node.next_id = host.frames
+        node = host.build(coins, {} if amnesia else host.stored)
+        node.next_id = host.frames
+        host.boot(node)
         self._adversaries.enter(self, host)
         self._background = False
         self._remark(host.actor, "restarted", amnesia=amnesia)

@@ -35,7 +35,7 @@ from mpclab.core.wire import Frame, decoder
 from mpclab.worlds.base import Build
 from mpclab.worlds.client import Handlers, SocketClient, check_url
 from mpclab.worlds.host import Host
-from mpclab.worlds.real import RealWorld
+from mpclab.worlds.processes import WithProcesses
 from mpclab.worlds.server import ServerSettings, ServerStatus, SocketServer, bind
 
 SIGNALING: Path = ("signaling",)
@@ -66,7 +66,7 @@ def from_text(text: bytes) -> Frame:
     return Frame(envelope.id, SIGNALING, body=bytes(envelope.msg), codec="json")
 
 
-class WebSocketWorld(RealWorld):
+class WebSocketWorld(WithProcesses):
     """Parties and server on real sockets.
 
     Args:

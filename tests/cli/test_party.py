@@ -10,9 +10,9 @@ from queue import Empty, Queue
 
 import pytest
 
-from mpclab.cli.party import load_key
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
+from mpclab.lab.keys import load_key
 
 
 class Process:

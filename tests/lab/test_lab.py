@@ -283,3 +283,46 @@ def test_a_real_run_replays_to_the_same_effects(name: str) -> None:
 def test_a_simulated_run_repeats_from_its_seed_instead() -> None:
     with Lab(parties=2) as lab, pytest.raises(UsageError, match="from its seed"):
         lab.replay()
+
+
+@pytest.mark.parametrize("name", ["websocket", "webrtc"])
+def test_a_session_is_taken_up_the_next_day(name: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with Lab(parties=3, threshold=2, world=name, store=store) as first:
+        first.start_server(port=0)
+        first.spawn()
+        first.join()
+        key = first.propose(by=1, kind="dkg")
+        first.run()
+        assert key.status == "committed"
+    with Lab(parties=3, threshold=2, world=name, store=store) as second:
+        second.start_server(port=0)
+        second.spawn()
+        second.join()
+        signed = second.propose(by=2, kind="sign", key=key.id, message="good morning")
+        second.run()
+        assert signed.status == "committed"
+        assert len(signed.result) == 128
+
+
+def test_private_numbers_go_into_computations_and_nowhere_else(world: str) -> None:
+    with Lab(parties=3, world=world, seed=5) as lab:
+        lab.start_server(port=0)
+        lab.spawn()
+        for party, salary in ((1, 48_211_003), (2, 61_977_001)):
+            lab.set_private(party, salary)
+        lab.join()
+        lab.set_private(3, 55_123_009)
+        total = lab.propose(by=1, kind="sum")
+        lab.run()
+        assert "165311013" in total.result.replace(",", "").replace(" ", "")
+        text = b"".join(lab.trace.lines())
+        for secret in (b"48211003", b"61977001", b"55123009"):
+            assert secret not in text
+        lab.set_private(3)
+        wanted = lab.propose(by=2, kind="sum")
+        asked = lambda: any(row.actor == 3 for row in lab.trace.notes("input-wanted"))  # noqa: E731
+        lab.run(asked, limit=10)
+        lab.give(3, wanted, 7)
+        lab.run()
+        assert "110188011" in wanted.result.replace(",", "").replace(" ", "")
