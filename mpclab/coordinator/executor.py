@@ -47,7 +47,7 @@ class Executor:
     absent: dict[str, None] = field(default_factory=dict)  # executed without us, in order
     reports: dict[str, dict[Party, Report]] = field(default_factory=dict)
     curious: dict[str, list[Party]] = field(default_factory=dict)
-    lingering: list[str] = field(default_factory=list)
+    lingering: dict[str, str] = field(default_factory=dict)  # ended child → op, oldest first
 
     # --- beginning ------------------------------------------------------------------------
 
@@ -100,13 +100,17 @@ class Executor:
     # --- ending ---------------------------------------------------------------------------
 
     def on_output(self, ctx: Ctx, child: str, outcome: object) -> None:
-        """An executor has a result. Only its first counts."""
+        """An executor has a result. Its first counts, unless that was none."""
         op = self.running.pop(child, None)
         if op is None:
+            if child in self.lingering and isinstance(outcome, Finished):
+                self._finish_late(ctx, self.operations[self.lingering[child]], outcome)
             return
-        self.lingering.append(child)
+        self.lingering[child] = op
         if len(self.lingering) > LINGERING:
-            ctx.close(self.lingering.pop(0))
+            oldest = next(iter(self.lingering))
+            del self.lingering[oldest]
+            ctx.close(oldest)
         o = self.operations[op]
         match outcome:
             case Aborted():
@@ -118,10 +122,22 @@ class Executor:
             case _:
                 self._finish(ctx, o, _as_result(outcome))
 
+    def _finish_late(self, ctx: Ctx, o: Operation, outcome: Finished[object]) -> None:
+        """An executor gave up and went on listening, as after a confirmation that was lost, and
+        has its result after all. Meanwhile the others may have told us what is public of it."""
+        result = _as_result(outcome.result)
+        if o.status is Status.FAILED:
+            self._finish(ctx, o, result)
+        elif o.result == Result(result.text, result.data) and o.op not in self.secrets:
+            self._keep_secret(ctx, o.op, result.secret)
+
+    def _keep_secret(self, ctx: Ctx, op: str, secret: bytes) -> None:
+        if secret:
+            ctx.persist(f"secret/{op}", secret)
+            self.secrets[op] = secret
+
     def _finish(self, ctx: Ctx, o: Operation, result: Result, source: str = "") -> None:
-        if result.secret:
-            ctx.persist(f"secret/{o.op}", result.secret)
-            self.secrets[o.op] = result.secret
+        self._keep_secret(ctx, o.op, result.secret)
         self._keep(ctx, o.op, End(Status.EXECUTED, text=result.text, data=result.data))
         o.status, o.reason, o.missing, o.blamed = Status.EXECUTED, "", (), ()
         o.result = self.results[o.op] = Result(result.text, result.data)
