@@ -8,11 +8,25 @@ from mpclab.lab.run import Run
 from mpclab.plots import outcomes, spacetime, topology
 from mpclab.plots.style import Picture
 
-PICTURES = (
-    ("spacetime", spacetime, "Who told whom what, and when"),
-    ("topology", topology, "Who is connected to whom"),
-    ("outcomes", outcomes, "Who voted what, and what each committed"),
-)
+CAPTIONS = {
+    "spacetime": "Who told whom what, and when, from the moment at which the session was ready",
+    "topology": "Who is connected to whom",
+    "outcomes": "Who voted what, and what each committed",
+}
+
+
+def draw(run: Run, name: str) -> Picture:
+    """One of a run's pictures; the rows that prove a violation are highlighted."""
+    match name:
+        case "spacetime":
+            proof = [row for v in run.verdicts if v.verdict == "violated" for row in v.witnesses]
+            axes = spacetime(run.trace, since=run.ready_at, highlight=proof)
+        case "topology":
+            axes = topology(run.trace)
+        case _:
+            axes = outcomes(run.trace)
+    assert isinstance(axes.figure, Picture)
+    return axes.figure
 
 
 def write_report(run: Run, folder: Path, stem: str = "") -> Path:
@@ -28,10 +42,8 @@ def write_report(run: Run, folder: Path, stem: str = "") -> Path:
         f"agreement {run.scenario.agreement}, seed {run.seed}.",
         "",
     ]
-    for name, draw, caption in PICTURES:
-        axes = draw(run.trace)
-        figure = axes.figure
-        assert isinstance(figure, Picture)
+    for name, caption in CAPTIONS.items():
+        figure = draw(run, name)
         figure.savefig(folder / f"{prefix}{name}.png", dpi=150, bbox_inches="tight")
         lines += [f"![{caption}]({prefix}{name}.png)", "", f"*{caption}.*", ""]
     run.trace.save(folder / f"{prefix}trace.jsonl")
