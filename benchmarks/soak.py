@@ -34,7 +34,7 @@ SAFETY = (
     "certificates",
     "blame",
 )
-CRASHES_ONLY = ("crash", "partition", "loss", "delay", "pause")
+CRASHES_ONLY = ("crash", "torn-crash", "partition", "loss", "delay", "pause")
 OUT = Path("soak-out")
 
 

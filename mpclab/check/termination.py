@@ -13,7 +13,9 @@ from mpclab.trace import Noted
 NAME = "termination"
 COORDINATOR = ("session",)
 """The path of the machine that asks for votes; a protocol of one's own may have none."""
-_PARTY_FAULTS = frozenset({"crash", "kill", "restart", "pause", "slow", "skew", "drift", "leave"})
+_PARTY_FAULTS = frozenset(
+    {"crash", "torn-crash", "kill", "restart", "pause", "slow", "skew", "drift", "leave"}
+)
 
 
 def termination(facts: Facts) -> Verdict:

@@ -284,6 +284,11 @@ class Fault:
         """What goes wrong, in plain words, without when."""
         return self.kind
 
+    @property
+    def word(self) -> str:
+        """What the trace calls it: the kind, or more exactly."""
+        return self.kind
+
     def check(self, where: Callable[[str], Where]) -> None:
         """Raise `UsageError` where fields contradict each other; `where(name)` gives a place."""
 

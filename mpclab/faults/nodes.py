@@ -54,6 +54,11 @@ class Crash(PartyFault):
     torn: bool = the(a_bool, False)
 
     @property
+    def word(self) -> str:
+        # The party stops later than the fault begins; when it does, its host says `crashed`.
+        return "torn-crash" if self.torn else self.kind
+
+    @property
     def lasts(self) -> int | None:
         return self.for_ if self.restart_after is None else self.restart_after
 

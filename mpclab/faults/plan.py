@@ -133,4 +133,4 @@ def _end(fault: Fault, stage: Stage, index: int) -> None:
 
 
 def _mark(fault: Fault, stage: Stage, index: int, phase: str, text: str) -> None:
-    stage.mark_fault(index, fault.kind, phase, fault.parties(), text)
+    stage.mark_fault(index, fault.word, phase, fault.parties(), text)

@@ -19,6 +19,8 @@ from mpclab.trace.rows import WORLD, Blamed, Fault, Linked, Noted, Row
 UP, PAUSED, CRASHED, LEFT = "up", "paused", "crashed", "left"
 
 LIFE: dict[tuple[str, str], str] = {
+    ("crash", "begin"): CRASHED,
+    ("crash", "end"): UP,
     ("kill", "begin"): CRASHED,
     ("kill", "end"): UP,
     ("restart", "begin"): UP,
@@ -29,8 +31,7 @@ LIFE: dict[tuple[str, str], str] = {
     ("leave", "end"): UP,
     ("join", "begin"): UP,
 }
-"""What a fault aimed at a party does to it, by the fault's kind and phase. Not so `crash`: its host
-notes when the party really stops, which for a torn crash is later."""
+"""What a fault aimed at a party does to it, by the fault's kind and phase."""
 
 LIFE_NOTES = {
     "crashed": CRASHED,

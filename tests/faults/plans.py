@@ -74,7 +74,7 @@ def _own_fields(kind: str, n: int) -> st.SearchStrategy[dict[str, Any]]:
         "reset": {"between": st.sampled_from([[1, 2], [2, 1], ["server", 1]])},
         "slow": {"step": texts()},
         "skew": {"offset": texts() | texts().map(lambda t: f"-{t}"), "drift": rates},
-        "crash": {"amnesia": st.booleans(), "restart_after": texts()},
+        "crash": {"amnesia": st.booleans(), "torn": st.booleans(), "restart_after": texts()},
         "restart": {"amnesia": st.booleans()},
         "equivocate": {"to": others},
         "send-to-some": {"to": others},
