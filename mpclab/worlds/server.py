@@ -17,6 +17,7 @@ message: frames of a server carry no mask, so their bytes are the same for all.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -237,8 +238,8 @@ def bind(host: str, port: int) -> socket.socket:
                 hint = f"; port {free.getsockname()[1]} is free"
         except OSError:
             pass
-        why = error.strerror or str(error)
-        raise UsageError(f"cannot listen at {host}:{port}: {why.lower()}{hint}") from error
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise UsageError(f"cannot listen at {host}:{port}: {why}{hint}") from error
 
 
 __all__ = ["OUTBOX", "Owner", "ServerSettings", "ServerStatus", "SocketServer", "bind"]
