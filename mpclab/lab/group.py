@@ -211,7 +211,11 @@ class Group:
                 joined=party in self._joined,
             )  # fmt: skip
 
-        self.world.host_process(party, command, store)
+        try:
+            self.world.host_process(party, command, store)
+        except UsageError:
+            self._left.add(party)
+            raise
 
     def close(self) -> None:
         """Remove what parties in processes had stored, once they have ended."""

@@ -62,3 +62,17 @@ def test_a_liar_of_another_session_is_none_of_ours() -> None:
     story.trace.append(Fault(0, 10_002, -1, "byzantine", "act", (10_002,), "lies in its Vote"))
     story.trace.append(Fault(0, 3, -1, "byzantine", "act", (3,), "lies in its Vote"))
     assert Facts.of(story.trace, n=3).faulty == {3}
+
+
+def test_rows_that_came_late_are_judged_by_their_time() -> None:
+    """A party in a process of its own: its vote reaches the trace after what it led to."""
+    story = Story(2)
+    story.at(0).propose(1, "k3f9")
+    story.at(1).vote(1, "k3f9")
+    late = [story.at(30).commit(1, "k3f9"), story.at(10).vote(2, "k3f9")]
+    (validity,) = run_checks(story.trace, ["validity"], n=2)
+    assert validity.verdict == "ok", validity
+    early = [story.at(20).commit(2, "k3f9", "bb22")]
+    (agreement,) = run_checks(story.trace, ["agreement"], n=2)
+    assert agreement.verdict == "violated"
+    assert agreement.witnesses == (late[0], *early), "numbered as in the trace that was given"

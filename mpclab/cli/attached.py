@@ -1,0 +1,82 @@
+"""`mpclab party … --attached`: the child's side of `mpclab.worlds.processes`.
+
+It speaks with the program that started it over its standard streams, a line at a time, and ends
+with its input.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+
+import msgspec
+
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.lab.lab import Lab
+from mpclab.worlds.real import RealWorld
+from mpclab.worlds.typed import UnknownType, unpack
+
+LOOK = 0.005
+"""Seconds between two looks at the trace."""
+GRACE = 2.0
+"""Seconds that closing may take once the input has ended."""
+_PR_SET_PDEATHSIG = 1
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill us with our parent, even while we are stopped (Linux; elsewhere the
+    end of our input has to do)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def serve(lab: Lab, party: Party, *, joined: bool) -> int:
+    """Be `party`, which was spawned in `lab`, until the input ends.
+
+    Args:
+        joined: whether it had joined its session in an earlier life.
+    """
+    speaking = threading.Lock()
+    over = threading.Event()
+
+    def say(word: str, text: str) -> None:
+        with speaking:
+            sys.stdout.write(f"{word} {text}\n")
+            sys.stdout.flush()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            say("answer", _answer(lab, party, line))
+        over.set()
+        last = threading.Timer(GRACE, os._exit, (1,))
+        last.daemon = True
+        last.start()
+
+    assert isinstance(lab.world, RealWorld)
+    say("began", str(lab.world.began))
+    threading.Thread(target=listen, daemon=True).start()
+    if joined:
+        lab.join(party, wait=False)
+    cursor = (0, 0)
+    while True:
+        ending = over.wait(LOOK)
+        news, cursor = lab.trace.since(cursor)
+        for row in news:
+            say("row", _encode(row).decode())
+        if ending:
+            return 0
+
+
+def _answer(lab: Lab, party: Party, line: str) -> str:
+    try:
+        path, ask = unpack(bytes.fromhex(line))
+        lab.world.ask(party, path, ask)
+    except (UsageError, UnknownType, ValueError) as error:
+        return " ".join(str(error).split())
+    return ""

@@ -1,0 +1,83 @@
+"""Parties of a lab that are processes of their own: `lab.spawn(3, process=True)`.
+
+Each is `mpclab party … --attached`, in the same session as the parties of the notebook, with its
+key and its store in a folder that nobody else can read. The folder goes when the lab is closed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.crypto.identity import Identity
+from mpclab.lab.scenario import Scenario
+from mpclab.worlds.base import World
+
+FRAMES_A_LIFE = 1_000_000
+"""Frames of a later life are numbered from here on, so that (sender, id) names one message."""
+
+
+class Quarters:
+    """Where one group's parties in processes keep what is theirs."""
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="mpclab-", ignore_cleanup_errors=True)
+
+    def move_in(self, party: Party, identity: Identity) -> Path:
+        """A party's key goes into a file; the folder for its store."""
+        home = Path(self._folder.name)
+        descriptor = os.open(self.key(party), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(identity.export_seed().hex() + "\n")
+        return home / f"party-{party}"
+
+    def key(self, party: Party) -> Path:
+        return Path(self._folder.name) / f"party-{party}.key"
+
+    def close(self) -> None:
+        """Remove all of it."""
+        self._folder.cleanup()
+
+
+def check_world(world: World, url: str) -> None:
+    """Raise `UsageError` unless parties can be processes in `world`, and there is a server."""
+    if world.name == "simulated":
+        raise UsageError("a simulated party has no process; use world='websocket' or 'webrtc'")
+    if not url:
+        raise UsageError("a party in a process of its own needs the server first: start_server()")
+
+
+def arguments(
+    scenario: Scenario,
+    party: Party,
+    url: str,
+    *,
+    key: Path,
+    store: Path,
+    votes: str,
+    pins: Mapping[Party, bytes],
+    joined: bool,
+    life: int,
+) -> Sequence[str]:
+    """The command line of `mpclab` for one life of a party.
+
+    Args:
+        pins: the keys of the others, as far as they are known here.
+        joined: whether it had joined its session before.
+    """
+    s = scenario
+    words = [
+        "party", url, "--attached", "--session", s.session, "--id", str(party),
+        "--parties", str(s.parties), "--threshold", str(s.threshold), "--policy", s.policy,
+        "--agreement", s.agreement, "--vote", votes, "--key", str(key), "--store", str(store),
+        "--first-frame", str(1 + (life - 1) * FRAMES_A_LIFE),
+    ]  # fmt: skip
+    words += ["--relay"] if s.world == "websocket" else []
+    words += ["--joined"] if joined else []
+    for other, public in sorted(pins.items()):
+        words += ["--peer", f"{other}={public.hex()}"] if other != party else []
+    return words
