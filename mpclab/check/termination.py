@@ -27,7 +27,13 @@ def termination(facts: Facts) -> Verdict:
     up = lives_left(facts.final, facts.honest)
     settled = {(d.party, d.op) for d in facts.decisions}
     honest_source = {str(r.details["op"]) for _, r in proposals if r.actor not in facts.faulty}
-    heard = {(r.actor, str(r.details["op"])) for _, r in proposals}
+    voted = {(r.actor, str(r.details["op"])) for _, r in facts.notes("voted")}
+    heard = {
+        who
+        for i, r in proposals
+        if (who := (r.actor, str(r.details["op"]))) in voted
+        or not any(i < crash for crash in facts.crashes.get(r.actor, ()))
+    }  # what a party heard and had not voted on, it forgets in a crash
     last_word = {(d.party, d.op): d.what for d in facts.decisions}
     found: list[tuple[str, list[int]]] = []
     for op in ops:

@@ -201,6 +201,9 @@ class State:
             for ends in self.links:
                 if ends[0] == actor:
                     self.links[ends] = "closed"
+            for one in self.operations.values():  # a vote is stored, having heard is not
+                if one.standing.get(actor) == "open" and actor not in one.votes:
+                    del one.standing[actor]
 
     def _fault(self, row: Fault) -> None:
         if row.phase == "begin":

@@ -330,6 +330,20 @@ def test_those_who_crashed_and_those_who_lie_owe_nothing() -> None:
     assert judge("termination", story).verdict == "ok"
 
 
+@pytest.mark.parametrize(("voted", "verdict"), [(False, "ok"), (True, "violated")])
+def test_what_a_party_forgot_and_all_others_gave_up_it_does_not_owe(
+    voted: bool, verdict: str
+) -> None:
+    story = Story(3)
+    story.propose(1, "x")
+    if voted:
+        story.vote(3, "x")  # that is stored
+    crash(story, 3)
+    for party in (1, 2):
+        story.abort(party, "x")
+    assert judge("termination", story).verdict == verdict
+
+
 def test_while_a_partition_holds_nothing_is_owed_yet() -> None:
     story = Story(2)
     story.propose(1, "x")

@@ -50,6 +50,16 @@ def test_a_crashed_party_loses_its_links_and_its_office() -> None:
     assert (back.parties[1].life, back.reachable, back.faults) == ("up", (1, 2), {})
 
 
+def test_what_a_party_heard_and_had_not_voted_on_it_forgets_in_a_crash() -> None:
+    story = Story(3)
+    story.propose(1, "x")
+    story.at(1).vote(2, "x")
+    for party in (2, 3):
+        story.at(2).host(party, "crashed")
+        story.at(3).host(party, "restarted")
+    assert fold(story.trace).operations["x"].standing == {1: "open", 2: "open"}
+
+
 def test_a_pair_is_linked_as_well_as_its_worse_end_says() -> None:
     story = Story(2)
     assert fold(story.trace).link(1, 2) == ""
