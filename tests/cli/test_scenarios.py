@@ -11,6 +11,7 @@ FILES = sorted(SCENARIOS.glob("*.yaml"))
 
 ENDS = {
     # status of each operation, and the checks that are violated
+    "auction": (["committed"], []),
     "blocked": (["aborted"], []),
     "bridge": (["undecided"], ["agreement"]),
     "commit": (["committed", "committed"], []),
@@ -19,6 +20,7 @@ ENDS = {
     "equivocate": (["undecided"], ["agreement"]),
     "reject": (["aborted"], []),
     "second-gate": (["committed"], []),
+    "signature": (["committed"] * 4, []),
 }
 
 
