@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpclab.check import CHECKS
 from mpclab.consensus.policy import Policy, parse_policy
-from mpclab.consensus.registry import AGREEMENTS
+from mpclab.consensus.registry import agreement as protocol
 from mpclab.coordinator.operations import OPERATIONS, OperationSpec
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, parse_duration
@@ -91,7 +91,6 @@ class Scenario:
         self._check_sizes()
         for name, value, known in (
             ("world", self.world, WORLDS),
-            ("agreement", self.agreement, AGREEMENTS),
             ("mesh", self.mesh, ("negotiated", "ready")),
             *(("checks", check, CHECKS) for check in self.checks),
         ):
@@ -101,7 +100,7 @@ class Scenario:
             raise UsageError(f"mesh: ready goes with world: simulated, not with {self.world}")
         check_session_id(self.session)
         parse_policy(self.policy, self.parties)
-        AGREEMENTS[self.agreement].check_size(self.parties)
+        protocol(self.agreement).check_size(self.parties)
         for party, vote in self.votes.items():
             self._check_party(party, f"votes: {party!r}")
             if vote not in VOTES:
