@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from mpclab.consensus.registry import agreement as protocol
+from mpclab.consensus.registry import agreement as agreement_named
 from mpclab.coordinator.session import Session
 from mpclab.core.ids import Party, Path
 from mpclab.core.machine import Machine
@@ -71,7 +71,7 @@ class Life:
             s.approval,
             self.identity,
             dict(self.keys),
-            agreement=protocol(s.agreement),
+            agreement=agreement_named(s.agreement),
             votes=self.votes,
             deadline=s.patience,
             greet=greet,

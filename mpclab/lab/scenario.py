@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpclab.check import CHECKS
 from mpclab.consensus.policy import Policy, parse_policy
-from mpclab.consensus.registry import agreement as protocol
+from mpclab.consensus.registry import agreement as agreement_named
 from mpclab.coordinator.operations import OPERATIONS, OperationSpec
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, parse_duration
@@ -100,7 +100,7 @@ class Scenario:
             raise UsageError(f"mesh: ready goes with world: simulated, not with {self.world}")
         check_session_id(self.session)
         parse_policy(self.policy, self.parties)
-        protocol(self.agreement).check_size(self.parties)
+        agreement_named(self.agreement).check_size(self.parties)
         for party, vote in self.votes.items():
             self._check_party(party, f"votes: {party!r}")
             if vote not in VOTES:
