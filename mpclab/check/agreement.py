@@ -9,9 +9,12 @@ from collections.abc import Iterable
 
 from mpclab.check.facts import Decision, Facts, names
 from mpclab.check.verdict import Verdict, ok, unknown, violated
-from mpclab.trace import Fault, Sent
+from mpclab.core.ids import MS
+from mpclab.trace import Asked, Fault, Sent
 
 NAME = "agreement"
+A_STEP = 20 * MS
+"""How far apart the rows of one step of a node may be, on a busy machine. Simulated: not at all."""
 
 
 def agreement(facts: Facts) -> Verdict:
@@ -57,20 +60,33 @@ def agreement(facts: Facts) -> Verdict:
 def _told(facts: Facts, op: str, split: list[Decision]) -> tuple[str, list[int]]:
     """The lie that came before a split, in words, and the messages in which it was told."""
     known = [i for i, r in facts.notes("proposed", "heard", "voted") if r.details.get("op") == op]
-    since = facts.rows[known[0]].at if known else 0
+    since = _asked_at(facts, known[0]) if known else 0
     rows = list(enumerate(facts.rows[: max(d.row for d in split)]))
     for i, lie in rows:
         if isinstance(lie, Fault) and lie.phase == "act" and lie.actor in facts.faulty:
             if lie.at < since:
                 continue
-            sent = [
-                j
+            told = [
+                (r.at, j)
                 for j, r in rows
-                if isinstance(r, Sent) and (r.actor, r.at) == (lie.actor, lie.at)
-                if lie.text.endswith(f" {r.kind}")
+                if isinstance(r, Sent) and r.actor == lie.actor
+                if lie.text.endswith(f" {r.kind}") and 0 <= r.at - lie.at <= A_STEP
             ]
-            return f", because party {lie.actor} {lie.text}", [i, *sent]
+            at_once = [j for at, j in told if at == lie.at]  # all of them in simulated time
+            shown = at_once or [j for _, j in told]
+            return f", because party {lie.actor} {lie.text}", [i, *shown]
     return "", []
+
+
+def _asked_at(facts: Facts, row: int) -> int:
+    """When the step began that led to `row`: a liar lies in it before the row is written."""
+    note = facts.rows[row]
+    for earlier in reversed(facts.rows[:row]):
+        if note.at - earlier.at > A_STEP:
+            break
+        if isinstance(earlier, Asked) and earlier.actor == note.actor:
+            return earlier.at
+    return note.at
 
 
 def _ordered(ops: Iterable[str]) -> list[str]:

@@ -148,6 +148,29 @@ def test_behind_a_second_gate_the_honest_agree(kind: str, world: str) -> None:
     assert ended.outcomes[0].status == "committed"
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_split_is_explained_by_the_lie_and_its_messages(world: str) -> None:
+    """Two of four suffice, and the liar gives each half what it needs."""
+    ended = Scenario.parse(
+        {
+            "parties": 4,
+            "policy": "threshold(2)",
+            "world": world,
+            "operations": [{"at": "0ms", "by": LIAR, "kind": "note", "text": "one"}],
+            "faults": [{"at": "0ms", "kind": "equivocate", "party": LIAR}],
+            "checks": ["agreement"],
+            "until": "3s",
+        }
+    ).run()
+    (agreement,) = ended.verdicts
+    assert agreement.verdict == "violated"
+    assert "because party 4 tells parties 2 and 3 another Ballot" in agreement.sentence
+    trace = list(ended.trace)
+    shown = [row for n in agreement.witnesses if isinstance(row := trace[n], rows.Sent)]
+    assert {(row.actor, row.kind) for row in shown} == {(LIAR, "Ballot")}
+    assert {p for row in shown for p in row.to} == OTHERS
+
+
 class Shy:
     """Says nothing to party 1, and counts what it kept back."""
 
