@@ -90,7 +90,12 @@ class Facts:
         rows = list(trace)
         if faulty is None:
             faulty = (
-                p for r in rows if isinstance(r, Fault) and r.kind in LYING for p in r.parties
+                p
+                for r in rows
+                if isinstance(r, Fault) and r.kind in LYING
+                # A fault of the plan only acts when it begins; its own "act" says why it did not.
+                if r.phase != "act" or r.index < 0
+                for p in r.parties
             )
         # A malicious server is none of the parties, and neither is a liar of another session.
         liars = frozenset(faulty).intersection(range(1, n + 1))

@@ -42,35 +42,50 @@ def serve(lab: Lab, party: Party, *, joined: bool) -> int:
     Args:
         joined: whether it had joined its session in an earlier life.
     """
-    speaking = threading.Lock()
+    assert isinstance(lab.world, RealWorld)
+    parent = _Parent(lab)
     over = threading.Event()
-
-    def say(word: str, text: str) -> None:
-        with speaking:
-            sys.stdout.write(f"{word} {text}\n")
-            sys.stdout.flush()
 
     def listen() -> None:
         for line in sys.stdin:
-            say("answer", _answer(lab, party, line))
+            answer = _answer(lab, party, line)
+            parent.tell_news()
+            parent.say("answer", answer)
         over.set()
         last = threading.Timer(GRACE, os._exit, (1,))
         last.daemon = True
         last.start()
 
-    assert isinstance(lab.world, RealWorld)
-    say("began", str(lab.world.began))
+    parent.say("began", str(lab.world.began))
     threading.Thread(target=listen, daemon=True).start()
     if joined:
         lab.join(party, wait=False)
-    cursor = (0, 0)
-    while True:
-        ending = over.wait(LOOK)
-        news, cursor = lab.trace.since(cursor)
-        for row in news:
-            say("row", _encode(row).decode())
-        if ending:
-            return 0
+    while not over.wait(LOOK):
+        parent.tell_news()
+    parent.tell_news()
+    return 0
+
+
+class _Parent:
+    """The program that started us, which wants every row of our trace, once and in order."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._trace = lab.trace
+        self._cursor = (0, 0)
+        self._telling = threading.Lock()
+
+    def say(self, word: str, text: str) -> None:
+        with self._telling:
+            sys.stdout.write(f"{word} {text}\n")
+            sys.stdout.flush()
+
+    def tell_news(self) -> None:
+        with self._telling:
+            news, self._cursor = self._trace.since(self._cursor)
+            for row in news:
+                sys.stdout.write(f"row {_encode(row).decode()}\n")
+            if news:
+                sys.stdout.flush()
 
 
 def _answer(lab: Lab, party: Party, line: str) -> str:

@@ -130,7 +130,8 @@ class ByzantineFault(PartyFault):
     messages: tuple[str, ...] | None = the(some_words, None, list)
 
     def ready(self, stage: Stage) -> None:
-        """Always: a party that is down, or not here yet, will be corrupt when it is up."""
+        # A party that is down, or not here yet, will be corrupt when it is up.
+        stage.corruptible(self.party)
 
     def begin(self, stage: Stage, index: int) -> None:
         stage.set_tamper(self.party, Corruption(self), index)
@@ -334,7 +335,7 @@ class Custom(PartyFault):
     words: Tamper | None = the(_a_function, None, _write_function)
 
     def ready(self, stage: Stage) -> None:
-        """Always, as for every Byzantine party."""
+        stage.corruptible(self.party)
 
     def check(self, where: Callable[[str], Where]) -> None:
         if (self.filter is None) == (self.words is None):

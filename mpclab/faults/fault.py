@@ -92,6 +92,9 @@ class Stage(Protocol):
     def reset(self, a: Party, b: Party) -> None:
         """Close the link between two actors, once."""
 
+    def corruptible(self, actor: Party) -> None:
+        """Raise `UsageError` where nobody can speak for `actor` here; for most one can."""
+
     def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
         """Put what the actor's node does through `filter`; filters of several handles are
         applied in the order of the handles."""

@@ -113,6 +113,10 @@ class World(Stage, abc.ABC):
     def remove(self, actor: Party) -> None:
         """Stop hosting a party for good: its links are closed."""
 
+    def corruptible(self, actor: Party) -> None:
+        """Raise `UsageError` where nobody can speak for `actor`; here one can for everyone."""
+        return
+
     # --- time ---
 
     @abc.abstractmethod

@@ -35,7 +35,6 @@ import msgspec
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
-from mpclab.faults.fault import Filter, Tamper
 from mpclab.trace import rows
 from mpclab.worlds.host import Host, who
 from mpclab.worlds.real import RealWorld
@@ -190,6 +189,7 @@ class PartyProcess:
                 answer = self._answers.get(timeout=PATIENCE)
             except (OSError, queue.Empty) as error:
                 raise UsageError(f"{who(self.actor)} does not answer") from error
+        self._world.call(self.drain)  # what it did comes before the answer
         if answer:
             raise UsageError(answer)
 
@@ -345,15 +345,8 @@ class WithProcesses(RealWorld):
         elif process.alive:
             os.kill(process.pid, signal.SIGKILL)
 
-    def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
-        if filter is not None:
-            self._not_a_process(actor, "be corrupted")
-        super().set_filter(actor, filter, handle)
-
-    def set_tamper(self, actor: Party, tamper: Tamper | None, handle: int = 0) -> None:
-        if tamper is not None:
-            self._not_a_process(actor, "be corrupted")
-        super().set_tamper(actor, tamper, handle)
+    def corruptible(self, actor: Party) -> None:
+        self._not_a_process(actor, "be corrupted")
 
     def alive(self, actor: Party) -> Host:
         self._not_a_process(actor, "do this")

@@ -57,6 +57,13 @@ def test_a_malicious_server_is_no_faulty_party() -> None:
     assert blame.sentence == "nobody was blamed, and nobody lied"
 
 
+def test_a_fault_that_did_not_happen_makes_nobody_a_liar() -> None:
+    story = Story(3)
+    story.fault(0, "lie", "act", 2, text="does not happen: party 2 cannot be corrupted")
+    story.fault(1, "lie", "begin", 3)
+    assert Facts.of(story.trace, n=3).faulty == {3}
+
+
 def test_a_liar_of_another_session_is_none_of_ours() -> None:
     story = Story(3)
     story.trace.append(Fault(0, 10_002, -1, "byzantine", "act", (10_002,), "lies in its Vote"))
