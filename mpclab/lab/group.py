@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -21,8 +21,9 @@ from mpclab.core.node import Coins, Node
 from mpclab.crypto.identity import Identity
 from mpclab.lab.keys import load_key
 from mpclab.lab.life import APP, SESSION, Life
-from mpclab.lab.outcome import Outcome, Outcomes, Tracker
-from mpclab.lab.processes import Quarters, arguments, check_world
+from mpclab.lab.operation import Operation
+from mpclab.lab.outcome import Outcomes, Tracker
+from mpclab.lab.processes import Quarters, Situation, check_world
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import VOTES, Scenario
 from mpclab.mpc.compute import Input
@@ -39,45 +40,6 @@ from mpclab.worlds.base import Build, Stored, World
 
 BY_HAND = "hand"
 REACHED = ("confirmed", "relay")
-
-
-class Operation:
-    """An operation that was proposed: follow it by `status` and `outcome`.
-
-    Attributes:
-        id: its id, the same at every party.
-    """
-
-    def __init__(self, group: Group, id: str, kind: str, by: Party) -> None:
-        self._group = group
-        self.id = id
-        self.kind = kind
-        self.by = by
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """What became of it so far; None until its proposer has said so in the trace."""
-        return next((o for o in self._group.outcomes() if o.op == self.id), None)
-
-    @property
-    def status(self) -> str:
-        """committed, aborted or undecided."""
-        outcome = self.outcome
-        return outcome.status if outcome else "undecided"
-
-    @property
-    def result(self) -> str:
-        """What executing it gave, as text; "" before that."""
-        outcome = self.outcome
-        return outcome.result if outcome else ""
-
-    def __await__(self) -> Generator[Any, None, Operation]:
-        yield from ()
-        return self
-
-    def __repr__(self) -> str:
-        outcome = self.outcome
-        return repr(outcome) if outcome else f"{self.kind} by party {self.by}: proposed"
 
 
 class Group:
@@ -196,26 +158,19 @@ class Group:
         )
 
     def _host_process(self, party: Party) -> None:
-        from mpclab.worlds.processes import WithProcesses
-
-        assert isinstance(self.world, WithProcesses)
         if self.quarters is None:
             self.quarters = Quarters()
-        store = self.quarters.move_in(party, self.identity(party))
-        key = self.quarters.key(party)
-
-        def command(life: int) -> Sequence[str]:
-            return arguments(
-                self.scenario, party, self.world.server_url, key=key, store=store, life=life,
-                votes=self.votes.get(party, "approve"), pins=self._keys(),
-                joined=party in self._joined,
-            )  # fmt: skip
-
         try:
-            self.world.host_process(party, command, store)
+            self.quarters.host(
+                self.world, self.scenario, party, self.identity(party), self._situation
+            )
         except UsageError:
             self._left.add(party)
             raise
+
+    def _situation(self, party: Party) -> Situation:
+        votes = self.votes.get(party, "approve")
+        return Situation(self.world.server_url, votes, self._keys(), party in self._joined)
 
     def close(self) -> None:
         """Remove what parties in processes had stored, once they have ended."""
@@ -268,7 +223,7 @@ class Group:
             Propose(kind, given, attempt, patience or self.scenario.patience),
         )  # fmt: skip
         self._expected = max(self._expected, len(self.tracker.follow().operations))
-        return Operation(self, operation_id(self.scenario.session, by, attempt), kind, by)
+        return Operation(self.outcomes, operation_id(self.scenario.session, by, attempt), kind, by)
 
     def _numbered(self, number: int, parameter: str) -> str:
         """The id of the operation that was proposed as the so-manieth, from 1."""

@@ -27,7 +27,8 @@ from mpclab.core.machine import Machine
 from mpclab.faults.nemesis import DEFAULT as NEMESIS
 from mpclab.faults.nemesis import nemesis
 from mpclab.faults.plan import Fault, Injection, inject, parse_fault, schedule
-from mpclab.lab.group import Group, Operation
+from mpclab.lab.group import Group
+from mpclab.lab.operation import Operation
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.pace import Pacer
 from mpclab.lab.replies import Done, ServerStatus, SessionStatus

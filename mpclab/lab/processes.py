@@ -7,7 +7,8 @@ key and its store in a folder that nobody else can read. The folder goes when th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,6 +39,27 @@ class Quarters:
     def key(self, party: Party) -> Path:
         return Path(self._folder.name) / f"party-{party}.key"
 
+    def host(
+        self,
+        world: World,
+        scenario: Scenario,
+        party: Party,
+        identity: Identity,
+        situation: Callable[[Party], Situation],
+    ) -> None:
+        """Start a party here, in a process of its own; `situation` is asked at each start."""
+        from mpclab.worlds.processes import WithProcesses
+
+        assert isinstance(world, WithProcesses)
+        store = self.move_in(party, identity)
+
+        def command(life: int) -> Sequence[str]:
+            return arguments(
+                scenario, party, situation(party), key=self.key(party), store=store, life=life
+            )
+
+        world.host_process(party, command, store)
+
     def close(self) -> None:
         """Remove all of it."""
         self._folder.cleanup()
@@ -51,33 +73,34 @@ def check_world(world: World, url: str) -> None:
         raise UsageError("a party in a process of its own needs the server first: start_server()")
 
 
-def arguments(
-    scenario: Scenario,
-    party: Party,
-    url: str,
-    *,
-    key: Path,
-    store: Path,
-    votes: str,
-    pins: Mapping[Party, bytes],
-    joined: bool,
-    life: int,
-) -> Sequence[str]:
-    """The command line of `mpclab` for one life of a party.
+@dataclass(frozen=True)
+class Situation:
+    """What a life of a party begins with.
 
-    Args:
-        pins: the keys of the others, as far as they are known here.
+    Attributes:
+        pins: the members' keys, as far as they are known here.
         joined: whether it had joined its session before.
     """
+
+    url: str
+    votes: str
+    pins: Mapping[Party, bytes]
+    joined: bool
+
+
+def arguments(
+    scenario: Scenario, party: Party, now: Situation, *, key: Path, store: Path, life: int
+) -> Sequence[str]:
+    """The command line of `mpclab` for one life of a party."""
     s = scenario
     words = [
-        "party", url, "--attached", "--session", s.session, "--id", str(party),
+        "party", now.url, "--attached", "--session", s.session, "--id", str(party),
         "--parties", str(s.parties), "--threshold", str(s.threshold), "--policy", s.policy,
-        "--agreement", s.agreement, "--vote", votes, "--key", str(key), "--store", str(store),
+        "--agreement", s.agreement, "--vote", now.votes, "--key", str(key), "--store", str(store),
         "--first-frame", str(1 + (life - 1) * FRAMES_A_LIFE),
     ]  # fmt: skip
     words += ["--relay"] if s.world == "websocket" else []
-    words += ["--joined"] if joined else []
-    for other, public in sorted(pins.items()):
+    words += ["--joined"] if now.joined else []
+    for other, public in sorted(now.pins.items()):
         words += ["--peer", f"{other}={public.hex()}"] if other != party else []
     return words
