@@ -41,6 +41,7 @@ class Executor:
     results: dict[str, Result]
     round_deadline: int
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+    retired: dict[str, str] = field(default_factory=dict)  # op → what replaced its secrets
     private: tuple[int, ...] = field(default=(), repr=False)  # our user's, for computations
     running: dict[str, str] = field(default_factory=dict)  # child → op
     waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)  # op → needed before
@@ -65,8 +66,30 @@ class Executor:
         self._start(ctx, o, over)
 
     def _start(self, ctx: Ctx, o: Operation, over: bool = False) -> None:
+        spec = self.kinds[o.kind]
+        for need in () if over else spec.after(spec.read(o.params)):
+            if (successor := self._successor(need)) not in (None, o.op):
+                why = f"the secrets of {need} were replaced by those of {successor}: name that"
+                self._fail(ctx, o, Aborted(why))
+                ctx.multicast(ctx.others, Wonder((o.op,)))  # they may have begun before that
+                return
+        try:
+            made = spec.make(self._execution(ctx, o))
+        except UsageError as error:
+            self._fail(ctx, o, Aborted(str(error)))
+            return
+        if not isinstance(made, Machine):
+            self._finish(ctx, o, made if isinstance(made, Result) else Result(str(made)))
+        elif over:
+            self._wonder(ctx, o)
+        else:
+            self.running[_child(o)] = o.op
+            self._keep(ctx, o.op, End(RUNNING))
+            ctx.spawn(_child(o), made)
+
+    def _execution(self, ctx: Ctx, o: Operation) -> Execution:
         assert o.ballot is not None
-        execution = Execution(
+        return Execution(
             session=self.session,
             op=o.op,
             proposal=o.ballot.proposal,
@@ -82,20 +105,6 @@ class Executor:
             private=self.private,
             deadline=self.round_deadline,
         )
-        try:
-            made = self.kinds[o.kind].make(execution)
-        except UsageError as error:
-            self._fail(ctx, o, Aborted(str(error)))
-            return
-        if not isinstance(made, Machine):
-            self._finish(ctx, o, made if isinstance(made, Result) else Result(str(made)))
-        elif over:
-            self._wonder(ctx, o)
-        else:
-            child = f"{o.kind}-{o.op}"
-            self.running[child] = o.op
-            self._keep(ctx, o.op, End(RUNNING))
-            ctx.spawn(child, made)
 
     # --- ending ---------------------------------------------------------------------------
 
@@ -105,6 +114,7 @@ class Executor:
         if op is None:
             if child in self.lingering and isinstance(outcome, Finished):
                 self._finish_late(ctx, self.operations[self.lingering[child]], outcome)
+                ctx.forget(child)
             return
         self.lingering[child] = op
         if len(self.lingering) > LINGERING:
@@ -119,8 +129,10 @@ class Executor:
                     ctx.multicast(ctx.others, Wonder((op,)))
             case Finished(result):
                 self._finish(ctx, o, _as_result(result))
+                ctx.forget(child)
             case _:
                 self._finish(ctx, o, _as_result(outcome))
+                ctx.forget(child)
 
     def _finish_late(self, ctx: Ctx, o: Operation, outcome: Finished[object]) -> None:
         """An executor gave up and went on listening, as after a confirmation that was lost, and
@@ -129,20 +141,16 @@ class Executor:
         if o.status is Status.FAILED:
             self._finish(ctx, o, result)
         elif o.result == Result(result.text, result.data) and o.op not in self.secrets:
-            self._keep_secret(ctx, o.op, result.secret)
-
-    def _keep_secret(self, ctx: Ctx, op: str, secret: bytes) -> None:
-        if secret:
-            ctx.persist(f"secret/{op}", secret)
-            self.secrets[op] = secret
+            self._keep_secret(ctx, o.op, result)
 
     def _finish(self, ctx: Ctx, o: Operation, result: Result, source: str = "") -> None:
-        self._keep_secret(ctx, o.op, result.secret)
+        self._keep_secret(ctx, o.op, result)
         self._keep(ctx, o.op, End(Status.EXECUTED, text=result.text, data=result.data))
         o.status, o.reason, o.missing, o.blamed = Status.EXECUTED, "", (), ()
         o.result = self.results[o.op] = Result(result.text, result.data)
         details = {"source": source} if source else {}
         ctx.note("executed", op=o.op, result=result.text, **details)
+        self._retire(ctx, o)
         self._ended(ctx, o)
 
     def _fail(self, ctx: Ctx, o: Operation, why: Aborted) -> None:
@@ -174,6 +182,51 @@ class Executor:
     def _keep(self, ctx: Ctx, op: str, end: End) -> None:
         ctx.persist(f"end/{op}", msgspec.msgpack.encode(end))
 
+    # --- secrets --------------------------------------------------------------------------
+
+    def _keep_secret(self, ctx: Ctx, op: str, result: Result) -> None:
+        if result.secret and self._successor(op, result.data) is None:
+            ctx.persist(f"secret/{op}", result.secret)
+            self.secrets[op] = result.secret
+
+    def _successor(self, op: str, data: bytes = b"") -> str | None:
+        """The operation that replaced the secret of `op`. One secret may belong to several
+        operations, such as a key and its repair: their public bytes are the same."""
+        if not data and op in self.results:
+            data = self.results[op].data
+        for old, successor in self.retired.items():
+            known = self.results.get(old)
+            if old == op or (data and known is not None and known.data == data):
+                return successor
+        return None
+
+    def _retire(self, ctx: Ctx, o: Operation) -> None:
+        """What `o` replaces must not stay: not in the store, nor in a machine that lingers."""
+        for old in self._replaced_by(o):
+            self.retired.setdefault(old, o.op)
+        for op in [op for op in self.secrets if self._successor(op) is not None]:
+            del self.secrets[op]
+            ctx.persist(f"secret/{op}", None)
+        for made in self.operations.values():  # a share that was never confirmed is one too
+            if made.ballot is not None and self._successor(made.op) is not None:
+                ctx.forget(_child(made))
+        for child, op in list(self.lingering.items()):
+            if self._holds_retired(self.operations[op]):
+                del self.lingering[child]
+                ctx.close(child)
+
+    def _replaced_by(self, o: Operation) -> tuple[str, ...]:
+        if o.unfit or o.kind not in self.kinds:
+            return ()
+        spec = self.kinds[o.kind]
+        return tuple(spec.retires(spec.read(o.params)))
+
+    def _holds_retired(self, o: Operation) -> bool:
+        """Who replaced a secret has dropped the old one, and may be asked for the new one."""
+        spec = self.kinds[o.kind]
+        held = {o.op, *spec.after(spec.read(o.params))} - {*self._replaced_by(o)}
+        return any(self._successor(op) is not None for op in held)
+
     # --- after a crash --------------------------------------------------------------------
 
     def restore(self, ctx: Ctx, o: Operation, end: End | None, secret: bytes | None) -> None:
@@ -193,6 +246,19 @@ class Executor:
             o.reason, o.missing, o.blamed = end_names(end)
             if o.status is Status.EXECUTED:
                 o.result = self.results[o.op] = Result(end.text, end.data)
+                self._retire(ctx, o)
+            if resumable and ctx.kept_by(_child(o)):
+                self._listen_on(ctx, o)
+
+    def _listen_on(self, ctx: Ctx, o: Operation) -> None:
+        """Our executor kept something, so it was not through: it may have its result late."""
+        try:
+            made = self.kinds[o.kind].make(self._execution(ctx, o))
+        except UsageError:
+            return
+        if isinstance(made, Machine):
+            self.lingering[_child(o)] = o.op
+            ctx.spawn(_child(o), made)
 
     def on_timer(self, ctx: Ctx, what: str, o: Operation) -> None:
         if what == "needs" and (needs := self.waiting.pop(o.op, None)):
@@ -244,6 +310,11 @@ class Executor:
             self._finish(ctx, o, Result(report.text, report.data), "reports")
         elif o.status is Status.COMMITTED:
             self._fail(ctx, o, Aborted(f"failed at the others: {report.text}"))
+
+
+def _child(o: Operation) -> str:
+    """The name of the machine that executes `o`."""
+    return f"{o.kind}-{o.op}"
 
 
 def end_names(end: End) -> tuple[str, tuple[Party, ...], tuple[Party, ...]]:

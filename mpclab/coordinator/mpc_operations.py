@@ -2,8 +2,9 @@
 
     dkg       a key that nobody holds: the others here take its operation id
     sign      a signature by such a key
-    refresh   new shares of the same key; name *this* operation from then on
-    reshare   the same key for other holders, or with another threshold
+    refresh   new shares of the same key; name *this* operation from then on, since everyone
+              deletes the old shares
+    reshare   the same key for other holders, or with another threshold; likewise
     repair    a holder that lost its share gets it back: name this operation from then on
     beacon    the next value of a chain of random values that nobody can foresee
     sum, mean, product, compare, max, auction
@@ -80,6 +81,8 @@ def share_of(execution: Execution, op: str) -> KeyShare | None:
 
 
 def present_key(execution: Execution) -> Callable[[SharedKey], Result]:
+    identity = execution.identity  # alone: a machine that lingers keeps nobody's old secrets
+
     def present(shared: SharedKey) -> Result:
         from mpclab.mpc.records import seal_share
 
@@ -88,7 +91,7 @@ def present_key(execution: Execution) -> Callable[[SharedKey], Result]:
         text = f"{curve} key {record.public.hex()}, {record.threshold} of {len(record.holders)}"
         if record.excluded:
             text += f", without the cheating {_parties(record.excluded)}"
-        secret = b"" if shared.share is None else seal_share(execution.identity, shared.share)
+        secret = b"" if shared.share is None else seal_share(identity, shared.share)
         return Result(text, record.to_bytes(), secret)
 
     return present
@@ -110,7 +113,7 @@ def needs_key(params: Mapping[str, Any], known: Known) -> str | None:
     return None
 
 
-def after_key(params: Mapping[str, Any]) -> Iterable[str]:
+def the_key(params: Mapping[str, Any]) -> Iterable[str]:
     return (params["key"],)
 
 
@@ -165,8 +168,6 @@ def _reshare(execution: Execution) -> Machine:
     op = execution.params["key"]
     record, share = key_of(execution, op), share_of(execution, op)
     dealers = tuple(sorted(set(execution.params["dealers"]))) or record.holders
-    if execution.me in dealers and share is None:
-        raise UsageError(f"we have no share of key {op} to deal")
     return Reshare(
         execution.context,
         execution.identity,
@@ -192,10 +193,12 @@ def _repair(execution: Execution) -> Machine:
     if me in helpers and share is None:
         raise UsageError(f"we have no share of key {op} to help with")
 
+    present_it = present_key(execution)
+
     def present(shared: SharedKey) -> Result:
         # Whoever has a share keeps it: it now belongs to this operation too.
         mine = shared if me == lost else type(shared)(shared.record, share)
-        return present_key(execution)(mine)
+        return present_it(mine)
 
     return Repair(
         execution.context,
@@ -326,7 +329,7 @@ MPC_OPERATIONS = (
         ),
         sentence="sign with key {key}: {message}",
         validate=needs_key,
-        after=after_key,
+        after=the_key,
         resumable=True,
     ),
     OperationSpec(
@@ -335,7 +338,8 @@ MPC_OPERATIONS = (
         (_KEY,),
         sentence="give all holders of key {key} new shares",
         validate=needs_key,
-        after=after_key,
+        after=the_key,
+        retires=the_key,
         resumable=True,
     ),
     OperationSpec(
@@ -349,7 +353,8 @@ MPC_OPERATIONS = (
         ),
         sentence="give key {key} to other holders",
         validate=needs_key,
-        after=after_key,
+        after=the_key,
+        retires=the_key,
         resumable=True,
     ),
     OperationSpec(
@@ -362,7 +367,7 @@ MPC_OPERATIONS = (
         ),
         sentence="give party {party} its share of key {key} back",
         validate=needs_key,
-        after=after_key,
+        after=the_key,
     ),
     OperationSpec(
         "beacon",

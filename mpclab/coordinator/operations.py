@@ -178,7 +178,8 @@ class Execution:
         t: shares needed, of `n`; `members` is `(1, …, n)`.
         params: the operation's parameters by name, defaults filled in.
         keys: identity keys by party.
-        results: of earlier operations, by id. `secrets` are this party's own of them.
+        results: of earlier operations, by id. `secrets` are this party's own of them, as long
+            as they are not retired.
         private: this party's own numbers, for computations whose input they fit.
         deadline: µs that one round may take.
     """
@@ -239,6 +240,8 @@ class OperationSpec:
         sentence: what is proposed, for a reader; `{parameter}` is replaced.
         validate: the vote policy "validate" asks it: None to approve, or why not.
         after: ids of operations whose results it needs: it starts when they have ended here.
+        retires: ids of operations whose secrets it replaces. Once it is executed every party
+            deletes its own of them, and of others with the same public bytes, for good.
         resumable: the executor may be started again after a crash.
     """
 
@@ -248,6 +251,7 @@ class OperationSpec:
     sentence: str = ""
     validate: Validate = _accept
     after: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
+    retires: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     resumable: bool = False
 
     def __post_init__(self) -> None:

@@ -170,6 +170,17 @@ class Ctx:
         """Store `value` before anything that follows is sent; None deletes."""
         self._node.out.append(Persist(self.path, key, value))
 
+    def kept_by(self, child: str) -> Mapping[str, bytes]:
+        """What a child persisted, in this life or before; empty when there is nothing."""
+        return self._node.stored.get((*self.path, child), {})
+
+    def forget(self, child: str) -> None:
+        """Delete all that a child and its children persisted: it is over, and kept elsewhere."""
+        depth = len(self.path) + 1
+        for path, items in self._node.stored.items():
+            if path[:depth] == (*self.path, child):
+                self._node.out.extend(Persist(path, key, None) for key in items)
+
     def output(self, value: Any) -> None:
         """Report a result to the parent's `on_output`, or to the host at the top."""
         self._node.emit_output(self.path, value)

@@ -91,6 +91,8 @@ class SharedDealing(FactSharing):
 
     messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Want | Announce
     kind: ClassVar[str]
+    share: KeyShare | None = None
+    """Ours of the key that there is already, while it is needed."""
 
     def __init__(
         self,
@@ -332,7 +334,7 @@ class SharedDealing(FactSharing):
         self._end(ctx, Finished(self.present(result)))
 
     def _end(self, ctx: Ctx, outcome: Finished[Any] | Aborted) -> None:
-        self.outcome, self.combined = outcome, None
+        self.outcome, self.combined, self.share = outcome, None, None
         self.shares.clear()
         ctx.cancel_timer("deadline")
         ctx.cancel_timer("tick")

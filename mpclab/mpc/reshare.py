@@ -14,6 +14,8 @@ from typing import Any
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, Party
+from mpclab.core.machine import Ctx
+from mpclab.core.rounds import Aborted
 from mpclab.crypto import proactive, shamir
 from mpclab.crypto.errors import Blamed
 from mpclab.crypto.identity import Coins, Identity
@@ -72,6 +74,12 @@ class Reshare(SharedDealing):
             deadline=deadline,
             present=present,
         )
+
+    def start(self, ctx: Ctx) -> None:
+        if ctx.me in self.terms.dealers and self.share is None and "pending" not in ctx.stored:
+            self._end(ctx, Aborted("this party has no share of the key to deal"))
+        else:
+            super().start(ctx)
 
     def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
         assert self.share is not None

@@ -436,3 +436,23 @@ def test_what_a_party_is_prompted_to_say_no_tamper_changes() -> None:
     effects = one.step(Prompted((Words((), (2, 3), Say("late")),)), 5)
     sent = [(e.to, e.via, e.frame.msg) for e in effects if isinstance(e, Send)]
     assert sent[:2] == [((2,), "link", Say("late")), ((3,), "relay", Say("late"))]
+
+
+def test_a_parent_sees_and_deletes_what_a_child_persisted_now_and_before() -> None:
+    class Reader(Scribe):
+        def on_timer(self, ctx: Ctx, name: str) -> None:
+            self.seen.append(dict(ctx.kept_by("kid")))
+            ctx.forget("kid")
+
+    stored = {("kid",): {"old": b"1"}, ("kid", "of"): {"deep": b"2"}, ("kid2",): {"k": b"3"}}
+    kid = Scribe((("persist", "new", b"4"),))
+    root = Reader((("spawn", "kid", kid), ("set_timer", "look", 1 * MS)))
+    n = Node(1, 3, root, coins=lambda path: random.Random(1), stored=stored)
+    n.step(Started(), 0)
+    assert [e for e in n.step(TimerFired((), "look"), 1 * MS) if isinstance(e, Persist)] == [
+        Persist(("kid",), "old", None),
+        Persist(("kid",), "new", None),
+        Persist(("kid", "of"), "deep", None),
+    ]
+    assert root.seen[-1] == {"old": b"1", "new": b"4"}
+    assert {path: items for path, items in n.stored.items() if items} == {("kid2",): {"k": b"3"}}

@@ -84,6 +84,17 @@ def stored(sessions: Sessions) -> bytes:
     )
 
 
+def held(sessions: Sessions) -> list[int]:
+    """The shares that all parties have."""
+    shares = []
+    for p in sessions.members:
+        executor = sessions.session(p).executor
+        for op, sealed in executor.secrets.items():
+            record = KeyRecord.from_bytes(executor.results[op].data)
+            shares.append(open_share(identity(p), record.key(), p, sealed).secret)
+    return shares
+
+
 def test_no_secret_in_traces_stores_or_messages(
     secrets_drawn: list[int], bodies: list[bytes]
 ) -> None:
@@ -91,9 +102,15 @@ def test_no_secret_in_traces_stores_or_messages(
     key = sessions.propose(1, "dkg")
     sessions.run()
     signature = sessions.propose(2, "sign", key=key, message="hello")
-    fresh = sessions.propose(3, "refresh", key=key)
-    moved = sessions.propose(3, "reshare", key=key, members=[1, 2])
     sessions.run()
+    shares = held(sessions)
+    assert len(shares) == 3
+    fresh = sessions.propose(3, "refresh", key=key)
+    sessions.run()
+    shares += held(sessions)
+    moved = sessions.propose(3, "reshare", key=fresh, members=[1, 2])
+    sessions.run()
+    shares += held(sessions)
     number = 271828182845904523
     total = sessions.propose(1, "sum")
     sessions.run(200 * MS)
@@ -103,13 +120,7 @@ def test_no_secret_in_traces_stores_or_messages(
     for op in (key, signature, fresh, moved, total):
         assert set(sessions.statuses(op).values()) == {"executed"}
 
-    shares = []
-    for p in sessions.members:
-        executor = sessions.session(p).executor
-        for op, sealed in executor.secrets.items():
-            record = KeyRecord.from_bytes(executor.results[op].data)
-            shares.append(open_share(identity(p), record.key(), p, sealed).secret)
-    assert len(shares) == 3 + 3 + 2
+    assert len(set(shares)) == 3 + 3 + 2
     assert len(secrets_drawn) > 20
     text = "\n".join(map(repr, sessions.world.trace)).encode()
     haystack = b"\n".join([text, stored(sessions), *bodies])
