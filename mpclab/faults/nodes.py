@@ -44,8 +44,8 @@ class PartyFault(Fault):
 class Crash(PartyFault):
     """A party stops; with `restart_after` it comes back, from its stored state unless `amnesia`.
 
-    `torn`: in the middle of its next step of two effects or more (a heartbeat is none), after as
-    many of them as the seed says. In the simulated world alone.
+    `torn`: in the middle of its next step of two deeds or more (things sent or stored, but for
+    heartbeats), after as many of them as the seed says. In the simulated world alone.
     """
 
     kind = "crash"

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from mpclab.core.effects import (
+    Blame,
     CancelTimer,
     Effect,
     Event,
@@ -30,6 +31,9 @@ from mpclab.worlds.insider import Adversaries
 from mpclab.worlds.queue import Action, Happening, Parcel
 from mpclab.worlds.simhost import Host
 from mpclab.worlds.simplumbing import Plumbing
+
+_WORDS = frozenset({Note, Output, Blame, SetTimer, CancelTimer})
+"""Effects that leave nothing behind but in the trace, or in the memory that a crash wipes."""
 
 
 class Performing(Plumbing):
@@ -76,17 +80,21 @@ class Performing(Plumbing):
         self._queue.push(self._now + delay, Happening(actor, life, Prompted((words,))))
 
     def _do(self, host: Host, effects: list[Effect]) -> None:
-        if host.torn and len(effects) > 1 and not self._background:
-            self._tear(host, effects)
+        deeds = [i for i, e in enumerate(effects) if type(e) not in _WORDS] if host.torn else []
+        if len(deeds) > 1 and not self._background:
+            self._tear(host, effects, deeds)
         else:
             self._do_all(host, effects)
 
-    def _tear(self, host: Host, effects: list[Effect]) -> None:
-        """Crash after some of a step's effects; how many is drawn from the seed."""
+    def _tear(self, host: Host, effects: list[Effect], deeds: list[int]) -> None:
+        """Crash after some of a step's deeds; how many is drawn from the seed.
+
+        What a party notes belongs to the deed before it: nobody outside can tell them apart.
+        """
         key = draws.key(self.seed, host.actor, host.life, "torn")
-        done = int(draws.uniform(key, 0) * len(effects))  # the last one is never done
-        self._do_all(host, effects[:done])
-        self._crash(host, done=done, wanted=len(effects))
+        done = int(draws.uniform(key, 0) * len(deeds))  # the last one is never done
+        self._do_all(host, effects[: deeds[done]] if done else [])
+        self._crash(host, done=done, wanted=len(deeds))
 
     def _do_all(self, host: Host, effects: list[Effect]) -> None:
         actor = host.actor
