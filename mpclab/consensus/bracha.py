@@ -120,9 +120,13 @@ class Bracha(Agreement):
         match ask:
             case Submit(op, value) if self.fits(op, value) and op not in self.done:
                 it = self._find(ctx, ctx.me, op)
-                if it.said.echoed is None:  # a restarted dealer does not offer another value
+                if it.said.echoed is None:
+                    # Our own ECHO is stored before the INIT is said: should we crash in between
+                    # or just after, we never offer another value.
+                    self._say(ctx, ctx.me, op, it, echoed=value)
                     ctx.note("phase", phase="init", op=op)
                     ctx.broadcast(Init(op, value))
+                    ctx.broadcast(Echo(ctx.me, op, value))
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Init | Echo | Ready | Again) -> None:
         match msg:

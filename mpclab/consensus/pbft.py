@@ -149,6 +149,11 @@ class Pbft(Agreement):
                 return
             self.next += 1
             self.assigned[op] = self.next
+            slot = self._slot(ctx, self.next)
+            assert slot is not None, "inside the window"
+            digest = digest_of(op, value)
+            self._keep_request(ctx, digest, Request(op, value))
+            self._accept(ctx, self.next, slot, digest)  # stored: no second one is ever said
             ctx.broadcast(PrePrepare(self.view, self.next, op, value))
 
     # --- the three phases, §4.2 -------------------------------------------------------------
@@ -386,6 +391,12 @@ class Pbft(Agreement):
             decision = decide(changes.values(), self.quorum, self.f)
             if decision is not None:
                 every = tuple(changes[p] for p in sorted(changes))
+                # Before others may know of it: we never begin this view again, in another way,
+                # nor propose something new at a place where it has chosen.
+                start, chosen = decision
+                last = chosen[-1].seq if chosen else start.seq
+                ctx.persist("next", _encode((self.view, last)))
+                ctx.persist("view", _encode((self.view, True)))
                 ctx.broadcast(sign_new_view(self.identity, self.session, self.view, every))
 
     def _on_new_view(self, ctx: Ctx, sender: Party, msg: NewView) -> None:

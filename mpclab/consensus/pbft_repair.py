@@ -136,10 +136,16 @@ def recover(replica: Pbft, ctx: Ctx) -> None:
             replica.requests[bytes.fromhex(name)] = decode(data, type=Request)
         elif kind == "slot":
             kept = decode(data, type=KeptSlot)
+            if int(name) <= replica.stable:
+                ctx.persist(key, None)  # the crash came amid the collection of garbage
+                continue
             slot = Slot(kept.view, kept.digest, prepared=kept.prepared)
             slot.accepted = dict(kept.accepted)
             replica.slots[int(name)] = slot
     replica.next = replica.seen = max(replica.executed, *replica.slots, 0)
+    if "next" in stored:
+        view, last = decode(stored["next"], type=tuple[int, int])
+        replica.next = max(replica.next, last if view == replica.view else 0)
     for seq, slot in sorted(replica.slots.items()):
         if slot.view == replica.view and slot.digest in replica.requests:
             request = replica.requests[slot.digest]

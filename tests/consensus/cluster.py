@@ -128,10 +128,17 @@ class Cluster:
             if p in self.world.actors:
                 self.world.crash(p)
 
+    def tear(self, p: Party) -> None:
+        """Let a party crash in the middle of its next step."""
+        if p in self.world.actors:
+            self.world.tear(p)
+
     def restart(self, *parties: Party) -> None:
         for p in parties:
             if p not in self.world.actors:
                 self.world.restart(p)
+            else:
+                self.world.tear(p, False)  # it had no step to die in
 
     def run(self, ms: int | None = None) -> None:
         self.world.run(limit=None if ms is None else ms * MS)

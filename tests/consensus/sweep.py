@@ -29,8 +29,8 @@ class Verdict(NamedTuple):
     story: str
 
 
-def trial(name: str, seed: int, patience: int = 1_000 * MS) -> Verdict:
-    """One run of protocol `name`; equal seeds, equal runs."""
+def trial(name: str, seed: int, patience: int = 1_000 * MS, *, torn: bool = False) -> Verdict:
+    """One run of protocol `name`; equal arguments, equal runs. `torn`: crashes fall into steps."""
     draw = random.Random(seed)
     n = draw.randint(LEAST.get(name, 4), 8)
     loss = draw.choice([0.0, 0.0, 0.1, 0.2])
@@ -42,7 +42,7 @@ def trial(name: str, seed: int, patience: int = 1_000 * MS) -> Verdict:
     for _ in range(draw.randint(0, 4)):
         p, at, lasting = draw.randint(1, n), draw.randint(0, 4_000), draw.randint(100, 4_000)
         if draw.random() < 0.5:
-            world.at(at * MS, lambda p=p: c.crash(p))  # type: ignore[misc]
+            world.at(at * MS, lambda p=p: c.tear(p) if torn else c.crash(p))  # type: ignore[misc]
             world.at((at + lasting) * MS, lambda p=p: c.restart(p))  # type: ignore[misc]
         else:
             world.at(at * MS, lambda p=p: c.cut(range(1, p + 1), range(p + 1, n + 1)))  # type: ignore[misc]

@@ -13,6 +13,12 @@ def test_some_trials_pass(name: str) -> None:
         assert trial(name, seed).problem == "", f"seed {seed}"
 
 
+@pytest.mark.parametrize("name", ["raft", "pbft", "hotstuff", "chained-hotstuff"])
+def test_a_crash_in_the_middle_of_a_step_does_no_harm(name: str) -> None:
+    for seed in (55, 298, *range(100, 106)):
+        assert trial(name, seed, torn=True).problem == "", f"seed {seed}"
+
+
 def test_a_trial_is_a_function_of_its_seed() -> None:
     assert trial("pbft", 5) == trial("pbft", 5)
 
