@@ -1,7 +1,7 @@
 """The first gate: proposals, votes, and whether they are enough.
 
-Everyone votes once on each operation, as its vote policy says or by hand. A vote is stored before
-it is sent, and a party that lost its store takes its own vote back from those who heard it. Votes
+Everyone votes once on each operation, as its vote policy says or by hand. Proposals and votes are
+stored before they are sent, and a party that lost its store takes its own vote back from those who heard it. Votes
 may come before the proposal; they wait for it, and it is asked for.
 """
 
@@ -99,6 +99,8 @@ class Approval(Machine):
         ballot = ballots.sign_proposal(self.identity, proposal)
         o = self.enter(ctx, ballot)
         ctx.note("proposed", op=op, kind=ask.kind, by=ctx.me, text=o.text)
+        # Before it is sent, and whether or not we vote: the attempt is used up for good.
+        ctx.persist(f"ballot/{op}", msgspec.msgpack.encode(ballot))
         if self.broadcasts:
             ctx.multicast(ctx.others, ballot)
             self.consider(ctx, o)

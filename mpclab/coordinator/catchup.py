@@ -4,7 +4,7 @@
   at random who may have heard them, for what it has not got (`Want` → `Told`).
 * When two parties meet again they say what they know (`Hello`), and each tells the other the open
   operations and the committed ones that it lacks (`Told`, `Records`).
-* After a restart a party takes up what it had stored: its votes, its records, its results.
+* After a restart a party takes up what it had stored: its proposals, votes, records and results.
 
 Votes and certificates are signed, so it does not matter who passes them on: everything is verified
 before it is believed. A certificate proves that the policy was satisfied, which with `direct` is
@@ -187,13 +187,17 @@ def on_records(session: Session, ctx: Ctx, sender: Party, msg: Records) -> None:
 
 def restore(session: Session, ctx: Ctx) -> None:
     """Take up what an earlier life of this party stored."""
-    kept: dict[str, dict[str, bytes]] = {"record": {}, "vote": {}, "end": {}, "secret": {}}
+    kept: dict[str, dict[str, bytes]]
+    kept = {what: {} for what in ("ballot", "vote", "record", "end", "secret")}
     for key, data in sorted(ctx.stored.items()):
         what, op = key.split("/", 1)
         kept[what][op] = data
     ends = {op: msgspec.msgpack.decode(data, type=End) for op, data in kept["end"].items()}
     for data in kept["vote"].values():
-        _restore_vote(session, ctx, *_decode_vote(data), ends)
+        _restore_open(session, ctx, *_decode_vote(data), ends)
+    unvoted = [op for op in kept["ballot"] if op not in kept["vote"]]
+    for op in unvoted:
+        _restore_open(session, ctx, _decode_ballot(kept["ballot"][op]), None, ends)
     records = [msgspec.msgpack.decode(data, type=Record) for data in kept["record"].values()]
     records.sort(key=lambda r: (r.index or 0, r.proposal.stamp, r.op))
     for record in records:
@@ -209,17 +213,25 @@ def restore(session: Session, ctx: Ctx) -> None:
     for record in records:
         o = session.operations[record.op]
         session.executor.restore(ctx, o, ends.get(o.op), kept["secret"].get(o.op))
+    for o in (session.operations[op] for op in unvoted):
+        if o.status is Status.OPEN:  # perhaps nobody has heard of it
+            if session.broadcasts:
+                session.consider(ctx, o)
+            else:
+                session.on_proposed(ctx, o)
 
 
+_decode_ballot = msgspec.msgpack.Decoder(Ballot).decode
 _decode_vote = msgspec.msgpack.Decoder(tuple[Ballot, SignedVote]).decode
 
 
-def _restore_vote(
-    session: Session, ctx: Ctx, ballot: Ballot, vote: SignedVote, ends: dict[str, End]
+def _restore_open(
+    session: Session, ctx: Ctx, ballot: Ballot, vote: SignedVote | None, ends: dict[str, End]
 ) -> None:
     o = session.enter(ctx, ballot)
-    o.mine = vote
-    o.tally.add(vote, ctx.now)
+    if vote is not None:
+        o.mine = vote
+        o.tally.add(vote, ctx.now)
     end = ends.get(o.op)
     if end is not None and end.status == Status.ABORTED:
         o.status, o.reason = Status.ABORTED, end.reason

@@ -7,13 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpclab.consensus.agreement import Agreement
+from mpclab.consensus.direct import Direct
 from mpclab.consensus.raft import Raft
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
 from mpclab.coordinator import catchup
+from mpclab.coordinator.session import Propose
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.network import Delay, Network
-from tests.coordinator.sessions import Sessions
+from tests.coordinator.sessions import AT, Sessions
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -286,3 +289,50 @@ def test_nothing_commits_without_enough_approvals(data: st.DataObject) -> None:
                 session.verify(session.history.records[op].certificate)
             assert session.history.verify()
     assert not s.blames()
+
+
+@pytest.mark.parametrize("agreement", [Direct, TwoPhase], ids=lambda a: a.__name__)
+@pytest.mark.parametrize("votes", ["approve", "hand", "silent"])
+def test_an_attempt_is_used_up_even_by_a_proposal_that_its_proposer_did_not_vote_on(
+    votes: str, agreement: type[Agreement]
+) -> None:
+    s = Sessions(3, policy="threshold(2)", votes={1: votes}, agreement=agreement)
+    s.run()
+    s.world.ask(1, AT, Propose("note", {"text": "pay Alice"}, "order 7"))
+    s.world.crash(1)
+    s.world.restart(1)
+    with pytest.raises(UsageError, match="'order 7' was used before"):
+        s.world.ask(1, AT, Propose("note", {"text": "pay Bob"}, "order 7"))
+    s.run()
+    [op] = s.session(2).operations
+    assert set(s.statuses(op).values()) == {"executed" if agreement is Direct else "aborted"}
+    assert s.at(3, op).text == "note: pay Alice"
+    assert s.blames() == []
+
+
+@pytest.mark.parametrize("agreement", [Direct, TwoPhase], ids=lambda a: a.__name__)
+@pytest.mark.parametrize("votes", ["approve", "silent"])
+def test_whatever_of_a_proposal_was_done_when_its_proposer_died_nobody_hears_two(
+    votes: str, agreement: type[Agreement]
+) -> None:
+    """It dies after any of the effects of proposing, and proposes something else after that."""
+    kept = set()
+    for seed in range(1, 9):
+        s = Sessions(3, policy="threshold(2)", votes={1: votes}, agreement=agreement, seed=seed)
+        s.run()
+        s.world.tear(1)
+        s.world.ask(1, AT, Propose("note", {"text": "pay Alice"}, "order 7"))
+        s.run()
+        s.world.restart(1)
+        heard = any(s.session(p).operations for p in (2, 3))
+        try:
+            s.world.ask(1, AT, Propose("note", {"text": "pay Bob"}, "order 7"))
+        except UsageError:
+            kept.add(heard)
+        else:
+            assert not heard
+        s.run()
+        assert not [row for row in s.blames() if "two things" in row.reason]
+        for p in s.members:
+            assert {o.status for o in s.view(p).operations} <= {"executed", "aborted"}
+    assert False in kept, "some died with the proposal stored and nobody told"
