@@ -11,8 +11,8 @@
 
 Every event of the host names its attempt, and those of attempts that were given up are ignored.
 One attempt, or link, to a peer at a time: a new one begins by hanging up the old. A fresh offer
-that the peer signed for our present life is reason enough; nothing else that comes by the server
-cuts a link.
+that the peer signed for our present life and in the life that we deal with is reason enough, and
+so is an answer to our challenge in another one; nothing else that comes by the server cuts a link.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import PeerDown, PeerUp
-from mpclab.signaling.links import Link, MeshSettings, Negotiation
+from mpclab.signaling.links import Life, Link, MeshSettings, Negotiation
 from mpclab.signaling.messages import NONCE_BYTES, Answer, Member, Offer, encode_payload
 from mpclab.signaling.negotiate import (
     MAX_CANDIDATES,
@@ -54,7 +54,7 @@ from mpclab.signaling.negotiate import (
     sign_offer,
 )
 from mpclab.signaling.news import Post, Seat
-from mpclab.signaling.relay import Candidates, Channel, Content
+from mpclab.signaling.relay import Candidates, Content
 
 
 class Dialer(Machine):
@@ -70,20 +70,28 @@ class Dialer(Machine):
         """The direct way has failed often enough."""
         raise NotImplementedError
 
+    def _early(self, ctx: Ctx, link: Link, life: Life, what: Offer | Content) -> None:
+        """Something authentic came, of another life than the one that we deal with."""
+        raise NotImplementedError
+
     # --- who, and by which way --------------------------------------------------------------
 
     def _pair(self, member: Member) -> Pair:
         seat = self.seat
         return Pair(seat.session, seat.party, member.party, seat.life, member.life)
 
-    def _adopt(self, link: Link, member: Member, channel: Channel) -> None:
-        """From now on the peer lives this life; earlier ones are over."""
-        if link.member is not None:
-            link.past.add(link.member.life)
-        link.member, link.channel, link.newer = member, channel, None
-        link.peer_attempt = 0
+    def _turn_to(self, link: Link, life: Life) -> None:
+        """From now on we deal with the peer in this life. It may be none of the present."""
+        link.life, link.newer = life, None
         link.failures = 0
         link.relay_open = link.relay_wanted = False
+
+    def _is_proved(self, link: Link, life: Life) -> None:
+        """The peer lives this life now: all others of which we have seen cards are over."""
+        life.nonce = b""
+        link.past.update(link.lives.keys() - {life.member.life})
+        link.lives = {life.member.life: life}
+        link.newer = None
 
     def _set_via(self, ctx: Ctx, link: Link, via: str, reason: str = "") -> None:
         if via == link.via:
@@ -120,7 +128,7 @@ class Dialer(Machine):
         if link.via == "link":
             self._set_via(ctx, link, "none", reason)
         if link.newer is not None:
-            self._adopt(link, *link.newer)
+            self._turn_to(link, link.newer)
 
     def _forget_timers(self, ctx: Ctx, link: Link) -> None:
         for timer in ("attempt", "confirm", "retry", "hello"):
@@ -199,31 +207,23 @@ class Dialer(Machine):
             raise PeerFault(
                 "an offer from the side that answers", party=link.party, strength=Strength.SUSPECT
             )
-        lives = [m for m in (link.member, link.newer and link.newer[0]) if m is not None]
         if offer.to_life != self.seat.life or offer.expires < ctx.now + self.offset:
             ctx.note("stale-offer", peer=link.party)
             return
-        for member in lives:
-            pair = self._pair(member).back
-            try:
-                check_offer(member.key, pair, offer)
-            except PeerFault as fault:
-                if member is lives[-1]:
-                    raise PeerFault(
-                        fault.reason, party=link.party, strength=Strength.SUSPECT
-                    ) from None
-                continue
-            break
-        else:
+        life = self._signed_in(link, offer)
+        if life is None:
             return
-        if member is link.member and offer.attempt <= link.peer_attempt:
+        if offer.attempt <= life.peer_attempt:
             raise replayed(link.party)
+        if life is not link.life:
+            self._early(ctx, link, life, offer)
+            return
         # Signed for our present life, in time and new: the peer really begins anew.
-        if link.newer is not None and member is not link.newer[0]:
-            link.newer = None
+        link.newer = None
         self._hang_up(ctx, link, "the peer connects anew")
         ctx.cancel_timer(f"retry-{link.party}")
-        link.peer_attempt = offer.attempt
+        life.peer_attempt = offer.attempt
+        pair = self._pair(life.member).back
         link.last_attempt = max(link.last_attempt + 1, offer.attempt)
         link.talk = Negotiation(
             link.last_attempt, offer_hash(pair, offer), peer_prints=fingerprints(offer.sdp)
@@ -231,6 +231,20 @@ class Dialer(Machine):
         link.move("answering")
         ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
         ctx.do(MakeAnswer(ctx.path, link.party, link.last_attempt, offer.sdp))
+
+    def _signed_in(self, link: Link, offer: Offer) -> Life | None:
+        """The life in which the peer signed this offer, the one that we deal with first."""
+        wrong: PeerFault | None = None
+        for life in sorted(link.lives.values(), key=lambda it: it is not link.life):
+            try:
+                check_offer(life.member.key, self._pair(life.member).back, offer)
+            except PeerFault as fault:
+                wrong = PeerFault(fault.reason, party=link.party, strength=Strength.SUSPECT)
+            else:
+                return life
+        if wrong is not None:
+            raise wrong
+        return None
 
     def _take_answer(self, ctx: Ctx, link: Link, answer: Answer) -> None:
         talk, member = link.talk, link.member
@@ -297,6 +311,8 @@ class Dialer(Machine):
             ctx.blame(link.party, fault.reason, fault.strength)
             self._fail(ctx, link, fault.reason)
             return
+        assert link.life is not None
+        self._is_proved(link, link.life)
         link.move("up")
         link.failures = link.hellos = 0
         link.relay_wanted = False

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mpclab.core.ids import MS, SECOND, Party
-from mpclab.signaling.messages import Member
+from mpclab.signaling.messages import Member, Offer
 from mpclab.signaling.negotiate import Confirm
-from mpclab.signaling.relay import Channel
+from mpclab.signaling.relay import Channel, Content
 
 MOVES: Final = {
     "idle": frozenset({"offering", "answering"}),
@@ -83,23 +83,43 @@ class Negotiation:
 
 
 @dataclass(slots=True)
+class Life:
+    """A peer in one of its lives, as its signed card says, which anyone may show at any time.
+
+    Attributes:
+        channel: the only one that there ever is for this pair of lives, so that nothing opens
+            twice and no number is used twice, however often this life is shown again.
+        nonce: our open challenge. Who answers it in this life lives it still, and all others
+            that we know of are over; so a challenge ends when we hear of one more.
+        peer_attempt: the highest attempt that the peer offered in this life.
+        early: what came while another life was the one that we deal with.
+    """
+
+    member: Member
+    channel: Channel
+    nonce: bytes = b""
+    peer_attempt: int = 0
+    early: list[Offer | Content] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Link:
     """All that the mesh knows of one peer.
 
     Attributes:
-        member: the peer in the life that we deal with; None until it was first seen.
-        newer: the same peer in a newer life, not yet proved, while the old link is up.
-        past: lives that are over; nothing is taken from them any more.
+        life: the peer in the life that we deal with; None until it was first seen.
+        newer: another life of the same peer, not yet proved, while the link is up.
+        lives: those of which we have seen cards and that may go on, by their name.
+        past: lives that are over, since a later one was proved; nothing is taken from them.
         via: how frames travel now: link, relay or none.
         relay_open: the peer answered in its present life through the server.
         last_attempt: our own counter of attempts, which only grows.
-        peer_attempt: the highest attempt that the peer offered in its present life.
     """
 
     party: Party
-    member: Member | None = None
-    channel: Channel | None = None
-    newer: tuple[Member, Channel] | None = None
+    life: Life | None = None
+    newer: Life | None = None
+    lives: dict[bytes, Life] = field(default_factory=dict)
     past: set[bytes] = field(default_factory=set)
     online: bool = False
     state: str = "idle"
@@ -107,7 +127,6 @@ class Link:
     talk: Negotiation | None = None
     failures: int = 0
     last_attempt: int = 0
-    peer_attempt: int = 0
     relay_open: bool = False
     relay_wanted: bool = False
     hellos: int = 0
@@ -116,6 +135,14 @@ class Link:
     def move(self, state: str) -> None:
         assert state in MOVES[self.state], f"link to {self.party}: {self.state} to {state}"
         self.state = state
+
+    @property
+    def member(self) -> Member | None:
+        return self.life.member if self.life is not None else None
+
+    @property
+    def channel(self) -> Channel | None:
+        return self.life.channel if self.life is not None else None
 
     @property
     def is_up(self) -> bool:

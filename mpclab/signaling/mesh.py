@@ -15,7 +15,9 @@ Guarantees, given that identity keys are known (a roster, or first use):
 
 What a malicious server can still do: refuse to carry, delay, drop; learn who talks to whom,
 when and how much; hide a member; show an old life card, which makes us send a `Hello` that
-nobody answers. Replayed offers are refused (the receiver's life, a number that only grows, an
+nobody answers. A life is over once a later one is proved, by the answer to a challenge or on a
+link: neither an old card nor a box or an offer withheld since an older life cuts a link or locks
+its party out. Replayed offers are refused (the receiver's life, a number that only grows, an
 expiry), withheld ones expire. What a malicious member can still do: refuse links or let them
 die, send anything over its *own* link: that is for the machines above.
 A takeover from relay to link may reorder frames that are on their way at that moment.
@@ -33,13 +35,14 @@ from mpclab.core.machine import Ctx
 from mpclab.core.wire import Frame, Message
 from mpclab.crypto.errors import SealError
 from mpclab.signaling.dialer import Dialer, replayed
-from mpclab.signaling.links import Link, MeshSettings
-from mpclab.signaling.messages import Answer, Member, Offer, Sealed
+from mpclab.signaling.links import Life, Link, MeshSettings
+from mpclab.signaling.messages import NONCE_BYTES, Answer, Member, Offer, Sealed
 from mpclab.signaling.negotiate import MAX_CANDIDATE, MAX_CANDIDATES, Confirm
 from mpclab.signaling.news import Absent, Arrived, Offline, Online, Post, Present, Seat
 from mpclab.signaling.relay import Candidates, Channel, Content, Hello, Nudge, Piece, Replayed, pack
 
 _MAX_LIVES = 4096
+_MOST_EARLY = 16
 
 
 class Beat(Message, frozen=True):
@@ -113,31 +116,46 @@ class Mesh(Dialer):
         if member.life in link.past:
             ctx.note("stale-card", peer=link.party)
             return
+        life = self._life(ctx, link, member)
+        if life is None:
+            return
         link.online = True
-        if link.member is None or link.member.life != member.life:
-            channel = self._channel(ctx, link, member)
-            if channel is None:
-                return
-            if link.is_up:
-                # Perhaps it started anew; perhaps the server shows us a card of old. Whoever
-                # answers in the new life proves it, and only then is the old link given up.
-                link.newer = (member, channel)
-                self._post(ctx, link, [channel.close(Hello(reply=False, relay=False))])
-                return
+        if life is link.life:
+            link.newer = None
+        elif link.is_up:
+            # Perhaps it started anew; perhaps the server shows us a card of old. Whoever
+            # answers in the new life proves it, and only then is the old link given up.
+            link.newer = life
+            self._challenge(ctx, link, life, relay=False)
+            return
+        else:
             self._hang_up(ctx, link, "the peer has a new life")
-            self._adopt(link, member, channel)
+            self._turn_to(link, life)
         ctx.cancel_timer(f"retry-{link.party}")
         self._pursue(ctx, link)
 
-    def _channel(self, ctx: Ctx, link: Link, member: Member) -> Channel | None:
-        if len(link.past) >= _MAX_LIVES:
+    def _life(self, ctx: Ctx, link: Link, member: Member) -> Life | None:
+        """What we know of this life of the peer, known before or not."""
+        if (known := link.lives.get(member.life)) is not None:
+            return known
+        if len(link.past) + len(link.lives) >= _MAX_LIVES:
             ctx.blame(link.party, "has started too many times", Strength.KNOWN)
             return None
         try:
-            return Channel(self.seat.identity, member.key, self._pair(member))
+            channel = Channel(self.seat.identity, member.key, self._pair(member))
         except SealError as error:
             ctx.blame(link.party, str(error), Strength.SUSPECT)
             return None
+        for other in link.lives.values():
+            other.nonce = b""  # an answer might be older than the life of which we hear now
+        life = link.lives[member.life] = Life(member, channel)
+        return life
+
+    def _challenge(self, ctx: Ctx, link: Link, life: Life, *, relay: bool) -> None:
+        """Ask whether the peer lives this life now."""
+        life.nonce = life.nonce or ctx.rng.randbytes(NONCE_BYTES)
+        hello = Hello(reply=False, relay=relay, nonce=life.nonce)
+        self._post(ctx, link, [life.channel.close(hello)])
 
     def _absent(self, ctx: Ctx, link: Link, reason: str) -> None:
         link.online = False
@@ -230,15 +248,12 @@ class Mesh(Dialer):
                 self._unseal(ctx, link, payload)
 
     def _unseal(self, ctx: Ctx, link: Link, sealed: Sealed) -> None:
-        newer = link.newer
-        channel = link.channel
-        if newer is not None and sealed.lives == newer[1].lives:
-            channel = newer[1]
-        if channel is None or sealed.lives != channel.lives:
+        life = next((x for x in link.lives.values() if x.channel.lives == sealed.lives), None)
+        if life is None:
             self._misplaced(ctx, link, sealed)
             return
         try:
-            content = channel.open(sealed)
+            content = life.channel.open(sealed)
         except Replayed:
             raise replayed(link.party) from None
         except (SealError, msgspec.DecodeError) as error:
@@ -247,16 +262,45 @@ class Mesh(Dialer):
                 party=link.party,
                 strength=Strength.SUSPECT,
             ) from None
-        if newer is not None and channel is newer[1]:
-            # It knows our present life and speaks in its new one: it did start anew.
-            self._hang_up(ctx, link, "the peer started anew")
-            self._pursue(ctx, link)
-        self._content(ctx, link, channel, content)
+        if isinstance(content, Hello) and content.reply and life.nonce:
+            if content.nonce == life.nonce:
+                self._answered(ctx, link, life)
+        if life is link.life:
+            self._content(ctx, link, life.channel, content)
+        else:
+            self._early(ctx, link, life, content)
+
+    def _answered(self, ctx: Ctx, link: Link, life: Life) -> None:
+        """The peer lives this life now, whichever we thought that it did."""
+        self._is_proved(link, life)
+        if life is link.life:
+            return
+        self._hang_up(ctx, link, "the peer started anew")
+        self._turn_to(link, life)
+        self._pursue(ctx, link)
+        early, life.early = life.early, []
+        for what in early:
+            try:
+                if isinstance(what, Offer):
+                    self._take_offer(ctx, link, what)
+                else:
+                    self._content(ctx, link, life.channel, what)
+            except PeerFault as fault:
+                ctx.blame(link.party, fault.reason, fault.strength)
+
+    def _early(self, ctx: Ctx, link: Link, life: Life, what: Offer | Content) -> None:
+        if isinstance(what, Hello):
+            if not what.reply:
+                reply = Hello(reply=True, relay=link.relay_wanted, nonce=what.nonce)
+                self._post(ctx, link, [life.channel.close(reply)])
+        elif len(life.early) < _MOST_EARLY:
+            life.early.append(what)
+        self._challenge(ctx, link, life, relay=link.relay_wanted)
 
     def _misplaced(self, ctx: Ctx, link: Link, sealed: Sealed) -> None:
         """A box of other lives: one that was on its way at a restart, or a forged sender."""
         for other in self.links.values():
-            if other.channel is not None and other.channel.lives == sealed.lives:
+            if any(life.channel.lives == sealed.lives for life in other.lives.values()):
                 raise PeerFault(
                     f"the server passes on as from party {link.party} what was sealed between "
                     f"party {other.party} and us",
@@ -269,8 +313,8 @@ class Mesh(Dialer):
         match content:
             case Piece():
                 self._piece(ctx, link, channel, content)
-            case Hello(reply, relay):
-                self._hello(ctx, link, reply=reply, relay=relay)
+            case Hello():
+                self._hello(ctx, link, content)
             case Candidates(offer, candidates):
                 talk = link.talk
                 if len(candidates) > MAX_CANDIDATES or any(
@@ -297,15 +341,16 @@ class Mesh(Dialer):
             return
         link.hellos += 1
         background = link.hellos > self.settings.quick_tries
-        self._seal(ctx, link, Hello(reply=False, relay=True))
+        if link.life is not None:
+            self._challenge(ctx, link, link.life, relay=True)
         ctx.set_timer(f"hello-{link.party}", self.settings.hello_every, background=background)
 
-    def _hello(self, ctx: Ctx, link: Link, *, reply: bool, relay: bool) -> None:
+    def _hello(self, ctx: Ctx, link: Link, hello: Hello) -> None:
         link.relay_open = True
         ctx.cancel_timer(f"hello-{link.party}")
-        if not reply:
-            self._seal(ctx, link, Hello(reply=True, relay=link.relay_wanted))
-        if (relay or link.relay_wanted) and not link.is_up:
+        if not hello.reply:
+            self._seal(ctx, link, Hello(True, link.relay_wanted, hello.nonce))
+        if (hello.relay or link.relay_wanted) and not link.is_up:
             self._set_via(ctx, link, "relay")
 
     def on_carry(self, ctx: Ctx, to: tuple[Party, ...], frame: Frame) -> None:

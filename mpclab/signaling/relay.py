@@ -38,10 +38,15 @@ class Piece(Message, frozen=True):
 
 
 class Hello(Message, frozen=True):
-    """I am here, in this life. `relay`: I cannot reach you directly, let us go by the server."""
+    """I am here, in this life. `relay`: I cannot reach you directly, let us go by the server.
+
+    `nonce` is drawn by who asks; the reply has the same, and so proves that its sender lives now:
+    a box that the server withheld since an earlier life has another.
+    """
 
     reply: bool
     relay: bool
+    nonce: bytes = b""
 
 
 class Candidates(Message, frozen=True):

@@ -381,12 +381,101 @@ def test_a_card_alone_does_not_cut_a_link_but_a_proof_does() -> None:
     assert end.link.state == "up"
     pair_now = Pair("s", 1, 3, new, LIVES[3])
     end.channel = Channel(identity(1), identity(3).public, pair_now)
-    assert end.posted(effects) == [Hello(reply=False, relay=False)]
-    effects = end.sealed(Hello(reply=True, relay=False))
+    [asked] = end.posted(effects)
+    assert asked == Hello(reply=False, relay=False, nonce=asked.nonce)
+    assert len(asked.nonce) == 16
+    effects = end.sealed(Hello(reply=True, relay=False, nonce=asked.nonce))
     assert of(effects, Route) == [Route(PATH, 1, "none")]
     assert [e.value for e in of(effects, Output)] == [PeerDown(1, "the peer started anew")]
     # The old life is over: its card is refused from now on.
     assert notes(end.ask(Present(member(1))), "stale-card")
+
+
+def speaks_for(end: End, life: bytes) -> Channel:
+    """Party 1's side of its channel to party 3, in that life."""
+    return Channel(identity(1), identity(3).public, Pair("s", 1, 3, life, LIVES[3]))
+
+
+def hellos(end: End, effects: list[Effect], life: Channel) -> list[Hello]:
+    end.channel = life
+    return [found for found in end.posted(effects) if isinstance(found, Hello)]
+
+
+OLD = b"O" * 16
+
+
+@pytest.mark.parametrize(
+    "withheld",
+    [Hello(reply=False, relay=True, nonce=b"x" * 16), Hello(reply=True, relay=True), Nudge(b"")],
+    ids=["hello", "answer", "nudge"],
+)
+def test_a_box_withheld_since_an_older_life_does_not_cut_a_link(withheld: Any) -> None:
+    """The box is genuine, and was sealed for our present life: only no answer to us."""
+    end, _ = up()
+    box = speaks_for(end, OLD).close(withheld)
+    end.ask(Present(member(1, OLD)))
+    effects = end.get(box)
+    assert of(effects, Route) == []
+    assert end.link.state == "up"
+    assert blamed(effects) == []
+
+
+def test_an_offer_withheld_since_an_older_life_does_not_cut_a_link_but_waits_for_proof() -> None:
+    end, _ = up()
+    old = Pair("s", 1, 3, OLD, LIVES[3])
+    offer = sign_offer(
+        identity(1), old, epoch=1, nonce=b"n" * 16, attempt=1, expires=SECOND, sdp=sdp(1)
+    )
+    asked = hellos(end, end.ask(Present(member(1, OLD))), speaks_for(end, OLD))[0]
+    effects = end.get(offer)
+    assert (of(effects, Route), of(effects, MakeAnswer)) == ([], [])
+    assert end.link.state == "up"
+    # It was no old life after all: then its offer is taken up.
+    effects = end.sealed(Hello(reply=True, relay=False, nonce=asked.nonce))
+    assert of(effects, Route) == [Route(PATH, 1, "none")]
+    assert len(of(effects, MakeAnswer)) == 1
+
+
+def test_a_proof_is_later_than_every_card_that_we_have_seen() -> None:
+    """An answer to a challenge from before the last card would close out the newer life."""
+    end, _ = up()
+    first, second = speaks_for(end, OLD), speaks_for(end, b"N" * 16)
+    asked = hellos(end, end.ask(Present(member(1, OLD))), first)[0]
+    end.ask(Present(member(1, b"N" * 16)))
+    end.get(first.close(Hello(reply=True, relay=False, nonce=asked.nonce)))
+    assert end.link.state == "up"
+    asked = hellos(end, end.ask(Present(member(1, b"N" * 16))), second)[0]
+    end.get(second.close(Hello(reply=True, relay=False, nonce=asked.nonce)))
+    assert end.link.life is not None
+    assert end.link.life.member.life == b"N" * 16
+    assert end.link.past == {LIVES[1], OLD}
+
+
+def test_a_life_whose_card_was_replaced_by_an_old_one_is_taken_up_again() -> None:
+    """No link is up: the server shows an old card, and later the present one once more."""
+    end = End(3, 1)
+    box = end.channel.close(Hello(reply=False, relay=True))
+    end.get(box)
+    assert end.link.via == "relay"
+    end.ask(Present(member(1, OLD)))
+    assert end.link.past == set()
+    assert not notes(end.ask(Present(member(1))), "stale-card")
+    assert blamed(end.get(box)) == [(0, "suspect")]  # what has been opened stays so
+    assert end.sealed(Piece(0, Frame(9, ("app",), body=b"hi").to_bytes(), True))
+    assert end.link.relay_open is False
+    end.sealed(Hello(reply=False, relay=True))
+    assert end.link.relay_open
+
+
+def test_who_speaks_in_the_present_life_is_found_again_without_its_card() -> None:
+    end = End(3, 1)
+    now = end.channel
+    end.ask(Present(member(1, OLD)))
+    asked = hellos(end, end.get(now.close(Nudge(b""))), now)[0]
+    end.get(now.close(Hello(reply=True, relay=False, nonce=asked.nonce)))
+    assert end.link.life is not None
+    assert end.link.life.member.life == LIVES[1]
+    assert end.link.past == {OLD}
 
 
 def test_a_nudge_makes_the_offering_side_try_again() -> None:

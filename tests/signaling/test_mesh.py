@@ -11,8 +11,10 @@ from mpclab.core import MS, SECOND, SERVER, Node
 from mpclab.faults.border import Fate
 from mpclab.faults.network import Delay, Network
 from mpclab.signaling.links import MeshSettings
-from mpclab.signaling.messages import Letter, Offer, Relay, decode_payload, encode_payload
+from mpclab.signaling.mesh import Mesh
+from mpclab.signaling.messages import Letter, Member, Offer, Relay, decode_payload, encode_payload
 from mpclab.signaling.negotiate import Pair, sign_offer
+from mpclab.signaling.news import Present
 from mpclab.signaling.rooms import PATH, Rooms, build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.trace import rows
@@ -328,3 +330,34 @@ def test_a_server_that_forges_the_sender_is_refused() -> None:
     world.run(limit=SECOND)
     assert app_of(world, 3).heard == before
     assert {(b.actor, b.party, b.strength) for b in blames(world)} == {(3, 0, "suspect")}
+
+
+def test_an_old_card_shown_once_does_not_lock_its_party_out() -> None:
+    """The server shows party 1 a card of party 2 from before both restarted, then the truth."""
+    world = city(2, mesh=MeshSettings(direct=False))
+    world.run()
+    old = card_of(world, 1, 2)
+    for party in (1, 2):
+        world.crash(party)
+        world.restart(party)
+    world.run()
+    now = card_of(world, 1, 2)
+    assert old.life != now.life
+    heard = sum(app_of(world, 1).heard.values())
+    world.ask(1, ("mesh",), Present(old))
+    world.run(limit=SECOND)
+    world.ask(1, ("mesh",), Present(now))
+    world.run(limit=SECOND)
+    world.ask(2, ("app",), Shout("still here"))
+    world.run(limit=SECOND)
+    assert not world.trace.notes("stale-card")
+    assert card_of(world, 1, 2) == now
+    assert sum(app_of(world, 1).heard.values()) == heard + 1
+    assert blames(world) == []
+
+
+def card_of(world: Any, party: int, peer: int) -> Member:
+    mesh: Mesh = world.look(party, lambda node: node.machine(("mesh",)))
+    member = mesh.links[peer].member
+    assert member is not None
+    return member
