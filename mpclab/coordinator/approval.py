@@ -1,8 +1,8 @@
 """The first gate: proposals, votes, and whether they are enough.
 
 Everyone votes once on each operation, as its vote policy says or by hand. Proposals and votes are
-stored before they are sent, and a party that lost its store takes its own vote back from those who heard it. Votes
-may come before the proposal; they wait for it, and it is asked for.
+stored before they are sent, and a party that lost its store takes its own vote back from those who
+heard it. Votes may come before the proposal; they wait for it, and it is asked for.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from mpclab.coordinator.messages import Propose, Want
 from mpclab.coordinator.operations import Known, Operations, Result
 from mpclab.coordinator.tally import Operation, Status
 from mpclab.core.errors import Strength, UsageError, nearest
-from mpclab.core.ids import MS, SECOND, Party, format_duration, new_id
+from mpclab.core.ids import SECOND, Party, format_duration, new_id
 from mpclab.core.machine import Ctx, Machine
 from mpclab.crypto.identity import Identity
 
 VOTE_POLICIES = ("approve", "reject", "silent", "validate", "hand")
 
 MAX_OPEN = 64
-"""Operations that one party may have open. Others bear with twice as many, since they may learn
-of an end later than the proposer, and hear no more."""
+"""How many of one party's proposals may be open at a time. Others bear with twice as many, since
+they may learn of an end later than the proposer, and do not hear what is more; votes on proposals
+not heard of are counted for as many operations of one voter. It bounds what waits, is asked for
+and has timers. What has *ended* stays in memory, an abort too, so it bounds only how fast that
+grows: by 2 MAX_OPEN operations of one proposer in each `MIN_DEADLINE`."""
 MAX_EVIDENCE = 256
 MAX_LEAP = 2**20
 """How far a proposal's stamp may be ahead of ours, so that nobody uses the clock up."""
@@ -266,7 +269,7 @@ def known_vote_policy(name: str) -> str:
 
 
 def checked_deadline(deadline: int) -> int:
-    if not MS <= deadline <= ballots.MAX_DEADLINE:
-        longest = format_duration(ballots.MAX_DEADLINE)
-        raise UsageError(f"deadline: use 1ms to {longest}, not {deadline} µs")
+    if not ballots.MIN_DEADLINE <= deadline <= ballots.MAX_DEADLINE:
+        least, most = format_duration(ballots.MIN_DEADLINE), format_duration(ballots.MAX_DEADLINE)
+        raise UsageError(f"deadline: use {least} to {most}, not {format_duration(deadline)}")
     return deadline

@@ -19,7 +19,7 @@ import msgspec
 
 from mpclab.consensus.policy import Policy, Standing
 from mpclab.core.errors import MpclabError
-from mpclab.core.ids import SECOND, Party
+from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.wire import Message, decoder
 from mpclab.crypto.identity import Identity, verify
 from mpclab.crypto.transcript import digest
@@ -31,6 +31,9 @@ Params: TypeAlias = tuple[tuple[str, Value], ...]
 Keys: TypeAlias = Mapping[Party, bytes]
 
 MAX_STAMP = 2**53
+MIN_DEADLINE = 100 * MS
+"""A vote takes two trips, the proposal's and its own; and nobody may flood the others with
+proposals that end at once."""
 MAX_DEADLINE = 3600 * SECOND
 MAX_REASON = 200
 MAX_NAME = 64
@@ -192,8 +195,10 @@ def check_ballot(ballot: Ballot, session: str, keys: Keys) -> None:
     proposal = ballot.proposal
     if proposal.session != session:
         raise BallotError("a proposal for another session")
-    if not 0 < proposal.stamp < MAX_STAMP or not 0 < proposal.deadline <= MAX_DEADLINE:
-        raise BallotError("a proposal with a time stamp or a deadline out of bounds")
+    if not 0 < proposal.stamp < MAX_STAMP:
+        raise BallotError("a proposal with a time stamp out of bounds")
+    if not MIN_DEADLINE <= proposal.deadline <= MAX_DEADLINE:
+        raise BallotError("a proposal with a deadline out of bounds")
     if not 0 < len(proposal.attempt) <= MAX_NAME or len(proposal.kind) > MAX_NAME:
         raise BallotError("a proposal with too long a name")
     key = _key_of(proposal.by, keys)

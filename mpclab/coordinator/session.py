@@ -19,8 +19,9 @@ What a party needs of others and lacks it asks for, every second while something
 before they are sent, so no restart makes a party contradict itself.
 
 What an adversary here may not do: forge a signature; make an honest party count a vote twice; get
-anything committed that too few approved; fill the memory of others faster than `MAX_OPEN` open
-operations a proposer. What it may do: withhold its vote until a deadline, and show it later.
+anything committed that too few approved; have more than 2 `MAX_OPEN` of its proposals open at
+others, or one that expires sooner than `MIN_DEADLINE`. What it may do: withhold its vote until a
+deadline, and show it later.
 """
 
 from __future__ import annotations

@@ -184,6 +184,7 @@ def test_another_reason_is_no_contradiction() -> None:
         lambda p: sign_proposal(identity(4), proposal(4, stamp=0)),
         lambda p: sign_proposal(identity(4), proposal(4, stamp=MAX_LEAP + 9)),
         lambda p: sign_proposal(identity(4), proposal(4, deadline=0)),
+        lambda p: sign_proposal(identity(4), proposal(4, deadline=ballots.MIN_DEADLINE - 1)),
         lambda p: sign_proposal(identity(4), proposal(4, deadline=2**60)),
         lambda p: sign_proposal(identity(4), proposal(4, attempt="")),
         lambda p: sign_proposal(identity(4), proposal(4, kind="x" * 100)),

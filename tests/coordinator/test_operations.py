@@ -225,7 +225,7 @@ def test_what_never_comes_is_not_waited_for_for_ever() -> None:
     s.run()
     assert set(s.statuses(op).values()) == {"failed"}
     assert s.at(1, op).reason == "needs nowhere, which is not done here"
-    rejected = s.propose(1, deadline=50 * MS)
+    rejected = s.propose(1, deadline=100 * MS)
     s.run()
     assert set(s.statuses(rejected).values()) == {"executed"}
 

@@ -186,7 +186,8 @@ def test_several_proposals_draw_ids_of_their_own() -> None:
         (Propose("note", {"text": " "}), "is empty"),
         (Propose("note", {"text": "a\x00b"}), "cannot be shown"),
         (Propose("coin", {"sides": 6}), "it has no parameters"),
-        (Propose("note", {"text": "x"}, deadline=0), "deadline"),
+        (Propose("note", {"text": "x"}, deadline=0), "deadline: use 100ms to 3600s"),
+        (Propose("note", {"text": "x"}, deadline=99 * MS), "use 100ms to 3600s, not 99ms"),
         (Propose("note", {"text": "x"}, deadline=10**12), "deadline"),
     ],
 )
