@@ -116,6 +116,7 @@ class Node:
         self._early_bytes: dict[Party, int] = {}
         self._fifo: deque[tuple[Any, ...]] = deque()
         self._asked = False  # whether this step is our own user's
+        self._refusal: UsageError | None = None  # what a child of the asked machine said to that
         self._seats[at] = _Seat(machine, Ctx(self, at, machine.codec))
 
     # --- the host's side ------------------------------------------------------------------
@@ -124,7 +125,9 @@ class Node:
         """React to one event at time `now` (µs); what to do about it is the answer.
 
         Raises:
-            UsageError: an `Asked` that cannot be done; the step had no effect.
+            UsageError: an `Asked` that cannot be done. When the machine that was asked refuses,
+                nothing was done. When it passed the ask on and a child refuses, what the others
+                did in this step stays done: `out` has the effects, for the host to perform.
         """
         if type(event) is Delivered:
             return self.deliver(event.sender, event.frame, now)
@@ -150,6 +153,9 @@ class Node:
                 if linked := self._seats.get(event.path):
                     self._run(linked, linked.machine.on_link, linked.ctx, event)
         self._drain()
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            raise refusal
         return self.out
 
     def deliver(self, sender: Party, frame: Frame, now: int) -> list[Effect]:
@@ -270,8 +276,8 @@ class Node:
             self._run(seat, seat.machine.on_ask, seat.ctx, ask)
         except UsageError as error:
             if self._asked:
-                self._fifo.clear()
-                raise
+                self._refusal = self._refusal or error
+                return
             what = {"ask": type(ask).__name__, "why": str(error)}
             self.out.append(Note(path, "ask-refused", what))
 

@@ -164,7 +164,7 @@ class Host:
             try:
                 self._step(event, self.clock)
             except UsageError:
-                # An ask that cannot be done; the step had no effect. Elsewhere: a bug.
+                # An ask that cannot be done. Elsewhere: a bug.
                 if type(event) is not Asked:
                     raise
                 if raising:
@@ -189,16 +189,22 @@ class Host:
         try:
             effects = node.step(event, now)
         except Exception as error:
-            recording.add(event, now, first, (), describe_error(error), said=said)
-            if type(event) is Asked and isinstance(error, UsageError):
+            refused = type(event) is Asked and isinstance(error, UsageError)
+            effects = node.out if refused else []  # what others did before one refused
+            recording.add(event, now, first, effects, describe_error(error), said=said)
+            if refused:
+                self._do(event, effects)
                 raise
             world.failed(self, event, error)
             return
         recording.add(event, now, first, effects, said=said)
+        self._do(event, effects)
+
+    def _do(self, event: Event, effects: list[Effect]) -> None:
         try:
-            self.perform(world.adversaries.filtered(world, self, effects))
+            self.perform(self.world.adversaries.filtered(self.world, self, effects))
         except Exception as error:
-            world.failed(self, event, error)
+            self.world.failed(self, event, error)
 
     def perform(self, effects: list[Effect]) -> None:
         """Do what the node wants, one after another, until the end of its life."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mpclab.core.effects import Delivered, Effect, Event, Words
+from mpclab.core.effects import Asked, Delivered, Effect, Event, Words
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node, Tamper
@@ -188,6 +188,8 @@ def replay(recording: Recording, build: Build) -> Difference | None:
             return Difference(index, -1, step.event, step.raised, str(error))
         except Exception as error:
             raised = describe_error(error)
+            if type(step.event) is Asked and isinstance(error, UsageError):
+                effects = node.out  # what others did before one refused
         got = [outline(effect) for effect in effects]
         for place in range(max(len(got), len(step.effects))):
             was = step.effects[place] if place < len(step.effects) else ""

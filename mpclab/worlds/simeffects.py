@@ -58,7 +58,12 @@ class Performing(Plumbing):
 
     def _handle(self, host: Host, event: Event) -> None:
         assert host.node is not None
-        effects = host.node.step(event, host.clock(self._now))
+        node = host.node
+        try:
+            effects = node.step(event, host.clock(self._now))
+        except UsageError:
+            self._perform(host, node.out)  # what others did before one refused
+            raise
         if effects:
             self._perform(host, effects)
 

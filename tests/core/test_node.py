@@ -255,11 +255,23 @@ def test_a_usage_error_is_for_the_asker_and_changes_nothing() -> None:
     n, _ = node(("spawn", "kid", Scribe()))
     with pytest.raises(UsageError, match="cannot be done"):
         n.step(Asked((), "impossible"), 1)
-    with pytest.raises(UsageError, match="cannot be done"):
-        do(n, ("ask", "kid", "impossible"), ("set_timer", "t", 1))
+    assert n.out == []
     with pytest.raises(UsageError, match="nothing running at nowhere"):
         n.step(Asked(("nowhere",), ()), 1)
     assert do(n) == []
+
+
+def test_what_was_done_before_a_child_refuses_our_users_ask_stays_done() -> None:
+    """The parent's timer is set in its node, so the host must hear of it too."""
+    n, m = node(("spawn", "kid", Scribe()))
+    with pytest.raises(UsageError, match="cannot be done"):
+        do(n, ("persist", "k", b"v"), ("ask", "kid", "impossible"), ("ask", "gone", ()),
+           ("set_timer", "t", 1), ("send", 1, Say("to myself")))  # fmt: skip
+    assert n.out == [Persist((), "k", b"v"), SetTimer((), "t", 1, False)]
+    assert n.stored[()] == {"k": b"v"}
+    assert m.seen[-1] == (1, Say("to myself"))  # and the step ran to its end
+    assert do(n) == []  # the refusal was told once
+    assert [e.name for e in do(n, ("cancel_timer", "t"))] == ["t"]
 
 
 def test_a_child_that_refuses_its_parents_news_stops_nobody() -> None:

@@ -650,3 +650,33 @@ def _in_order(events: list[tuple[str, int]]) -> bool:
         assert story[-1] == "LinkClosed"
         assert len([what for what in story if what.startswith("Link")]) == 2
     return len(numbers) == 12
+
+
+class Half(Machine):
+    """Does its own part of an ask, then passes it on to a child that refuses."""
+
+    def start(self, ctx: Ctx) -> None:
+        ctx.spawn("kid", Refusing())
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        ctx.persist("mine", b"done")
+        ctx.set_timer("later", 1 * MS)
+        ctx.ask("kid", ask)
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        ctx.note("fired")
+
+
+class Refusing(Machine):
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        raise UsageError("not I")
+
+
+def test_what_a_parent_did_before_its_child_refused_is_performed() -> None:
+    world = SimulatedWorld()
+    world.host(1, lambda coins, stored: Node(1, 1, Half(), coins=coins, stored=stored))
+    with pytest.raises(UsageError, match="not I"):
+        world.ask(1, (), "both of you")
+    world.run()
+    assert len(world.trace.notes("fired")) == 1
+    assert [row.key for row in world.trace.of(rows.Persisted)] == ["mine"]
