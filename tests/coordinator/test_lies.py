@@ -62,6 +62,12 @@ def proposal(by: int, text: str = "hello", **changes: Any) -> Proposal:
     return msgspec.structs.replace(fresh, **changes)
 
 
+def genuine_vote(op: str) -> SignedVote:
+    """Party 4's own signature, under any id."""
+    label, parts = ballots._vote_parts(NAME, op, b"", True, "")
+    return SignedVote(op, b"", 4, True, "", identity(4).sign(label, *parts))
+
+
 def with_liar(n: int = 4, **options: Any) -> Sessions:
     s = Sessions(n, others={n: Liar}, **options)
     s.run()
@@ -179,6 +185,8 @@ def test_another_reason_is_no_contradiction() -> None:
             sign_proposal(identity(1), p),
             (sign_vote(identity(4), msgspec.structs.replace(p, attempt="x2"), 4, True),),
         ),
+        lambda p: genuine_vote("2" * (ballots.OP_LENGTH + 1)),  # on what can be no operation
+        lambda p: genuine_vote(""),
         lambda p: sign_proposal(identity(4), p),  # party 1's, signed by party 4
         lambda p: sign_proposal(identity(4), proposal(4, session="s2")),
         lambda p: sign_proposal(identity(4), proposal(4, stamp=0)),

@@ -25,6 +25,7 @@ from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx
 from mpclab.core.rounds import RoundMachine
 from mpclab.core.wire import Message
+from mpclab.trace import rows
 from tests.coordinator.sessions import Sessions
 
 
@@ -252,6 +253,28 @@ def test_a_resumable_executor_goes_on_after_a_crash() -> None:
     assert set(s.statuses(op).values()) == {"executed"}
     assert len(s.session(2).executor.secrets[op]) == 32
     assert not [row for row in s.notes("executed", op) if "source" in row.details]
+
+
+def test_who_was_away_does_not_report_that_it_failed() -> None:
+    """Parties 1 and 2 died while it was executed: they do not know what came of it. What party 3
+    tells is what it saw itself."""
+    s = Sessions(3, t=2, operations=own(DICE))
+    s.run()
+    s.lossy(lambda src, dst, draw: dst == 3 and bool(s.notes("committed")))
+    op = s.propose(1, "dice")
+    s.run(25 * MS)
+    assert set(s.statuses(op).values()) == {"committed"}
+    for p in (1, 2):
+        s.world.crash(p)
+    s.heal()
+    for p in (1, 2):
+        s.world.restart(p)
+    s.run()
+    assert set(s.statuses(op).values()) == {"failed"}
+    wondered = [row for row in s.world.trace.of(rows.Sent) if row.kind == "Wonder"]
+    assert {row.actor for row in wondered} == {1, 2, 3}
+    reports = [row for row in s.world.trace.of(rows.Sent) if row.kind == "Report"]
+    assert {row.actor for row in reports} == {3}
 
 
 def test_secrets_never_reach_the_trace() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpclab.consensus.agreement import Agreement, Decided
+from mpclab.consensus.agreement import Agreement, Cast, Decided, VoteWanted
 from mpclab.consensus.policy import parse_policy
 from mpclab.coordinator.approval import MAX_OPEN
 from mpclab.coordinator.ballots import Certificate, Proposal, sign_proposal, sign_vote
@@ -343,3 +343,40 @@ def test_what_is_no_ask_is_refused() -> None:
 def test_any_bytes_are_a_message_or_blame(body: bytes) -> None:
     effects = Alone().do(Delivered(2, Frame(1, AT, body=body)))
     assert all(isinstance(e, Blame | Send) for e in effects)
+
+
+class Clerk(Agreement):
+    """Wants the votes that it is told to want, and keeps them."""
+
+    votes_inside = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.casts: list[Cast] = []
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        if isinstance(ask, Cast):
+            self.casts.append(ask)
+        else:
+            ctx.output(ask)
+
+
+@pytest.mark.parametrize("lie", ["another's proposal", "another's id", ""])
+def test_nobody_gets_votes_on_a_proposal_under_another_name(lie: str) -> None:
+    one = Alone(keys={p: identity(p).public for p in (1, 2, 3)}, agreement=Clerk)
+    proposal = Proposal(NAME, "a", 2, 1, "note", (("text", "x"),), SECOND)
+    value = Certificate(sign_proposal(identity(2), proposal), ()).to_bytes()
+    op = "another222" if lie == "another's id" else proposal.op
+    by = 3 if lie == "another's proposal" else 2
+    effects = one.do(Asked((*AT, "agreement"), VoteWanted(op, value, by)))
+    clerk = one.session.agreement
+    assert isinstance(clerk, Clerk)
+    [cast] = clerk.casts
+    blamed = [e.party for e in effects if isinstance(e, Blame)]
+    if lie:
+        assert (cast.op, cast.approve, cast.signature) == (op, False, b"")
+        assert blamed == [by]
+        assert not one.session.operations, "nothing was opened"
+    else:
+        assert (cast.op, cast.approve) == (op, True)
+        assert blamed == []
