@@ -320,14 +320,17 @@ class SimulatedWorld(SimulatedStage, World):
             self._handle(host, TimerFired(path, name))
 
     def _arrive(self, host: Host, wave: Wave) -> None:
-        assert host.node is not None
-        source, sender, frame, *_ = wave.parcel
+        node, now = host.node, self._now
+        assert node is not None
+        source, sender, frame, _, connection = wave.parcel
+        bare = node.routes is None and not connection  # no mesh: everyone is linked
         if wave.corrupt:
             self._drop(source, host.actor, frame.id, "corrupt")
-        elif not self._carries(host, wave.parcel):
+        elif not bare and not self._carries(host, wave.parcel):
             self._drop(source, host.actor, frame.id, "no link")
         else:
-            self.trace.delivered(self._now, host.actor, source, frame.id)
-            effects = host.node.deliver(sender, frame, host.clock(self._now))
+            self.trace.delivered(now, host.actor, source, frame.id)
+            local = now if host.skew is None else host.clock(now)
+            effects = node.deliver(sender, frame, local)
             if effects:
                 self._perform(host, effects)
