@@ -298,6 +298,17 @@ def test_an_answer_to_another_offer_is_stale_and_a_forged_one_is_blamed() -> Non
     assert of(end.get(answer(3, name)), TakeAnswer)
 
 
+def test_an_answer_to_an_earlier_life_of_ours_is_stale() -> None:
+    end = End(1, 3)
+    offer = end.posted(end.describe("offer"))[0]
+    name = offer_hash(pair(1, 3), offer)
+    answer = sign_answer(identity(3), pair(3, 1), epoch=1, nonce=b"m" * 16, offer=name, sdp=sdp(3))
+    effects = end.get(msgspec.structs.replace(answer, to_life=b"?" * 16))
+    assert notes(effects, "stale-answer")
+    assert (of(effects, TakeAnswer), blamed(effects)) == ([], [])
+    assert of(end.get(answer), TakeAnswer)
+
+
 # --- confirmations that are none ----------------------------------------------------------
 
 
@@ -307,6 +318,45 @@ def test_a_link_with_another_certificate_than_was_signed_is_hung_up() -> None:
     assert blamed(effects) == [(1, "suspect")]
     assert [(e.peer, e.attempt) for e in of(effects, HangUp)] == [(1, 1)]
     assert of(effects, Send) == []
+    assert end.link.state == "idle"
+
+
+def test_a_link_on_which_our_own_certificate_is_another_than_we_signed_is_hung_up() -> None:
+    end, _ = connecting()
+    effects = end.open(ours=print_of(4))
+    assert blamed(effects) == [(1, "suspect")]
+    assert of(effects, HangUp)
+    assert of(effects, Send) == []
+    assert end.link.state == "idle"
+
+
+OTHER_LIFE = b"?" * 16
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pair": pair(2, 3)},
+        {"pair": pair(1, 2)},
+        {"pair": pair(1, 3, "t")},
+        {"pair": Pair("s", 1, 3, OTHER_LIFE, LIVES[3])},
+        {"pair": Pair("s", 1, 3, LIVES[1], OTHER_LIFE)},
+        {"offer": b"o" * 32},
+        {"mine": print_of(4)},
+        {"yours": print_of(4)},
+    ],
+    ids=["from 2", "for 2", "session", "its life", "our life", "offer", "mine", "yours"],
+)
+def test_a_signature_confirms_what_it_was_made_for_and_nothing_else(fields: dict[str, Any]) -> None:
+    """The message says all that is right; the signature in it was made with one thing different."""
+    end, name = connecting()
+    end.open()
+    right = {"pair": pair(1, 3), "offer": name, "mine": print_of(1), "yours": print_of(3)}
+    other = sign_confirm(identity(1), **(right | fields))  # type: ignore[arg-type]
+    good = sign_confirm(identity(1), **right)  # type: ignore[arg-type]
+    effects = end.on_link(msgspec.structs.replace(good, signature=other.signature))
+    assert blamed(effects) == [(1, "suspect")]
+    assert of(effects, Route) == []
     assert end.link.state == "idle"
 
 
