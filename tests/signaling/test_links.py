@@ -517,6 +517,17 @@ def test_a_life_whose_card_was_replaced_by_an_old_one_is_taken_up_again() -> Non
     assert end.link.relay_open
 
 
+def test_a_link_that_dies_after_an_old_card_was_taken_back_is_made_anew_in_the_present_life() -> (
+    None
+):
+    end, _ = up()
+    for life in (OLD, LIVES[1]):
+        end.ask(Present(member(1, life)))
+    end.host(LinkClosed(PATH, 1, end.link.last_attempt, "lost"))
+    assert end.link.life is not None
+    assert end.link.life.member.life == LIVES[1]
+
+
 def test_who_speaks_in_the_present_life_is_found_again_without_its_card() -> None:
     end = End(3, 1)
     now = end.channel
