@@ -50,10 +50,15 @@ class Decided(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Output: everyone's record says that `op` will not be done."""
+    """Output: everyone's record says that `op` will not be done.
+
+    `rejected` and `missing`: who voted no and who was silent, where the protocol knows.
+    """
 
     op: str
     reason: str
+    rejected: tuple[Party, ...] = ()
+    missing: tuple[Party, ...] = ()
 
 
 class VoteWanted(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ A record goes `asked` â†’ `uncertain` (we approved: no longer ours to decide) â†
 abort alone; with fewer needed it may not, since it is not asked for its consent.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -47,6 +48,8 @@ class Outcome(Message, frozen=True):
     reason: str
     approvals: Approvals
     value: bytes = b""
+    rejected: tuple[Party, ...] = ()
+    missing: tuple[Party, ...] = ()
 
 
 class Inquiry(Message, frozen=True):
@@ -64,6 +67,8 @@ class Record(msgspec.Struct, frozen=True):
     state: str = ASKED
     reason: str = ""
     approvals: Approvals = ()
+    rejected: tuple[Party, ...] = ()
+    missing: tuple[Party, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -155,7 +160,8 @@ class AtomicCommit(Agreement):
             self.keep(ctx, op, msgspec.structs.replace(record, state=UNCERTAIN, approvals=own))
         elif self.enough == ctx.n and record.coordinator != ctx.me:
             # Our No settles it, so we need not wait to hear that.
-            self.settle(ctx, op, False, f"party {ctx.me} rejected: {cast.reason}")
+            why = f"party {ctx.me} rejected: {cast.reason}"
+            self.settle(ctx, op, False, why, rejected=(ctx.me,))
         else:
             self.keep(ctx, op, msgspec.structs.replace(record, state=UNCERTAIN))
         ctx.send(record.coordinator, vote)
@@ -170,7 +176,7 @@ class AtomicCommit(Agreement):
         if votes.setdefault(sender, vote).approve != vote.approve:
             raise PeerFault(f"voted both ways on {vote.op}")
         approvals = tuple((p, v.signature) for p, v in sorted(votes.items()) if v.approve)
-        rejections = [p for p, v in sorted(votes.items()) if not v.approve]
+        rejections = _rejections(votes)
         if len(approvals) >= self.enough:
             ctx.cancel_timer(f"votes/{vote.op}")
             ctx.cancel_timer(f"again/{vote.op}")
@@ -178,7 +184,8 @@ class AtomicCommit(Agreement):
             self.on_enough(ctx, vote.op, record)
         elif len(rejections) > ctx.n - self.enough:
             who = ", ".join(map(str, rejections))
-            self.announce(ctx, vote.op, False, f"rejected by {who}: {vote.reason}")
+            why = f"rejected by {who}: {vote.reason}"
+            self.announce(ctx, vote.op, False, why, rejected=rejections)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         kind, op = name.split("/", 1)
@@ -191,9 +198,10 @@ class AtomicCommit(Agreement):
                 ctx.multicast(missing, Prepare(op, record.value))
                 ctx.set_timer(name, self.patience)
             case "votes":
-                missing = [p for p in ctx.members if p not in self.votes[op]]
-                who = ", ".join(map(str, missing))
-                self.announce(ctx, op, False, f"no vote from {who} in time")
+                silent = tuple(p for p in ctx.members if p not in self.votes[op])
+                why = f"no vote from {', '.join(map(str, silent))} in time"
+                rejected = _rejections(self.votes[op])
+                self.announce(ctx, op, False, why, rejected=rejected, missing=silent)
             case "tick":
                 self.silence[op] += 1
                 self.on_tick(ctx, op, record, self.silence[op])
@@ -206,14 +214,30 @@ class AtomicCommit(Agreement):
     # --- ending ---------------------------------------------------------------------------
 
     def announce(
-        self, ctx: Ctx, op: str, commit: bool, reason: str = "", approvals: Approvals = ()
+        self,
+        ctx: Ctx,
+        op: str,
+        commit: bool,
+        reason: str = "",
+        approvals: Approvals = (),
+        *,
+        rejected: tuple[Party, ...] = (),
+        missing: tuple[Party, ...] = (),
     ) -> None:
         """Settle, then tell everybody."""
-        self.settle(ctx, op, commit, reason, approvals)
-        ctx.multicast(ctx.others, Outcome(op, commit, reason, approvals))
+        self.settle(ctx, op, commit, reason, approvals, rejected=rejected, missing=missing)
+        ctx.multicast(ctx.others, Outcome(op, commit, reason, approvals, b"", rejected, missing))
 
     def settle(
-        self, ctx: Ctx, op: str, commit: bool, reason: str = "", approvals: Approvals = ()
+        self,
+        ctx: Ctx,
+        op: str,
+        commit: bool,
+        reason: str = "",
+        approvals: Approvals = (),
+        *,
+        rejected: tuple[Party, ...] = (),
+        missing: tuple[Party, ...] = (),
     ) -> None:
         """The record says how it ended: stored before anyone hears of it."""
         record = msgspec.structs.replace(
@@ -221,6 +245,8 @@ class AtomicCommit(Agreement):
             state=COMMITTED if commit else ABORTED,
             reason=reason,
             approvals=approvals,
+            rejected=rejected,
+            missing=missing,
         )
         self.keep(ctx, op, record)
         self.votes.pop(op, None)
@@ -242,12 +268,17 @@ class AtomicCommit(Agreement):
             ctx.send(sender, Inquiry(msg.op, record.coordinator))
             self.watch(ctx, msg.op)
             return
-        self.settle(ctx, msg.op, msg.commit, msg.reason, msg.approvals)
+        self.settle(
+            ctx, msg.op, msg.commit, msg.reason, msg.approvals,
+            rejected=msg.rejected, missing=msg.missing,
+        )  # fmt: skip
 
     def tell(self, ctx: Ctx, to: Party, op: str, record: Record) -> None:
         """Answer an inquiry about what is settled."""
         commit = record.state == COMMITTED
-        ctx.send(to, Outcome(op, commit, record.reason, record.approvals, record.value))
+        r = record
+        told = Outcome(op, commit, r.reason, r.approvals, r.value, r.rejected, r.missing)
+        ctx.send(to, told)
 
     def keep(self, ctx: Ctx, op: str, record: Record) -> None:
         self.records[op] = record
@@ -258,4 +289,8 @@ class AtomicCommit(Agreement):
             ctx.note("decided", op=op, index=None)
             ctx.output(Decided(op, record.value, None, record.approvals))
         else:
-            ctx.output(Refused(op, record.reason))
+            ctx.output(Refused(op, record.reason, record.rejected, record.missing))
+
+
+def _rejections(votes: Mapping[Party, Vote]) -> tuple[Party, ...]:
+    return tuple(p for p, vote in sorted(votes.items()) if not vote.approve)

@@ -208,11 +208,12 @@ class ThreePhase(AtomicCommit):
                 return  # TR0: it is not ours to decide
         states = {s.state for s in counted.values()}
         if ABORTED in states:
-            self.announce(ctx, op, False, record.reason)  # TR1
+            r = record
+            self.announce(ctx, op, False, r.reason, rejected=r.rejected, missing=r.missing)  # TR1
         elif COMMITTED in states or READY in states:
             # TR2, and TR4: the uncertain get ready first
             ready = next(s for s in counted.values() if s.state in (COMMITTED, READY))
             self._ready_all(ctx, op, record, ready.approvals)
         else:
             why = f"party {record.coordinator} fell silent and nobody was ready"
-            self.announce(ctx, op, False, why)  # TR3
+            self.announce(ctx, op, False, why, missing=(record.coordinator,))  # TR3

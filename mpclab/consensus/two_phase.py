@@ -66,7 +66,8 @@ class TwoPhase(AtomicCommit):
     def recover(self, ctx: Ctx, op: str, record: Record) -> None:
         if record.coordinator == ctx.me:
             # Nobody was told Commit, since that is stored first: abort is safe.
-            self.announce(ctx, op, False, "its coordinator crashed before deciding")
+            why = "its coordinator crashed before deciding"
+            self.announce(ctx, op, False, why, missing=(ctx.me,))
         else:
             ctx.send(record.coordinator, Inquiry(op, record.coordinator))
             self.watch(ctx, op)
@@ -80,7 +81,8 @@ class TwoPhase(AtomicCommit):
             ctx.send(coordinator, Inquiry(op, coordinator))
         elif silence > 3 and record.state != UNCERTAIN and self.enough == ctx.n:
             # We have not approved: it cannot have been committed, and now never will be.
-            self.announce(ctx, op, False, f"party {coordinator} is silent and we had not voted")
+            why = f"party {coordinator} is silent and we had not voted"
+            self.announce(ctx, op, False, why, missing=(coordinator,))
             return
         else:
             ctx.multicast(ctx.others, Inquiry(op, coordinator))
@@ -96,14 +98,16 @@ class TwoPhase(AtomicCommit):
             # participant: we have not voted, and by this never will.
             record = self.records[op] = Record(coordinator, b"")
             if coordinator == ctx.me or self.enough == ctx.n:
-                self.settle(ctx, op, False, f"party {ctx.me} had not heard of it")
+                why = f"party {ctx.me} had not heard of it"
+                self.settle(ctx, op, False, why, missing=(ctx.me,))
                 record = self.records[op]
             else:
                 self.watch(ctx, op)
         if record.settled:
             self.tell(ctx, asker, op, record)
         elif record.state != UNCERTAIN and self.enough == ctx.n and coordinator != ctx.me:
-            self.settle(ctx, op, False, f"party {ctx.me} had not voted when asked how it ended")
+            why = f"party {ctx.me} had not voted when asked how it ended"
+            self.settle(ctx, op, False, why, missing=(ctx.me,))
             assert self.records[op].state == ABORTED
             self.tell(ctx, asker, op, self.records[op])
         else:

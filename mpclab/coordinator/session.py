@@ -260,8 +260,9 @@ class Session(Approval):
                 self._vote_wanted(ctx, op, Certificate.from_bytes(proposed).ballot, by)
             case Decided():
                 self._decided(ctx, value)
-            case Refused(op, reason):
+            case Refused(op, reason, rejected, missing):
                 if (o := self.operations.get(op)) is not None and o.status is Status.OPEN:
+                    o.rejected, o.missing = rejected or o.rejected, missing or o.missing
                     self._abort(ctx, o, reason)
 
     def _decided(self, ctx: Ctx, decided: Decided) -> None:

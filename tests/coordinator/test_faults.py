@@ -336,3 +336,37 @@ def test_whatever_of_a_proposal_was_done_when_its_proposer_died_nobody_hears_two
         for p in s.members:
             assert {o.status for o in s.view(p).operations} <= {"executed", "aborted"}
     assert False in kept, "some died with the proposal stored and nobody told"
+
+
+@pytest.mark.parametrize("protocol", [TwoPhase, ThreePhase], ids=lambda a: a.__name__)
+def test_where_the_vote_is_inside_an_abort_names_who_rejected_and_who_is_missing(
+    protocol: type[Agreement],
+) -> None:
+    s = Sessions(4, agreement=protocol, votes={3: "reject"})
+    rejected = s.propose(1)
+    s.run()
+    assert {s.at(p, rejected).rejected for p in s.members} == {(3,)}
+    s.set_votes(3, "silent")
+    s.set_votes(2, "silent")
+    unheard = s.propose(1)
+    s.run()
+    assert {s.at(p, unheard).missing for p in s.members} == {(2, 3)}
+    named = {
+        (row.details["op"], *row.details["rejected"], *row.details["missing"])
+        for row in s.notes("aborted")
+    }
+    assert named == {(rejected, 3), (unheard, 2, 3)}
+    s.world.crash(4)
+    s.world.restart(4)
+    assert (s.at(4, rejected).rejected, s.at(4, unheard).missing) == ((3,), (2, 3))
+
+
+def test_who_asks_how_it_ended_is_told_the_names_too() -> None:
+    s = Sessions(4, agreement=TwoPhase, votes={2: "silent", 3: "reject"}, policy="threshold(3)")
+    s.lossy(lambda src, dst, draw: dst == 4 and s.world.now > 5 * SECOND)
+    op = s.propose(1)
+    s.world.run(lambda: s.at(1, op).status == "aborted")
+    assert s.at(4, op).status == "open"
+    s.heal()
+    s.run()
+    assert {(s.at(p, op).rejected, s.at(p, op).missing) for p in s.members} == {((3,), (2,))}
