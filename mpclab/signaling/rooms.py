@@ -19,7 +19,6 @@ others know, read or change what is sealed, or put itself into a link: see `mesh
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,14 +28,12 @@ import msgspec
 
 from mpclab.core.effects import HangUp, LinkClosed, LinkEvent, LinkOpened
 from mpclab.core.errors import UsageError, nearest
-from mpclab.core.ids import SERVER, Party, Path, check_session_id
+from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Decode, Message, decoder
-from mpclab.crypto.identity import PUBLIC_BYTES, verify
+from mpclab.signaling.admission import Connection, Room, Seat, longest_empty, why_not
 from mpclab.signaling.messages import (
-    CARD_LABEL,
-    JOIN_LABEL,
     MAX_MESSAGE,
     NONCE_BYTES,
     Announce,
@@ -56,8 +53,6 @@ from mpclab.signaling.messages import (
     Roster,
     Welcome,
     Who,
-    card_parts,
-    join_parts,
 )
 from mpclab.signaling.status import (
     LogLine,
@@ -68,7 +63,6 @@ from mpclab.signaling.status import (
 )
 from mpclab.signaling.throttle import Bucket
 
-Connection: TypeAlias = int
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 PATH: Path = ("signaling",)
 
@@ -86,34 +80,6 @@ class CloseSession(msgspec.Struct, frozen=True):
     """Ask: close a session; its members are told."""
 
     session: str
-
-
-@dataclass(slots=True)
-class _Seat:
-    """`bucket` belongs to the seat: a new connection brings no new credit."""
-
-    member: Member
-    connection: Connection | None
-    joined_at: int
-    bucket: Bucket
-
-
-@dataclass(slots=True)
-class _Room:
-    n: int
-    t: int
-    policy: str
-    opened_at: int
-    seats: dict[Party, _Seat] = field(default_factory=dict)
-    revision: int = 0
-    left_at: int = 0  # when its last member went offline
-
-    @property
-    def online(self) -> list[Connection]:
-        return [s.connection for s in self.seats.values() if s.connection is not None]
-
-    def roster(self) -> tuple[Member, ...]:
-        return tuple(self.seats[party].member for party in sorted(self.seats))
 
 
 @dataclass(slots=True)
@@ -135,7 +101,7 @@ class Rooms(Machine):
     def __init__(self, settings: RoomsSettings | None = None) -> None:
         self.settings = settings or RoomsSettings()
         self.clients: dict[Connection, _Client] = {}
-        self.rooms: dict[str, _Room] = {}
+        self.rooms: dict[str, Room] = {}
         self.relayed = 0
         self.refused = 0
         self.errors = 0
@@ -312,7 +278,7 @@ class Rooms(Machine):
     # --- joining --------------------------------------------------------------------------
 
     def _join(self, ctx: Ctx, sender: Connection, client: _Client, msg: Join) -> None:
-        refusal = self._why_not(client, msg)
+        refusal = why_not(self.rooms, self.settings, client.nonce, msg)
         if refusal is not None:
             reason, hint = refusal
             self.refused += 1
@@ -324,9 +290,9 @@ class Rooms(Machine):
         ctx.cancel_timer(f"join-{sender}")
         room = self.rooms.get(msg.session)
         if room is None:
-            if len(self.rooms) >= self.settings.max_rooms and (empty := self._longest_empty()):
+            if len(self.rooms) >= self.settings.max_rooms and (empty := longest_empty(self.rooms)):
                 self._close(ctx, empty)  # or else one client could open them all, and leave
-            room = self.rooms[msg.session] = _Room(msg.n, msg.t, msg.policy, ctx.now)
+            room = self.rooms[msg.session] = Room(msg.n, msg.t, msg.policy, ctx.now)
             ctx.note("opened", session=msg.session, n=msg.n, t=msg.t, policy=msg.policy)
             self._say(ctx, f"{msg.session}: opened for {msg.n} parties")
         old = room.seats.get(msg.party)
@@ -338,7 +304,7 @@ class Rooms(Machine):
         member = Member(msg.party, msg.key, msg.life, msg.epoch, msg.card)
         joined_at = ctx.now if old is None else old.joined_at
         client.bucket = client.bucket if old is None else old.bucket
-        room.seats[msg.party] = _Seat(member, sender, joined_at, client.bucket)
+        room.seats[msg.party] = Seat(member, sender, joined_at, client.bucket)
         room.revision += 1
         ctx.cancel_timer(f"forget-{msg.session}")
         ctx.note("joined", session=msg.session, party=msg.party, connection=sender)
@@ -347,67 +313,6 @@ class Rooms(Machine):
         ctx.send(sender, welcome)
         if others := [c for c in room.online if c != sender]:
             ctx.multicast(others, PeerJoined(member, room.revision))
-
-    def _why_not(self, client: _Client, msg: Join) -> tuple[str, str] | None:
-        """Reason and hint for refusing `msg`, or None when it is in order."""
-        try:
-            check_session_id(msg.session)
-        except UsageError as error:
-            return "no valid session id", str(error)
-        if not 1 <= msg.n <= self.settings.max_parties:
-            return f"n = {msg.n}", f"use 1 to {self.settings.max_parties} parties"
-        if not 1 <= msg.t <= msg.n:
-            return f"t = {msg.t} of n = {msg.n}", f"use a threshold of 1 to {msg.n}"
-        if not 1 <= msg.party <= msg.n:
-            return f"party {msg.party} of n = {msg.n}", f"use an id of 1 to {msg.n}"
-        if not _POLICY.fullmatch(msg.policy):
-            return "no valid approval policy", "use unanimous or threshold(k)"
-        if msg.mode not in ("create", "join", "either") or msg.epoch < 0:
-            return "no valid mode or epoch", "the mode is create, join or either"
-        if len(msg.key) != PUBLIC_BYTES or len(msg.life) != NONCE_BYTES:
-            return "no valid key or life", "a key has 32 bytes, a life 16"
-        card = card_parts(msg.session, msg.party, msg.life, msg.epoch)
-        if not (
-            verify(msg.key, JOIN_LABEL, join_parts(client.nonce, msg), msg.signature)
-            and verify(msg.key, CARD_LABEL, card, msg.card)
-        ):
-            return "the signature is wrong", "sign this connection's challenge with the party's key"
-        return self._why_not_here(msg)
-
-    def _why_not_here(self, msg: Join) -> tuple[str, str] | None:
-        """The part of `_why_not` that depends on the rooms there are."""
-        room = self.rooms.get(msg.session)
-        if room is None:
-            if msg.mode == "join":
-                return (
-                    "no such session",
-                    "check its id, or create it",
-                )  # ids are invitations: no hint
-            if len(self.rooms) >= self.settings.max_rooms and self._longest_empty() is None:
-                return (
-                    "the server has no room for another session",
-                    "close one first, or try again later",
-                )
-            return None
-        if msg.mode == "create":
-            return "the session exists already", "join it, or choose another id"
-        for name in ("n", "t", "policy"):
-            ours, theirs = getattr(room, name), getattr(msg, name)
-            if ours != theirs:
-                return f"{name} = {theirs}, but this session has {name} = {ours}", f"use {ours}"
-        seat = room.seats.get(msg.party)
-        if seat is not None and seat.member.key != msg.key:
-            free = [str(p) for p in range(1, room.n + 1) if p not in room.seats][:8]
-            hint = f"free: {', '.join(free)}" if free else "the session is complete"
-            return f"id {msg.party} is taken by another key", hint
-        for party, other in room.seats.items():
-            if party != msg.party and other.member.key == msg.key:
-                return f"this key sits here as party {party}", "one key is one party"
-        return None
-
-    def _longest_empty(self) -> str | None:
-        empty = [(room.left_at, name) for name, room in self.rooms.items() if not room.online]
-        return min(empty)[1] if empty else None
 
     # --- closing --------------------------------------------------------------------------
 
@@ -442,7 +347,6 @@ def build_server(settings: RoomsSettings | None = None) -> Build:
     return build
 
 
-_POLICY = re.compile(r"[a-z][a-z-]{0,31}(\(\d{1,6}\))?")
 _decode = decoder(ClientMessage, "json")
 
 
@@ -456,7 +360,7 @@ def _lenient(data: bytes) -> Message:
         return Malformed(str(error)[:200])
 
 
-def _session_status(name: str, room: _Room) -> SessionStatus:
+def _session_status(name: str, room: Room) -> SessionStatus:
     members = tuple(
         SeatStatus(
             party,
