@@ -76,7 +76,10 @@ class Executor:
         try:
             made = spec.make(self._execution(ctx, o))
         except UsageError as error:
-            self._fail(ctx, o, Aborted(str(error)))
+            if over:  # it builds on what we have not heard of yet: the others tell both
+                self._wonder(ctx, o)
+            else:
+                self._fail(ctx, o, Aborted(str(error)))
             return
         if not isinstance(made, Machine):
             self._finish(ctx, o, made if isinstance(made, Result) else Result(str(made)))

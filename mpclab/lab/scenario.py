@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from mpclab.check import CHECKS
 from mpclab.consensus.policy import Policy, parse_policy
 from mpclab.consensus.registry import agreement as agreement_named
+from mpclab.coordinator.ballots import MIN_DEADLINE
 from mpclab.coordinator.operations import OPERATIONS, OperationSpec
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, parse_duration
@@ -117,6 +118,11 @@ class Scenario:
             raise UsageError(f"parties: {self.parties!r}; use a number from 1 to {MOST_PARTIES}")
         if self.threshold == 0:
             object.__setattr__(self, "threshold", self.parties // 2 + 1)
+        if self.patience < MIN_DEADLINE:
+            least = format_duration(MIN_DEADLINE)
+            raise UsageError(
+                f"patience: {format_duration(self.patience)} is too short; use at least {least}"
+            )
         if not 1 <= self.threshold <= self.parties:
             raise UsageError(
                 f"threshold: {self.threshold!r} among {self.parties} parties; "

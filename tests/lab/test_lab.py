@@ -326,3 +326,25 @@ def test_private_numbers_go_into_computations_and_nowhere_else(world: str) -> No
         lab.give(3, wanted, 7)
         lab.run()
         assert "110188011" in wanted.result.replace(",", "").replace(" ", "")
+
+
+def test_a_party_that_lost_everything_gets_its_share_of_a_refreshed_key_back() -> None:
+    with Lab(parties=5, threshold=3, policy="threshold(4)", seed=6) as lab:
+        lab.start_server()
+        lab.spawn()
+        lab.join()
+        key = lab.propose(by=1, kind="dkg")
+        lab.run()
+        fresh = lab.propose(by=3, kind="refresh", key=key.id)
+        lab.run()
+        lab.crash(2)
+        lab.restart(2, amnesia=True)
+        lab.join()
+        lab.run()
+        assert fresh.result, "party 2 learns from the others how the refresh ended"
+        repaired = lab.propose(by=1, kind="repair", key=fresh.id, party=2)
+        lab.run()
+        assert repaired.result
+        signed = lab.propose(by=2, kind="sign", key=fresh.id, message="I am back")
+        lab.run()
+        assert len(signed.result) == 128

@@ -63,6 +63,7 @@ def test_every_scenario_that_we_ship_can_be_read(path: Path) -> None:
         ("checks: [agrement]", "checks", "'agreement'"),
         ("until: -3s", "until", "not negative"),
         ("until: 3 parsecs", "until", "such as 250ms"),
+        ("patience: 5ms", "patience", "at least 100ms"),
         ("seed: x", "seed", "whole number"),
         ("network: {delay: gaussian(1ms)}", "network.delay", "not a distribution"),
         ("network: {delay: normal(1ms)}", "network.delay", "normal(mean, deviation)"),
