@@ -4,8 +4,8 @@ Messages go from node to node without a network: these are milliseconds of this 
 What follows from public values (a signature holds, a sum of commitments) is remembered by a
 process; "each on its own" forgets it at every step, as if each party were a process.
 
-Beside MPyC, which runs as it is
-meant to: one process a party over localhost, timed from inside. `MPC_LARGE=1` adds 67 of 100.
+Beside MPyC, which runs as it is meant to: one process a party over localhost, timed from inside.
+`MPC_LARGE=1` adds 67 of 100.
 """
 
 from __future__ import annotations
