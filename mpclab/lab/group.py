@@ -281,7 +281,8 @@ class Group:
 
     def settled(self) -> bool:
         """Whether every operation has ended at every party that is up."""
-        return self.tracker.settled(self.joined, self._expected)
+        agreed = self.scenario.agreement != "direct"
+        return self.tracker.settled(self.joined, self._expected, agreed=agreed)
 
     def outcomes(self) -> Outcomes:
         return self.tracker.outcomes(self.everyone)

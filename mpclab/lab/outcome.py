@@ -93,12 +93,18 @@ class Tracker:
                 self.state.apply(row)
         return self.state
 
-    def settled(self, parties: tuple[Party, ...], expected: int) -> bool:
+    def settled(self, parties: tuple[Party, ...], expected: int, *, agreed: bool = False) -> bool:
         """Whether at least `expected` operations are known and each of them has ended at every
-        one of `parties` that is up."""
+        one of `parties` that is up.
+
+        `agreed`: an agreement protocol decides, so what one committed and another gave up has
+        not ended: the other hears of it yet, and evidence overrules its having given up.
+        """
         state = self.follow()
         proposed = [o for o in state.operations.values() if o.proposed_at is not None]
         up = [self._base + p for p in self._up(parties)]
+        if agreed and any(_is_split(operation, up) for operation in proposed):
+            return False
         return len(proposed) >= expected and all(
             operation.standing.get(actor) in FINAL
             for operation in proposed
@@ -127,6 +133,12 @@ class Tracker:
         return [
             p for p in parties if (one := states.get(self._base + p)) is not None and one.life == UP
         ]
+
+
+def _is_split(one: Operation, up: list[Party]) -> bool:
+    """Whether some of `up` committed it and others of them gave it up."""
+    words = {one.standing.get(actor) for actor in up}
+    return "aborted" in words and bool(words & {"committed", "executed", "failed"})
 
 
 def _missed(one: Operation, actor: Party) -> bool:
