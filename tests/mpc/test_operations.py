@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,7 +165,6 @@ def write(record: SignatureRecord, folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command here")
 def test_openssl_accepts_the_signature(tmp_path: Path) -> None:
     sessions = Sessions(3, t=2)
     key = sessions.propose(1, "dkg")
@@ -175,7 +173,6 @@ def test_openssl_accepts_the_signature(tmp_path: Path) -> None:
     assert "Verified Successfully" in run(*words.split(), folder=tmp_path)
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen command here")
 def test_ssh_keygen_accepts_the_signature(tmp_path: Path) -> None:
     sessions = Sessions(3, t=2)
     key = sessions.propose(1, "dkg")
