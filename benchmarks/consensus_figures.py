@@ -19,7 +19,7 @@ from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import Cluster
+from mpclab.testing.cluster import Cluster
 from tests.consensus.test_benor import rounds_until_somebody_decides
 from tests.consensus.test_raft import downtimes, elect
 

@@ -20,8 +20,8 @@ from mpclab.consensus.benor import (
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
+from mpclab.testing.cluster import Cluster
 from mpclab.trace import rows
-from tests.consensus.cluster import Cluster
 
 
 class Split(BenOr):

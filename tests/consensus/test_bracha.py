@@ -9,7 +9,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import Cluster
+from mpclab.testing.cluster import Cluster
 
 
 @pytest.mark.parametrize("n", [4, 7, 10, 13, 16])

@@ -12,8 +12,8 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.node import Node
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import Cluster
-from tests.coordinator.sessions import Sessions
+from mpclab.testing.cluster import Cluster
+from mpclab.testing.sessions import Sessions
 
 NAMES = sorted(AGREEMENTS)
 SENDING = sorted(set(AGREEMENTS) - {"direct"})

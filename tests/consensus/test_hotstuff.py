@@ -26,7 +26,7 @@ from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Message
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import IDENTITIES, Cluster
+from mpclab.testing.cluster import IDENTITIES, Cluster
 
 BOTH: list[type[HotStuffBase]] = [HotStuff, ChainedHotStuff]
 

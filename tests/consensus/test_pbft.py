@@ -31,7 +31,7 @@ from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Message
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import Cluster
+from mpclab.testing.cluster import Cluster
 
 
 @pytest.mark.parametrize("n", [4, 7, 10, 16, 31])

@@ -21,8 +21,8 @@ from mpclab.consensus.raft_messages import (
 from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
+from mpclab.testing.cluster import Cluster
 from mpclab.trace import rows
-from tests.consensus.cluster import Cluster
 
 
 def leader(c: Cluster) -> int:

@@ -4,7 +4,7 @@ import pytest
 
 from mpclab.consensus.raft_log import Entry, Log
 from mpclab.core.machine import Ctx
-from tests.consensus.sweep import trial
+from mpclab.testing.sweep import trial
 
 
 @pytest.mark.parametrize("name", ["raft", "pbft", "hotstuff", "chained-hotstuff"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.core.ids import MS
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import Cluster
+from mpclab.testing.cluster import Cluster
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 20])

@@ -4,8 +4,8 @@ import pytest
 
 from mpclab.consensus.registry import AGREEMENTS, agreement
 from mpclab.core.ids import MS
+from mpclab.testing.cluster import AT, Cluster
 from mpclab.trace import rows
-from tests.consensus.cluster import AT, Cluster
 
 FAMILY = [name for name in AGREEMENTS if name != "direct"]
 LOGS = ("raft", "pbft", "hotstuff", "chained-hotstuff")

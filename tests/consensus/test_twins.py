@@ -14,8 +14,8 @@ from mpclab.consensus.raft import Raft
 from mpclab.consensus.wrong import Pbft2f
 from mpclab.core.ids import MS
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import Cluster
-from tests.consensus.twins import twins_of
+from mpclab.testing.cluster import Cluster
+from mpclab.testing.twins import twins_of
 
 
 def with_twins(

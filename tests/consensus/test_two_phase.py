@@ -8,7 +8,7 @@ from mpclab.consensus.agreement import Cast
 from mpclab.consensus.two_phase import TwoPhase
 from mpclab.core.ids import MS
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import Cluster
+from mpclab.testing.cluster import Cluster
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 20])

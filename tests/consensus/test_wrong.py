@@ -9,7 +9,7 @@ from mpclab.consensus.wrong.one_echo import Echo
 from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import Cluster
+from mpclab.testing.cluster import Cluster
 from tests.consensus.test_pbft import Liar, two_faced_primary
 from tests.consensus.test_raft import check_leaders
 

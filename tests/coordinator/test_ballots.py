@@ -2,7 +2,7 @@
 
 from mpclab.coordinator.ballots import Certificate, Proposal, sign_proposal
 from mpclab.coordinator.session import name_of
-from tests.coordinator.sessions import identity
+from mpclab.testing.sessions import identity
 
 
 def test_a_value_names_its_operation_for_the_agreement_protocol() -> None:

@@ -15,8 +15,8 @@ from mpclab.core.rounds import Aborted, Finished
 from mpclab.core.wire import Message
 from mpclab.crypto.transcript import digest
 from mpclab.faults.network import Delay, Network
+from mpclab.testing.sessions import Sessions
 from mpclab.worlds.simulated import SimulatedWorld
-from tests.coordinator.sessions import Sessions
 
 CONTEXT = b"a flip"
 

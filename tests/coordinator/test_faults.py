@@ -16,7 +16,7 @@ from mpclab.coordinator.session import Propose
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.network import Delay, Network
-from tests.coordinator.sessions import AT, Sessions
+from mpclab.testing.sessions import AT, Sessions
 
 
 @pytest.mark.parametrize("seed", range(8))

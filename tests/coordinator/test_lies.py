@@ -40,7 +40,7 @@ from mpclab.coordinator.messages import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
-from tests.coordinator.sessions import NAME, Sessions, identity, keys
+from mpclab.testing.sessions import NAME, Sessions, identity, keys
 
 Say = Callable[[Ctx], None]
 

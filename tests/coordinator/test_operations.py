@@ -25,8 +25,8 @@ from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx
 from mpclab.core.rounds import RoundMachine
 from mpclab.core.wire import Message
+from mpclab.testing.sessions import Sessions
 from mpclab.trace import rows
-from tests.coordinator.sessions import Sessions
 
 
 class Roll(Message, frozen=True):

@@ -31,7 +31,7 @@ from mpclab.core.machine import Ctx
 from mpclab.core.node import Node
 from mpclab.core.peers import Introduced, PeerDown, PeerUp
 from mpclab.core.wire import Frame
-from tests.coordinator.sessions import AT, NAME, Sessions, identity
+from mpclab.testing.sessions import AT, NAME, Sessions, identity
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 10])

@@ -12,7 +12,7 @@ from mpclab.coordinator.ballots import check_ballot, check_vote, sign_proposal, 
 from mpclab.coordinator.messages import Hello, Told
 from mpclab.coordinator.stories import other_proposal, other_value, retold
 from mpclab.lab import Run, Scenario
-from tests.coordinator.sessions import NAME, Sessions, identity, keys
+from mpclab.testing.sessions import NAME, Sessions, identity, keys
 
 
 def equivocation(**fields: object) -> Run:

@@ -23,8 +23,8 @@ from mpclab.mpc.circuit import Circuit, P
 from mpclab.mpc.comparison import less_than_bits, negative, places
 from mpclab.mpc.compute import Compute, Input, Part, pack, unpack
 from mpclab.mpc.evaluation import Evaluation
-from tests.coordinator.sessions import AT as SESSION
-from tests.coordinator.sessions import Sessions
+from mpclab.testing.sessions import AT as SESSION
+from mpclab.testing.sessions import Sessions
 from tests.mpc.parties import AT, DEADLINE, Cast, Tamper
 
 IT = (*AT, "it")

@@ -6,7 +6,7 @@ import pytest
 
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.mpc.exports import SignatureRecord
-from tests.coordinator.sessions import Sessions
+from mpclab.testing.sessions import Sessions
 
 LATE = 3
 

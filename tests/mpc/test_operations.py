@@ -14,7 +14,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS
 from mpclab.mpc.exports import PRINCIPAL, SignatureRecord
 from mpclab.mpc.records import KeyRecord
-from tests.coordinator.sessions import Sessions
+from mpclab.testing.sessions import Sessions
 
 
 def done(sessions: Sessions, op: str) -> Any:
@@ -184,7 +184,7 @@ def test_ssh_keygen_accepts_the_signature(tmp_path: Path) -> None:
 
 def test_the_same_run_whatever_the_hash_seed() -> None:
     code = (
-        "from tests.coordinator.sessions import Sessions; import hashlib\n"
+        "from mpclab.testing.sessions import Sessions; import hashlib\n"
         "s = Sessions(4, t=2)\n"
         "key = s.propose(1, 'dkg'); s.run()\n"
         "s.propose(2, 'sign', key=key, message='m'); s.propose(3, 'refresh', key=key); s.run()\n"

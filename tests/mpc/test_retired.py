@@ -9,7 +9,7 @@ import pytest
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.crypto.keys import KeyShare
 from mpclab.mpc.records import KeyRecord, open_share
-from tests.coordinator.sessions import Sessions, identity
+from mpclab.testing.sessions import Sessions, identity
 
 
 def made(s: Sessions, op: str) -> KeyRecord:

@@ -17,7 +17,7 @@ from mpclab.mpc import envelopes
 from mpclab.mpc.compute import Input
 from mpclab.mpc.dealing import SharedKey
 from mpclab.mpc.records import KeyRecord, open_share, seal_share
-from tests.coordinator.sessions import AT, Sessions, identity
+from mpclab.testing.sessions import AT, Sessions, identity
 from tests.mpc.parties import IDENTITIES
 from tests.mpc.test_sign import key_for
 

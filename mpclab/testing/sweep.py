@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mpclab.consensus.registry import agreement
 from mpclab.core.ids import MS
 from mpclab.faults.network import Delay, Network
-from tests.consensus.cluster import Cluster
+from mpclab.testing.cluster import Cluster
 
 LEAST = {"raft": 2}
-OPTIONS: dict[str, dict[str, int]] = {"raft": {"patience": 4_000 * MS, "compact": 4}}
+OPTIONS: dict[str, dict[str, Any]] = {"raft": {"patience": 4_000 * MS, "compact": 4}}
 
 
 class Verdict(NamedTuple):
@@ -36,7 +36,7 @@ def trial(name: str, seed: int, patience: int = 1_000 * MS, *, torn: bool = Fals
     loss = draw.choice([0.0, 0.0, 0.1, 0.2])
     delay = Delay("uniform", 1 * MS, draw.randint(1, 200) * MS)
     network = Network(delay, loss=loss, ordered=draw.random() < 0.5)
-    options = {"patience": patience} | OPTIONS.get(name, {})
+    options: dict[str, Any] = {"patience": patience} | OPTIONS.get(name, {})
     c = Cluster(agreement(name), n, seed=seed, network=network, **options)
     world = c.world
     for _ in range(draw.randint(0, 4)):

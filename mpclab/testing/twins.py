@@ -16,7 +16,7 @@ from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Node
 from mpclab.core.wire import Frame, Message
-from tests.consensus.cluster import AT, IDENTITIES
+from mpclab.testing.cluster import AT, IDENTITIES
 
 
 class Twins(Machine):
