@@ -15,8 +15,8 @@ from mpclab.panels.outcome import OutcomePanel
 from mpclab.panels.panel import Panel
 from mpclab.panels.parties import PartiesPanel
 from mpclab.panels.server import ServerPanel
-from mpclab.panels.timing import TimePanel
-from mpclab.panels.worldly import WorldPanel
+from mpclab.panels.time_controls import TimePanel
+from mpclab.panels.world import WorldPanel
 
 __all__ = [
     "ConnectionsPanel",

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
 
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.hints import LINKED
 from mpclab.panels.panel import Panel
 from mpclab.plots import style, topology
@@ -26,13 +26,13 @@ class ConnectionsPanel(Panel):
     name: ClassVar[str] = "connections"
 
     def build(self) -> list[Any]:
-        self.picture = kit.Picture("No party has been seen yet.", widest="460px")
-        self.pairs = kit.page()
+        self.picture = controls.Picture("No party has been seen yet.", widest="460px")
+        self.pairs = controls.page()
         return [self.picture.box, self.pairs]
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         state = now.state
-        if now.loud or now.fresh:
+        if now.needs_redraw or now.is_new:
             self.pairs.value = link_table(state, now.lab.group.present)
             self.note(_counts(state))
         if self.picture_due(now):
@@ -67,13 +67,13 @@ def link_table(state: State, parties: tuple[int, ...]) -> str:
     )
     if len(parties) > _MOST:
         return f'<div class="mpclab-small">{legend}</div>'
-    head = ["", *(look.chip(p) for p in parties)]
+    head = ["", *(theme.chip(p) for p in parties)]
     rows = [
-        [look.chip(a), *(_dot(state.links.get((a, b), "")) if a != b else "" for b in parties)]
+        [theme.chip(a), *(_dot(state.links.get((a, b), "")) if a != b else "" for b in parties)]
         for a in parties
     ]
     many = " many" if len(parties) > 8 else ""
-    matrix = f'<div class="mpclab-matrix{many}">{look.table(head, rows)}</div>'
+    matrix = f'<div class="mpclab-matrix{many}">{theme.table(head, rows)}</div>'
     return f'{matrix}<div class="mpclab-small" style="margin-top:6px">{legend}</div>'
 
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
-from mpclab.panels import kit, look
+from mpclab.panels import controls, theme
 from mpclab.panels.connections import ConnectionsPanel
-from mpclab.panels.desk import Moment
+from mpclab.panels.controller import Tick
 from mpclab.panels.faults import FaultPanel
 from mpclab.panels.flow import FlowPanel
 from mpclab.panels.hints import STEPS, Hint, hint
@@ -19,8 +19,8 @@ from mpclab.panels.outcome import OutcomePanel
 from mpclab.panels.panel import Banner, Panel
 from mpclab.panels.parties import PartiesPanel
 from mpclab.panels.server import ServerPanel
-from mpclab.panels.timing import TimePanel
-from mpclab.panels.worldly import WorldPanel
+from mpclab.panels.time_controls import TimePanel
+from mpclab.panels.world import WorldPanel
 
 
 class Coordinator(Panel):
@@ -38,24 +38,24 @@ class Coordinator(Panel):
     name: ClassVar[str] = "coordinator"
 
     def build(self) -> list[Any]:
-        desk = self.desk
-        self.banner = Banner(desk)
-        self.world = WorldPanel(desk)
-        self.time = TimePanel(desk)
-        self.server = ServerPanel(desk)
-        self.parties = PartiesPanel(desk)
-        self.connections = ConnectionsPanel(desk)
-        self.operations = OperationsPanel(desk)
-        self.faults = FaultPanel(desk)
-        self.flow = FlowPanel(desk)
-        self.outcome = OutcomePanel(desk)
-        self.history = HistoryPanel(desk)
-        self.log = LogPanel(desk)
+        controller = self.controller
+        self.banner = Banner(controller)
+        self.world = WorldPanel(controller)
+        self.time = TimePanel(controller)
+        self.server = ServerPanel(controller)
+        self.parties = PartiesPanel(controller)
+        self.connections = ConnectionsPanel(controller)
+        self.operations = OperationsPanel(controller)
+        self.faults = FaultPanel(controller)
+        self.flow = FlowPanel(controller)
+        self.outcome = OutcomePanel(controller)
+        self.history = HistoryPanel(controller)
+        self.log = LogPanel(controller)
         self.parts: tuple[Panel, ...] = (
             self.banner, self.world, self.time, self.server, self.parties, self.connections,
             self.operations, self.faults, self.flow, self.outcome, self.history, self.log,
         )  # fmt: skip
-        self.steps = kit.page("", "mpclab-hint")
+        self.steps = controls.page("", "mpclab-hint")
         self._pointed = ""
         return [self.steps, self.banner.card]
 
@@ -67,16 +67,16 @@ class Coordinator(Panel):
         self.pictures.add_class("mpclab-tab")
         self.connections.card.layout.flex = "1 1 auto"
         self.history.card.layout.flex = "1 1 auto"
-        left = kit.column(
+        left = controls.column(
             self.server.card, self.connections.card, gap="12px", width="372px", flex="0 0 372px"
         )
-        right = kit.column(
+        right = controls.column(
             self.parties.card, self.operations.card, self.history.card,
             gap="12px", flex="1 1 0", min_width="0",
         )  # fmt: skip
-        body = kit.row(left, right, gap="12px", align_items="stretch", flex_flow="row nowrap")
-        made = kit.column(
-            kit.page(look.STYLESHEET),
+        body = controls.row(left, right, gap="12px", align_items="stretch", flex_flow="row nowrap")
+        made = controls.column(
+            controls.page(theme.STYLESHEET),
             self.card,
             self.world.card,
             self.time.card,
@@ -92,15 +92,15 @@ class Coordinator(Panel):
         """Only the tab in front draws pictures."""
         for i, panel in enumerate(tabs):
             panel.hidden = i != (self.pictures.selected_index or 0)
-        self.desk.wake()
+        self.controller.wake()
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         s = now.lab.scenario
         self.note(
-            f"session <b>{look.escape(s.session)}</b> · {s.parties} parties · threshold "
-            f"{s.threshold} · {look.escape(s.policy)} · {look.escape(s.agreement)}"
+            f"session <b>{theme.escape(s.session)}</b> · {s.parties} parties · threshold "
+            f"{s.threshold} · {theme.escape(s.policy)} · {theme.escape(s.agreement)}"
         )
-        kit.show(self.time.card, s.world == "simulated")
+        controls.show(self.time.card, s.world == "simulated")
         next_ = hint(now.lab, now.state)
         self.steps.value = stepper(next_)
         if next_.button != self._pointed:
@@ -123,7 +123,7 @@ class Coordinator(Panel):
     def close(self) -> None:
         """Stop painting, and close the lab if it was made here."""
         for part in self.parts:
-            self.desk.detach(part)
+            self.controller.detach(part)
         super().close()
 
 
@@ -137,5 +137,5 @@ def stepper(next_: Hint) -> str:
     return (
         f'<div class="mpclab-steps">{"".join(pieces)}</div>'
         f'<div style="font-size:15px;margin-top:8px" role="status">'
-        f"{look.escape(next_.words)}</div>"
+        f"{theme.escape(next_.words)}</div>"
     )

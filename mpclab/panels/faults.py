@@ -14,8 +14,8 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.faults.fault import KINDS, Fault
 from mpclab.lab import Lab
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 from mpclab.plots import style
 from mpclab.trace.fold import State
@@ -54,46 +54,48 @@ class FaultPanel(Panel):
 
     def build(self) -> list[Any]:
         kinds = sorted(k for k in KINDS if k not in NEEDS_CODE)
-        self.kind = kit.choice(
+        self.kind = controls.choice(
             "Fault", kinds, "partition", width="168px", tip="what goes wrong", name="fault-kind"
         )
-        self.lasts = kit.text(
+        self.lasts = controls.text(
             "For how long", "", "until healed", width="110px", tip="like 2s or 500ms", name="lasts"
         )
-        self.inject = kit.button(
+        self.inject = controls.button(
             "Inject", self._inject, icon="bolt", mood="danger", tip="break it now", name="inject"
         )
-        self.doc = kit.page()
-        self.aim = kit.row()
+        self.doc = controls.page()
+        self.aim = controls.row()
         self.fields: dict[str, Any] = {}
         self.kind.observe(lambda _: self._make_fields(), "value")
         self._n = 4
         self._make_fields()
-        self.active = kit.page("", "mpclab-active")
-        self.past = kit.page("", "mpclab-past")
+        self.active = controls.page("", "mpclab-active")
+        self.past = controls.page("", "mpclab-past")
         self._spans: dict[int, Span] = {}
-        self.which = kit.choice("Active fault", [("none", -1)], width="250px", name="active-fault")
-        self.heal = kit.button("Heal", self._heal, tip="end this fault now", name="heal")
-        self.heal_all = kit.button(
+        self.which = controls.choice(
+            "Active fault", [("none", -1)], width="250px", name="active-fault"
+        )
+        self.heal = controls.button("Heal", self._heal, tip="end this fault now", name="heal")
+        self.heal_all = controls.button(
             "Heal all", self._heal_all, icon="medkit", name="heal-all", mood="success",
             tip="end every fault, and call off the nemesis",
         )  # fmt: skip
         self._build_nemesis()
-        choose = kit.column(
-            kit.row(self.kind, self.lasts, self.inject), self.doc, self.aim, self.nemesis,
+        choose = controls.column(
+            controls.row(self.kind, self.lasts, self.inject), self.doc, self.aim, self.nemesis,
             gap="10px", flex="1 1 420px", min_width="0",
         )  # fmt: skip
-        mend = kit.column(
-            self.active, kit.row(self.which, self.heal, self.heal_all), self.past,
+        mend = controls.column(
+            self.active, controls.row(self.which, self.heal, self.heal_all), self.past,
             gap="10px", flex="1 1 420px", min_width="0",
         )  # fmt: skip
-        return [kit.row(choose, mend, gap="10px 28px", align_items="flex-start")]
+        return [controls.row(choose, mend, gap="10px 28px", align_items="flex-start")]
 
     # --- one fault ------------------------------------------------------------------------------
 
     def _make_fields(self) -> None:
         kind = KINDS[self.kind.value]
-        self.doc.value = f'<span class="mpclab-small">{look.code(describe(kind))}</span>'
+        self.doc.value = f'<span class="mpclab-small">{theme.code(describe(kind))}</span>'
         self.fields = {}
         for spec in dataclasses.fields(kind):
             name = spec.name.rstrip("_")
@@ -104,8 +106,8 @@ class FaultPanel(Panel):
             everyone = list(range(1, self._n + 1))
             self.fields["groups"].value = f"[{everyone[:middle]}, {everyone[middle:]}]"
         self.aim.children = list(self.fields.values())
-        kit.show(self.aim, bool(self.fields))
-        kit.show(self.lasts, not kind.momentary)
+        controls.show(self.aim, bool(self.fields))
+        controls.show(self.lasts, not kind.momentary)
 
     def given(self) -> dict[str, Any]:
         """The fault as the fields say, as in a scenario file.
@@ -123,7 +125,7 @@ class FaultPanel(Panel):
         return fields
 
     def _inject(self) -> None:
-        self.desk.do(
+        self.controller.do(
             "injecting", lambda lab: f"✓ injected: {lab.inject(self.given()).fault.sentence()}"
         )
 
@@ -137,7 +139,7 @@ class FaultPanel(Panel):
                     return f"✓ healed: {one.fault.sentence()}"
             raise UsageError("this fault belongs to a scenario's plan; it heals by itself")
 
-        self.desk.do("healing", heal)
+        self.controller.do("healing", heal)
 
     def _heal_all(self) -> None:
         def heal(lab: Lab) -> str:
@@ -145,21 +147,21 @@ class FaultPanel(Panel):
                 one.heal()  # also those of the nemesis that have not begun: they never will
             return "✓ everything is healed"
 
-        self.desk.do("healing", heal)
+        self.controller.do("healing", heal)
 
     # --- the nemesis ----------------------------------------------------------------------------
 
     def _build_nemesis(self) -> None:
-        self.seed = kit.number("Nemesis seed", 7, 0, 2**31, tip="its faults follow from this")
-        self.for_seconds = kit.number("for seconds", 10, 1, 3600, tip="then all is healed")
-        self.rate = kit.field(
+        self.seed = controls.number("Nemesis seed", 7, 0, 2**31, tip="its faults follow from this")
+        self.for_seconds = controls.number("for seconds", 10, 1, 3600, tip="then all is healed")
+        self.rate = controls.field(
             _float(1.0), tip="how many faults begin in a second", width="84px", name="rate"
         )
-        self.unleash = kit.button(
+        self.unleash = controls.button(
             "Unleash", self._unleash, icon="random", name="unleash", mood="danger",
             tip="random faults, within what a protocol for n > 3f must survive",
         )  # fmt: skip
-        self.nemesis = kit.row(self.seed, self.for_seconds, self.rate, self.unleash)
+        self.nemesis = controls.row(self.seed, self.for_seconds, self.rate, self.unleash)
 
     def _unleash(self) -> None:
         seed, lasts, rate = self.seed.value, self.for_seconds.value, self.rate.value
@@ -168,28 +170,28 @@ class FaultPanel(Panel):
             drawn = lab.nemesis(seed, lasts=lasts, rate=rate)
             return f"✓ nemesis {seed}: {len(drawn)} faults in the next {lasts} s"
 
-        self.desk.do("unleashing the nemesis", unleash)
+        self.controller.do("unleashing the nemesis", unleash)
 
     # --- painting -----------------------------------------------------------------------------
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         lab, state = now.lab, now.state
-        if now.fresh and lab.scenario.parties != self._n:
+        if now.is_new and lab.scenario.parties != self._n:
             self._n = lab.scenario.parties
             self._make_fields()
         why = "this lab is closed; press Reset" if lab.closed else ""
         nobody = "" if lab.group.present else "spawn parties first"
         for each in (self.inject, self.unleash):
-            kit.gate(each, why or nobody)
+            controls.gate(each, why or nobody)
         options = [(f.text, i) for i, f in sorted(state.faults.items())]
-        kit.set_options(self.which, options or [("none", -1)])
-        kit.gate(self.which, why or ("" if options else "nothing is broken"))
-        kit.gate(self.heal, why or ("" if options else "nothing is broken"))
-        kit.gate(self.heal_all, why or ("" if lab.injections else "nothing was broken"))
+        controls.set_options(self.which, options or [("none", -1)])
+        controls.gate(self.which, why or ("" if options else "nothing is broken"))
+        controls.gate(self.heal, why or ("" if options else "nothing is broken"))
+        controls.gate(self.heal_all, why or ("" if lab.injections else "nothing was broken"))
         self.active.value = active_faults(state)
-        if now.fresh:
+        if now.is_new:
             self._spans = {}
-        rows = islice(lab.trace, state.rows) if now.fresh else now.rows
+        rows = islice(lab.trace, state.rows) if now.is_new else now.rows
         self._spans.update(follow(self._spans, rows))
         self.past.value = bars(self._spans, state.at)
         self.note(f"{len(state.faults)} active" if state.faults else "")
@@ -212,14 +214,14 @@ def aim_field(name: str, spec: Any, n: int) -> Any:
     options: dict[str, Any] = {"name": f"aim-{name}"}
     needed = spec.default is dataclasses.MISSING
     if name in ("party", "as"):
-        return kit.party_choice(words, n, **options)
+        return controls.party_choice(words, n, **options)
     if isinstance(spec.default, bool):
-        return kit.check(words.lower(), spec.default, tip=words, name=f"aim-{name}")
+        return controls.check(words.lower(), spec.default, tip=words, name=f"aim-{name}")
     start = STARTS.get(name, "") if needed else ""
     hint = EXAMPLES.get(name, "")
     if not needed and spec.default is not None:
         start = str(spec.metadata["write"](spec.default))
-    return kit.text(words, start, hint, width="150px", tip=hint or words, **options)
+    return controls.text(words, start, hint, width="150px", tip=hint or words, **options)
 
 
 def read_value(name: str, value: Any) -> Any:
@@ -267,14 +269,14 @@ def bars(spans: Mapping[int, Span], now: int) -> str:
     for number, span in shown:
         left = 100 * (span.begin - start) / width
         long = 100 * ((span.end if span.end is not None else now) - span.begin) / width
-        until = look.seconds(span.end) if span.end is not None else "now"
+        until = theme.seconds(span.end) if span.end is not None else "now"
         lines.append(
-            f'<span>{look.escape(span.kind)}</span><div title="{look.escape(span.words)}, '
-            f'{look.seconds(span.begin)} to {until}"><i style="left:{left:.1f}%;'
+            f'<span>{theme.escape(span.kind)}</span><div title="{theme.escape(span.words)}, '
+            f'{theme.seconds(span.begin)} to {until}"><i style="left:{left:.1f}%;'
             f'width:{long:.1f}%;background:{style.band_colour(number)}"></i></div>'
         )
     return (
-        f'<div class="mpclab-small">since {look.seconds(start)}</div>'
+        f'<div class="mpclab-small">since {theme.seconds(start)}</div>'
         f'<div class="mpclab-bars">{"".join(lines)}</div>'
     )
 
@@ -282,17 +284,17 @@ def bars(spans: Mapping[int, Span], now: int) -> str:
 def active_faults(state: State) -> str:
     """What is broken now, whom it aims at, and since when."""
     if not state.faults:
-        return look.empty("Nothing is broken.")
+        return theme.empty("Nothing is broken.")
     rows = [
         [
-            look.badge(fault.kind, look.BAD),
-            look.escape(fault.text),
-            look.chips(_places(fault.parties)),
-            f'<span class="mpclab-num">{look.seconds(fault.at)}</span>',
+            theme.badge(fault.kind, theme.BAD),
+            theme.escape(fault.text),
+            theme.chips(_places(fault.parties)),
+            f'<span class="mpclab-num">{theme.seconds(fault.at)}</span>',
         ]
         for _, fault in sorted(state.faults.items())
     ]
-    return look.table(["active", "what", "aims at", "since"], rows)
+    return theme.table(["active", "what", "aims at", "since"], rows)
 
 
 def _places(parties: tuple[Party, ...]) -> tuple[Party, ...]:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from matplotlib.axes import Axes
 
 from mpclab.core.ids import MS, SECOND
-from mpclab.panels import kit
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls
+from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 from mpclab.plots import spacetime, timeline
 from mpclab.plots.clock import Scale
@@ -26,34 +26,36 @@ class FlowPanel(Panel):
     name: ClassVar[str] = "flow"
 
     def build(self) -> list[Any]:
-        self.view = kit.choice(
+        self.view = controls.choice(
             "Picture", ["messages", "phases"], width="110px", name="view",
             tip="messages between parties, or what each party's protocol is doing",
         )  # fmt: skip
-        self.window = kit.choice(
+        self.window = controls.choice(
             "Window", list(WINDOWS), width="190px", tip="which part of the run", name="window"
         )
-        self.scale = kit.choice(
+        self.scale = controls.choice(
             "Scale", ["auto", "time", "order"], width="90px", name="scale",
             tip="time: to scale; order: the same room for every event",
         )  # fmt: skip
-        self.server = kit.check("server", True, tip="also the signaling server", name="flow-server")
-        self.heartbeats = kit.check(
+        self.server = controls.check(
+            "server", True, tip="also the signaling server", name="flow-server"
+        )
+        self.heartbeats = controls.check(
             "heartbeats", False, tip="also heartbeats and the like", name="flow-heartbeats"
         )
-        self.picture = kit.Picture("Nothing has been sent yet.")
+        self.picture = controls.Picture("Nothing has been sent yet.")
         for each in (self.view, self.window, self.scale, self.server, self.heartbeats):
             each.observe(lambda _: self.redraw(), "value")
         return [
-            kit.row(self.view, self.window, self.scale, self.server, self.heartbeats),
+            controls.row(self.view, self.window, self.scale, self.server, self.heartbeats),
             self.picture.box,
         ]
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         if self.picture_due(now, 0.7):
             self.picture.draw(lambda: self._draw(now), dpi=115)
 
-    def _draw(self, now: Moment) -> Axes | None:
+    def _draw(self, now: Tick) -> Axes | None:
         state = now.state
         if not state.parties:
             return None
@@ -66,7 +68,7 @@ class FlowPanel(Panel):
                 since=since,
                 until=until,
                 scale=scale,
-                highlight=self.desk.highlight,
+                highlight=self.controller.highlight,
             )
         return spacetime(
             now.lab.trace,
@@ -74,9 +76,9 @@ class FlowPanel(Panel):
             until=until,
             parties=[0, *parties] if self.server.value and state.server else parties,
             background=self.heartbeats.value,
-            kinds=None if self.heartbeats.value else self.desk.kinds,
+            kinds=None if self.heartbeats.value else self.controller.kinds,
             scale=self.scale.value,
-            highlight=self.desk.highlight,
+            highlight=self.controller.highlight,
             max_messages=_MOST,
         )
 

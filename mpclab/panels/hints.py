@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from mpclab.core.ids import Party
 from mpclab.lab import Lab
-from mpclab.panels.kit import party_tips
+from mpclab.panels.controls import party_tips
 from mpclab.trace.fold import CRASHED, PAUSED, UP, Operation, State
 
 STEPS: Final = ("Server", "Spawn", "Join", "Connect", "Propose", "Vote", "Commit")

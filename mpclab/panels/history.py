@@ -11,8 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.lab import Lab
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 from mpclab.plots import style
 from mpclab.trace.fold import State
@@ -44,28 +44,28 @@ class HistoryPanel(Panel):
     name: ClassVar[str] = "history"
 
     def build(self) -> list[Any]:
-        self.chain = kit.page()
-        self.heads = kit.page()
+        self.chain = controls.page()
+        self.heads = controls.page()
         self._chains: Chains = {}
         self._stale = True
         self._asked = False
         return [self.chain, self.heads]
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         news = any(type(row) is Noted and row.what in _NEWS for row in now.rows)
-        if now.fresh:
+        if now.is_new:
             self._chains, self._asked = {}, False
-        self._stale = self._stale or news or now.fresh
+        self._stale = self._stale or news or now.is_new
         if self._stale and not self._asked and not now.lab.closed:
             self._stale, self._asked = False, True
-            self.desk.ask(read_chains, self._take)
+            self.controller.ask(read_chains, self._take)
         self.chain.value = draw_chain(self._chains, now.state)
         self.heads.value = draw_heads(self._chains)
         equal = len({chain[-1].head if chain else "" for chain in self._chains.values()}) == 1
         self.note(
             "" if not any(self._chains.values()) else
-            look.badge("all heads are equal", look.GOOD) if equal else
-            look.badge("heads differ", look.WARN, "some are behind, or parties disagree")
+            theme.badge("all heads are equal", theme.GOOD) if equal else
+            theme.badge("heads differ", theme.WARN, "some are behind, or parties disagree")
         )  # fmt: skip
 
     def _take(self, chains: Chains) -> None:
@@ -99,7 +99,7 @@ def draw_chain(chains: Chains, state: State) -> str:
     """Blocks from left to right, each with the hash that covers all before it."""
     longest = max(chains.values(), key=len, default=())
     if not longest:
-        return look.empty("Nothing has been committed yet.")
+        return theme.empty("Nothing has been committed yet.")
     blocks = []
     for entry in longest[-_SHOWN:]:
         one = state.operations.get(entry.op)
@@ -107,10 +107,10 @@ def draw_chain(chains: Chains, state: State) -> str:
         result = next(iter(one.results.values()), "") if one else ""
         words = result if result and result != said else said
         blocks.append(
-            f'<div class="mpclab-block" title="{look.escape(words)}">'
-            f"<p><b>{entry.place + 1}</b> {look.escape(entry.kind)} {look.chip(entry.by)}</p>"
-            f"<p>{look.escape(style.shorten(words, 40))}</p>"
-            f"<p><code>{look.escape(entry.head)}</code></p></div>"
+            f'<div class="mpclab-block" title="{theme.escape(words)}">'
+            f"<p><b>{entry.place + 1}</b> {theme.escape(entry.kind)} {theme.chip(entry.by)}</p>"
+            f"<p>{theme.escape(style.shorten(words, 40))}</p>"
+            f"<p><code>{theme.escape(entry.head)}</code></p></div>"
         )
     link = '<div class="mpclab-link"></div>'
     return f'<div class="mpclab-chain">{link.join(blocks)}</div>'
@@ -125,10 +125,10 @@ def draw_heads(chains: Chains) -> str:
         groups.setdefault((chain[-1].head if chain else "", len(chain)), []).append(party)
     rows = [
         [
-            f"<code>{look.escape(head)}</code>" if head else "nothing yet",
+            f"<code>{theme.escape(head)}</code>" if head else "nothing yet",
             style.count(length, "entry"),
-            look.chips(who),
+            theme.chips(who),
         ]
         for (head, length), who in sorted(groups.items(), key=lambda item: -len(item[1]))
     ]
-    return look.table(["head", "covers", "held by"], rows)
+    return theme.table(["head", "covers", "held by"], rows)

@@ -6,8 +6,8 @@ from collections import deque
 from itertools import islice
 from typing import Any, ClassVar
 
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 from mpclab.panels.sentences import LEVELS, Sentence, sentence
 from mpclab.trace.rows import WORLD
@@ -23,42 +23,42 @@ class LogPanel(Panel):
     name: ClassVar[str] = "log"
 
     def build(self) -> list[Any]:
-        self.level = kit.choice(
+        self.level = controls.choice(
             "Show", [(words, i) for i, words in enumerate(LEVELS)], width="140px", name="level",
             tip="how much of what happened",
         )  # fmt: skip
-        self.who = kit.choice(
+        self.who = controls.choice(
             "Of", [("everyone", -2)], width="104px", tip="whose lines", name="who"
         )
-        self.words = kit.text(
+        self.words = controls.text(
             "Containing", "", "any words", width="180px", tip="only lines with these words",
             name="filter",
         )  # fmt: skip
-        self.heartbeats = kit.check(
+        self.heartbeats = controls.check(
             "heartbeats", False, tip="also heartbeats and the like", name="log-heartbeats"
         )
-        self.lines = kit.page("", "mpclab-log")
-        self.scroll = kit.column(self.lines, max_height="380px")
+        self.lines = controls.page("", "mpclab-log")
+        self.scroll = controls.column(self.lines, max_height="380px")
         self.scroll.add_class("mpclab-scroll")
         self._kept: deque[Sentence] = deque(maxlen=_KEPT)
         self._asked: tuple[Any, ...] = ()
         self._next = 0.0
         self._new = False
         for each in (self.level, self.who, self.words, self.heartbeats):
-            each.observe(lambda _: self.desk.wake(), "value")
-        return [kit.row(self.level, self.who, self.words, self.heartbeats), self.scroll]
+            each.observe(lambda _: self.controller.wake(), "value")
+        return [controls.row(self.level, self.who, self.words, self.heartbeats), self.scroll]
 
-    def refresh(self, now: Moment) -> None:
-        if now.fresh:
+    def refresh(self, now: Tick) -> None:
+        if now.is_new:
             self._kept.clear()
             rows = islice(now.lab.trace, now.state.rows)
             self._kept.extend(map(sentence, rows))
             parties = [(f"party {p}", p) for p in now.lab.group.everyone]
-            kit.set_options(self.who, [("everyone", -2), ("the server", 0), *parties])
+            controls.set_options(self.who, [("everyone", -2), ("the server", 0), *parties])
         else:
             self._kept.extend(map(sentence, now.rows))
         asked = (self.level.value, self.who.value, self.words.value, self.heartbeats.value)
-        self._new = self._new or bool(now.rows) or now.fresh
+        self._new = self._new or bool(now.rows) or now.is_new
         if asked != self._asked or (self._new and now.clock >= self._next):
             self._asked, self._new, self._next = asked, False, now.clock + 0.3
             self._show()
@@ -79,14 +79,14 @@ class LogPanel(Panel):
             matching += 1
             if len(found) < _SHOWN:
                 found.append(_line(one))
-        self.lines.value = "".join(found) or look.empty("Nothing to show.")
+        self.lines.value = "".join(found) or theme.empty("Nothing to show.")
         more = f", the latest {_SHOWN} shown" if matching > _SHOWN else ""
         self.note(f"{matching} lines{more}" if matching else "")
 
 
 def _line(one: Sentence) -> str:
-    who = "" if one.actor == WORLD else look.chip(one.actor)
+    who = "" if one.actor == WORLD else theme.chip(one.actor)
     return (
-        f'<div class="line"><time>{look.seconds(one.at)}</time><span class="who">{who}</span>'
-        f'<span class="mpclab-result">{look.escape(one.words)}</span></div>'
+        f'<div class="line"><time>{theme.seconds(one.at)}</time><span class="who">{who}</span>'
+        f'<span class="mpclab-result">{theme.escape(one.words)}</span></div>'
     )

@@ -17,15 +17,20 @@ from mpclab.coordinator.operations import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.lab import Lab
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.hints import voters_missing
 from mpclab.panels.panel import Panel
 from mpclab.plots import style
 from mpclab.trace.fold import UP, Operation, State
 
 _SHOWN = 12  # the latest proposals
-_MOODS = {"committed": look.GOOD, "executed": look.GOOD, "aborted": look.BAD, "failed": look.BAD}
+_MOODS = {
+    "committed": theme.GOOD,
+    "executed": theme.GOOD,
+    "aborted": theme.BAD,
+    "failed": theme.BAD,
+}
 
 
 class OperationsPanel(Panel):
@@ -35,24 +40,24 @@ class OperationsPanel(Panel):
     name: ClassVar[str] = "operations"
 
     def build(self) -> list[Any]:
-        self.by = kit.party_choice("Proposer", 4, tip="who proposes", name="by")
-        self.kind = kit.choice(
+        self.by = controls.party_choice("Proposer", 4, tip="who proposes", name="by")
+        self.kind = controls.choice(
             "Operation", [s.name for s in OPERATIONS], width="118px", name="kind",
             tip="what is proposed",
         )  # fmt: skip
-        self.parameters = kit.row()
-        self.propose = kit.button(
+        self.parameters = controls.row()
+        self.propose = controls.button(
             "Propose", self._propose, icon="paper-plane", mood="primary", name="propose",
             tip="ask everyone to agree to this",
         )  # fmt: skip
         self.fields: dict[str, tuple[Parameter, Any]] = {}
         self.kind.observe(lambda _: self._make_fields(), "value")
-        self.table = kit.page()
+        self.table = controls.page()
         self._build_hand()
         self._known: list[Operation] = []
         self._make_fields()
         return [
-            kit.row(self.by, self.kind, self.parameters, self.propose),
+            controls.row(self.by, self.kind, self.parameters, self.propose),
             self.table,
             self.hand,
         ]
@@ -63,7 +68,7 @@ class OperationsPanel(Panel):
         spec = OPERATIONS[self.kind.value]
         self.fields = {p.name: (p, parameter_field(p)) for p in spec.parameters}
         self.parameters.children = [widget for _, widget in self.fields.values()]
-        kit.show(self.parameters, bool(self.fields))
+        controls.show(self.parameters, bool(self.fields))
         self._offer_operations()
 
     def _offer_operations(self) -> None:
@@ -74,7 +79,7 @@ class OperationsPanel(Panel):
             if isinstance(parameter, Reference):
                 none = [("none", "")] if parameter.default == "" else []
                 offered = none + options[::-1]
-                kit.set_options(widget, offered or [("nothing proposed yet", 0)])
+                controls.set_options(widget, offered or [("nothing proposed yet", 0)])
 
     def given(self) -> dict[str, Any]:
         """The parameters as they stand in the fields.
@@ -91,38 +96,38 @@ class OperationsPanel(Panel):
             lab.propose(by=by, kind=kind, **self.given())
             return f"✓ party {by} proposes: {kind}"
 
-        self.desk.do("proposing", propose)
+        self.controller.do("proposing", propose)
 
     # --- vote by hand ---------------------------------------------------------------------------
 
     def _build_hand(self) -> None:
-        self.which = kit.choice("Open proposal", [("none", "")], width="200px", name="which")
-        self.voter = kit.party_choice("Voter", 4, tip="who votes", name="voter")
-        self.reason = kit.text(
+        self.which = controls.choice("Open proposal", [("none", "")], width="200px", name="which")
+        self.voter = controls.party_choice("Voter", 4, tip="who votes", name="voter")
+        self.reason = controls.text(
             "Reason", "", "optional", width="150px", tip="why it rejects", name="reason"
         )
-        self.approve = kit.button(
+        self.approve = controls.button(
             "Approve", lambda: self._vote(True), icon="check", mood="success", name="approve",
             tip="cast this party's vote: yes",
         )  # fmt: skip
-        self.reject = kit.button(
+        self.reject = controls.button(
             "Reject", lambda: self._vote(False), icon="times", mood="danger", name="reject",
             tip="cast this party's vote: no",
         )  # fmt: skip
-        self.hand = kit.row(self.which, self.voter, self.reason, self.approve, self.reject)
+        self.hand = controls.row(self.which, self.voter, self.reason, self.approve, self.reject)
 
     def _vote(self, approve: bool) -> None:
         party, op, reason = self.voter.value, self.which.value, self.reason.value
-        self.desk.do("voting", lambda lab: _cast(lab, party, op, approve, reason))
+        self.controller.do("voting", lambda lab: _cast(lab, party, op, approve, reason))
 
     # --- painting -----------------------------------------------------------------------------
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         lab, state = now.lab, now.state
-        if now.fresh:
-            kit.set_options(self.by, [(f"party {p}", p) for p in lab.group.everyone])
-            kit.set_options(self.kind, [(s.name, s.name) for s in OPERATIONS])
-        if now.fresh or now.rows:
+        if now.is_new:
+            controls.set_options(self.by, [(f"party {p}", p) for p in lab.group.everyone])
+            controls.set_options(self.kind, [(s.name, s.name) for s in OPERATIONS])
+        if now.is_new or now.rows:
             self._known = [o for o in state.operations.values() if o.proposed_at is not None]
             self._offer_operations()
             self.table.value = proposals(self._known, state, lab)
@@ -137,7 +142,7 @@ class OperationsPanel(Panel):
             or ("" if life == UP else f"party {self.by.value} is {life}")
             or ("" if self.kind.value != "response" or self._known else "nothing to answer yet")
         )
-        kit.gate(self.propose, why)
+        controls.gate(self.propose, why)
         self._refresh_hand(lab, closed)
 
     def _refresh_hand(self, lab: Lab, closed: str) -> None:
@@ -146,12 +151,12 @@ class OperationsPanel(Panel):
             (f"{self._known.index(o) + 1}. {style.shorten(o.text or o.kind, 30)}", o.op)
             for o in reversed(is_open)
         ]
-        kit.set_options(self.which, names or [("none", "")])
+        controls.set_options(self.which, names or [("none", "")])
         chosen = next((o for o in is_open if o.op == self.which.value), None)
         # A proposal takes its time to arrive: who has not heard of it cannot vote on it yet.
         missing = voters_missing(lab, chosen) if chosen else ()
         able = [p for p in missing if chosen and p in chosen.standing]
-        kit.set_options(self.voter, [(f"party {p}", p) for p in able] or [("nobody", 0)])
+        controls.set_options(self.voter, [(f"party {p}", p) for p in able] or [("nobody", 0)])
         why = closed or (
             "no proposal is open" if not chosen
             else "" if able
@@ -159,7 +164,7 @@ class OperationsPanel(Panel):
             else "all votes are in"
         )  # fmt: skip
         for each in (self.which, self.voter, self.reason, self.approve, self.reject):
-            kit.gate(each, why)
+            controls.gate(each, why)
 
 
 def _cast(lab: Lab, party: Party, op: str, approve: bool, reason: str) -> str:
@@ -183,14 +188,14 @@ def parameter_field(parameter: Parameter) -> Any:
     options = {"tip": parameter.help or words, "name": f"param-{parameter.name}"}
     default = parameter.default
     if isinstance(parameter, Reference):
-        return kit.choice(words, [("nothing proposed yet", 0)], width="180px", **options)
+        return controls.choice(words, [("nothing proposed yet", 0)], width="180px", **options)
     if isinstance(parameter, Text) and parameter.choices:
         value = default if default in parameter.choices else parameter.choices[0]
-        return kit.choice(words, parameter.choices, value, **options)
+        return controls.choice(words, parameter.choices, value, **options)
     if isinstance(parameter, Number):
         low, high = parameter.low, min(parameter.high, 2**53)
         start = default if isinstance(default, int) else low
-        return kit.number(words, start, low, high, width="110px", **options)
+        return controls.number(words, start, low, high, width="110px", **options)
     hint = (
         "1, 2, 3"
         if isinstance(parameter, Numbers)
@@ -203,7 +208,7 @@ def parameter_field(parameter: Parameter) -> Any:
         start_text = default
     elif isinstance(default, tuple):
         start_text = ", ".join(map(str, default))
-    return kit.text(words, start_text, hint, width="220px", **options)
+    return controls.text(words, start_text, hint, width="220px", **options)
 
 
 def read_field(parameter: Parameter, widget: Any) -> Any:
@@ -224,19 +229,19 @@ def read_field(parameter: Parameter, widget: Any) -> Any:
 def proposals(known: list[Operation], state: State, lab: Lab) -> str:
     """The latest proposals, the newest first: votes, what they wait for, how they ended."""
     if not known:
-        return look.empty("Nothing has been proposed yet.")
+        return theme.empty("Nothing has been proposed yet.")
     numbered = list(enumerate(known, 1))[-_SHOWN:]
     rows = [
         [
             f'<span class="mpclab-num">{number}</span>',
-            look.chip(one.by) if one.by is not None else "",
-            f"<b>{look.escape(one.kind)}</b><br>{look.escape(style.shorten(_said(one), 60))}",
+            theme.chip(one.by) if one.by is not None else "",
+            f"<b>{theme.escape(one.kind)}</b><br>{theme.escape(style.shorten(_said(one), 60))}",
             _votes(one, lab.group.everyone),
             _standing(one, state, lab),
         ]
         for number, one in reversed(numbered)
     ]
-    return look.table(["#", "by", "what", "votes", "where it stands"], rows)
+    return theme.table(["#", "by", "what", "votes", "where it stands"], rows)
 
 
 def _said(one: Operation) -> str:
@@ -260,8 +265,8 @@ def _votes(one: Operation, parties: Iterable[Party]) -> str:
         else:
             mark, mood, words = "✗", "mpclab-bad", f"rejects {vote.reason}".strip()
         cells.append(
-            f'<span class="vote" title="party {party}: {look.escape(words)}">'
-            f'{look.chip(party)}<b class="{mood}" style="margin-left:2px">{mark}</b></span>'
+            f'<span class="vote" title="party {party}: {theme.escape(words)}">'
+            f'{theme.chip(party)}<b class="{mood}" style="margin-left:2px">{mark}</b></span>'
         )
     many = " many" if len(everyone) > 8 else ""
     return f'<div class="mpclab-votes{many}">{"".join(cells)}</div>'
@@ -269,7 +274,7 @@ def _votes(one: Operation, parties: Iterable[Party]) -> str:
 
 def _standing(one: Operation, state: State, lab: Lab) -> str:
     if one.split:
-        return look.badge("parties disagree", look.BAD)
+        return theme.badge("parties disagree", theme.BAD)
     if one.status == "committed":
         done = [p for p, word in one.standing.items() if word in ("executed", "failed")]
         late = [p for p in lab.group.joined if p not in one.commits and _up(state, p)]
@@ -279,16 +284,16 @@ def _standing(one: Operation, state: State, lab: Lab) -> str:
         more = ""
         results = sorted(set(one.results.values()))
         if results and word != "committed" and results != [_said(one)]:
-            more = f'<div class="mpclab-result">{look.escape(style.shorten(results[0], 48))}</div>'
+            more = f'<div class="mpclab-result">{theme.escape(style.shorten(results[0], 48))}</div>'
         if late:
-            more += f'<br><span class="mpclab-small">not yet at {look.chips(late)}</span>'
-        return f"{look.badge(word, _MOODS[word])}{more}"
+            more += f'<br><span class="mpclab-small">not yet at {theme.chips(late)}</span>'
+        return f"{theme.badge(word, _MOODS[word])}{more}"
     if one.status == "aborted":
-        why = look.escape(next(iter(one.aborts.values()), ""))
-        return f"{look.badge('aborted', look.BAD)}<br>{why}"
+        why = theme.escape(next(iter(one.aborts.values()), ""))
+        return f"{theme.badge('aborted', theme.BAD)}<br>{why}"
     missing = voters_missing(lab, one)
-    words = f"for {look.chips(missing)}" if missing else "for the agreement protocol"
-    return f"{look.badge('waiting', look.WARN)} {words}"
+    words = f"for {theme.chips(missing)}" if missing else "for the agreement protocol"
+    return f"{theme.badge('waiting', theme.WARN)} {words}"
 
 
 def _up(state: State, party: Party) -> bool:

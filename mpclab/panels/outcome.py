@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 from matplotlib.axes import Axes
 
 from mpclab.check import Verdict
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 from mpclab.plots import outcomes
 from mpclab.trace.fold import State
 
-_MOODS = {"ok": look.GOOD, "violated": look.BAD, "unknown": look.QUIET}
+_MOODS = {"ok": theme.GOOD, "violated": theme.BAD, "unknown": theme.QUIET}
 
 
 class OutcomePanel(Panel):
@@ -24,48 +24,48 @@ class OutcomePanel(Panel):
     name: ClassVar[str] = "outcome"
 
     def build(self) -> list[Any]:
-        self.check = kit.button(
+        self.check = controls.button(
             "Check", self._check, icon="balance-scale", mood="primary", name="check",
             tip="judge the run so far: agreement, validity, integrity, termination",
         )  # fmt: skip
-        self.proof = kit.choice(
+        self.proof = controls.choice(
             "Show the proof of", [("nothing", ())], width="160px", name="proof",
             tip="make the rows that prove a verdict stand out in the pictures",
         )  # fmt: skip
         self.proof.observe(lambda _: self._prove(), "value")
-        self.words = kit.page("", "mpclab-verdicts")
-        self.picture = kit.Picture("Nothing has been proposed yet.", widest="900px")
+        self.words = controls.page("", "mpclab-verdicts")
+        self.picture = controls.Picture("Nothing has been proposed yet.", widest="900px")
         self._verdicts: list[Verdict] = []
-        return [kit.row(self.check, self.proof), self.words, self.picture.box]
+        return [controls.row(self.check, self.proof), self.words, self.picture.box]
 
     def _check(self) -> None:
-        self.desk.do("checking", lambda lab: lab.check(), then=self._take)
+        self.controller.do("checking", lambda lab: lab.check(), then=self._take)
 
     def _take(self, verdicts: list[Verdict]) -> None:
         self._verdicts = verdicts
         counts = Counter(v.verdict for v in verdicts)
         words = ", ".join(f"{counts[w]} {w}" for w in ("violated", "unknown", "ok") if counts[w])
-        self.desk.said = f"checked: {words}"
+        self.controller.said = f"checked: {words}"
 
     def _prove(self) -> None:
-        self.desk.highlight = tuple(self.proof.value)
-        for panel in self.desk.panels:
+        self.controller.highlight = tuple(self.proof.value)
+        for panel in self.controller.panels:
             panel.redraw()
 
-    def refresh(self, now: Moment) -> None:
-        if now.fresh:
+    def refresh(self, now: Tick) -> None:
+        if now.is_new:
             self._verdicts = []
         known = any(o.proposed_at is not None for o in now.state.operations.values())
-        kit.gate(self.check, "" if known else "propose something first")
+        controls.gate(self.check, "" if known else "propose something first")
         self.words.value = verdict_table(self._verdicts)
         proofs = [(v.check, v.witnesses) for v in self._verdicts if v.witnesses]
-        kit.set_options(self.proof, [("nothing", ()), *proofs])
-        kit.gate(self.proof, "" if proofs else "press Check first")
+        controls.set_options(self.proof, [("nothing", ()), *proofs])
+        controls.gate(self.proof, "" if proofs else "press Check first")
         if self.picture_due(now):
             self.picture.draw(lambda: self._draw(now.state), dpi=110)
 
     def _draw(self, state: State) -> Axes | None:
-        return outcomes(state, highlight=self.desk.highlight) if state.operations else None
+        return outcomes(state, highlight=self.controller.highlight) if state.operations else None
 
 
 def verdict_table(verdicts: list[Verdict]) -> str:
@@ -73,10 +73,10 @@ def verdict_table(verdicts: list[Verdict]) -> str:
         return ""
     rows = [
         [
-            look.badge(v.verdict, _MOODS[v.verdict]),
-            f"<b>{look.escape(v.check)}</b>",
-            look.escape(v.sentence),
+            theme.badge(v.verdict, _MOODS[v.verdict]),
+            f"<b>{theme.escape(v.check)}</b>",
+            theme.escape(v.sentence),
         ]
         for v in verdicts
     ]
-    return look.table(["verdict", "check", "why"], rows)
+    return theme.table(["verdict", "check", "why"], rows)

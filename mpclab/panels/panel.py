@@ -1,4 +1,4 @@
-"""`Panel`: the base of all panels. A card of widgets that paints what the desk reads."""
+"""`Panel`: the base of all panels. A card of widgets that paints what the controller reads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Desk, Moment, desk_of, log
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Controller, Tick, controller_of, log
 
 
 class Panel:
@@ -27,12 +27,12 @@ class Panel:
     inline: ClassVar[bool] = False
     """A bar: title and controls on one line."""
 
-    def __init__(self, source: Desk | Lab | Panel | None = None, **fields: Any) -> None:
-        self.desk = desk_of(source, fields)
-        self.heading = kit.page(look.heading(self.title))
-        self.broken = kit.page()
-        kit.show(self.broken, False)
-        arrange = kit.row if self.inline else kit.column
+    def __init__(self, source: Controller | Lab | Panel | None = None, **fields: Any) -> None:
+        self.controller = controller_of(source, fields)
+        self.heading = controls.page(theme.heading(self.title))
+        self.broken = controls.page()
+        controls.show(self.broken, False)
+        arrange = controls.row if self.inline else controls.column
         self.card = arrange(self.heading, *self.build(), self.broken)
         self.card.add_class("mpclab-card")
         if self.inline:
@@ -43,7 +43,7 @@ class Panel:
         self.hidden = False  # behind another tab: no picture is drawn
         self._next_picture = 0.0
         self._stale = False
-        self.desk.attach(self)
+        self.controller.attach(self)
 
     # --- for subclasses -----------------------------------------------------------------------
 
@@ -51,15 +51,15 @@ class Panel:
         """Make the widgets below the title."""
         raise NotImplementedError
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         """Set what changed. Called by the ticker; setting a value that is there already costs
         nothing."""
         raise NotImplementedError
 
-    def picture_due(self, now: Moment, every: float = 0.5) -> bool:
+    def picture_due(self, now: Tick, every: float = 0.5) -> bool:
         """Whether something worth a picture came, and the last one is old enough."""
-        self._stale = self._stale or now.loud
-        if self.hidden or not self._stale or (now.clock < self._next_picture and not now.fresh):
+        self._stale = self._stale or now.needs_redraw
+        if self.hidden or not self._stale or (now.clock < self._next_picture and not now.is_new):
             return False
         self._stale = False
         self._next_picture = now.clock + every
@@ -68,15 +68,15 @@ class Panel:
     def redraw(self) -> None:
         """Draw the picture again at the next tick: an option was changed."""
         self._stale, self._next_picture = True, 0.0
-        self.desk.wake()
+        self.controller.wake()
 
     def note(self, words: str) -> None:
         """HTML beside the title."""
-        self.heading.value = look.heading(self.title, words)
+        self.heading.value = theme.heading(self.title, words)
 
-    # --- for the desk ---------------------------------------------------------------------------
+    # --- for the controller -----------------------------------------------------------------------
 
-    def paint(self, now: Moment) -> None:
+    def paint(self, now: Tick) -> None:
         """Refresh; a panel that fails shows why, and the others go on."""
         try:
             started = time.monotonic()
@@ -86,19 +86,19 @@ class Panel:
             self._next_picture = max(self._next_picture, now.clock + 2 * spent)
         except Exception as error:
             log.error("the %s panel failed", self.name, exc_info=error)
-            self.broken.value = look.badge(
-                f"this panel failed: {type(error).__name__}: {error}", look.BAD
+            self.broken.value = theme.badge(
+                f"this panel failed: {type(error).__name__}: {error}", theme.BAD
             )
-            kit.show(self.broken, True)
+            controls.show(self.broken, True)
         else:
-            kit.show(self.broken, False)
+            controls.show(self.broken, False)
 
     # --- for the user ---------------------------------------------------------------------------
 
     @property
     def lab(self) -> Lab:
         """The lab that is shown now."""
-        return self.desk.lab
+        return self.controller.lab
 
     @property
     def widget(self) -> Any:
@@ -109,8 +109,10 @@ class Panel:
 
     def frame(self) -> Any:
         """The card, a line that says what happens, and the stylesheet."""
-        self._banner = Banner(self.desk)
-        made = kit.column(kit.page(look.STYLESHEET), self._banner.card, self.card, gap="10px")
+        self._banner = Banner(self.controller)
+        made = controls.column(
+            controls.page(theme.STYLESHEET), self._banner.card, self.card, gap="10px"
+        )
         made.add_class("mpclab")
         return made
 
@@ -118,7 +120,7 @@ class Panel:
         """Stop painting; when no panel is left, close the lab that was made for it."""
         if self._banner is not None:
             self._banner.close()
-        self.desk.detach(self)
+        self.controller.detach(self)
         if self._widget is not None:
             self._widget.close()
 
@@ -145,24 +147,28 @@ class Banner(Panel):
     name = "status"
 
     def build(self) -> list[Any]:
-        self.words = kit.page("", "mpclab-error")
-        self.dismiss = kit.button(
-            "Dismiss", self.desk.dismiss, tip="take this message away", name="dismiss"
+        self.words = controls.page("", "mpclab-error")
+        self.dismiss = controls.button(
+            "Dismiss", self.controller.dismiss, tip="take this message away", name="dismiss"
         )
-        self.bar = kit.row(self.words, self.dismiss)
+        self.bar = controls.row(self.words, self.dismiss)
         self.bar.add_class("mpclab-banner")
-        self.said = kit.page("", "mpclab-said")
+        self.said = controls.page("", "mpclab-said")
         return [self.bar, self.said]
 
     def frame(self) -> Any:
         raise UsageError("a banner is part of another panel")
 
-    def refresh(self, now: Moment) -> None:
-        kit.show(self.heading, False)
+    def refresh(self, now: Tick) -> None:
+        controls.show(self.heading, False)
         self.card.remove_class("mpclab-card")
-        kit.show(self.bar, bool(self.desk.error))
+        controls.show(self.bar, bool(self.controller.error))
         self.words.value = (
-            f'<span role="alert">⚠ {look.escape(self.desk.error)}</span>' if self.desk.error else ""
+            f'<span role="alert">⚠ {theme.escape(self.controller.error)}</span>'
+            if self.controller.error
+            else ""
         )
-        words = f"{self.desk.busy.rstrip('…')}…" if self.desk.busy else self.desk.said
-        self.said.value = look.escape(words.splitlines()[0] if words else "")
+        words = (
+            f"{self.controller.busy.rstrip('…')}…" if self.controller.busy else self.controller.said
+        )
+        self.said.value = theme.escape(words.splitlines()[0] if words else "")

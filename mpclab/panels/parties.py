@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.ids import Party, new_id
 from mpclab.lab import Lab
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 from mpclab.trace.fold import CRASHED, PAUSED, State
 
 VOTES = ("approve", "reject", "silent", "validate", "hand")
 MOST_ROWS = 24
-_LIFE = {CRASHED: look.BAD, PAUSED: look.WARN}
+_LIFE = {CRASHED: theme.BAD, PAUSED: theme.WARN}
 
 
 class PartiesPanel(Panel):
@@ -29,9 +29,9 @@ class PartiesPanel(Panel):
         self._build_settings()
         self._build_actions()
         self.rows: list[_Row] = []
-        self.table = kit.column(gap="4px", max_height="330px")
+        self.table = controls.column(gap="4px", max_height="330px")
         self.table.add_class("mpclab-scroll")
-        head = kit.page(
+        head = controls.page(
             '<div class="mpclab-columns"><span style="flex:1">party</span>'
             '<span style="width:272px">votes</span></div>'
         )
@@ -41,32 +41,36 @@ class PartiesPanel(Panel):
     # --- settings -----------------------------------------------------------------------------
 
     def _build_settings(self) -> None:
-        self.n = kit.number("Parties n", 4, 1, 9999, width="72px", tip="how many parties", name="n")
-        self.t = kit.number(
+        self.n = controls.number(
+            "Parties n", 4, 1, 9999, width="72px", tip="how many parties", name="n"
+        )
+        self.t = controls.number(
             "Threshold t", 3, 1, 9999, width="82px", name="t",
             tip="parties needed to use a shared key",
         )  # fmt: skip
-        self.policy = kit.choice(
+        self.policy = controls.choice(
             "Approval", ["unanimous", "threshold"], width="112px", name="policy",
             tip="who must approve an operation",
         )  # fmt: skip
-        self.k = kit.number(
+        self.k = controls.number(
             "of which k", 3, 1, 9999, width="76px", tip="approvals needed", name="k"
         )
-        self.agreement = kit.choice(
+        self.agreement = controls.choice(
             "Agreement", list(AGREEMENTS), width="104px", name="agreement",
             tip="how all come to hold the same record",
         )  # fmt: skip
-        self.session = kit.text(
+        self.session = controls.text(
             "Session id", "lab", width="112px", tip="parties meet by this id", name="session"
         )
-        self.generate = kit.button(
+        self.generate = controls.button(
             "Generate", self._generate, tip="a new session id", icon="refresh", name="generate"
         )
-        self.policy.observe(lambda _: kit.show(self.k, self.policy.value == "threshold"), "value")
+        self.policy.observe(
+            lambda _: controls.show(self.k, self.policy.value == "threshold"), "value"
+        )
         self.n.observe(self._resize, "value")
         self.fields = (self.n, self.t, self.policy, self.k, self.agreement, self.session)
-        self.settings = kit.row(*self.fields, self.generate)
+        self.settings = controls.row(*self.fields, self.generate)
 
     def _resize(self, change: Any) -> None:
         """Another n: keep t a majority if it was one."""
@@ -96,31 +100,31 @@ class PartiesPanel(Panel):
         name, _, number = s.policy.partition("(")
         self.policy.value = name.strip()
         self.k.value = int(number.rstrip(") ")) if number else s.threshold
-        kit.show(self.k, self.policy.value == "threshold")
+        controls.show(self.k, self.policy.value == "threshold")
 
     # --- all at once --------------------------------------------------------------------------
 
     def _build_actions(self) -> None:
-        self.spawn = kit.button(
+        self.spawn = controls.button(
             "Spawn all", lambda: self._spawn(()), icon="users", mood="primary", name="spawn",
             tip="make the parties: keys, nodes, stores; with the settings above",
         )  # fmt: skip
-        self.join = kit.button(
+        self.join = controls.button(
             "Join all", lambda: self._join(()), icon="sign-in", mood="primary", name="join",
             tip="have every party join the session",
         )  # fmt: skip
-        self.leave = kit.button(
+        self.leave = controls.button(
             "Leave all",
             lambda: self._leave(()),
             tip="have every party leave for good",
             name="leave",
         )
-        self.everyone = kit.choice(
+        self.everyone = controls.choice(
             "Everyone votes", [("as below", ""), *((v, v) for v in VOTES)], width="118px",
             tip="set how every party votes", name="everyone-votes",
         )  # fmt: skip
         self.everyone.observe(self._all_vote, "value")
-        self.actions = kit.row(self.spawn, self.join, self.leave, self.everyone)
+        self.actions = controls.row(self.spawn, self.join, self.leave, self.everyone)
 
     def _spawn(self, parties: tuple[Party, ...]) -> None:
         chosen = self.chosen()
@@ -130,70 +134,70 @@ class PartiesPanel(Panel):
             if not lab.group.present and any(
                 getattr(lab.scenario, name) != value for name, value in chosen.items()
             ):
-                said = self.desk.renew(**chosen, votes={}, operations=(), faults=()) + "; "
-            return f"{said}{self.desk.lab.spawn(*parties)}"
+                said = self.controller.renew(**chosen, votes={}, operations=(), faults=()) + "; "
+            return f"{said}{self.controller.lab.spawn(*parties)}"
 
-        self.desk.do("spawning", spawn)
+        self.controller.do("spawning", spawn)
 
     def _join(self, parties: tuple[Party, ...]) -> None:
         # Without waiting: one watches the mesh grow, and other buttons work meanwhile.
-        self.desk.do("joining", lambda lab: lab.join(*parties, wait=False))
+        self.controller.do("joining", lambda lab: lab.join(*parties, wait=False))
 
     def _leave(self, parties: tuple[Party, ...]) -> None:
-        self.desk.do("leaving", lambda lab: lab.leave(*parties))
+        self.controller.do("leaving", lambda lab: lab.leave(*parties))
 
     def _all_vote(self, change: Any) -> None:
         votes = change["new"]
         if votes:
-            self.desk.do("changing votes", partial(_set_all, votes=votes))
+            self.controller.do("changing votes", partial(_set_all, votes=votes))
             self.everyone.value = ""
 
     # --- messages -----------------------------------------------------------------------------
 
     def _build_talk(self) -> None:
-        self.speaker = kit.party_choice("Message from", 4, tip="who speaks", name="speaker")
-        self.listener = kit.choice("to", [("everyone", 0)], width="104px", tip="who listens")
+        self.speaker = controls.party_choice("Message from", 4, tip="who speaks", name="speaker")
+        self.listener = controls.choice("to", [("everyone", 0)], width="104px", tip="who listens")
         self.listener.add_class("mpclab-listener")
-        self.line = kit.text("Text", "hello", width="180px", tip="what is said", name="line")
-        self.send = kit.button(
+        self.line = controls.text("Text", "hello", width="180px", tip="what is said", name="line")
+        self.send = controls.button(
             "Send", self._send, icon="bullhorn", name="send",
             tip="through the signaling server; the log shows it",
         )  # fmt: skip
-        self.talk = kit.row(self.speaker, self.listener, self.line, self.send)
+        self.talk = controls.row(self.speaker, self.listener, self.line, self.send)
 
     def _send(self) -> None:
         sender, to, words = self.speaker.value, self.listener.value, self.line.value
         if to:
-            self.desk.do("sending", lambda lab: lab.tell(sender, to, words))
+            self.controller.do("sending", lambda lab: lab.tell(sender, to, words))
         else:
-            self.desk.do("broadcasting", lambda lab: lab.broadcast(sender, words))
+            self.controller.do("broadcasting", lambda lab: lab.broadcast(sender, words))
 
     # --- painting -----------------------------------------------------------------------------
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         lab, state = now.lab, now.state
-        if now.fresh:
+        if now.is_new:
             self._read_settings(lab)
             self._make_rows(lab)
         present, joined = lab.group.present, lab.group.joined
         closed = "this lab is closed; press Reset" if lab.closed else ""
         here = "all parties must leave first, or press Reset" if present else ""
         for each in (*self.fields, self.generate):
-            kit.gate(each, closed or here)
+            controls.gate(each, closed or here)
         away = set(lab.group.everyone) - set(present)
         served = bool(lab.url or lab.world.server_url or lab.scenario.mesh == "ready")
         no_server = "" if served else "start the signaling server first"
-        kit.gate(self.spawn, closed or ("" if away or not present else "every party is here"))
-        kit.gate(
+        controls.gate(self.spawn, closed or ("" if away or not present else "every party is here"))
+        controls.gate(
             self.join,
             closed
             or ("" if present else "spawn parties first")
             or no_server
             or ("every party has joined" if len(joined) == len(present) else ""),
         )
-        kit.gate(self.leave, closed or ("" if present else "nobody is here"))
-        kit.gate(self.everyone, closed)
-        kit.gate(
+        controls.gate(self.leave, closed or ("" if present else "nobody is here"))
+        controls.gate(self.everyone, closed)
+        controls.gate(
             self.send,
             closed or ("" if joined else "a party must join first") or no_server,
         )
@@ -206,11 +210,13 @@ class PartiesPanel(Panel):
         n = lab.scenario.parties
         self.rows = [_Row(self, p) for p in lab.group.everyone[:MOST_ROWS]]
         more = n - len(self.rows)
-        rest = [kit.page(look.empty(f"and {more} more: drive them from code"))] if more else []
+        rest = (
+            [controls.page(theme.empty(f"and {more} more: drive them from code"))] if more else []
+        )
         self.table.children = [row.box for row in self.rows] + rest
         parties = [(f"party {p}", p) for p in lab.group.everyone]
-        kit.set_options(self.speaker, parties)
-        kit.set_options(self.listener, [("everyone", 0), *parties])
+        controls.set_options(self.speaker, parties)
+        controls.set_options(self.listener, [("everyone", 0), *parties])
 
 
 class _Row:
@@ -219,25 +225,27 @@ class _Row:
     def __init__(self, panel: PartiesPanel, party: Party) -> None:
         self.panel = panel
         self.party = party
-        self.desk = panel.desk
-        self.words = kit.page()
+        self.controller = panel.controller
+        self.words = controls.page()
         self.words.layout.flex = "1 1 auto"
-        self.votes = kit.choice("votes", VOTES, width="100px", tip=f"how party {party} votes")
+        self.votes = controls.choice("votes", VOTES, width="100px", tip=f"how party {party} votes")
         self.votes.description = ""
         self.votes.remove_class("mpclab-field")
         self.votes.add_class("mpclab-bare")
         self.votes.add_class(f"mpclab-votes-{party}")
         self.votes.observe(self._set_votes, "value")
-        self.member = kit.button(
+        self.member = controls.button(
             "Spawn", self._member, tip="make this party, have it join, have it leave",
             name=f"member-{party}",
         )  # fmt: skip
-        self.life = kit.button(
+        self.life = controls.button(
             "Crash", self._life, tip=f"party {party} stops dead; only its store is left",
             name=f"life-{party}",
         )  # fmt: skip
         self.member.layout.width = self.life.layout.width = "78px"
-        self.box = kit.row(self.words, self.votes, self.member, self.life, align_items="center")
+        self.box = controls.row(
+            self.words, self.votes, self.member, self.life, align_items="center"
+        )
         self.box.layout.flex_flow = "row nowrap"
         self.box.add_class(f"mpclab-party-{party}")
         self._shown = ""
@@ -251,7 +259,7 @@ class _Row:
             self._shown = ""  # whatever comes of it, the next tick shows what holds
             return lab.set_votes(self.party, votes)
 
-        self.desk.do("changing votes", set_votes)
+        self.controller.do("changing votes", set_votes)
 
     def _member(self) -> None:
         party = self.party
@@ -266,9 +274,9 @@ class _Row:
     def _life(self) -> None:
         party = self.party
         if self.life.description == "Crash":
-            self.desk.do("crashing", lambda lab: lab.crash(party))
+            self.controller.do("crashing", lambda lab: lab.crash(party))
         else:
-            self.desk.do("restarting", lambda lab: lab.restart(party))
+            self.controller.do("restarting", lambda lab: lab.restart(party))
 
     def refresh(self, lab: Lab, state: State, cannot_join: str, closed: str) -> None:
         party, group = self.party, lab.group
@@ -277,41 +285,41 @@ class _Row:
         life = known.life if known and here else ""
         joined = party in group.joined
         room = state.members.get(lab.scenario.session, {}).get(party, "")
-        words = [look.chip(party, gone=life != "up")]
+        words = [theme.chip(party, gone=life != "up")]
         if not here:
-            words.append(look.badge("not here", look.QUIET))
+            words.append(theme.badge("not here", theme.QUIET))
         else:
-            words.append(look.badge(life, _LIFE.get(life, look.GOOD)))
+            words.append(theme.badge(life, _LIFE.get(life, theme.GOOD)))
         if here and joined and life != CRASHED:
             member = room == "present"
             words.append(
-                look.badge(
+                theme.badge(
                     "in session" if member else "no server connection",
-                    look.QUIET if member else look.WARN,
+                    theme.QUIET if member else theme.WARN,
                 )
             )
         if known and known.leader:
             term = f", term {known.term}" if known.term is not None else ""
-            words.append(look.badge(f"leader{term}", look.WARN))
+            words.append(theme.badge(f"leader{term}", theme.WARN))
         if known and known.blocked:
-            words.append(look.badge("blocked", look.BAD, known.blocked))
+            words.append(theme.badge("blocked", theme.BAD, known.blocked))
         self.words.value = (
             f'<div style="display:flex;gap:6px;align-items:center">{"".join(words)}</div>'
         )
         votes = group.votes.get(party, "approve")
         if votes != self._shown:  # not on every tick: what was just chosen is still on its way
             self._shown = self.votes.value = votes
-        kit.gate(self.votes, closed)
+        controls.gate(self.votes, closed)
         self.member.description = "Leave" if joined else "Join" if here else "Spawn"
         crashed = life == CRASHED
-        kit.gate(
+        controls.gate(
             self.member,
             closed
             or ("restart it first" if crashed else "")
             or (cannot_join if self.member.description == "Join" else ""),
         )
         self.life.description = "Restart" if crashed else "Crash"
-        kit.gate(self.life, closed or ("" if here else "this party is not here"))
+        controls.gate(self.life, closed or ("" if here else "this party is not here"))
 
 
 def _set_all(lab: Lab, votes: str) -> str:

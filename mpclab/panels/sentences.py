@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from mpclab.core.ids import SERVER, Party
-from mpclab.panels.kit import party_tips
+from mpclab.panels.controls import party_tips
 from mpclab.plots.style import shorten
 from mpclab.trace.rows import (
     WORLD,

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from mpclab.lab import Lab
 from mpclab.lab.replies import ServerStatus
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 
 _EVERY = 1.0  # seconds between two readings of an otherwise quiet server
@@ -20,38 +20,42 @@ class ServerPanel(Panel):
     name: ClassVar[str] = "server"
 
     def build(self) -> list[Any]:
-        self.port = kit.number(
+        self.port = controls.number(
             "Port", 8080, 0, 65535, tip="where to listen; 0 takes a free port", name="port"
         )
-        self.start = kit.button(
+        self.start = controls.button(
             "Start server", self._start, tip="start the signaling server", icon="play",
             mood="success", name="start",
         )  # fmt: skip
-        self.stop = kit.button(
+        self.stop = controls.button(
             "Stop", lambda: self._stop(kill=False), name="stop",
             tip="close every connection properly and stop; meshes outlive it",
         )  # fmt: skip
-        self.kill = kit.button(
+        self.kill = controls.button(
             "Kill", lambda: self._stop(kill=True), mood="danger", name="kill",
             tip="stop dead: nobody is told",
         )  # fmt: skip
-        self.status = kit.page("", "mpclab-server-status")
-        self.sessions = kit.page()
+        self.status = controls.page("", "mpclab-server-status")
+        self.sessions = controls.page()
         self._seen = ServerStatus(False)
         self._asked = False
         self._next = 0.0
-        return [kit.row(self.port, self.start, self.stop, self.kill), self.status, self.sessions]
+        return [
+            controls.row(self.port, self.start, self.stop, self.kill),
+            self.status,
+            self.sessions,
+        ]
 
     def _start(self) -> None:
         port = self.port.value
-        self.desk.do(
+        self.controller.do(
             "starting the signaling server",
             lambda lab: _first_line(lab.start_server(port)),
             then=lambda _: self._soon(),
         )
 
     def _stop(self, *, kill: bool) -> None:
-        self.desk.do(
+        self.controller.do(
             "killing the server" if kill else "stopping the server",
             lambda lab: lab.stop_server(kill=kill),
             then=lambda _: self._soon(),
@@ -60,12 +64,12 @@ class ServerPanel(Panel):
     def _soon(self) -> None:
         self._next = 0.0
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         self._gate(now.lab)
         # Asked of the worker: the ticker must not wait for a world that is busy or closing.
-        if (now.loud or now.clock >= self._next) and not self._asked and not now.lab.closed:
-            self._asked, self._next = True, now.clock + (0.3 if now.loud else _EVERY)
-            self.desk.ask(_status, self._take)
+        if (now.needs_redraw or now.clock >= self._next) and not self._asked and not now.lab.closed:
+            self._asked, self._next = True, now.clock + (0.3 if now.needs_redraw else _EVERY)
+            self.controller.ask(_status, self._take)
         if now.lab.closed:
             self._seen = ServerStatus(False)
         self._show(self._seen, now.lab)
@@ -86,32 +90,32 @@ class ServerPanel(Panel):
             if lab.url
             else ""
         )
-        kit.gate(self.start, no_server or ("it runs already" if running else ""))
-        kit.gate(self.port, no_server or ("stop the server first" if running else ""))
-        kit.gate(self.stop, no_server or ("" if running else "no server is running"))
-        kit.gate(self.kill, no_server or ("" if running else "no server is running"))
+        controls.gate(self.start, no_server or ("it runs already" if running else ""))
+        controls.gate(self.port, no_server or ("stop the server first" if running else ""))
+        controls.gate(self.stop, no_server or ("" if running else "no server is running"))
+        controls.gate(self.kill, no_server or ("" if running else "no server is running"))
 
     def _show(self, seen: ServerStatus, lab: Lab) -> None:
         word = f"{_lamp('🟢')} running" if seen.running else f"{_lamp('🔴')} stopped"
         if lab.url:
-            word = f"used at {look.escape(lab.url)}"
+            word = f"used at {theme.escape(lab.url)}"
         self.note(word)
         if not seen.running:
             more = " The mesh goes on without it." if lab.group.joined and not lab.url else ""
-            self.status.value = look.empty(f"No server runs here.{more}")
+            self.status.value = theme.empty(f"No server runs here.{more}")
             self.sessions.value = ""
             return
-        errors = look.badge(seen.errors, look.BAD) if seen.errors else "0"
-        self.status.value = look.facts(
+        errors = theme.badge(seen.errors, theme.BAD) if seen.errors else "0"
+        self.status.value = theme.facts(
             [
-                ("url", f"<code>{look.escape(seen.url)}</code>"),
+                ("url", f"<code>{theme.escape(seen.url)}</code>"),
                 ("uptime", uptime(seen.uptime)),
                 ("connections", str(seen.connections)),
                 ("relayed", f"{seen.relayed:,} messages".replace(",", " ")),
                 ("errors", errors),
             ]
         )
-        self.sessions.value = "".join(_session(s) for s in seen.sessions) or look.empty(
+        self.sessions.value = "".join(_session(s) for s in seen.sessions) or theme.empty(
             "No session is open: the first party that joins opens one."
         )
 
@@ -130,13 +134,13 @@ def _first_line(status: ServerStatus) -> str:
 
 def _session(s: Any) -> str:
     members = " ".join(
-        f"{look.chip(p, gone=state != 'online')}"
-        + (f' <span class="mpclab-small">{look.escape(state)}</span>' if state != "online" else "")
+        f"{theme.chip(p, gone=state != 'online')}"
+        + (f' <span class="mpclab-small">{theme.escape(state)}</span>' if state != "online" else "")
         for p, state in sorted(s.members.items())
     )
     head = (
-        f"<b>{look.escape(s.id)}</b> <span class='mpclab-small'>{len(s.members)} of {s.n} · "
-        f"threshold {s.t} · {look.escape(s.policy)}</span>"
+        f"<b>{theme.escape(s.id)}</b> <span class='mpclab-small'>{len(s.members)} of {s.n} · "
+        f"threshold {s.t} · {theme.escape(s.policy)}</span>"
     )
     return f'<div style="margin-top:6px">{head}<br>{members or "nobody yet"}</div>'
 

@@ -27,7 +27,7 @@ class Hands:
     def press(self, button: Any) -> None:
         words = button.description
         wait(lambda: not button.disabled, f"{words} can be pressed: {button.tooltip}")
-        wait(lambda: not self.panel.desk.busy, f"{self.panel.desk.busy} is over")
+        wait(lambda: not self.panel.controller.busy, f"{self.panel.controller.busy} is over")
         button.click()
 
     def say(self, expected: str) -> None:
@@ -35,8 +35,10 @@ class Hands:
         try:
             wait(lambda: expected in self.page(), f"the page says {expected!r}")
         except AssertionError as error:
-            desk = self.panel.desk
-            error.add_note(f"busy {desk.busy!r}, error {desk.error!r}, said {desk.said!r}")
+            controller = self.panel.controller
+            error.add_note(
+                f"busy {controller.busy!r}, error {controller.error!r}, said {controller.said!r}"
+            )
             raise
 
     def page(self) -> str:

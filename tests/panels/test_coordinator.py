@@ -30,7 +30,7 @@ def test_a_session_from_nothing_to_a_committed_operation(hands: Make, world: str
     wait(lambda: it.panel.flow.picture.image.value[:4] == b"\x89PNG", "a space-time diagram")
     it.press(it.panel.outcome.check)
     wait(lambda: it.panel.outcome.words.value.count(">ok<") == 4, "four checks hold")
-    assert it.panel.desk.error == ""
+    assert it.panel.controller.error == ""
 
 
 def test_votes_by_hand_and_a_rejection_with_its_reason(hands: Make) -> None:
@@ -118,7 +118,7 @@ def test_a_fault_that_cannot_be_names_the_field(hands: Make) -> None:
     it.panel.faults.fields["groups"].value = "[[1, 2], [2, 3]]"
     it.press(it.panel.faults.inject)
     it.say("groups")
-    assert "2" in it.panel.desk.error
+    assert "2" in it.panel.controller.error
     assert not it.panel.lab.injections
 
 
@@ -247,7 +247,7 @@ def test_panels_share_a_lab_and_work_alone(hands: Make) -> None:
         lab.propose(by=2, text="made in a cell")
         lab.run()
         with HistoryPanel(lab) as history, OperationsPanel(history) as operations:
-            assert history.desk is operations.desk
+            assert history.controller is operations.controller
             wait(lambda: "made in a cell" in history.chain.value, "the history")
             wait(lambda: "made in a cell" in operations.table.value, "the proposal")
         assert not lab.closed
@@ -305,8 +305,8 @@ def test_heartbeats_are_no_news(hands: Make, world: str) -> None:
     it = hands(world=world, parties=2)
     it.gather()
     wait(lambda: any(r.kind == "Beat" for r in it.panel.lab.trace.of(Sent)), "heartbeats")
-    assert "Beat" not in it.panel.desk.kinds
-    assert "Hello" in it.panel.desk.kinds
+    assert "Beat" not in it.panel.controller.kinds
+    assert "Hello" in it.panel.controller.kinds
     it.panel.log.level.value = 2
     it.panel.log.words.value = "sends Beat"
     it.say("Nothing to show.")

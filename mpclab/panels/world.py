@@ -9,8 +9,8 @@ import ipywidgets as widgets
 
 from mpclab.lab import Lab, Scenario
 from mpclab.lab.scenario import WORLDS
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 
 _TIPS = [
@@ -34,26 +34,26 @@ class WorldPanel(Panel):
         self.switch.usual_tip = "where machines run"
         self.switch.add_class("mpclab-switch")
         self.switch.observe(self._switch, "value")
-        self.reset = kit.button(
+        self.reset = controls.button(
             "Reset", self._reset, icon="refresh", name="reset",
             tip="a new, empty lab with the same settings",
         )  # fmt: skip
-        self.file = kit.text(
+        self.file = controls.text(
             "Scenario file", "lab.yaml", width="220px", tip="a file beside the notebook",
             name="file", above=False,
         )  # fmt: skip
-        self.save = kit.button(
+        self.save = controls.button(
             "Save", self._save, tip="write the settings as a scenario file", name="save"
         )
-        self.load = kit.button(
+        self.load = controls.button(
             "Load", self._load, tip="a new lab with the file's settings", name="load"
         )
-        self.play = kit.button(
+        self.play = controls.button(
             "Play", self._play, icon="play", name="play",
             tip="run the file from start to end, operations and faults included, and watch",
         )  # fmt: skip
         self._shown = ""
-        return [kit.row(self.switch, self.reset, self.file, self.save, self.load, self.play)]
+        return [controls.row(self.switch, self.reset, self.file, self.save, self.load, self.play)]
 
     def _switch(self, change: Any) -> None:
         world = change["new"]
@@ -63,12 +63,12 @@ class WorldPanel(Panel):
         def switch(lab: Lab) -> str:
             self._shown = ""  # whatever comes of it, the next tick shows what holds
             mesh = "negotiated" if world != "simulated" else lab.scenario.mesh
-            return f"✓ the lab was closed; {self.desk.renew(world=world, mesh=mesh)}"
+            return f"✓ the lab was closed; {self.controller.renew(world=world, mesh=mesh)}"
 
-        self.desk.do(f"switching to {world}", switch)
+        self.controller.do(f"switching to {world}", switch)
 
     def _reset(self) -> None:
-        self.desk.do("starting over", lambda lab: f"✓ {self.desk.renew()}")
+        self.controller.do("starting over", lambda lab: f"✓ {self.controller.renew()}")
 
     def _save(self) -> None:
         path = self.file.value
@@ -78,11 +78,13 @@ class WorldPanel(Panel):
             lab.scenario.but(votes=votes).to_file(path)
             return f"✓ saved as {Path(path).name}; run it with: mpclab run {path}"
 
-        self.desk.do("saving", save)
+        self.controller.do("saving", save)
 
     def _load(self) -> None:
         path = self.file.value
-        self.desk.do("loading", lambda lab: f"✓ {self.desk.start_over(Scenario.from_file(path))}")
+        self.controller.do(
+            "loading", lambda lab: f"✓ {self.controller.start_over(Scenario.from_file(path))}"
+        )
 
     def _play(self) -> None:
         path = self.file.value
@@ -90,17 +92,17 @@ class WorldPanel(Panel):
         def play(lab: Lab) -> str:
             scenario = Scenario.from_file(path)
             lab.close()
-            run = scenario.run(watch=self.desk.adopt)
+            run = scenario.run(watch=self.controller.adopt)
             words = ", ".join(f"{v.check} {v.verdict}" for v in run.verdicts)
             return f"✓ played {Path(path).name}: {words or 'no checks'}"
 
-        self.desk.do("playing the scenario", play)
+        self.controller.do("playing the scenario", play)
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         world = now.lab.scenario.world
         if world != self._shown:
             self._shown = self.switch.value = world
-        self.note(look.escape(_about(now.lab)))
+        self.note(theme.escape(_about(now.lab)))
 
 
 def _about(lab: Lab) -> str:

@@ -8,8 +8,8 @@ import ipywidgets as widgets
 
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
-from mpclab.panels import kit, look
-from mpclab.panels.desk import Moment
+from mpclab.panels import controls, theme
+from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 
 SPEEDS = {"Pause": 0.0, "1/100×": 0.01, "1/10×": 0.1, "1×": 1.0, "10×": 10.0}
@@ -25,30 +25,32 @@ class TimePanel(Panel):
     inline: ClassVar[bool] = True
 
     def build(self) -> list[Any]:
-        self.clock = kit.page()
+        self.clock = controls.page()
         self.pace = widgets.ToggleButtons(
             options=list(SPEEDS), value="Pause", tooltips=_TIPS, style={"button_width": "auto"}
         )
         self.pace.add_class("mpclab-pace")
         self.pace.usual_tip = ""
         self.pace.observe(self._set_pace, "value")
-        self.step = kit.button(
-            "Step", lambda: self.desk.do("stepping", lambda lab: lab.step()), icon="step-forward",
-            tip="stop the clock and let exactly one thing happen", name="step",
+        self.step = controls.button(
+            "Step", lambda: self.controller.do("stepping", lambda lab: lab.step()),
+            icon="step-forward", tip="stop the clock and let exactly one thing happen", name="step",
         )  # fmt: skip
-        self.run = kit.button(
+        self.run = controls.button(
             "Run to the end", self._run, icon="fast-forward", name="run",
             tip="until every operation is settled, as fast as it can be computed",
         )  # fmt: skip
-        self.mark = kit.button(
+        self.mark = controls.button(
             "Bookmark", self._mark, icon="bookmark", name="bookmark",
             tip="keep a copy of the whole lab as it is now",
         )  # fmt: skip
-        self.back = kit.button(
+        self.back = controls.button(
             "Go back", self._back, icon="undo", name="back",
             tip="put the bookmarked lab in the place of this one, and try another future",
         )  # fmt: skip
-        self.controls = kit.row(self.clock, self.pace, self.step, self.run, self.mark, self.back)
+        self.controls = controls.row(
+            self.clock, self.pace, self.step, self.run, self.mark, self.back
+        )
         self._shown = ""
         return [self.controls]
 
@@ -60,7 +62,7 @@ class TimePanel(Panel):
                 self._shown = ""
                 return lab.pace(speed)
 
-            self.desk.do("setting the pace", pace)
+            self.controller.do("setting the pace", pace)
 
     def _run(self) -> None:
         def run(lab: Lab) -> str:
@@ -70,40 +72,40 @@ class TimePanel(Panel):
                 settled = lab.run(lab.group.settled, limit=_LIMIT)
             finally:
                 lab.pace(speed)
-            return f"✓ {len(settled)} operations, {look.seconds(lab.now)} of virtual time"
+            return f"✓ {len(settled)} operations, {theme.seconds(lab.now)} of virtual time"
 
-        self.desk.do("running", run)
+        self.controller.do("running", run)
 
     def _mark(self) -> None:
         def mark(lab: Lab) -> str:
             speed = lab.speed
-            self.desk.bookmark = lab.fork()  # which stops the clock
+            self.controller.bookmark = lab.fork()  # which stops the clock
             lab.pace(speed)
-            return f"✓ bookmarked at {look.seconds(lab.now)}"
+            return f"✓ bookmarked at {theme.seconds(lab.now)}"
 
-        self.desk.do("copying the lab", mark)
+        self.controller.do("copying the lab", mark)
 
     def _back(self) -> None:
         def back(lab: Lab) -> str:
-            kept = self.desk.bookmark
+            kept = self.controller.bookmark
             if kept is None:
                 raise UsageError("nothing is bookmarked")
-            self.desk.adopt(kept.fork())
+            self.controller.adopt(kept.fork())
             lab.close()
-            return f"✓ back at {look.seconds(kept.now)}; the clock is stopped"
+            return f"✓ back at {theme.seconds(kept.now)}; the clock is stopped"
 
-        self.desk.do("going back", back)
+        self.controller.do("going back", back)
 
-    def refresh(self, now: Moment) -> None:
+    def refresh(self, now: Tick) -> None:
         lab = now.lab
         simulated = lab.scenario.world == "simulated"
         self.clock.value = (
             f'<b class="mpclab-num" style="display:inline-block;min-width:76px">'
-            f"{look.seconds(lab.now)}</b> "
+            f"{theme.seconds(lab.now)}</b> "
             f'<span class="mpclab-small">{"virtual" if simulated else "real"} time</span>'
         )
         for each in (self.pace, self.step, self.run, self.mark, self.back):
-            kit.show(each, simulated)
+            controls.show(each, simulated)
         closed = "this lab is closed; press Reset" if lab.closed else ""
         speed = min(SPEEDS, key=lambda name: abs(SPEEDS[name] - lab.speed))
         if speed != self._shown:
@@ -111,8 +113,10 @@ class TimePanel(Panel):
         if lab.speed and not simulated:
             return
         served = "" if lab.group.present or lab.world.server_url else "nothing is here to happen"
-        kit.gate(self.pace, closed)
-        kit.gate(self.step, closed or ("press Pause first" if lab.speed else served))
-        kit.gate(self.run, closed or served)
-        kit.gate(self.mark, closed)
-        kit.gate(self.back, "" if self.desk.bookmark is not None else "bookmark a moment first")
+        controls.gate(self.pace, closed)
+        controls.gate(self.step, closed or ("press Pause first" if lab.speed else served))
+        controls.gate(self.run, closed or served)
+        controls.gate(self.mark, closed)
+        controls.gate(
+            self.back, "" if self.controller.bookmark is not None else "bookmark a moment first"
+        )

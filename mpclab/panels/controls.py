@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from matplotlib.axes import Axes
 
 from mpclab.core.ids import Party
-from mpclab.panels import look
+from mpclab.panels import theme
 
 _DRAWING = threading.Lock()  # matplotlib shares its settings and font cache among threads
 
@@ -136,7 +136,7 @@ class Picture:
         self.image.layout.width = width
         self.image.layout.max_width = widest or None
         self.image.add_class("mpclab-picture")
-        self.nothing = page(look.empty(words))
+        self.nothing = page(theme.empty(words))
         self.box = column(self.nothing, self.image)
         show(self.image, False)
 

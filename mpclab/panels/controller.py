@@ -1,4 +1,4 @@
-"""`Desk`: what the panels of one lab share. The lab, one worker thread, one ticker.
+"""`Controller`: what the panels of one lab share. The lab, one worker thread, one ticker.
 
 A button hands its verb to the worker and returns, so that nothing freezes while a mesh is set
 up. The ticker reads the trace's new rows about eight times a second, folds them into a state,
@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab, Scenario
@@ -23,27 +23,24 @@ from mpclab.panels.sentences import is_background
 from mpclab.trace.fold import State
 from mpclab.trace.rows import Asked, Delivered, Dropped, Fired, Output, Row, Sent
 
-if TYPE_CHECKING:
-    from mpclab.panels.panel import Panel
-
 TICK: Final = 0.125  # seconds
 SIMULATED_PORT: Final = 8080
 
 log = logging.getLogger("mpclab.panels")
 log.addHandler(logging.NullHandler())  # else a thread's log line lands in some cell
 
-_desks: weakref.WeakKeyDictionary[Lab, Desk] = weakref.WeakKeyDictionary()
+_controllers: weakref.WeakKeyDictionary[Lab, Controller] = weakref.WeakKeyDictionary()
 
 
 @dataclass(slots=True)
-class Moment:
-    """What a panel is told at a tick.
+class Tick:
+    """What a panel is told about eight times a second.
 
     Attributes:
         rows: those that came since the last tick, of which `first` is the number of the first.
         state: the fold over all rows so far. Read it, never change it.
-        loud: something came that is worth a new picture: not heartbeats alone.
-        fresh: the lab is another one than at the last tick, or this is the panel's first.
+        needs_redraw: something came that is worth a new picture: not heartbeats alone.
+        is_new: the lab is another one than at the last tick, or this is the panel's first.
         clock: seconds, for what is done every so often.
     """
 
@@ -51,17 +48,30 @@ class Moment:
     state: State
     rows: list[Row]
     first: int
-    loud: bool
-    fresh: bool
+    needs_redraw: bool
+    is_new: bool
     clock: float
 
 
-class Desk:
-    """A lab on a desk. `lab` is the current one: switching worlds puts another in its place.
+class Painted(Protocol):
+    """What a controller needs of a panel."""
+
+    @property
+    def controller(self) -> Controller: ...
+
+    def paint(self, now: Tick) -> None:
+        """Set what changed since the last tick."""
+
+    def redraw(self) -> None:
+        """Draw the picture anew at the next tick."""
+
+
+class Controller:
+    """The lab of some panels. `lab` is the current one: switching worlds replaces it.
 
     Args:
         lab: the lab to show.
-        owned: the desk made it, and closes it when the last panel is closed.
+        owned: the controller made it, and closes it when the last panel is closed.
     """
 
     def __init__(self, lab: Lab, *, owned: bool = False) -> None:
@@ -74,7 +84,7 @@ class Desk:
         self.bookmark: Lab | None = None
         self.highlight: tuple[int, ...] = ()  # rows that a verdict names
         self.kinds: set[str] = set()  # of messages seen, heartbeats left out
-        self.panels: list[Panel] = []
+        self.panels: list[Painted] = []
         self._new: set[int] = set()  # panels that have not seen this lab yet, by id
         self._cursor = (0, 0)
         self._background: set[tuple[int, int]] = set()
@@ -84,11 +94,11 @@ class Desk:
         self._painting = threading.RLock()
         self._wake = threading.Event()
         self._pending = 0
-        _desks[lab] = self
+        _controllers[lab] = self
 
     # --- panels -------------------------------------------------------------------------------
 
-    def attach(self, panel: Panel) -> None:
+    def attach(self, panel: Painted) -> None:
         """Paint `panel` from now on."""
         with self._painting:
             self.panels.append(panel)
@@ -96,7 +106,7 @@ class Desk:
         self._start()
         self.tick(only=panel)
 
-    def detach(self, panel: Panel) -> None:
+    def detach(self, panel: Painted) -> None:
         """Stop painting it. When none is left, the ticker stops, and a lab of ours is closed."""
         with self._painting:
             if panel in self.panels:
@@ -216,36 +226,36 @@ class Desk:
             self._background.clear()
             self.kinds = set()
             self._new.update(id(panel) for panel in self.panels)
-            _desks[lab] = self
+            _controllers[lab] = self
         self._wake.set()
 
     # --- painting -----------------------------------------------------------------------------
 
-    def tick(self, only: Panel | None = None) -> None:
+    def tick(self, only: Painted | None = None) -> None:
         """Read what is new, and have every panel paint it."""
         with self._painting:
             if only is not None:  # a panel that came late must not take the others' news
-                self._paint(only, [], loud=False)
+                self._paint(only, [], needs_redraw=False)
                 return
             rows, self._cursor = self.lab.trace.since(self._cursor)
-            loud = False
+            needs_redraw = False
             for one in rows:
-                loud = self._is_loud(one) or loud
+                needs_redraw = self._is_worth_drawing(one) or needs_redraw
                 self.state.apply(one)
             for panel in list(self.panels):
-                self._paint(panel, rows, loud)
+                self._paint(panel, rows, needs_redraw)
 
-    def _paint(self, panel: Panel, rows: list[Row], loud: bool) -> None:
-        fresh = id(panel) in self._new
+    def _paint(self, panel: Painted, rows: list[Row], needs_redraw: bool) -> None:
+        is_new = id(panel) in self._new
         self._new.discard(id(panel))
         panel.paint(
-            Moment(
-                self.lab, self.state, rows, self.state.rows - len(rows), loud or fresh, fresh,
-                time.monotonic(),
+            Tick(
+                self.lab, self.state, rows, self.state.rows - len(rows),
+                needs_redraw or is_new, is_new, time.monotonic(),
             )
         )  # fmt: skip
 
-    def _is_loud(self, row: Row) -> bool:
+    def _is_worth_drawing(self, row: Row) -> bool:
         match row:
             case Sent(actor=actor, id=id, kind=kind):
                 if is_background(row):
@@ -283,29 +293,29 @@ class Desk:
             self._wake.clear()
 
 
-def desk_of(source: Desk | Lab | Panel | None, fields: dict[str, Any]) -> Desk:
-    """The desk of a lab or of another panel, or a new one with a lab of its own."""
-    if isinstance(source, Desk):
+def controller_of(source: Controller | Lab | Painted | None, fields: dict[str, Any]) -> Controller:
+    """The controller of a lab or of another panel, or a new one with a lab of its own."""
+    if isinstance(source, Controller):
         return source
     if source is None:
         lab = Lab(**fields)
         _tidy_up()
-        desk = Desk(lab, owned=True)
-        _made_here(desk)
-        if desk.lab.scenario.world == "simulated":
-            desk.lab.pace(1.0)
-        return desk
+        controller = Controller(lab, owned=True)
+        _made_here(controller)
+        if controller.lab.scenario.world == "simulated":
+            controller.lab.pace(1.0)
+        return controller
     if fields:
         raise UsageError("give a lab, or the fields of a new one, not both")
     if isinstance(source, Lab):
-        return _desks.get(source) or Desk(source)
-    shared = getattr(source, "desk", None)
-    if not isinstance(shared, Desk):
+        return _controllers.get(source) or Controller(source)
+    shared = getattr(source, "controller", None)
+    if not isinstance(shared, Controller):
         raise UsageError(f"{source!r} is neither a lab nor a panel")
     return shared
 
 
-_in_cell: dict[str, list[tuple[str, weakref.ref[Desk]]]] = {}
+_in_cell: dict[str, list[tuple[str, weakref.ref[Controller]]]] = {}
 
 
 def _running_cell() -> tuple[str, str]:
@@ -323,20 +333,20 @@ def _tidy_up() -> None:
     """A cell that is run again closes what it made before: its server would hold the port."""
     cell, run = _running_cell()
     for before, made in _in_cell.pop(cell, []) if cell else []:
-        desk = made()
-        if desk is None or not desk.owned:
+        controller = made()
+        if controller is None or not controller.owned:
             continue
         if before == run:
             _in_cell.setdefault(cell, []).append((before, made))
             continue
-        for panel in list(desk.panels):
-            desk.detach(panel)
+        for panel in list(controller.panels):
+            controller.detach(panel)
 
 
-def _made_here(desk: Desk) -> None:
+def _made_here(controller: Controller) -> None:
     cell, run = _running_cell()
     if cell:
-        _in_cell.setdefault(cell, []).append((run, weakref.ref(desk)))
+        _in_cell.setdefault(cell, []).append((run, weakref.ref(controller)))
 
 
 def port_of(lab: Lab) -> int | None:
