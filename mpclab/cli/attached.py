@@ -1,4 +1,4 @@
-"""`mpclab party … --attached`: the child's side of `mpclab.worlds.processes`.
+"""`mpclab party … --attached`: the child's side of `mpclab.worlds.real.processes`.
 
 It speaks with the program that started it over its standard streams, a line at a time, and ends
 with its input.
@@ -17,8 +17,8 @@ import msgspec
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.lab.lab import Lab
-from mpclab.worlds.real import RealWorld
-from mpclab.worlds.typed import UnknownType, unpack
+from mpclab.worlds.real.world import RealWorld
+from mpclab.worlds.typed_codec import UnknownType, unpack
 
 LOOK = 0.005
 """Seconds between two looks at the trace."""

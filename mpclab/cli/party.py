@@ -15,7 +15,7 @@ from mpclab.lab.keys import load_key
 from mpclab.lab.lab import Lab
 from mpclab.trace.fold import State
 from mpclab.trace.rows import Blamed, Linked, Noted, Output
-from mpclab.worlds.real import RealWorld
+from mpclab.worlds.real.world import RealWorld
 
 _LOOK = 0.05  # seconds between two looks at the trace
 

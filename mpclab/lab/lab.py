@@ -368,8 +368,8 @@ class Lab:
         raise UsageError("a simulated run repeats from its seed; there is nothing to replay")
 
     def _replay(self) -> Done:
-        from mpclab.worlds.real import RealWorld
-        from mpclab.worlds.replay import replay
+        from mpclab.worlds.real.world import RealWorld
+        from mpclab.worlds.recording import replay
 
         assert isinstance(self.world, RealWorld)
         steps = nodes = 0
@@ -465,10 +465,10 @@ def make_world(scenario: Scenario, url: str = "", store: str | Path | None = Non
             raise UsageError("a simulated world has its own server and stores; leave them out")
         return SimulatedWorld(scenario.seed, scenario.network)
     if scenario.world == "websocket":
-        from mpclab.worlds.websocket import WebSocketWorld
+        from mpclab.worlds.real.websocket import WebSocketWorld
 
         return WebSocketWorld(url=url, folder=store, seed=scenario.seed)
-    from mpclab.worlds.webrtc import WebRTCWorld
+    from mpclab.worlds.real.webrtc import WebRTCWorld
 
     return WebRTCWorld(url=url, folder=store, seed=scenario.seed)
 

@@ -48,7 +48,7 @@ class Quarters:
         situation: Callable[[Party], Situation],
     ) -> None:
         """Start a party here, in a process of its own; `situation` is asked at each start."""
-        from mpclab.worlds.processes import WithProcesses
+        from mpclab.worlds.real.processes import WithProcesses
 
         assert isinstance(world, WithProcesses)
         store = self.move_in(party, identity)

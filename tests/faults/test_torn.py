@@ -11,8 +11,8 @@ from mpclab.core.node import Coins, Node
 from mpclab.faults.network import Delay, Network
 from mpclab.trace import rows
 from mpclab.worlds.base import Stored
+from mpclab.worlds.real.websocket import WebSocketWorld
 from mpclab.worlds.simulated import SimulatedWorld
-from mpclab.worlds.websocket import WebSocketWorld
 from tests.faults.shouting import Word, put
 
 

@@ -15,7 +15,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.lab import Lab
 from mpclab.trace import Blamed, Delivered, Sent
-from mpclab.worlds.processes import PartyProcess, WithProcesses
+from mpclab.worlds.real.processes import PartyProcess, WithProcesses
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

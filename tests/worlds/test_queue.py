@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mpclab.core.effects import LinkClosed
 from mpclab.core.wire import Frame
-from mpclab.worlds.queue import Action, Happening, Parcel, Queue, Timer, Wave
+from mpclab.worlds.simulated.queue import Action, Happening, Parcel, Queue, Timer, Wave
 
 
 def frame(id: int = 1, background: bool = False) -> Frame:

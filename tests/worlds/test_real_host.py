@@ -10,11 +10,11 @@ from mpclab.core import MS, SECOND, Party, UsageError
 from mpclab.core.effects import Send
 from mpclab.faults.border import Draw, Fate
 from mpclab.trace import rows
-from mpclab.worlds.host import NodeFailed
-from mpclab.worlds.real import RealWorld
-from mpclab.worlds.store import SqliteStore
-from mpclab.worlds.webrtc import WebRTCWorld
-from mpclab.worlds.websocket import WebSocketWorld
+from mpclab.worlds.real.host import NodeFailed
+from mpclab.worlds.real.store import SqliteStore
+from mpclab.worlds.real.webrtc import WebRTCWorld
+from mpclab.worlds.real.websocket import WebSocketWorld
+from mpclab.worlds.real.world import RealWorld
 from tests.worlds.stations import STATION, TALK, Say, party, switch
 
 LIMIT = 20 * SECOND

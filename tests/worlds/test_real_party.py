@@ -18,10 +18,10 @@ from mpclab.signaling.links import MeshSettings
 from mpclab.signaling.rooms import build_server
 from mpclab.trace import rows
 from mpclab.worlds.base import Build
-from mpclab.worlds.replay import replay
-from mpclab.worlds.server import ServerSettings
-from mpclab.worlds.webrtc import WebRTCWorld
-from mpclab.worlds.websocket import WebSocketWorld
+from mpclab.worlds.real.webrtc import WebRTCWorld
+from mpclab.worlds.real.websocket import WebSocketWorld
+from mpclab.worlds.real.ws_server import ServerSettings
+from mpclab.worlds.recording import replay
 from tests.worlds.test_real_host import LIMIT
 from tests.worlds.test_server_socket import GARBAGE, Raw
 

@@ -10,11 +10,11 @@ from mpclab.core.effects import Described, HangUp
 from mpclab.core.wire import MAX_BODY
 from mpclab.faults.border import Border, Draw, Fate
 from mpclab.trace import rows
-from mpclab.worlds import channels
-from mpclab.worlds.host import NodeFailed
-from mpclab.worlds.real import RealWorld
-from mpclab.worlds.webrtc import WebRTCWorld
-from mpclab.worlds.websocket import WebSocketWorld
+from mpclab.worlds.real import data_channel
+from mpclab.worlds.real.host import NodeFailed
+from mpclab.worlds.real.webrtc import WebRTCWorld
+from mpclab.worlds.real.websocket import WebSocketWorld
+from mpclab.worlds.real.world import RealWorld
 from tests.worlds.stations import STATION, TALK, Say, Station, party, switch
 from tests.worlds.test_real_host import LIMIT, heard, meshed
 
@@ -161,7 +161,7 @@ def test_hanging_up_tells_the_other_side_once() -> None:
 
 
 def test_a_removed_party_says_goodbye_and_a_crashed_one_is_missed_later() -> None:
-    settings = channels.ChannelSettings(consent_every=0.1, consent_lost=2)
+    settings = data_channel.ChannelSettings(consent_every=0.1, consent_lost=2)
     with mesh(3, WebRTCWorld(channels=settings)) as world:
         world.remove(3)
         assert world.run(lambda: 3 not in station(world, 1).up, limit=LIMIT)
@@ -289,6 +289,6 @@ def test_bytes_that_are_no_frame_are_blamed_and_harm_nothing() -> None:
 def test_other_users_of_aioice_keep_their_addresses() -> None:
     import aioice.ice
 
-    channels.prepare(channels.ChannelSettings())
+    data_channel.prepare(data_channel.ChannelSettings())
     mine = aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True)
-    assert mine == channels._all_addresses(use_ipv4=True, use_ipv6=True)
+    assert mine == data_channel._all_addresses(use_ipv4=True, use_ipv6=True)

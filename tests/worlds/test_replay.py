@@ -13,11 +13,11 @@ from mpclab.core import Ctx, Machine, Node, UsageError
 from mpclab.core.effects import Asked, Delivered
 from mpclab.core.node import Coins
 from mpclab.worlds.base import Stored
-from mpclab.worlds.host import NodeFailed
-from mpclab.worlds.real import RealWorld
-from mpclab.worlds.replay import Recording, replay
-from mpclab.worlds.typed import UnknownType, pack, unpack
-from mpclab.worlds.webrtc import WebRTCWorld
+from mpclab.worlds.real.host import NodeFailed
+from mpclab.worlds.real.webrtc import WebRTCWorld
+from mpclab.worlds.real.world import RealWorld
+from mpclab.worlds.recording import Recording, replay
+from mpclab.worlds.typed_codec import UnknownType, pack, unpack
 from tests.worlds.stations import TALK, Say, Top, party, switch
 from tests.worlds.test_real_host import LIMIT, heard, meshed, ticks
 

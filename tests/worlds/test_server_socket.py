@@ -20,8 +20,8 @@ from mpclab.core.ids import SERVER
 from mpclab.core.node import Coins
 from mpclab.trace import rows
 from mpclab.worlds.base import Stored
-from mpclab.worlds.server import OUTBOX, ServerSettings
-from mpclab.worlds.websocket import WebSocketWorld, from_text
+from mpclab.worlds.real.websocket import WebSocketWorld, from_text
+from mpclab.worlds.real.ws_server import OUTBOX, ServerSettings
 from tests.worlds.stations import STATION, Here, party, switch
 from tests.worlds.test_real_host import LIMIT
 

@@ -28,9 +28,9 @@ from mpclab.core.wire import Message
 from mpclab.faults.network import Delay, Network
 from mpclab.faults.plan import inject, parse_fault
 from mpclab.trace import rows
-from mpclab.worlds import simwires
 from mpclab.worlds.base import Build, Stored
 from mpclab.worlds.simulated import SimulatedWorld
+from mpclab.worlds.simulated import network as network_module
 from tests.faults.shouting import Shouter, build, everything, heard, put, shouters
 
 # --- the same seed, the same run ----------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_a_wave_is_an_economy(monkeypatch: pytest.MonkeyPatch, network: Network)
     """Sending to many at once gives the messages that sending to each would, at the same time."""
     traces = []
     for few in (0, 1000):
-        monkeypatch.setattr(simwires, "FEW", few)
+        monkeypatch.setattr(network_module, "FEW", few)
         world = shouters(12, network=network, pause=20 * MS)
         world.run()
         traces.append(world.trace)

@@ -26,7 +26,7 @@ from mpclab.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mpclab.worlds.server import SocketServer
+    from mpclab.worlds.real.ws_server import SocketServer
 
 OUTBOX: Final = 64
 """Messages that wait for one reader before its writers are throttled."""

@@ -11,9 +11,9 @@ from mpclab.core.ids import Party
 from mpclab.faults.fault import Filter, Tamper
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
-from mpclab.worlds.host import Host
-from mpclab.worlds.insider import Adversaries
-from mpclab.worlds.simhost import Skew
+from mpclab.worlds.adversary import Adversaries
+from mpclab.worlds.clock import Skew
+from mpclab.worlds.real.host import Host
 
 T = TypeVar("T")
 

@@ -30,9 +30,15 @@ from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import MAX_BODY, Frame
 from mpclab.trace import rows
-from mpclab.worlds.channels import Certificate, Channel, ChannelSettings, is_farewell, prepare
-from mpclab.worlds.host import Host
-from mpclab.worlds.websocket import WebSocketWorld
+from mpclab.worlds.real.data_channel import (
+    Certificate,
+    Channel,
+    ChannelSettings,
+    is_farewell,
+    prepare,
+)
+from mpclab.worlds.real.host import Host
+from mpclab.worlds.real.websocket import WebSocketWorld
 
 
 class WebRTCWorld(WebSocketWorld):

@@ -24,12 +24,12 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
 from mpclab.trace import rows
 from mpclab.worlds.base import Build, text_of
-from mpclab.worlds.replay import Recording, describe_error
-from mpclab.worlds.simhost import Skew
-from mpclab.worlds.store import Store
+from mpclab.worlds.clock import Skew
+from mpclab.worlds.real.store import Store
+from mpclab.worlds.recording import Recording, describe_error
 
 if TYPE_CHECKING:
-    from mpclab.worlds.real import RealWorld
+    from mpclab.worlds.real.world import RealWorld
 
 
 class NodeFailed(RuntimeError):

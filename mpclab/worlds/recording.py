@@ -26,7 +26,7 @@ from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node, Tamper
 from mpclab.core.wire import Frame
 from mpclab.worlds.base import Build, Stored
-from mpclab.worlds.typed import UnknownType, pack, unpack
+from mpclab.worlds.typed_codec import UnknownType, pack, unpack
 
 
 class Step(msgspec.Struct):

@@ -28,7 +28,7 @@ from websockets.frames import CloseCode, Opcode
 from websockets.frames import Frame as SocketFrame
 
 from mpclab.core.errors import UsageError
-from mpclab.worlds.connection import OUTBOX, Connection, ServerSettings
+from mpclab.worlds.real.ws_connection import OUTBOX, Connection, ServerSettings
 
 
 class ServerStatus(msgspec.Struct, frozen=True):

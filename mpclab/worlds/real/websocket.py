@@ -33,10 +33,10 @@ from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import Frame, decoder
 from mpclab.worlds.base import Build
-from mpclab.worlds.client import Handlers, SocketClient, check_url
-from mpclab.worlds.host import Host
-from mpclab.worlds.processes import WithProcesses
-from mpclab.worlds.server import ServerSettings, ServerStatus, SocketServer, bind
+from mpclab.worlds.real.host import Host
+from mpclab.worlds.real.processes import WithProcesses
+from mpclab.worlds.real.ws_client import Handlers, SocketClient, check_url
+from mpclab.worlds.real.ws_server import ServerSettings, ServerStatus, SocketServer, bind
 
 SIGNALING: Path = ("signaling",)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass
 from typing import Any
 
 from mpclab.core.effects import Persist
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
 from mpclab.worlds.base import Build
+from mpclab.worlds.clock import Skew
 
 
 class SeededCoins:
@@ -22,26 +22,6 @@ class SeededCoins:
     def __call__(self, path: Path) -> random.Random:
         digest = hashlib.sha256((self._prefix + "/".join(path)).encode()).digest()
         return random.Random(int.from_bytes(digest))
-
-
-@dataclass(frozen=True)
-class Skew:
-    """A clock that has been wrong since `since`: `offset` µs ahead, 1 + `drift` times as fast."""
-
-    since: int
-    offset: int
-    drift: float
-
-    def local(self, now: int) -> int:
-        """What the clock shows at `now`."""
-        return now + self.offset + int((now - self.since) * self.drift)
-
-    def world(self, local: int) -> int:
-        """The first moment at which the clock shows `local` or more."""
-        time = self.since + int((local - self.offset - self.since) / (1 + self.drift))
-        while self.local(time) < local:  # rounding
-            time += 1
-        return time
 
 
 class Host:

@@ -1,7 +1,7 @@
 """What nodes of the simulated world want done: frames sent, timers set, rows written.
 
 The part of `SimulatedWorld` between `Node.step` and the queue. A corrupted actor's effects pass
-its filters first (`insider`).
+its filters first (`adversary`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.faults import draws
 from mpclab.trace import rows
+from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.base import record
-from mpclab.worlds.insider import Adversaries
-from mpclab.worlds.queue import Action, Happening, Parcel
-from mpclab.worlds.simhost import Host
-from mpclab.worlds.simplumbing import Plumbing
+from mpclab.worlds.simulated.host import Host
+from mpclab.worlds.simulated.links import Plumbing
+from mpclab.worlds.simulated.queue import Action, Happening, Parcel
 
 _WORDS = frozenset({Note, Output, Blame, SetTimer, CancelTimer})
 """Effects that leave nothing behind but in the trace, or in the memory that a crash wipes."""

@@ -19,7 +19,7 @@ from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import speaker
-from mpclab.worlds.queue import Parcel, Queue, Wave
+from mpclab.worlds.simulated.queue import Parcel, Queue, Wave
 
 FEW = 8
 """Receivers up to which scalar draws are quicker than NumPy's."""

@@ -7,8 +7,8 @@ import threading
 from mpclab.core.ids import Party
 from mpclab.faults.fault import Filter, Tamper
 from mpclab.trace import rows
-from mpclab.worlds.simeffects import Performing
-from mpclab.worlds.simhost import Skew
+from mpclab.worlds.clock import Skew
+from mpclab.worlds.simulated.effects import Performing
 
 
 class SimulatedStage(Performing):

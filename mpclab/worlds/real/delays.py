@@ -20,8 +20,8 @@ from mpclab.faults.border import Fate
 from mpclab.worlds.base import speaker
 
 if TYPE_CHECKING:
-    from mpclab.worlds.host import Host
-    from mpclab.worlds.real import RealWorld
+    from mpclab.worlds.real.host import Host
+    from mpclab.worlds.real.world import RealWorld
 
 Put = Callable[[Frame], None]
 

@@ -1,7 +1,8 @@
 """Links and connections of the simulated world: how they are made, end, and are cut.
 
 The half of `SimulatedWorld` that answers link verbs. A link is set up by descriptions and
-candidates as on WebRTC (see `simlinks`), a connection to the server as on TCP (`simsockets`).
+candidates as on WebRTC (see `peer_connections`), a connection to the server as on TCP
+(`server_connections`).
 """
 
 from __future__ import annotations
@@ -25,11 +26,16 @@ from mpclab.faults import draws
 from mpclab.faults.border import Border
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
-from mpclab.worlds.queue import Happening, Parcel, Queue
-from mpclab.worlds.simhost import Host
-from mpclab.worlds.simlinks import End, Switchboard, describe_end, read_description
-from mpclab.worlds.simsockets import Connection, Sockets
-from mpclab.worlds.simwires import Draw, Wires
+from mpclab.worlds.simulated.host import Host
+from mpclab.worlds.simulated.network import Draw, Wires
+from mpclab.worlds.simulated.peer_connections import (
+    End,
+    Switchboard,
+    describe_end,
+    read_description,
+)
+from mpclab.worlds.simulated.queue import Happening, Parcel, Queue
+from mpclab.worlds.simulated.server_connections import Connection, Sockets
 
 SIGNALING: Path = ("signaling",)
 

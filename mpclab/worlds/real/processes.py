@@ -36,9 +36,9 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
 from mpclab.trace import rows
-from mpclab.worlds.host import Host, who
-from mpclab.worlds.real import RealWorld
-from mpclab.worlds.typed import pack
+from mpclab.worlds.real.host import Host, who
+from mpclab.worlds.real.world import RealWorld
+from mpclab.worlds.typed_codec import pack
 
 Command: TypeAlias = Callable[[int], Sequence[str]]
 """The arguments of `python -m mpclab` for a party's k-th life, from 1."""

@@ -24,14 +24,14 @@ from mpclab.faults.border import Border
 from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
+from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.base import Build, World, text_of
-from mpclab.worlds.insider import Adversaries
-from mpclab.worlds.queue import Action, Happening, Late, Queue, Timer, Wave
-from mpclab.worlds.simhost import Host, SeededCoins
-from mpclab.worlds.simlinks import Switchboard
-from mpclab.worlds.simsockets import Sockets
-from mpclab.worlds.simstage import SimulatedStage
-from mpclab.worlds.simwires import Wires
+from mpclab.worlds.simulated.faults import SimulatedStage
+from mpclab.worlds.simulated.host import Host, SeededCoins
+from mpclab.worlds.simulated.network import Wires
+from mpclab.worlds.simulated.peer_connections import Switchboard
+from mpclab.worlds.simulated.queue import Action, Happening, Late, Queue, Timer, Wave
+from mpclab.worlds.simulated.server_connections import Sockets
 
 
 class SimulatedWorld(SimulatedStage, World):

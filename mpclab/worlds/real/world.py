@@ -35,13 +35,13 @@ from mpclab.core.wire import Frame
 from mpclab.faults.border import Border
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
+from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.base import Build, World, record, text_of
-from mpclab.worlds.host import Host, NodeFailed, who
-from mpclab.worlds.insider import Adversaries
-from mpclab.worlds.lanes import Lanes
-from mpclab.worlds.realstage import RealStage
-from mpclab.worlds.replay import Recording
-from mpclab.worlds.store import MemoryStore, SqliteStore, Store
+from mpclab.worlds.real.delays import Lanes
+from mpclab.worlds.real.faults import RealStage
+from mpclab.worlds.real.host import Host, NodeFailed, who
+from mpclab.worlds.real.store import MemoryStore, SqliteStore, Store
+from mpclab.worlds.recording import Recording
 
 T = TypeVar("T")
 
