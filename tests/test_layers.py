@@ -14,6 +14,7 @@ root_package = "house"
 include_external_packages = true
 contract_types = [
     "arrows: tools.import_contracts.ArrowsContract",
+    "no_circles: tools.import_contracts.NoCirclesContract",
     "only_in: tools.import_contracts.OnlyInContract",
 ]
 [[tool.importlinter.contracts]]
@@ -26,6 +27,11 @@ name = "only"
 type = "only_in"
 externals = ["asyncio"]
 modules = ["house.roof"]
+[[tool.importlinter.contracts]]
+name = "circles"
+type = "no_circles"
+package = "house"
+known = ["floor.ball, floor.cat, floor.mouse"]
 """
 
 SOUND = {
@@ -34,6 +40,10 @@ SOUND = {
     "floor/__init__.py": "from house.ground import x",
     "roof/__init__.py": "",
     "roof/tiles.py": "import asyncio\nfrom house.floor import y\nfrom house.ground import x",
+    "floor/cat.py": "import house.floor.mouse",
+    "floor/mouse.py": "import house.floor.cat",
+    "floor/stairs.py": "",
+    "floor/steps.py": "import house.floor.stairs",
 }
 
 
@@ -68,8 +78,22 @@ def test_imports_along_the_arrows_pass(tmp_path: Path) -> None:
         ("floor/clock.py", "import asyncio", "only house.roof may: house.floor.clock:1"),
         ("floor/up.py", "import house", "house.floor.up:1: import house"),
         ("shed.py", "", "shed: no arrow names it"),
+        (
+            "floor/stairs.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import house.floor.steps",
+            "house.floor.stairs:3: import house.floor.steps",
+        ),
+        ("floor/mouse.py", "", "has been cut; take it from the list: floor.ball, floor.cat"),
     ],
-    ids=["upwards", "sideways and late", "library", "package itself", "unnamed part"],
+    ids=[
+        "upwards",
+        "sideways and late",
+        "library",
+        "package itself",
+        "unnamed part",
+        "circle for types",
+        "circle that was cut",
+    ],
 )
 def test_imports_against_them_are_named(tmp_path: Path, file: str, text: str, finding: str) -> None:
     result = lint(tmp_path, SOUND | {file: text})

@@ -1,4 +1,5 @@
-"""Two import-linter contracts that read like the design: arrows, and who may use a library.
+"""Three import-linter contracts that read like the design: arrows between rooms, no circle inside
+one, and who may use a library.
 
 import-linter's own `layers` contract orders packages in a line; ours form a graph (`worlds` may
 import `faults` but not `signaling`, though both stand below `lab`). So `ArrowsContract` takes the
@@ -9,6 +10,7 @@ A contract's fields are declared as descriptions and read as plain values, hence
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from grimp import ImportGraph
@@ -75,6 +77,98 @@ class OnlyInContract(Contract):
         homes = ", ".join(self.modules)
         for line in check.metadata["forbidden"]:
             output.print_error(f"only {homes} may: {line}")
+
+
+class NoCirclesContract(Contract):
+    """No module of `package` imports itself by way of others, imports for types alone included.
+
+    `known` names the circles that are still to be cut, one a line: "lab.group, lab.lab". A circle
+    may shrink, and must leave the list when it is gone.
+    """
+
+    package: Any = fields.StringField()
+    known: Any = fields.ListField(subfield=fields.StringField(), required=False)
+
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
+        prefix = f"{self.package}."
+        edges = {
+            module: {
+                target
+                for target in graph.find_modules_directly_imported_by(module)
+                if target == self.package or target.startswith(prefix)
+            }
+            for module in graph.modules
+            if module == self.package or module.startswith(prefix)
+        }
+        known = [{prefix + name for name in line.split(", ")} for line in self.known or ()]
+        found = circles(edges)
+        forbidden = [
+            [
+                line
+                for importer in sorted(circle)
+                for imported in sorted(edges[importer] & circle)
+                for line in import_lines(graph, importer, imported)
+            ]
+            for circle in found
+            if not any(circle <= allowed for allowed in known)
+        ]
+        cut = [
+            ", ".join(sorted(name.removeprefix(prefix) for name in allowed))
+            for allowed in known
+            if not any(circle <= allowed for circle in found)
+        ]
+        return ContractCheck(
+            kept=not forbidden and not cut, metadata={"forbidden": forbidden, "cut": cut}
+        )
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        for lines in check.metadata["forbidden"]:
+            output.print_error("a circle:")
+            for line in lines:
+                output.print_error(f"    {line}")
+        for names in check.metadata["cut"]:
+            output.print_error(f"this circle has been cut; take it from the list: {names}")
+
+
+def circles(edges: Mapping[str, set[str]]) -> list[set[str]]:
+    """The largest sets of nodes each of which reaches all others: Tarjan (1972), unrolled."""
+    found: list[set[str]] = []
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    on_stack: set[str] = set()
+    for root in sorted(edges):
+        if root in number:
+            continue
+        path: list[tuple[str, Iterator[str]]] = []
+        entering: str | None = root
+        while entering is not None or path:
+            if entering is not None:
+                number[entering] = lowest[entering] = len(number)
+                stack.append(entering)
+                on_stack.add(entering)
+                path.append((entering, iter(sorted(edges[entering]))))
+            node, targets = path[-1]
+            entering = None
+            for target in targets:
+                if target not in number:
+                    entering = target
+                    break
+                if target in on_stack:
+                    lowest[node] = min(lowest[node], number[target])
+            if entering is not None:
+                continue
+            path.pop()
+            if path:
+                lowest[path[-1][0]] = min(lowest[path[-1][0]], lowest[node])
+            if lowest[node] == number[node]:
+                circle: set[str] = set()
+                while node not in circle:
+                    circle.add(stack.pop())
+                on_stack -= circle
+                if len(circle) > 1:
+                    found.append(circle)
+    return found
 
 
 def parse_arrows(lines: list[str]) -> dict[str, set[str]]:

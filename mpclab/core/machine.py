@@ -25,8 +25,8 @@ from __future__ import annotations
 import inspect
 import random
 import typing
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Protocol
 
 from mpclab.core.effects import (
     Blame,
@@ -41,8 +41,29 @@ from mpclab.core.errors import Strength
 from mpclab.core.ids import Party, Path
 from mpclab.core.wire import Decode, Frame, Message, decoder
 
-if TYPE_CHECKING:
-    from mpclab.core.node import Node
+
+class Outbox(Protocol):
+    """What a context needs of the node that it belongs to: who and when we are, and a way out."""
+
+    me: Party
+    n: int
+    members: tuple[Party, ...]
+    others: tuple[Party, ...]
+    now: int
+    coins: Callable[[Path], random.Random]
+    stored: dict[Path, dict[str, bytes]]
+    out: list[Effect]
+    """The effects of this step, in order."""
+
+    def machine(self, path: Path) -> Machine | None: ...
+    def emit_send(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None: ...
+    def emit_direct(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None: ...
+    def emit_received(self, sender: Party, frame: Frame) -> None: ...
+    def emit_output(self, path: Path, value: Any) -> None: ...
+    def emit_report(self, path: Path, value: Any) -> None: ...
+    def emit_spawn(self, path: Path, machine: Machine) -> None: ...
+    def emit_close(self, path: Path) -> None: ...
+    def emit_ask(self, path: Path, ask: Any) -> None: ...
 
 
 class Machine:
@@ -115,7 +136,7 @@ class Ctx:
 
     __slots__ = ("_node", "_rng", "_seat_codec", "me", "members", "n", "others", "path")
 
-    def __init__(self, node: Node, path: Path, codec: str) -> None:
+    def __init__(self, node: Outbox, path: Path, codec: str) -> None:
         self._node = node
         self._seat_codec = codec
         self._rng: random.Random | None = None
