@@ -77,6 +77,8 @@ def draw_lanes(
     for lane, y in places.items():
         colour = style.party_colour(lane)
         for span in spans[lane]:
+            if span.end < clock.start:
+                continue
             left, right = clock.x(span.start), clock.x(span.end)
             if span.start < clock.start:  # it was there before the window
                 left = ax.get_xlim()[0]

@@ -232,6 +232,10 @@ def _fate_handles(scene: _Scene) -> list[Line2D]:
                 label=f"lost ({lost})",
             )
         )
+    flying = sum(f.fate == "flying" for f in scene.flights)
+    if flying:
+        label = f"under way ({flying})"
+        handles.append(Line2D([], [], color=style.MUTED, lw=1, marker=".", ms=5, label=label))
     relayed = sum(f.via == "relay" for f in scene.flights)
     if relayed:
         handles.append(

@@ -126,7 +126,9 @@ def heads(ax: Axes) -> int:
 
 def crosses(ax: Axes) -> int:
     return sum(
-        line.get_marker() is style.CROSS and line.get_color() == style.BAD for line in ax.lines
+        len(line.get_xdata())  # type: ignore[arg-type]
+        for line in ax.lines
+        if line.get_marker() is style.CROSS and line.get_color() == style.BAD
     )
 
 
@@ -156,6 +158,48 @@ def test_a_lost_message_ends_on_its_way() -> None:
     ax = spacetime(story.trace)
     (cross,) = [line for line in ax.lines if line.get_marker() is style.CROSS]
     assert 0 < cross.get_ydata()[0] < 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize("n", range(2, 9))
+def test_the_cross_of_a_lost_message_is_on_nobodys_line(n: int) -> None:
+    story = Story(n)
+    for party in range(1, n + 1):
+        story.at(0).send(party, (party % n + 1,))  # so that each has a line
+    id = story.send(1, (n,))
+    story.at(20).lose(1, id, at=n)
+    ax = spacetime(story.trace)
+    (cross,) = [line for line in ax.lines if line.get_marker() is style.CROSS]
+    height = float(cross.get_ydata()[0])  # type: ignore[index]
+    assert 0 < height < n - 1
+    assert abs(height - round(height)) >= 0.25
+
+
+def test_a_message_under_way_is_an_arrow_that_grows() -> None:
+    def length(until: int) -> float:
+        story = Story(2)
+        story.at(0).send(1, (2,))
+        story.at(20).arrive(1, 1, at=2)
+        story.at(40).send(1, (2,))
+        ax = spacetime(story.trace, until=until * 1000, scale="time")
+        assert ("under way (1)" in written(ax), crosses(ax)) == (True, 0)
+        segments = [
+            s for c in ax.collections if isinstance(c, LineCollection) for s in c.get_segments()
+        ]
+        return float(max(y for s in segments for (x, y) in s.tolist() if x > 40))
+
+    assert 0 < length(45) < length(50) < length(60) < 1
+
+
+def test_a_crash_before_the_window_leaves_no_word_in_it() -> None:
+    story = Story(2)
+    story.at(0).send(1, (2,))
+    story.at(1).arrive(1, 1, at=2)
+    story.at(5).fault(0, "crash", "begin", 2)
+    story.at(9).fault(0, "crash", "end", 2)
+    story.at(50).send(1, (2,))
+    story.at(60).arrive(1, 2, at=2)
+    assert "crashed" in written(spacetime(story.trace))
+    assert "crashed" not in written(spacetime(story.trace, since=40_000, until=70_000))
 
 
 def test_heartbeats_are_hidden_and_counted_until_asked_for() -> None:
