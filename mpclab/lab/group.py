@@ -27,7 +27,7 @@ from mpclab.lab.processes import Quarters, Situation, check_world
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import VOTES, Scenario
 from mpclab.mpc.compute import Input
-from mpclab.party import (
+from mpclab.signaling.party import (
     JoinSession,
     LeaveSession,
     PartyMachine,

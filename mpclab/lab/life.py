@@ -16,8 +16,8 @@ from mpclab.core.machine import Machine
 from mpclab.core.node import Coins, Node
 from mpclab.crypto.identity import Identity
 from mpclab.lab.scenario import Scenario
-from mpclab.party import PartyConfig, build_party
-from mpclab.signaling.links import MeshSettings
+from mpclab.signaling.party import PartyConfig, build_party
+from mpclab.signaling.peer_link import MeshSettings
 from mpclab.worlds.base import Stored
 
 SESSION: Path = ("session",)

@@ -11,13 +11,13 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, check_session_id
 from mpclab.crypto.identity import PUBLIC_BYTES, verify
 from mpclab.signaling.messages import (
-    CARD_LABEL,
     JOIN_LABEL,
     NONCE_BYTES,
+    PRESENCE_LABEL,
     Join,
     Member,
-    card_parts,
     join_parts,
+    presence_parts,
 )
 from mpclab.signaling.status import RoomsSettings
 from mpclab.signaling.throttle import Bucket
@@ -28,8 +28,8 @@ _POLICY = re.compile(r"[a-z][a-z-]{0,31}(\(\d{1,6}\))?")
 
 
 @dataclass(slots=True)
-class Seat:
-    """`bucket` belongs to the seat: a new connection brings no new credit."""
+class Slot:
+    """`bucket` belongs to the slot: a new connection brings no new credit."""
 
     member: Member
     connection: Connection | None
@@ -43,16 +43,16 @@ class Room:
     t: int
     policy: str
     opened_at: int
-    seats: dict[Party, Seat] = field(default_factory=dict)
+    slots: dict[Party, Slot] = field(default_factory=dict)
     revision: int = 0
     left_at: int = 0  # when its last member went offline
 
     @property
     def online(self) -> list[Connection]:
-        return [s.connection for s in self.seats.values() if s.connection is not None]
+        return [s.connection for s in self.slots.values() if s.connection is not None]
 
     def roster(self) -> tuple[Member, ...]:
-        return tuple(self.seats[party].member for party in sorted(self.seats))
+        return tuple(self.slots[party].member for party in sorted(self.slots))
 
 
 def why_not(
@@ -67,7 +67,7 @@ def why_not(
     try:
         check_session_id(msg.session)
     except UsageError as error:
-        return "no valid session id", str(error)
+        return "invalid session id", str(error)
     if not 1 <= msg.n <= settings.max_parties:
         return f"n = {msg.n}", f"use 1 to {settings.max_parties} parties"
     if not 1 <= msg.t <= msg.n:
@@ -75,15 +75,15 @@ def why_not(
     if not 1 <= msg.party <= msg.n:
         return f"party {msg.party} of n = {msg.n}", f"use an id of 1 to {msg.n}"
     if not _POLICY.fullmatch(msg.policy):
-        return "no valid approval policy", "use unanimous or threshold(k)"
+        return "invalid approval policy", "use unanimous or threshold(k)"
     if msg.mode not in ("create", "join", "either") or msg.epoch < 0:
-        return "no valid mode or epoch", "the mode is create, join or either"
-    if len(msg.key) != PUBLIC_BYTES or len(msg.life) != NONCE_BYTES:
-        return "no valid key or life", "a key has 32 bytes, a life 16"
-    card = card_parts(msg.session, msg.party, msg.life, msg.epoch)
+        return "invalid mode or epoch", "the mode is create, join or either"
+    if len(msg.key) != PUBLIC_BYTES or len(msg.incarnation) != NONCE_BYTES:
+        return "invalid key or incarnation", "a key has 32 bytes, an incarnation 16"
+    presence = presence_parts(msg.session, msg.party, msg.incarnation, msg.epoch)
     if not (
         verify(msg.key, JOIN_LABEL, join_parts(nonce, msg), msg.signature)
-        and verify(msg.key, CARD_LABEL, card, msg.card)
+        and verify(msg.key, PRESENCE_LABEL, presence, msg.presence)
     ):
         return "the signature is wrong", "sign this connection's challenge with the party's key"
     return _why_not_here(rooms, settings, msg)
@@ -112,12 +112,12 @@ def _why_not_here(
         ours, theirs = getattr(room, name), getattr(msg, name)
         if ours != theirs:
             return f"{name} = {theirs}, but this session has {name} = {ours}", f"use {ours}"
-    seat = room.seats.get(msg.party)
-    if seat is not None and seat.member.key != msg.key:
-        free = [str(p) for p in range(1, room.n + 1) if p not in room.seats][:8]
+    slot = room.slots.get(msg.party)
+    if slot is not None and slot.member.key != msg.key:
+        free = [str(p) for p in range(1, room.n + 1) if p not in room.slots][:8]
         hint = f"free: {', '.join(free)}" if free else "the session is complete"
         return f"id {msg.party} is taken by another key", hint
-    for party, other in room.seats.items():
+    for party, other in room.slots.items():
         if party != msg.party and other.member.key == msg.key:
             return f"this key sits here as party {party}", "one key is one party"
     return None

@@ -6,8 +6,8 @@
                          refused (final)
 
 It keeps the *pins*: which key each party has. They come from a roster given in advance, or are
-trusted on first use and persisted; a later change of key is refused and blamed. It checks life
-cards and the signatures of text lines, and hands every other payload up unopened in meaning.
+trusted on first use and persisted; a later change of key is refused and blamed. It checks signed
+presences and the signatures of text lines, and hands every other payload up uninterpreted.
 
 A connection that dies is tried again, at first quickly, with exponential backoff and jitter;
 after `quick_tries` the attempts go on in the background for ever. A refusal ends it.
@@ -26,19 +26,34 @@ from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Message
 from mpclab.crypto.identity import PUBLIC_BYTES, verify
+from mpclab.signaling.events import (
+    Absent,
+    Arrived,
+    ClientSettings,
+    GoOffline,
+    GoOnline,
+    Heard,
+    Membership,
+    Offline,
+    Online,
+    Present,
+    Rejected,
+    RelayRequest,
+    Say,
+)
 from mpclab.signaling.messages import (
-    CARD_LABEL,
     JOIN_LABEL,
     MAX_TEXT,
     NONCE_BYTES,
+    PRESENCE_LABEL,
     TEXT_LABEL,
     VERSION,
     Announce,
     Announced,
     Challenge,
+    Envelope,
     Join,
     Leave,
-    Letter,
     Member,
     PeerJoined,
     PeerLeft,
@@ -52,26 +67,11 @@ from mpclab.signaling.messages import (
     Text,
     Welcome,
     Who,
-    card_parts,
     decode_payload,
     encode_payload,
     join_parts,
+    presence_parts,
     text_parts,
-)
-from mpclab.signaling.news import (
-    Absent,
-    Arrived,
-    ClientSettings,
-    GoOffline,
-    GoOnline,
-    Heard,
-    Offline,
-    Online,
-    Post,
-    Present,
-    Rejected,
-    Say,
-    Seat,
 )
 
 _EMPTY: Final = b"\0" * 64
@@ -92,7 +92,7 @@ class Client(Machine):
     """Talks to the server, peer 0.
 
     Args:
-        seat: what to join as whom.
+        membership: what to join as whom.
         roster: every party's key, if it is known beforehand.
     """
 
@@ -101,11 +101,11 @@ class Client(Machine):
 
     def __init__(
         self,
-        seat: Seat,
+        membership: Membership,
         roster: Mapping[Party, bytes] | None = None,
         settings: ClientSettings | None = None,
     ) -> None:
-        self.seat = seat
+        self.membership = membership
         self.settings = settings or ClientSettings()
         self.state = "off"
         self.closed_roster = roster is not None
@@ -119,7 +119,7 @@ class Client(Machine):
         self._texts_heard: dict[tuple[Party, bytes], int] = {}
 
     def start(self, ctx: Ctx) -> None:
-        self.pins.setdefault(self.seat.party, self.seat.identity.public)
+        self.pins.setdefault(self.membership.party, self.membership.identity.public)
         if not self.closed_roster:
             for key, pin in ctx.stored.items():
                 if key.startswith("pin-"):
@@ -135,9 +135,9 @@ class Client(Machine):
                     self._connect(ctx)
             case GoOffline():
                 self._go_off(ctx)
-            case Post(letters):
+            case RelayRequest(envelopes):
                 if self.state == "joined":
-                    wrapped = tuple(Letter(to, msgspec.Raw(payload)) for to, payload in letters)
+                    wrapped = tuple(Envelope(to, msgspec.Raw(payload)) for to, payload in envelopes)
                     ctx.send(SERVER, Relay(wrapped))
             case Say(to, text):
                 self._say(ctx, to, text)
@@ -161,13 +161,13 @@ class Client(Machine):
         if not text or len(text.encode()) > MAX_TEXT:
             raise UsageError(f"a text has 1 to {MAX_TEXT} bytes")
         self._texts_sent += 1
-        seat = self.seat
+        membership = self.membership
         unsigned = Text(to, self._texts_sent, text, _EMPTY)
-        parts = text_parts(seat.session, seat.party, seat.life, unsigned)
-        signature = seat.identity.sign(TEXT_LABEL, *parts)
+        parts = text_parts(membership.session, membership.party, membership.incarnation, unsigned)
+        signature = membership.identity.sign(TEXT_LABEL, *parts)
         signed = encode_payload(msgspec.structs.replace(unsigned, signature=signature))
         payload = msgspec.Raw(signed)
-        ctx.send(SERVER, Relay((Letter(to, payload),)) if to else Announce(payload))
+        ctx.send(SERVER, Relay((Envelope(to, payload),)) if to else Announce(payload))
 
     # --- the connection -------------------------------------------------------------------
 
@@ -267,19 +267,21 @@ class Client(Machine):
             return
         if len(nonce) != NONCE_BYTES:
             raise PeerFault(f"a challenge of {len(nonce)} bytes", party=SERVER)
-        s = self.seat
-        card = s.identity.sign(CARD_LABEL, *card_parts(s.session, s.party, s.life, s.epoch))
+        s = self.membership
+        presence = s.identity.sign(
+            PRESENCE_LABEL, *presence_parts(s.session, s.party, s.incarnation, s.epoch)
+        )
         join = Join(
-            s.session, s.party, s.n, s.t, s.policy, s.identity.public, s.life, s.epoch, card,
-            _EMPTY, s.mode,
+            s.session, s.party, s.n, s.t, s.policy, s.identity.public, s.incarnation, s.epoch,
+            presence, _EMPTY, s.mode,
         )  # fmt: skip
         signature = s.identity.sign(JOIN_LABEL, *join_parts(nonce, join))
         self._move("challenged")
         ctx.send(SERVER, msgspec.structs.replace(join, signature=signature))
 
     def _welcome(self, ctx: Ctx, msg: Welcome) -> None:
-        if (msg.session, msg.party) != (self.seat.session, self.seat.party):
-            raise PeerFault("a welcome to another seat than we asked for", party=SERVER)
+        if (msg.session, msg.party) != (self.membership.session, self.membership.party):
+            raise PeerFault("welcome to another seat than the one asked for", party=SERVER)
         self._move("joined")
         self._tries = 0
         ctx.cancel_timer("answer")
@@ -333,8 +335,8 @@ class Client(Machine):
     def _see(self, ctx: Ctx, member: Member) -> None:
         """A member as the server shows it: check it, pin its key, and tell our party."""
         party = member.party
-        if party == self.seat.party or not 1 <= party <= self.seat.n:
-            if member.key != self.seat.identity.public:
+        if party == self.membership.party or not 1 <= party <= self.membership.n:
+            if member.key != self.membership.identity.public:
                 ctx.blame(SERVER, f"shows a party {party} that cannot be", Strength.KNOWN)
             return
         fault = self._fault_of(member)
@@ -353,13 +355,15 @@ class Client(Machine):
             return "is not in our roster"
         if pin is not None and pin != member.key:
             return "came with another key than before"
-        if member.key == self.seat.identity.public:
-            return "has our own key"  # we may have held that seat once: the card is genuine
-        if len(member.key) != PUBLIC_BYTES or len(member.life) != NONCE_BYTES:
-            return "has no valid key or life"
-        parts = card_parts(self.seat.session, member.party, member.life, member.epoch)
-        if not verify(member.key, CARD_LABEL, parts, member.card):
-            return "has a life card that it did not sign"
+        if member.key == self.membership.identity.public:
+            return "has our own key"  # we may have sat there once: the presence is genuine
+        if len(member.key) != PUBLIC_BYTES or len(member.incarnation) != NONCE_BYTES:
+            return "has an invalid key or incarnation"
+        parts = presence_parts(
+            self.membership.session, member.party, member.incarnation, member.epoch
+        )
+        if not verify(member.key, PRESENCE_LABEL, parts, member.presence):
+            return "has a presence with a wrong signature"
         return None
 
     # --- what others send -----------------------------------------------------------------
@@ -382,20 +386,20 @@ class Client(Machine):
 
     def _hear(self, ctx: Ctx, member: Member, msg: Text, to_all: bool) -> None:
         party = member.party
-        parts = text_parts(self.seat.session, party, member.life, msg)
+        parts = text_parts(self.membership.session, party, member.incarnation, msg)
         if not verify(member.key, TEXT_LABEL, parts, msg.signature):
             raise PeerFault(
                 "a text that it did not sign: the party, or the server in its name",
                 party=party,
                 strength=Strength.SUSPECT,
             )
-        if msg.to != (0 if to_all else self.seat.party):
+        if msg.to != (0 if to_all else self.membership.party):
             raise PeerFault("a text meant for another", party=party, strength=Strength.SUSPECT)
-        if msg.number <= self._texts_heard.get((party, member.life), 0):
+        if msg.number <= self._texts_heard.get((party, member.incarnation), 0):
             raise PeerFault(
                 f"the server shows again what party {party} sent once",
                 party=SERVER,
                 strength=Strength.SUSPECT,
             )
-        self._texts_heard[party, member.life] = msg.number
+        self._texts_heard[party, member.incarnation] = msg.number
         ctx.report(Heard(party, msg.text, to_all))

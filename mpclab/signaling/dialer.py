@@ -11,8 +11,8 @@
 
 Every event of the host names its attempt, and those of attempts that were given up are ignored.
 One attempt, or link, to a peer at a time: a new one begins by hanging up the old. A fresh offer
-that the peer signed for our present life and in the life that we deal with is reason enough, and
-so is an answer to our challenge in another one; nothing else that comes by the server cuts a link.
+that the peer signed for our present incarnation and in its current one is reason enough, and so is
+an answer to our challenge in another one; nothing else that comes by the server cuts a link.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import PeerDown, PeerUp
-from mpclab.signaling.links import Life, Link, MeshSettings, Negotiation
+from mpclab.signaling.events import Membership, RelayRequest
 from mpclab.signaling.messages import NONCE_BYTES, Answer, Member, Offer, encode_payload
 from mpclab.signaling.negotiate import (
     MAX_CANDIDATES,
@@ -53,44 +53,50 @@ from mpclab.signaling.negotiate import (
     sign_confirm,
     sign_offer,
 )
-from mpclab.signaling.news import Post, Seat
+from mpclab.signaling.peer_link import Incarnation, Link, MeshSettings, Negotiation
 from mpclab.signaling.relay import Candidates, Content
 
 
 class Dialer(Machine):
     """Base of `Mesh`: it knows how to make a link, and leaves when to its subclass."""
 
-    def __init__(self, seat: Seat, settings: MeshSettings | None = None) -> None:
-        self.seat = seat
+    def __init__(self, membership: Membership, settings: MeshSettings | None = None) -> None:
+        self.membership = membership
         self.settings = settings or MeshSettings()
-        self.links = {p: Link(p) for p in range(1, seat.n + 1) if p != seat.party}
+        self.links = {p: Link(p) for p in range(1, membership.n + 1) if p != membership.party}
         self.offset = 0
 
     def _want_relay(self, ctx: Ctx, link: Link) -> None:
         """The direct way has failed often enough."""
         raise NotImplementedError
 
-    def _early(self, ctx: Ctx, link: Link, life: Life, what: Offer | Content) -> None:
-        """Something authentic came, of another life than the one that we deal with."""
+    def _early(self, ctx: Ctx, link: Link, incarnation: Incarnation, what: Offer | Content) -> None:
+        """Something authentic came, of another incarnation than the one that we deal with."""
         raise NotImplementedError
 
     # --- who, and by which way --------------------------------------------------------------
 
     def _pair(self, member: Member) -> Pair:
-        seat = self.seat
-        return Pair(seat.session, seat.party, member.party, seat.life, member.life)
+        membership = self.membership
+        return Pair(
+            membership.session,
+            membership.party,
+            member.party,
+            membership.incarnation,
+            member.incarnation,
+        )
 
-    def _turn_to(self, link: Link, life: Life) -> None:
-        """From now on we deal with the peer in this life. It may be none of the present."""
-        link.life, link.newer = life, None
+    def _turn_to(self, link: Link, incarnation: Incarnation) -> None:
+        """From now on we deal with the peer in this incarnation. It may be none of the present."""
+        link.incarnation, link.newer = incarnation, None
         link.failures = 0
         link.relay_open = link.relay_wanted = False
 
-    def _is_proved(self, link: Link, life: Life) -> None:
-        """The peer lives this life now: all others of which we have seen cards are over."""
-        life.nonce = b""
-        link.past.update(link.lives.keys() - {life.member.life})
-        link.lives = {life.member.life: life}
+    def _is_proved(self, link: Link, incarnation: Incarnation) -> None:
+        """The peer runs in this incarnation now: all others that we have seen are over."""
+        incarnation.nonce = b""
+        link.past.update(link.incarnations.keys() - {incarnation.member.incarnation})
+        link.incarnations = {incarnation.member.incarnation: incarnation}
         link.newer = None
 
     def _set_via(self, ctx: Ctx, link: Link, via: str, reason: str = "") -> None:
@@ -102,25 +108,25 @@ class Dialer(Machine):
 
     def _seal(self, ctx: Ctx, link: Link, content: Content) -> None:
         if link.channel is not None:
-            self._post(ctx, link, [link.channel.close(content)])
+            self._request_relay(ctx, link, [link.channel.close(content)])
 
-    def _post(self, ctx: Ctx, link: Link, payloads: list[Any]) -> None:
-        ctx.report(Post(tuple((link.party, encode_payload(p)) for p in payloads)))
+    def _request_relay(self, ctx: Ctx, link: Link, payloads: list[Any]) -> None:
+        ctx.report(RelayRequest(tuple((link.party, encode_payload(p)) for p in payloads)))
 
     # --- attempts ---------------------------------------------------------------------------
 
     def _offer(self, ctx: Ctx, link: Link) -> None:
         link.last_attempt += 1
-        link.talk = Negotiation(link.last_attempt)
+        link.negotiation = Negotiation(link.last_attempt)
         link.move("offering")
         ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
         ctx.do(MakeOffer(ctx.path, link.party, link.last_attempt))
 
     def _hang_up(self, ctx: Ctx, link: Link, reason: str) -> None:
         """Give up the present attempt or link, if there is one."""
-        if link.talk is not None:
-            ctx.do(HangUp(ctx.path, link.party, link.talk.attempt, reason))
-            link.talk = None
+        if link.negotiation is not None:
+            ctx.do(HangUp(ctx.path, link.party, link.negotiation.attempt, reason))
+            link.negotiation = None
         if link.state != "idle":
             link.move("idle")
         ctx.cancel_timer(f"attempt-{link.party}")
@@ -147,8 +153,8 @@ class Dialer(Machine):
         longest = settings.first_backoff << min(link.failures - 1, 20)
         longest = min(longest, settings.longest_backoff)
         delay = longest // 2 + ctx.rng.randrange(longest // 2 + 1)
-        if self.seat.party > link.party:
-            delay += settings.nudge_after  # it is the other's turn to offer
+        if self.membership.party > link.party:
+            delay += settings.offer_wanted_after  # it is the other's turn to offer
         background = link.failures >= settings.quick_tries
         ctx.set_timer(f"retry-{link.party}", delay, background=background)
 
@@ -156,104 +162,115 @@ class Dialer(Machine):
 
     def on_link(self, ctx: Ctx, event: LinkEvent) -> None:
         link = self.links[event.peer]
-        if link.talk is None or link.talk.attempt != event.attempt:
+        if link.negotiation is None or link.negotiation.attempt != event.attempt:
             return  # of an attempt that we have given up
         match event:
             case Described():
-                self._described(ctx, link, link.talk, event)
+                self._described(ctx, link, link.negotiation, event)
             case LinkOpened() if link.state == "connecting":
-                self._opened(ctx, link, link.talk, event)
+                self._opened(ctx, link, link.negotiation, event)
             case LinkClosed(_, _, _, reason):
                 self._fail(ctx, link, reason or "the link closed")
 
-    def _described(self, ctx: Ctx, link: Link, talk: Negotiation, event: Described) -> None:
+    def _described(self, ctx: Ctx, link: Link, negotiation: Negotiation, event: Described) -> None:
         """Our own description is ready: sign it and send it, with our candidates sealed."""
         if link.member is None or link.channel is None:
             return
-        talk.own_prints = fingerprints(event.sdp)
-        pair, epoch, identity = self._pair(link.member), self.seat.epoch, self.seat.identity
+        negotiation.own_prints = fingerprints(event.sdp)
+        pair, epoch, identity = (
+            self._pair(link.member),
+            self.membership.epoch,
+            self.membership.identity,
+        )
         nonce = ctx.rng.randbytes(NONCE_BYTES)
         payload: Offer | Answer
         match event.kind, link.state:
             case "offer", "offering":
                 payload = sign_offer(
-                    identity, pair, epoch=epoch, nonce=nonce, attempt=talk.attempt,
+                    identity, pair, epoch=epoch, nonce=nonce, attempt=negotiation.attempt,
                     expires=ctx.now + self.offset + self.settings.offer_valid, sdp=event.sdp,
                 )  # fmt: skip
-                talk.offer = offer_hash(pair, payload)
+                negotiation.offer = offer_hash(pair, payload)
                 link.move("offered")
             case "answer", "answering":
                 payload = sign_answer(
-                    identity, pair, epoch=epoch, nonce=nonce, offer=talk.offer, sdp=event.sdp
+                    identity, pair, epoch=epoch, nonce=nonce, offer=negotiation.offer, sdp=event.sdp
                 )
                 link.move("connecting")
             case _:
                 return
         # Each step has its own deadline: twenty links at once may queue for one processor.
         ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
-        sealed = link.channel.close(Candidates(talk.offer, event.candidates[:MAX_CANDIDATES]))
-        self._post(ctx, link, [payload, sealed])
-        self._add_candidates(ctx, link, talk)
+        sealed = link.channel.close(
+            Candidates(negotiation.offer, event.candidates[:MAX_CANDIDATES])
+        )
+        self._request_relay(ctx, link, [payload, sealed])
+        self._add_candidates(ctx, link, negotiation)
 
-    def _add_candidates(self, ctx: Ctx, link: Link, talk: Negotiation) -> None:
-        if link.state == "connecting" and talk.candidates is not None:
-            ctx.do(AddCandidates(ctx.path, link.party, talk.attempt, talk.candidates))
-            talk.candidates = None
+    def _add_candidates(self, ctx: Ctx, link: Link, negotiation: Negotiation) -> None:
+        if link.state == "connecting" and negotiation.candidates is not None:
+            ctx.do(AddCandidates(ctx.path, link.party, negotiation.attempt, negotiation.candidates))
+            negotiation.candidates = None
 
     # --- the peer's descriptions ------------------------------------------------------------
 
     def _take_offer(self, ctx: Ctx, link: Link, offer: Offer) -> None:
-        if self.seat.party < link.party:
+        if self.membership.party < link.party:
             raise PeerFault(
                 "an offer from the side that answers", party=link.party, strength=Strength.SUSPECT
             )
-        if offer.to_life != self.seat.life or offer.expires < ctx.now + self.offset:
+        if (
+            offer.to_incarnation != self.membership.incarnation
+            or offer.expires < ctx.now + self.offset
+        ):
             ctx.note("stale-offer", peer=link.party)
             return
-        life = self._signed_in(link, offer)
-        if life is None:
+        incarnation = self._signed_in(link, offer)
+        if incarnation is None:
             return
-        if offer.attempt <= life.peer_attempt:
+        if offer.attempt <= incarnation.peer_attempt:
             raise replayed(link.party)
-        if life is not link.life:
-            self._early(ctx, link, life, offer)
+        if incarnation is not link.incarnation:
+            self._early(ctx, link, incarnation, offer)
             return
-        # Signed for our present life, in time and new: the peer really begins anew.
+        # Signed for our present incarnation, in time and new: the peer really begins anew.
         link.newer = None
         self._hang_up(ctx, link, "the peer connects anew")
         ctx.cancel_timer(f"retry-{link.party}")
-        life.peer_attempt = offer.attempt
-        pair = self._pair(life.member).back
+        incarnation.peer_attempt = offer.attempt
+        pair = self._pair(incarnation.member).back
         link.last_attempt = max(link.last_attempt + 1, offer.attempt)
-        link.talk = Negotiation(
+        link.negotiation = Negotiation(
             link.last_attempt, offer_hash(pair, offer), peer_prints=fingerprints(offer.sdp)
         )
         link.move("answering")
         ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
         ctx.do(MakeAnswer(ctx.path, link.party, link.last_attempt, offer.sdp))
 
-    def _signed_in(self, link: Link, offer: Offer) -> Life | None:
-        """The life in which the peer signed this offer, the one that we deal with first."""
+    def _signed_in(self, link: Link, offer: Offer) -> Incarnation | None:
+        """The incarnation in which the peer signed this offer, the one that we deal with first."""
         wrong: PeerFault | None = None
-        for life in sorted(link.lives.values(), key=lambda it: it is not link.life):
+        for incarnation in sorted(
+            link.incarnations.values(), key=lambda it: it is not link.incarnation
+        ):
             try:
-                check_offer(life.member.key, self._pair(life.member).back, offer)
+                check_offer(incarnation.member.key, self._pair(incarnation.member).back, offer)
             except PeerFault as fault:
                 wrong = PeerFault(fault.reason, party=link.party, strength=Strength.SUSPECT)
             else:
-                return life
+                return incarnation
         if wrong is not None:
             raise wrong
         return None
 
     def _take_answer(self, ctx: Ctx, link: Link, answer: Answer) -> None:
-        talk, member = link.talk, link.member
+        negotiation, member = link.negotiation, link.member
         if (
-            talk is None
+            negotiation is None
             or member is None
             or link.state != "offered"
-            or answer.offer != talk.offer
-            or answer.to_life != self.seat.life
+            or answer.offer != negotiation.offer
+            or answer.to_incarnation != self.membership.incarnation
         ):
             ctx.note("stale-answer", peer=link.party)
             return
@@ -261,17 +278,17 @@ class Dialer(Machine):
             check_answer(member.key, self._pair(member).back, answer)
         except PeerFault as fault:
             raise PeerFault(fault.reason, party=link.party, strength=Strength.SUSPECT) from None
-        talk.peer_prints = fingerprints(answer.sdp)
+        negotiation.peer_prints = fingerprints(answer.sdp)
         link.move("connecting")
         ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
-        ctx.do(TakeAnswer(ctx.path, link.party, talk.attempt, answer.sdp))
-        self._add_candidates(ctx, link, talk)
+        ctx.do(TakeAnswer(ctx.path, link.party, negotiation.attempt, answer.sdp))
+        self._add_candidates(ctx, link, negotiation)
 
     # --- confirmation -----------------------------------------------------------------------
 
-    def _opened(self, ctx: Ctx, link: Link, talk: Negotiation, event: LinkOpened) -> None:
+    def _opened(self, ctx: Ctx, link: Link, negotiation: Negotiation, event: LinkOpened) -> None:
         own, peer = event.local_fingerprint.upper(), event.remote_fingerprint.upper()
-        if not names(talk.peer_prints, peer) or not names(talk.own_prints, own):
+        if not names(negotiation.peer_prints, peer) or not names(negotiation.own_prints, own):
             ctx.blame(
                 link.party,
                 "the other end of the link has another certificate than was signed for it",
@@ -280,45 +297,55 @@ class Dialer(Machine):
             self._fail(ctx, link, "wrong fingerprint")
             return
         assert link.member is not None
-        talk.own_fingerprint, talk.peer_fingerprint = own, peer
+        negotiation.own_fingerprint, negotiation.peer_fingerprint = own, peer
         pair = self._pair(link.member)
-        talk.confirm = sign_confirm(self.seat.identity, pair, talk.offer, own, peer)
+        negotiation.confirm = sign_confirm(
+            self.membership.identity, pair, negotiation.offer, own, peer
+        )
         link.move("confirming")
         ctx.set_timer(f"attempt-{link.party}", self.settings.confirm_within)
-        self._confirm(ctx, link, talk.confirm)
-        if talk.early is not None:
-            self._check(ctx, link, talk, talk.early)
+        self._confirm(ctx, link, negotiation.confirm)
+        if negotiation.early is not None:
+            self._check(ctx, link, negotiation, negotiation.early)
 
     def _confirm(self, ctx: Ctx, link: Link, confirm: Confirm) -> None:
         ctx.send_on_link(link.party, confirm)
         ctx.set_timer(f"confirm-{link.party}", self.settings.confirm_every)
 
-    def _check(self, ctx: Ctx, link: Link, talk: Negotiation, msg: Confirm) -> None:
+    def _check(self, ctx: Ctx, link: Link, negotiation: Negotiation, msg: Confirm) -> None:
         if link.state == "connecting":
-            talk.early = msg
+            negotiation.early = msg
             return
         if link.is_up:
             self._alive(ctx, link)
-            if not msg.seen and talk.confirm is not None:  # ours was lost on the way
-                ctx.send_on_link(link.party, msgspec.structs.replace(talk.confirm, seen=True))
+            if not msg.seen and negotiation.confirm is not None:  # ours was lost on the way
+                ctx.send_on_link(
+                    link.party, msgspec.structs.replace(negotiation.confirm, seen=True)
+                )
             return
         if link.state != "confirming" or link.member is None:
             return
         pair = self._pair(link.member).back
         try:
-            check_confirm(link.member.key, pair, msg, talk.own_fingerprint, talk.peer_fingerprint)
+            check_confirm(
+                link.member.key,
+                pair,
+                msg,
+                negotiation.own_fingerprint,
+                negotiation.peer_fingerprint,
+            )
         except PeerFault as fault:
             ctx.blame(link.party, fault.reason, fault.strength)
             self._fail(ctx, link, fault.reason)
             return
-        assert link.life is not None
-        self._is_proved(link, link.life)
+        assert link.incarnation is not None
+        self._is_proved(link, link.incarnation)
         link.move("up")
         link.failures = link.hellos = 0
         link.relay_wanted = False
         link.heard_at = ctx.now
         self._forget_timers(ctx, link)
-        ctx.note("confirmed", peer=link.party, fingerprint=talk.peer_fingerprint)
+        ctx.note("confirmed", peer=link.party, fingerprint=negotiation.peer_fingerprint)
         self._set_via(ctx, link, "link")
 
     def _alive(self, ctx: Ctx, link: Link) -> None:

@@ -9,18 +9,32 @@ Guarantees, given that identity keys are known (a roster, or first use):
 
 - Nothing but the mesh's own messages is taken from a link before its party has signed, on that
   link, the fingerprints that our own transport saw (`negotiate`).
-- Relayed frames open once, in order, for their receiver, in this pair of lives only (`relay`).
+- Relayed frames open once, in order, for their receiver, in this pair of incarnations only
+  (`relay`).
 - A forged, altered or re-signed description never becomes a confirmed link. Blame of what came
   by the server has the strength SUSPECT: the party, or the server in its name.
 
 What a malicious server can still do: refuse to carry, delay, drop; learn who talks to whom,
-when and how much; hide a member; show an old life card, which makes us send a `Hello` that
-nobody answers. A life is over once a later one is proved, by the answer to a challenge or on a
-link: neither an old card nor a box or an offer withheld since an older life cuts a link or locks
-its party out. Replayed offers are refused (the receiver's life, a number that only grows, an
-expiry), withheld ones expire. What a malicious member can still do: refuse links or let them
+when and how much; hide a member; show an old signed presence, which makes us send a `Hello` that
+nobody answers. Replayed offers are refused (the receiver's incarnation, a number that only grows,
+an expiry), withheld ones expire. What a malicious member can still do: refuse links or let them
 die, send anything over its *own* link: that is for the machines above.
 A takeover from relay to link may reorder frames that are on their way at that moment.
+
+Why incarnations are challenged. Signed presences do not expire, so the server can show one of any
+age. Party 2 restarts while party 1 holds a link to it:
+
+1. Party 1 has an open link to party 2 in incarnation A.
+2. Party 2 crashes; the link looks alive for up to `dead_after`. It starts anew as B and joins.
+3. The server shows B's signed presence. Party 1 must turn to B soon, or the pair stays cut.
+4. But the same picture arises when nothing crashed, A is alive, and the server shows a presence
+   that party 2 signed a year ago as X. Believing it would cut a good link, at the server's will.
+5. So party 1 keeps the link and sends a fresh nonce, sealed for (its own incarnation, B).
+6. Only a process that holds B's keys opens the box and returns the nonce. X's process is gone.
+7. The answer proves B: A and X are over for good (`Link.past`), and nothing that the server
+   withheld from them (boxes, offers) is taken any more. Without an answer nothing changes.
+8. An answer may be older than the next presence: B may have been replaced by C meanwhile. So
+   hearing of one more incarnation voids the open challenges of all others (`_incarnation`).
 """
 
 from __future__ import annotations
@@ -35,13 +49,30 @@ from mpclab.core.machine import Ctx
 from mpclab.core.wire import Frame, Message
 from mpclab.crypto.errors import SealError
 from mpclab.signaling.dialer import Dialer, replayed
-from mpclab.signaling.links import Life, Link, MeshSettings
+from mpclab.signaling.events import (
+    Absent,
+    Arrived,
+    Membership,
+    Offline,
+    Online,
+    Present,
+    RelayRequest,
+)
 from mpclab.signaling.messages import NONCE_BYTES, Answer, Member, Offer, Sealed
 from mpclab.signaling.negotiate import MAX_CANDIDATE, MAX_CANDIDATES, Confirm
-from mpclab.signaling.news import Absent, Arrived, Offline, Online, Post, Present, Seat
-from mpclab.signaling.relay import Candidates, Channel, Content, Hello, Nudge, Piece, Replayed, pack
+from mpclab.signaling.peer_link import Incarnation, Link, MeshSettings
+from mpclab.signaling.relay import (
+    Candidates,
+    Channel,
+    Content,
+    Hello,
+    OfferRequest,
+    Piece,
+    Replayed,
+    pack,
+)
 
-_MAX_LIVES = 4096
+_MAX_INCARNATIONS = 4096
 _MOST_EARLY = 16
 
 
@@ -67,15 +98,15 @@ class PeerStatus(msgspec.Struct, frozen=True):
 
 
 class Mesh(Dialer):
-    """Takes what `Client` reports as asks; reports `Post`, `PeerUp` and `PeerDown`.
+    """Takes what `Client` reports as asks; reports `RelayRequest`, `PeerUp` and `PeerDown`.
 
     `PeerUp` comes again when the way changes (relay to link).
     """
 
     messages = Confirm | Beat
 
-    def __init__(self, seat: Seat, settings: MeshSettings | None = None) -> None:
-        super().__init__(seat, settings)
+    def __init__(self, membership: Membership, settings: MeshSettings | None = None) -> None:
+        super().__init__(membership, settings)
         self._beat_at = 0
 
     def start(self, ctx: Ctx) -> None:
@@ -113,49 +144,49 @@ class Mesh(Dialer):
                 raise UsageError(f"the mesh does not know {type(ask).__name__}")
 
     def _present(self, ctx: Ctx, link: Link, member: Member) -> None:
-        if member.life in link.past:
+        if member.incarnation in link.past:
             ctx.note("stale-card", peer=link.party)
             return
-        life = self._life(ctx, link, member)
-        if life is None:
+        incarnation = self._incarnation(ctx, link, member)
+        if incarnation is None:
             return
         link.online = True
-        if life is link.life:
+        if incarnation is link.incarnation:
             link.newer = None
         elif link.is_up:
-            # Perhaps it started anew; perhaps the server shows us a card of old. Whoever
-            # answers in the new life proves it, and only then is the old link given up.
-            link.newer = life
-            self._challenge(ctx, link, life, relay=False)
+            # Perhaps it started anew; perhaps the server shows an old presence. Only an
+            # answer in the new incarnation proves it; until then the old link stays.
+            link.newer = incarnation
+            self._challenge(ctx, link, incarnation, relay=False)
             return
         else:
-            self._hang_up(ctx, link, "the peer has a new life")
-            self._turn_to(link, life)
+            self._hang_up(ctx, link, "the peer has a new incarnation")
+            self._turn_to(link, incarnation)
         ctx.cancel_timer(f"retry-{link.party}")
         self._pursue(ctx, link)
 
-    def _life(self, ctx: Ctx, link: Link, member: Member) -> Life | None:
-        """What we know of this life of the peer, known before or not."""
-        if (known := link.lives.get(member.life)) is not None:
+    def _incarnation(self, ctx: Ctx, link: Link, member: Member) -> Incarnation | None:
+        """What we know of this incarnation of the peer, known before or not."""
+        if (known := link.incarnations.get(member.incarnation)) is not None:
             return known
-        if len(link.past) + len(link.lives) >= _MAX_LIVES:
+        if len(link.past) + len(link.incarnations) >= _MAX_INCARNATIONS:
             ctx.blame(link.party, "has started too many times", Strength.KNOWN)
             return None
         try:
-            channel = Channel(self.seat.identity, member.key, self._pair(member))
+            channel = Channel(self.membership.identity, member.key, self._pair(member))
         except SealError as error:
             ctx.blame(link.party, str(error), Strength.SUSPECT)
             return None
-        for other in link.lives.values():
-            other.nonce = b""  # an answer might be older than the life of which we hear now
-        life = link.lives[member.life] = Life(member, channel)
-        return life
+        for other in link.incarnations.values():
+            other.nonce = b""  # an answer might be older than the incarnation of which we hear now
+        incarnation = link.incarnations[member.incarnation] = Incarnation(member, channel)
+        return incarnation
 
-    def _challenge(self, ctx: Ctx, link: Link, life: Life, *, relay: bool) -> None:
-        """Ask whether the peer lives this life now."""
-        life.nonce = life.nonce or ctx.rng.randbytes(NONCE_BYTES)
-        hello = Hello(reply=False, relay=relay, nonce=life.nonce)
-        self._post(ctx, link, [life.channel.close(hello)])
+    def _challenge(self, ctx: Ctx, link: Link, incarnation: Incarnation, *, relay: bool) -> None:
+        """Ask whether the peer runs in this incarnation now."""
+        incarnation.nonce = incarnation.nonce or ctx.rng.randbytes(NONCE_BYTES)
+        hello = Hello(reply=False, relay=relay, nonce=incarnation.nonce)
+        self._request_relay(ctx, link, [incarnation.channel.close(hello)])
 
     def _absent(self, ctx: Ctx, link: Link, reason: str) -> None:
         link.online = False
@@ -176,11 +207,11 @@ class Mesh(Dialer):
             self._want_relay(ctx, link)
         if not settings.direct or link.state != "idle":
             return
-        if self.seat.party < link.party:
+        if self.membership.party < link.party:
             self._offer(ctx, link)
         else:
             background = link.failures >= settings.quick_tries
-            ctx.set_timer(f"retry-{link.party}", settings.nudge_after, background=background)
+            ctx.set_timer(f"retry-{link.party}", settings.offer_wanted_after, background=background)
 
     # --- timers -----------------------------------------------------------------------------
 
@@ -194,13 +225,13 @@ class Mesh(Dialer):
             case "attempt":
                 late = "confirmed" if link.state == "confirming" else "opened"
                 self._fail(ctx, link, f"the link was not {late} in time")
-            case "confirm" if link.talk is not None and link.talk.confirm is not None:
-                self._confirm(ctx, link, link.talk.confirm)
+            case "confirm" if link.negotiation is not None and link.negotiation.confirm is not None:
+                self._confirm(ctx, link, link.negotiation.confirm)
             case "retry" if link.online and link.state == "idle":
-                if self.seat.party < link.party:
+                if self.membership.party < link.party:
                     self._offer(ctx, link)
                 else:
-                    self._seal(ctx, link, Nudge(b""))
+                    self._seal(ctx, link, OfferRequest(b""))
                     self._fail(ctx, link, "no offer came")
             case "hello" if link.online and not link.relay_open:
                 self._want_relay(ctx, link)
@@ -233,8 +264,8 @@ class Mesh(Dialer):
         match msg:
             case Beat() if link.is_up:
                 self._alive(ctx, link)
-            case Confirm() if link.talk is not None and link.talk.offer == msg.offer:
-                self._check(ctx, link, link.talk, msg)
+            case Confirm() if link.negotiation is not None and link.negotiation.offer == msg.offer:
+                self._check(ctx, link, link.negotiation, msg)
             case _:
                 ctx.note("unconfirmed-dropped", sender=sender, message=type(msg).__name__)
 
@@ -248,12 +279,19 @@ class Mesh(Dialer):
                 self._unseal(ctx, link, payload)
 
     def _unseal(self, ctx: Ctx, link: Link, sealed: Sealed) -> None:
-        life = next((x for x in link.lives.values() if x.channel.lives == sealed.lives), None)
-        if life is None:
+        incarnation = next(
+            (
+                x
+                for x in link.incarnations.values()
+                if x.channel.incarnations == sealed.incarnations
+            ),
+            None,
+        )
+        if incarnation is None:
             self._misplaced(ctx, link, sealed)
             return
         try:
-            content = life.channel.open(sealed)
+            content = incarnation.channel.open(sealed)
         except Replayed:
             raise replayed(link.party) from None
         except (SealError, msgspec.DecodeError) as error:
@@ -262,45 +300,48 @@ class Mesh(Dialer):
                 party=link.party,
                 strength=Strength.SUSPECT,
             ) from None
-        if isinstance(content, Hello) and content.reply and life.nonce:
-            if content.nonce == life.nonce:
-                self._answered(ctx, link, life)
-        if life is link.life:
-            self._content(ctx, link, life.channel, content)
+        if isinstance(content, Hello) and content.reply and incarnation.nonce:
+            if content.nonce == incarnation.nonce:
+                self._answered(ctx, link, incarnation)
+        if incarnation is link.incarnation:
+            self._content(ctx, link, incarnation.channel, content)
         else:
-            self._early(ctx, link, life, content)
+            self._early(ctx, link, incarnation, content)
 
-    def _answered(self, ctx: Ctx, link: Link, life: Life) -> None:
-        """The peer lives this life now, whichever we thought that it did."""
-        self._is_proved(link, life)
-        if life is link.life:
+    def _answered(self, ctx: Ctx, link: Link, incarnation: Incarnation) -> None:
+        """The peer runs in this incarnation now, whichever we thought it did."""
+        self._is_proved(link, incarnation)
+        if incarnation is link.incarnation:
             return
         self._hang_up(ctx, link, "the peer started anew")
-        self._turn_to(link, life)
+        self._turn_to(link, incarnation)
         self._pursue(ctx, link)
-        early, life.early = life.early, []
+        early, incarnation.early = incarnation.early, []
         for what in early:
             try:
                 if isinstance(what, Offer):
                     self._take_offer(ctx, link, what)
                 else:
-                    self._content(ctx, link, life.channel, what)
+                    self._content(ctx, link, incarnation.channel, what)
             except PeerFault as fault:
                 ctx.blame(link.party, fault.reason, fault.strength)
 
-    def _early(self, ctx: Ctx, link: Link, life: Life, what: Offer | Content) -> None:
+    def _early(self, ctx: Ctx, link: Link, incarnation: Incarnation, what: Offer | Content) -> None:
         if isinstance(what, Hello):
             if not what.reply:
                 reply = Hello(reply=True, relay=link.relay_wanted, nonce=what.nonce)
-                self._post(ctx, link, [life.channel.close(reply)])
-        elif len(life.early) < _MOST_EARLY:
-            life.early.append(what)
-        self._challenge(ctx, link, life, relay=link.relay_wanted)
+                self._request_relay(ctx, link, [incarnation.channel.close(reply)])
+        elif len(incarnation.early) < _MOST_EARLY:
+            incarnation.early.append(what)
+        self._challenge(ctx, link, incarnation, relay=link.relay_wanted)
 
     def _misplaced(self, ctx: Ctx, link: Link, sealed: Sealed) -> None:
-        """A box of other lives: one that was on its way at a restart, or a forged sender."""
+        """A box of other incarnations: one that was on its way at a restart, or a forged sender."""
         for other in self.links.values():
-            if any(life.channel.lives == sealed.lives for life in other.lives.values()):
+            if any(
+                incarnation.channel.incarnations == sealed.incarnations
+                for incarnation in other.incarnations.values()
+            ):
                 raise PeerFault(
                     f"the server passes on as from party {link.party} what was sealed between "
                     f"party {other.party} and us",
@@ -316,16 +357,16 @@ class Mesh(Dialer):
             case Hello():
                 self._hello(ctx, link, content)
             case Candidates(offer, candidates):
-                talk = link.talk
+                negotiation = link.negotiation
                 if len(candidates) > MAX_CANDIDATES or any(
                     len(c) > MAX_CANDIDATE for c in candidates
                 ):
                     raise PeerFault("too many or too long candidates", party=link.party)
-                if talk is not None and talk.offer == offer and not link.is_up:
-                    talk.candidates = candidates
-                    self._add_candidates(ctx, link, talk)
-            case Nudge():
-                if self.seat.party < link.party and (link.state == "idle" or link.is_up):
+                if negotiation is not None and negotiation.offer == offer and not link.is_up:
+                    negotiation.candidates = candidates
+                    self._add_candidates(ctx, link, negotiation)
+            case OfferRequest():
+                if self.membership.party < link.party and (link.state == "idle" or link.is_up):
                     self._fail(ctx, link, "the peer lost the link")
                     ctx.cancel_timer(f"retry-{link.party}")
                     self._pursue(ctx, link)
@@ -333,7 +374,7 @@ class Mesh(Dialer):
     # --- the relay --------------------------------------------------------------------------
 
     def _want_relay(self, ctx: Ctx, link: Link) -> None:
-        """Relay to this peer as soon as it answers in its present life."""
+        """Relay to this peer as soon as it answers in its present incarnation."""
         link.relay_wanted = True
         if link.relay_open:
             if not link.is_up:
@@ -341,8 +382,8 @@ class Mesh(Dialer):
             return
         link.hellos += 1
         background = link.hellos > self.settings.quick_tries
-        if link.life is not None:
-            self._challenge(ctx, link, link.life, relay=True)
+        if link.incarnation is not None:
+            self._challenge(ctx, link, link.incarnation, relay=True)
         ctx.set_timer(f"hello-{link.party}", self.settings.hello_every, background=background)
 
     def _hello(self, ctx: Ctx, link: Link, hello: Hello) -> None:
@@ -361,8 +402,8 @@ class Mesh(Dialer):
             if (channel := self.links[party].channel) is not None
             for box in channel.cut(data)
         ]
-        for letters in pack(boxes):
-            ctx.report(Post(letters))
+        for envelopes in pack(boxes):
+            ctx.report(RelayRequest(envelopes))
 
     def _piece(self, ctx: Ctx, link: Link, channel: Channel, piece: Piece) -> None:
         try:

@@ -4,7 +4,7 @@ Two layers. `ClientMessage` and `ServerMessage` are between one client and the s
 `Relay` and `Announce` lies a *payload*, which the server passes on without looking into it:
 `Payload`, from party to party. Binary fields are base64 text in JSON.
 
-    {"type": "Relay", "letters": [{"type": "Letter", "to": 2, "payload": {"type": "Offer", …}}]}
+    {"type": "Relay", "envelopes": [{"type": "Envelope", "to": 2, "payload": {"type": "Offer", …}}]}
 """
 
 from typing import Final, TypeAlias
@@ -25,17 +25,17 @@ NONCE_BYTES: Final = 16
 
 
 class Member(Message, frozen=True):
-    """A seat of a room: the party's identity key and which life of the party this is.
+    """A slot of a room: the party's identity key and which incarnation of the party this is.
 
-    `life` is fresh random bytes each time a party starts, `epoch` counts its starts. `card` is
-    the party's signature over both, so that the server cannot invent lives.
+    `incarnation` is fresh random bytes each time a party starts, `epoch` counts its starts.
+    `presence` is the party's signature over both: the server cannot invent incarnations.
     """
 
     party: Party
     key: bytes
-    life: bytes
+    incarnation: bytes
     epoch: int
-    card: bytes
+    presence: bytes
     online: bool = True
 
 
@@ -51,14 +51,14 @@ class Join(Message, frozen=True):
     t: int
     policy: str
     key: bytes
-    life: bytes
+    incarnation: bytes
     epoch: int
-    card: bytes
+    presence: bytes
     signature: bytes
     mode: str = "either"
 
 
-class Letter(Message, frozen=True):
+class Envelope(Message, frozen=True):
     to: Party
     payload: msgspec.Raw
 
@@ -66,7 +66,7 @@ class Letter(Message, frozen=True):
 class Relay(Message, frozen=True):
     """Pass each payload to its party; several in one message, so that a multicast is one."""
 
-    letters: tuple[Letter, ...]
+    envelopes: tuple[Envelope, ...]
 
 
 class Announce(Message, frozen=True):
@@ -80,7 +80,7 @@ class Who(Message, frozen=True):
 
 
 class Leave(Message, frozen=True):
-    """Give up my seat."""
+    """Give up my slot."""
 
 
 class Pong(Message, frozen=True):
@@ -129,7 +129,7 @@ class PeerJoined(Message, frozen=True):
 
 
 class PeerLeft(Message, frozen=True):
-    """`gone`: the seat is free again; otherwise the party may come back to it."""
+    """`gone`: the slot is free again; otherwise the party may come back to it."""
 
     party: Party
     why: str
@@ -168,7 +168,7 @@ class Offer(Message, frozen=True):
     """A signed description of one end of a link; see `negotiate.offer_parts`."""
 
     epoch: int
-    to_life: bytes
+    to_incarnation: bytes
     nonce: bytes
     attempt: int
     expires: int
@@ -180,7 +180,7 @@ class Answer(Message, frozen=True):
     """The other end's; `offer` is the hash of the offer that it answers."""
 
     epoch: int
-    to_life: bytes
+    to_incarnation: bytes
     nonce: bytes
     offer: bytes
     sdp: str
@@ -188,14 +188,14 @@ class Answer(Message, frozen=True):
 
 
 class Sealed(Message, frozen=True):
-    """Sealed to its receiver (`relay.Channel`); `lives` names the pair of lives it is for."""
+    """Sealed to its receiver (`relay.Channel`); `incarnations` names the pair that it is for."""
 
-    lives: bytes
+    incarnations: bytes
     box: bytes
 
 
 class Text(Message, frozen=True):
-    """A line for people, signed: `number` grows with every line of one life. `to` 0: all."""
+    """A line for people, signed: `number` grows with every line of one incarnation. `to` 0: all."""
 
     to: Party
     number: int
@@ -210,29 +210,29 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_payload(payload: Message) -> bytes:
-    """A payload as the JSON that `Letter` and `Announce` carry."""
+    """A payload as the JSON that `Envelope` and `Announce` carry."""
     return _encode(payload)
 
 
 # --- what is signed -----------------------------------------------------------------------
 
 JOIN_LABEL: Final = "mpclab signaling join"
-CARD_LABEL: Final = "mpclab life"
+PRESENCE_LABEL: Final = "mpclab presence"
 TEXT_LABEL: Final = "mpclab text"
 
 
 def join_parts(nonce: bytes, msg: Join) -> tuple[Part, ...]:
     """What `Join.signature` covers: the server's nonce and every field."""
     return (
-        VERSION, nonce, msg.session, msg.party, msg.n, msg.t, msg.policy, msg.key, msg.life,
-        msg.epoch, msg.card, msg.mode,
+        VERSION, nonce, msg.session, msg.party, msg.n, msg.t, msg.policy, msg.key, msg.incarnation,
+        msg.epoch, msg.presence, msg.mode,
     )  # fmt: skip
 
 
-def card_parts(session: str, party: Party, life: bytes, epoch: int) -> tuple[Part, ...]:
-    """What a life card says; signed by the party, checked by every other."""
-    return (VERSION, session, party, life, epoch)
+def presence_parts(session: str, party: Party, incarnation: bytes, epoch: int) -> tuple[Part, ...]:
+    """What a signed presence says; signed by the party, checked by every other."""
+    return (VERSION, session, party, incarnation, epoch)
 
 
-def text_parts(session: str, sender: Party, life: bytes, msg: Text) -> tuple[Part, ...]:
-    return (VERSION, session, sender, life, msg.to, msg.number, msg.text)
+def text_parts(session: str, sender: Party, incarnation: bytes, msg: Text) -> tuple[Part, ...]:
+    return (VERSION, session, sender, incarnation, msg.to, msg.number, msg.text)

@@ -44,25 +44,31 @@ class Confirm(Message, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One direction between two parties in one session, in their present lives."""
+    """One direction between two parties in one session, in their present incarnations."""
 
     session: str
     sender: Party
     receiver: Party
-    sender_life: bytes
-    receiver_life: bytes
+    sender_incarnation: bytes
+    receiver_incarnation: bytes
 
     @property
     def parts(self) -> tuple[Part, ...]:
         return (
-            VERSION, self.session, self.sender, self.receiver, self.sender_life,
-            self.receiver_life,
+            VERSION, self.session, self.sender, self.receiver, self.sender_incarnation,
+            self.receiver_incarnation,
         )  # fmt: skip
 
     @property
     def back(self) -> Pair:
         """The other direction."""
-        return Pair(self.session, self.receiver, self.sender, self.receiver_life, self.sender_life)
+        return Pair(
+            self.session,
+            self.receiver,
+            self.sender,
+            self.receiver_incarnation,
+            self.sender_incarnation,
+        )
 
 
 def fingerprints(sdp: str) -> tuple[tuple[str, str], ...]:
@@ -94,9 +100,9 @@ def sign_offer(
     sdp: str,
 ) -> Offer:  # fmt: skip
     """Our description of a new link. `expires`: server time, µs."""
-    unsigned = Offer(epoch, pair.receiver_life, nonce, attempt, expires, sdp, b"")
+    unsigned = Offer(epoch, pair.receiver_incarnation, nonce, attempt, expires, sdp, b"")
     signature = identity.sign(_DESCRIPTION, *_offer_parts(pair, unsigned))
-    return Offer(epoch, pair.receiver_life, nonce, attempt, expires, sdp, signature)
+    return Offer(epoch, pair.receiver_incarnation, nonce, attempt, expires, sdp, signature)
 
 
 def check_offer(key: bytes, pair: Pair, offer: Offer) -> None:
@@ -111,9 +117,9 @@ def sign_answer(
     identity: Identity, pair: Pair, *, epoch: int, nonce: bytes, offer: bytes, sdp: str
 ) -> Answer:
     """Our description for the link of the offer with the hash `offer`."""
-    unsigned = Answer(epoch, pair.receiver_life, nonce, offer, sdp, b"")
+    unsigned = Answer(epoch, pair.receiver_incarnation, nonce, offer, sdp, b"")
     signature = identity.sign(_DESCRIPTION, *_answer_parts(pair, unsigned))
-    return Answer(epoch, pair.receiver_life, nonce, offer, sdp, signature)
+    return Answer(epoch, pair.receiver_incarnation, nonce, offer, sdp, signature)
 
 
 def check_answer(key: bytes, pair: Pair, answer: Answer) -> None:

@@ -1,9 +1,9 @@
 """Frames that travel by the server, sealed end to end.
 
-A `Channel` belongs to one pair of parties in one pair of *lives*. A party draws its life (16
-random bytes, told in its signed card) each time it starts, so keys are never used again after
-a restart, and what was recorded in an earlier life does not open in this one. Within a pair of
-lives every box carries a strictly increasing number: nothing opens twice, or out of order.
+A `Channel` belongs to one pair of parties in one pair of *incarnations*. A party draws the name of
+its incarnation (16 random bytes, told in its signed presence) each time it starts. So keys are
+never used again after a restart, and a box of an earlier incarnation does not open in this one.
+Within a pair every box carries a strictly increasing number: nothing opens twice, or out of order.
 
 A frame larger than a box is cut into pieces; a lost piece loses its frame, and no other.
 """
@@ -25,8 +25,8 @@ from mpclab.signaling.negotiate import Pair
 
 PIECE: Final = 32 * 1024
 """Bytes of a frame in one box: with base64 and JSON around it, it fits a signaling message."""
-_POST_BYTES: Final = 60 * 1024
-_LETTER_BYTES: Final = 48  # around a payload: {"type":"Letter","to":1000,"payload":…},
+_REQUEST_BYTES: Final = 60 * 1024
+_ENVELOPE_BYTES: Final = 48  # around a payload: {"type":"Envelope","to":1000,"payload":…},
 
 
 class Piece(Message, frozen=True):
@@ -38,10 +38,10 @@ class Piece(Message, frozen=True):
 
 
 class Hello(Message, frozen=True):
-    """I am here, in this life. `relay`: I cannot reach you directly, let us go by the server.
+    """I am here, in this incarnation. `relay`: I cannot reach you directly, use the server.
 
-    `nonce` is drawn by who asks; the reply has the same, and so proves that its sender lives now:
-    a box that the server withheld since an earlier life has another.
+    `nonce` is drawn by the asking side; the reply has the same, and so proves that its sender runs
+    now: a box that the server withheld since an earlier incarnation has another.
     """
 
     reply: bool
@@ -56,13 +56,13 @@ class Candidates(Message, frozen=True):
     candidates: tuple[str, ...]
 
 
-class Nudge(Message, frozen=True):
+class OfferRequest(Message, frozen=True):
     """From the answering side: the link of this offer (b"": any) is dead, offer anew."""
 
     offer: bytes
 
 
-Content: TypeAlias = Piece | Hello | Candidates | Nudge
+Content: TypeAlias = Piece | Hello | Candidates | OfferRequest
 
 _decode = decoder(Content)
 _encode = msgspec.msgpack.Encoder().encode
@@ -87,7 +87,7 @@ class Channel:
     def __init__(self, identity: Identity, key: bytes, pair: Pair) -> None:
         low, high = (pair, pair.back) if pair.sender < pair.receiver else (pair.back, pair)
         context = encode("mpclab relay", *low.parts, *high.parts)
-        self.lives = digest("mpclab lives", context)[:8]
+        self.incarnations = digest("mpclab incarnations", context)[:8]
         self._seal = Seal(identity, key, context)
         self._window = ReceiveWindow()
         self._sent = 0
@@ -96,13 +96,13 @@ class Channel:
     def close(self, content: Content) -> Sealed:
         """`content` in a box for the peer."""
         self._sent += 1
-        return Sealed(self.lives, self._seal.seal(self._sent, _encode(content)))
+        return Sealed(self.incarnations, self._seal.seal(self._sent, _encode(content)))
 
     def open(self, sealed: Sealed) -> Content:
         """What is in the peer's box.
 
         Raises:
-            SealError: it is not from the peer in these lives.
+            SealError: it is not from the peer in these incarnations.
             Replayed: it is, and was opened or passed over before.
             msgspec.DecodeError: it is, and is nonsense.
         """
@@ -138,14 +138,14 @@ class Channel:
         return whole if piece.last else None
 
 
-def pack(letters: list[tuple[Party, Sealed]]) -> Iterator[tuple[tuple[Party, bytes], ...]]:
-    """Encoded letters, grouped into as few signaling messages as their size allows."""
+def pack(envelopes: list[tuple[Party, Sealed]]) -> Iterator[tuple[tuple[Party, bytes], ...]]:
+    """Encoded envelopes, grouped into as few signaling messages as their size allows."""
     group: list[tuple[Party, bytes]] = []
     size = 0
-    for to, sealed in letters:
+    for to, sealed in envelopes:
         payload = encode_payload(sealed)
-        length = len(payload) + _LETTER_BYTES
-        if group and size + length > _POST_BYTES:
+        length = len(payload) + _ENVELOPE_BYTES
+        if group and size + length > _REQUEST_BYTES:
             yield tuple(group)
             group, size = [], 0
         group.append((to, payload))

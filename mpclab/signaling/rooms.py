@@ -2,7 +2,7 @@
 
 Each connection is challenged; it has three seconds to join a room with a signature over the
 server's nonce. From then on the server stamps the sender of whatever it passes on, and only
-members of one room reach each other. A seat belongs to the key that first took it: the same key
+members of one room reach each other. A slot belongs to the key that first took it: the same key
 joining again takes it over (a party resumes), another key is refused.
 
 One client cannot harm another: a message that is malformed, oversized or out of order costs its
@@ -10,9 +10,9 @@ sender the connection and nobody else anything; who sends too fast is slowed to 
 dropped when its backlog is full; rooms, members, connections and backlogs are bounded.
 
 What a malicious member can still do: fill its own backlog, announce up to its rate, take free
-seats of rooms whose id it knows (ids are invitations; a roster of keys closes a room, at the
+slots of rooms whose id it knows (ids are invitations; a roster of keys closes a room, at the
 parties). What a malicious *server* can still do: refuse service to some or all, delay, drop or
-replay, lie about who is present, show a stranger's key for a seat to parties without a roster,
+replay, lie about who is present, show a stranger's key for a slot to parties without a roster,
 let somebody join another server by passing on its challenge. It cannot speak for a party that
 others know, read or change what is sealed, or put itself into a link: see `mesh`.
 """
@@ -32,7 +32,7 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Decode, Message, decoder
-from mpclab.signaling.admission import Connection, Room, Seat, longest_empty, why_not
+from mpclab.signaling.admission import Connection, Room, Slot, longest_empty, why_not
 from mpclab.signaling.messages import (
     MAX_MESSAGE,
     NONCE_BYTES,
@@ -58,8 +58,8 @@ from mpclab.signaling.status import (
     LogLine,
     RoomsSettings,
     RoomsStatus,
-    SeatStatus,
     SessionStatus,
+    SlotStatus,
 )
 from mpclab.signaling.throttle import Bucket
 
@@ -144,19 +144,19 @@ class Rooms(Machine):
         ctx.set_timer(f"join-{connection}", self.settings.join_within)
 
     def _forget(self, ctx: Ctx, connection: Connection, why: str, *, gone: bool = False) -> None:
-        """The connection is no more; its seat is idle, or free when the party is `gone`."""
+        """The connection is no more; its slot is idle, or free when the party is `gone`."""
         client = self.clients.pop(connection)
         ctx.cancel_timer(f"join-{connection}")
         ctx.cancel_timer(f"drain-{connection}")
         room = self.rooms.get(client.session)
         if room is None:
             return
-        seat = room.seats[client.party]
+        slot = room.slots[client.party]
         if gone:
-            del room.seats[client.party]
+            del room.slots[client.party]
         else:
-            seat.connection = None
-            seat.member = msgspec.structs.replace(seat.member, online=False)
+            slot.connection = None
+            slot.member = msgspec.structs.replace(slot.member, online=False)
         room.revision += 1
         ctx.multicast(room.online, PeerLeft(client.party, why, gone, room.revision))
         ctx.note("left", session=client.session, party=client.party, why=why)
@@ -248,21 +248,26 @@ class Rooms(Machine):
     def _handle(self, ctx: Ctx, sender: Connection, client: _Client, msg: ClientMessage) -> None:
         room = self.rooms[client.session]
         match msg:
-            case Relay(letters):
-                if any(not 1 <= letter.to <= room.n for letter in letters):
-                    self._expel(ctx, sender, f"a letter to no party of 1..{room.n}")
+            case Relay(envelopes):
+                if any(not 1 <= envelope.to <= room.n for envelope in envelopes):
+                    self._expel(
+                        ctx, sender, f"envelope to an unknown party; this session has 1..{room.n}"
+                    )
                     return
-                if max(Counter(letter.to for letter in letters).values(), default=0) > MOST_EACH:
+                if (
+                    max(Counter(envelope.to for envelope in envelopes).values(), default=0)
+                    > MOST_EACH
+                ):
                     # They leave as so many messages: a thousand at once would drown a reader
                     # before its writer is slowed.
-                    self._expel(ctx, sender, f"more than {MOST_EACH} letters for one party")
+                    self._expel(ctx, sender, f"more than {MOST_EACH} envelopes for one party")
                     return
-                for letter in letters:
-                    seat = room.seats.get(letter.to)
-                    if seat is None or seat.connection is None or letter.to == client.party:
+                for envelope in envelopes:
+                    slot = room.slots.get(envelope.to)
+                    if slot is None or slot.connection is None or envelope.to == client.party:
                         continue  # presence has told the sender, or is about to
                     self.relayed += 1
-                    ctx.send(seat.connection, Relayed(client.party, letter.payload))
+                    ctx.send(slot.connection, Relayed(client.party, envelope.payload))
             case Announce(payload):
                 others = [c for c in room.online if c != sender]
                 self.relayed += len(others)
@@ -295,16 +300,16 @@ class Rooms(Machine):
             room = self.rooms[msg.session] = Room(msg.n, msg.t, msg.policy, ctx.now)
             ctx.note("opened", session=msg.session, n=msg.n, t=msg.t, policy=msg.policy)
             self._say(ctx, f"{msg.session}: opened for {msg.n} parties")
-        old = room.seats.get(msg.party)
+        old = room.slots.get(msg.party)
         if old is not None and old.connection is not None:
             # The same key: its earlier connection is dead, or a second copy of the party.
             self._part(ctx, old.connection, "the same party joined again", "close one of them")
             self._forget(ctx, old.connection, "joined again")
         client.session, client.party = msg.session, msg.party
-        member = Member(msg.party, msg.key, msg.life, msg.epoch, msg.card)
+        member = Member(msg.party, msg.key, msg.incarnation, msg.epoch, msg.presence)
         joined_at = ctx.now if old is None else old.joined_at
         client.bucket = client.bucket if old is None else old.bucket
-        room.seats[msg.party] = Seat(member, sender, joined_at, client.bucket)
+        room.slots[msg.party] = Slot(member, sender, joined_at, client.bucket)
         room.revision += 1
         ctx.cancel_timer(f"forget-{msg.session}")
         ctx.note("joined", session=msg.session, party=msg.party, connection=sender)
@@ -362,13 +367,13 @@ def _lenient(data: bytes) -> Message:
 
 def _session_status(name: str, room: Room) -> SessionStatus:
     members = tuple(
-        SeatStatus(
+        SlotStatus(
             party,
-            seat.member.key.hex()[:16],
-            "online" if seat.connection is not None else "idle",
-            seat.joined_at,
-            seat.connection,
+            slot.member.key.hex()[:16],
+            "online" if slot.connection is not None else "idle",
+            slot.joined_at,
+            slot.connection,
         )
-        for party, seat in sorted(room.seats.items())
+        for party, slot in sorted(room.slots.items())
     )
     return SessionStatus(name, room.n, room.t, room.policy, members, room.opened_at)

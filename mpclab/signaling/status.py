@@ -26,7 +26,7 @@ class RoomsSettings:
     log_lines: int = 200
 
 
-class SeatStatus(msgspec.Struct, frozen=True):
+class SlotStatus(msgspec.Struct, frozen=True):
     """A member as the server sees it; `state` is online or idle."""
 
     party: Party
@@ -41,7 +41,7 @@ class SessionStatus(msgspec.Struct, frozen=True):
     n: int
     t: int
     policy: str
-    members: tuple[SeatStatus, ...]
+    members: tuple[SlotStatus, ...]
     opened_at: int
 
 

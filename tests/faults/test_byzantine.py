@@ -10,7 +10,7 @@ from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Message
 from mpclab.faults.byzantine import altered
 from mpclab.faults.fault import Insider
-from mpclab.signaling.links import MeshSettings
+from mpclab.signaling.peer_link import MeshSettings
 from mpclab.trace import rows
 from mpclab.worlds.base import Stored
 from mpclab.worlds.simulated import SimulatedWorld

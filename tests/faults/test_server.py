@@ -4,7 +4,7 @@ import pytest
 
 from mpclab.core.ids import MS, SECOND, SERVER
 from mpclab.faults.plan import inject, parse_fault
-from mpclab.signaling.links import MeshSettings
+from mpclab.signaling.peer_link import MeshSettings
 from mpclab.trace import rows
 from mpclab.worlds.simulated import SimulatedWorld
 from tests.faults.shouting import put
@@ -43,7 +43,7 @@ def test_the_mesh_outlives_the_server(kind: str) -> None:
     assert world.server_url == url
     world.run(limit=60 * SECOND)
     rooms = world.look(SERVER, lambda node: node.machine(("signaling",)))
-    assert sorted(rooms.rooms["s"].seats) == [1, 2, 3]  # type: ignore[union-attr]
+    assert sorted(rooms.rooms["s"].slots) == [1, 2, 3]  # type: ignore[union-attr]
 
 
 def test_a_restarted_server_is_found_again() -> None:
@@ -136,4 +136,4 @@ def test_a_connection_to_the_server_that_is_reset_is_made_again() -> None:
     inject(parse_fault({"kind": "reset", "between": ["server", 2]}, 3), world)
     world.run(limit=30 * SECOND)
     rooms = world.look(SERVER, lambda node: node.machine(("signaling",)))
-    assert all(seat.member.online for seat in rooms.rooms["s"].seats.values())  # type: ignore[union-attr]
+    assert all(seat.member.online for seat in rooms.rooms["s"].slots.values())  # type: ignore[union-attr]

@@ -21,17 +21,17 @@ from mpclab.core.effects import (
 from mpclab.core.ids import Path
 from mpclab.crypto import Identity
 from mpclab.faults.network import Network
-from mpclab.party import MESH, PartyConfig, build_party
-from mpclab.signaling.links import MeshSettings
 from mpclab.signaling.mesh import Mesh
 from mpclab.signaling.messages import (
-    CARD_LABEL,
     JOIN_LABEL,
+    PRESENCE_LABEL,
     Challenge,
     Join,
-    card_parts,
     join_parts,
+    presence_parts,
 )
+from mpclab.signaling.party import MESH, PartyConfig, build_party
+from mpclab.signaling.peer_link import MeshSettings
 from mpclab.signaling.rooms import PATH, Rooms, build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.trace import rows
@@ -97,11 +97,11 @@ def joining(nonce: bytes, party: int, *, key: Identity | None = None, **changes:
     who = key or identity(party)
     fields: dict[str, Any] = {
         "session": "s", "party": party, "n": 3, "t": 2, "policy": "unanimous",
-        "key": who.public, "life": b"%016d" % party, "epoch": 1, "mode": "either",
+        "key": who.public, "incarnation": b"%016d" % party, "epoch": 1, "mode": "either",
     } | changes  # fmt: skip
-    if "card" not in fields:
-        parts = card_parts(fields["session"], party, fields["life"], fields["epoch"])
-        fields["card"] = who.sign(CARD_LABEL, *parts)
+    if "presence" not in fields:
+        parts = presence_parts(fields["session"], party, fields["incarnation"], fields["epoch"])
+        fields["presence"] = who.sign(PRESENCE_LABEL, *parts)
     unsigned = Join(signature=b"", **fields)
     signature = who.sign(JOIN_LABEL, *join_parts(nonce, unsigned))
     return msgspec.structs.replace(unsigned, signature=signature)

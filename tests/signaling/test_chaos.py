@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mpclab.core import MS, SECOND
 from mpclab.faults.network import Network
-from mpclab.party import JoinSession, LeaveSession
-from mpclab.signaling.links import MeshSettings
+from mpclab.signaling.party import JoinSession, LeaveSession
+from mpclab.signaling.peer_link import MeshSettings
 from mpclab.signaling.rooms import build_server
 from mpclab.worlds.simulated import SimulatedWorld
 from tests.signaling.bench import all_up, blames, city

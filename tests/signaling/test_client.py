@@ -29,17 +29,31 @@ from mpclab.core.effects import (
 from mpclab.core.wire import Message
 from mpclab.crypto import verify
 from mpclab.signaling.client import Client
+from mpclab.signaling.events import (
+    Absent,
+    Arrived,
+    GoOffline,
+    GoOnline,
+    Heard,
+    Membership,
+    Offline,
+    Online,
+    Present,
+    Rejected,
+    RelayRequest,
+    Say,
+)
 from mpclab.signaling.messages import (
-    CARD_LABEL,
     JOIN_LABEL,
     MAX_TEXT,
+    PRESENCE_LABEL,
     TEXT_LABEL,
     Announce,
     Announced,
     Challenge,
+    Envelope,
     Join,
     Leave,
-    Letter,
     Member,
     PeerJoined,
     PeerLeft,
@@ -53,24 +67,10 @@ from mpclab.signaling.messages import (
     Text,
     Welcome,
     Who,
-    card_parts,
     encode_payload,
     join_parts,
+    presence_parts,
     text_parts,
-)
-from mpclab.signaling.news import (
-    Absent,
-    Arrived,
-    GoOffline,
-    GoOnline,
-    Heard,
-    Offline,
-    Online,
-    Post,
-    Present,
-    Rejected,
-    Say,
-    Seat,
 )
 from tests.signaling.bench import identity, of, sends
 
@@ -81,16 +81,16 @@ LIVES = {p: bytes([p]) * 16 for p in range(1, 5)}
 
 def member(party: int, *, key: int | None = None, online: bool = True) -> Member:
     who = identity(key or party)
-    card = who.sign(CARD_LABEL, *card_parts("s", party, LIVES[party], 1))
-    return Member(party, who.public, LIVES[party], 1, card, online)
+    presence = who.sign(PRESENCE_LABEL, *presence_parts("s", party, LIVES[party], 1))
+    return Member(party, who.public, LIVES[party], 1, presence, online)
 
 
 class Desk:
     """The client of party 1 of 3 alone; the test is the server."""
 
     def __init__(self, roster: dict[int, bytes] | None = None, stored: Any = None) -> None:
-        seat = Seat("s", 1, 3, 2, "unanimous", identity(1), LIVES[1], 1)
-        self.client = Client(seat, roster)
+        membership = Membership("s", 1, 3, 2, "unanimous", identity(1), LIVES[1], 1)
+        self.client = Client(membership, roster)
         self.node = Node(
             1, 3, self.client, at=PATH, coins=lambda _: random.Random(1), stored=stored
         )
@@ -288,13 +288,13 @@ def test_lost_news_are_asked_for() -> None:
     "wrong",
     [
         member(2, key=4),
-        msgspec.structs.replace(member(2), card=b"c" * 64),
-        msgspec.structs.replace(member(2), life=LIVES[3]),
+        msgspec.structs.replace(member(2), presence=b"c" * 64),
+        msgspec.structs.replace(member(2), incarnation=LIVES[3]),
         msgspec.structs.replace(member(2), epoch=2),
-        msgspec.structs.replace(member(2), life=b""),
+        msgspec.structs.replace(member(2), incarnation=b""),
         msgspec.structs.replace(member(2), key=b""),
     ],
-    ids=["key", "card", "life", "epoch", "no life", "no key"],
+    ids=["key", "presence", "incarnation", "epoch", "no incarnation", "no key"],
 )
 def test_a_stranger_in_a_known_seat_is_blamed_and_ignored(wrong: Member) -> None:
     for desk in (Desk(), Desk({p: identity(p).public for p in (1, 2, 3)})):
@@ -307,7 +307,7 @@ def test_a_stranger_in_a_known_seat_is_blamed_and_ignored(wrong: Member) -> None
 
 
 def test_our_own_key_in_another_seat_is_blamed_and_ignored() -> None:
-    """A card of a time when we sat there; with ourselves we cannot even share a channel."""
+    """A presence of a time when we sat there; with ourselves we cannot even share a channel."""
     desk = Desk()
     effects = desk.join(member(2, key=1))
     assert [(b.party, str(b.strength)) for b in of(effects, Blame)] == [(2, "suspect")]
@@ -331,10 +331,10 @@ def test_payloads_go_up_and_down() -> None:
     desk.join(member(2))
     box = Sealed(b"l" * 8, b"box")
     assert reports(desk.get(by(2, box))) == [Arrived(2, box)]
-    [relay] = lines(desk.ask(Post(((2, encode_payload(box)),))))
-    assert relay == Relay((Letter(2, msgspec.Raw(encode_payload(box))),))
+    [relay] = lines(desk.ask(RelayRequest(((2, encode_payload(box)),))))
+    assert relay == Relay((Envelope(2, msgspec.Raw(encode_payload(box))),))
     desk.host(LinkClosed(PATH, 0))
-    assert desk.ask(Post(((2, encode_payload(box)),))) == []
+    assert desk.ask(RelayRequest(((2, encode_payload(box)),))) == []
 
 
 def test_a_payload_of_one_we_do_not_know_makes_us_ask() -> None:
@@ -398,7 +398,11 @@ def test_no_payload_of_a_peer_stops_us(data: bytes) -> None:
     desk = Desk()
     desk.join(member(2))
     raw = msgspec.json.encode(data)  # some valid JSON
-    for payload in (raw, b'{"type":"Sealed","lives":' + raw + b',"box":""}', b"[" * 50 + b"]" * 50):
+    for payload in (
+        raw,
+        b'{"type":"Sealed","incarnations":' + raw + b',"box":""}',
+        b"[" * 50 + b"]" * 50,
+    ):
         effects = desk.get(Relayed(2, msgspec.Raw(payload)))
         assert all(b.strength == "suspect" for b in of(effects, Blame))
     assert desk.client.state == "joined"
@@ -406,17 +410,17 @@ def test_no_payload_of_a_peer_stops_us(data: bytes) -> None:
 
 def messages_of_a_server() -> st.SearchStrategy[Message]:
     party, number = st.integers(-1, 5), st.integers(-5, 5)
-    seats = st.builds(member, st.integers(1, 4), key=st.integers(1, 4), online=st.booleans())
+    memberships = st.builds(member, st.integers(1, 4), key=st.integers(1, 4), online=st.booleans())
     odd = st.builds(Member, party, st.binary(max_size=33), st.binary(max_size=17), number,
                     st.binary(max_size=65))  # fmt: skip
-    members = st.lists(seats | odd, max_size=4).map(tuple)
+    members = st.lists(memberships | odd, max_size=4).map(tuple)
     raw = st.sampled_from([msgspec.Raw(b"{}"), msgspec.Raw(encode_payload(text(1)))])
     return st.one_of(
         st.builds(Challenge, st.binary(min_size=15, max_size=16)),
         st.builds(Welcome, st.sampled_from(["s", "t"]), party, members, number, number),
         st.builds(Refused, st.text(max_size=5), st.text(max_size=5), st.booleans()),
         st.builds(Roster, members, number),
-        st.builds(PeerJoined, seats | odd, number),
+        st.builds(PeerJoined, memberships | odd, number),
         st.builds(PeerLeft, party, st.text(max_size=5), st.booleans(), number),
         st.builds(Relayed, party, raw),
         st.builds(Announced, party, raw),

@@ -33,16 +33,16 @@ from mpclab.core.effects import (
 from mpclab.core.peers import PeerDown, PeerUp
 from mpclab.core.wire import Message
 from mpclab.crypto.errors import SealError
-from mpclab.signaling.links import MOVES, Link
+from mpclab.signaling.events import Arrived, Membership, Present, RelayRequest
 from mpclab.signaling.mesh import Beat, Mesh
 from mpclab.signaling.messages import (
-    CARD_LABEL,
+    PRESENCE_LABEL,
     Answer,
     Member,
     Offer,
     Sealed,
-    card_parts,
     decode_payload,
+    presence_parts,
 )
 from mpclab.signaling.negotiate import (
     MAX_SDP,
@@ -53,8 +53,8 @@ from mpclab.signaling.negotiate import (
     sign_confirm,
     sign_offer,
 )
-from mpclab.signaling.news import Arrived, Post, Present, Seat
-from mpclab.signaling.relay import PIECE, Candidates, Channel, Hello, Nudge, Piece, pack
+from mpclab.signaling.peer_link import MOVES, Link
+from mpclab.signaling.relay import PIECE, Candidates, Channel, Hello, OfferRequest, Piece, pack
 from tests.signaling.bench import identity, notes, of
 
 PATH = ("mesh",)
@@ -69,10 +69,10 @@ def sdp(party: int) -> str:
     return f"v=0\r\na=ice-ufrag:{party}\r\na=fingerprint:sha-256 {print_of(party).lower()}\r\n"
 
 
-def member(party: int, life: bytes | None = None) -> Member:
-    life = life or LIVES[party]
-    card = identity(party).sign(CARD_LABEL, *card_parts("s", party, life, 1))
-    return Member(party, identity(party).public, life, 1, card)
+def member(party: int, incarnation: bytes | None = None) -> Member:
+    incarnation = incarnation or LIVES[party]
+    presence = identity(party).sign(PRESENCE_LABEL, *presence_parts("s", party, incarnation, 1))
+    return Member(party, identity(party).public, incarnation, 1, presence)
 
 
 def pair(sender: int, receiver: int, session: str = "s") -> Pair:
@@ -84,8 +84,8 @@ class End:
 
     def __init__(self, me: int, peer: int) -> None:
         self.me, self.peer = me, peer
-        seat = Seat("s", me, 4, 1, "unanimous", identity(me), LIVES[me], 1)
-        self.mesh = Mesh(seat)
+        membership = Membership("s", me, 4, 1, "unanimous", identity(me), LIVES[me], 1)
+        self.mesh = Mesh(membership)
         self.node = Node(me, 4, self.mesh, at=PATH, carrier=PATH, coins=lambda _: random.Random(me))
         self.now = 0
         self.ids = 0
@@ -127,8 +127,8 @@ class End:
         """Payloads that go to the server; what is sealed for the peer is opened."""
         found: list[Any] = []
         for effect in of(effects, Output):
-            if isinstance(effect.value, Post):
-                for _, payload in effect.value.letters:
+            if isinstance(effect.value, RelayRequest):
+                for _, payload in effect.value.envelopes:
                     msg = decode_payload(payload)
                     found.append(self.channel.open(msg) if isinstance(msg, Sealed) else msg)
         return found
@@ -247,19 +247,19 @@ def test_a_changed_offer_is_refused_with_blame(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "other",
     [pair(1, 2), pair(2, 3), pair(3, 1), pair(1, 3, "t"), Pair("s", 1, 3, b"?" * 16, LIVES[3])],
-    ids=["to another", "of another", "back", "other session", "other life"],
+    ids=["to another", "of another", "back", "other session", "other incarnation"],
 )
 def test_an_offer_signed_for_something_else_is_refused(other: Pair) -> None:
     end, _ = answering()
     signed = sign_offer(
         identity(1), other, epoch=1, nonce=b"n" * 16, attempt=1, expires=SECOND, sdp=sdp(1)
     )
-    effects = end.get(changed(signed, to_life=LIVES[3]))
+    effects = end.get(changed(signed, to_incarnation=LIVES[3]))
     assert blamed(effects) == [(1, "suspect")]
 
 
 def test_an_offer_for_an_earlier_life_of_ours_or_a_late_one_is_stale_and_nobodys_fault() -> None:
-    for fields in ({"to_life": b"?" * 16}, {"expires": -1}):
+    for fields in ({"to_incarnation": b"?" * 16}, {"expires": -1}):
         end, offer = answering()
         effects = end.get(changed(offer, **fields))
         assert notes(effects, "stale-offer")
@@ -303,7 +303,7 @@ def test_an_answer_to_an_earlier_life_of_ours_is_stale() -> None:
     offer = end.posted(end.describe("offer"))[0]
     name = offer_hash(pair(1, 3), offer)
     answer = sign_answer(identity(3), pair(3, 1), epoch=1, nonce=b"m" * 16, offer=name, sdp=sdp(3))
-    effects = end.get(msgspec.structs.replace(answer, to_life=b"?" * 16))
+    effects = end.get(msgspec.structs.replace(answer, to_incarnation=b"?" * 16))
     assert notes(effects, "stale-answer")
     assert (of(effects, TakeAnswer), blamed(effects)) == ([], [])
     assert of(end.get(answer), TakeAnswer)
@@ -345,7 +345,16 @@ OTHER_LIFE = b"?" * 16
         {"mine": print_of(4)},
         {"yours": print_of(4)},
     ],
-    ids=["from 2", "for 2", "session", "its life", "our life", "offer", "mine", "yours"],
+    ids=[
+        "from 2",
+        "for 2",
+        "session",
+        "its incarnation",
+        "our incarnation",
+        "offer",
+        "mine",
+        "yours",
+    ],
 )
 def test_a_signature_confirms_what_it_was_made_for_and_nothing_else(fields: dict[str, Any]) -> None:
     """The message says all that is right; the signature in it was made with one thing different."""
@@ -411,7 +420,7 @@ def test_a_late_event_of_an_attempt_that_was_given_up_changes_nothing() -> None:
     assert end.link.state == "connecting"
 
 
-# --- lives --------------------------------------------------------------------------------
+# --- incarnations --------------------------------------------------------------------------------
 
 
 def up() -> tuple[End, bytes]:
@@ -423,7 +432,7 @@ def up() -> tuple[End, bytes]:
 
 
 def test_a_card_alone_does_not_cut_a_link_but_a_proof_does() -> None:
-    """The server may show any card that a party ever signed; only the living can answer."""
+    """The server may show any presence that a party ever signed; only the living can answer."""
     end, _ = up()
     new = b"N" * 16
     effects = end.ask(Present(member(1, new)))
@@ -437,17 +446,17 @@ def test_a_card_alone_does_not_cut_a_link_but_a_proof_does() -> None:
     effects = end.sealed(Hello(reply=True, relay=False, nonce=asked.nonce))
     assert of(effects, Route) == [Route(PATH, 1, "none")]
     assert [e.value for e in of(effects, Output)] == [PeerDown(1, "the peer started anew")]
-    # The old life is over: its card is refused from now on.
+    # The old incarnation is over: its presence is refused from now on.
     assert notes(end.ask(Present(member(1))), "stale-card")
 
 
-def speaks_for(end: End, life: bytes) -> Channel:
-    """Party 1's side of its channel to party 3, in that life."""
-    return Channel(identity(1), identity(3).public, Pair("s", 1, 3, life, LIVES[3]))
+def speaks_for(end: End, incarnation: bytes) -> Channel:
+    """Party 1's side of its channel to party 3, in that incarnation."""
+    return Channel(identity(1), identity(3).public, Pair("s", 1, 3, incarnation, LIVES[3]))
 
 
-def hellos(end: End, effects: list[Effect], life: Channel) -> list[Hello]:
-    end.channel = life
+def hellos(end: End, effects: list[Effect], incarnation: Channel) -> list[Hello]:
+    end.channel = incarnation
     return [found for found in end.posted(effects) if isinstance(found, Hello)]
 
 
@@ -456,11 +465,15 @@ OLD = b"O" * 16
 
 @pytest.mark.parametrize(
     "withheld",
-    [Hello(reply=False, relay=True, nonce=b"x" * 16), Hello(reply=True, relay=True), Nudge(b"")],
+    [
+        Hello(reply=False, relay=True, nonce=b"x" * 16),
+        Hello(reply=True, relay=True),
+        OfferRequest(b""),
+    ],
     ids=["hello", "answer", "nudge"],
 )
 def test_a_box_withheld_since_an_older_life_does_not_cut_a_link(withheld: Any) -> None:
-    """The box is genuine, and was sealed for our present life: only no answer to us."""
+    """The box is genuine, and was sealed for our present incarnation: only no answer to us."""
     end, _ = up()
     box = speaks_for(end, OLD).close(withheld)
     end.ask(Present(member(1, OLD)))
@@ -480,14 +493,14 @@ def test_an_offer_withheld_since_an_older_life_does_not_cut_a_link_but_waits_for
     effects = end.get(offer)
     assert (of(effects, Route), of(effects, MakeAnswer)) == ([], [])
     assert end.link.state == "up"
-    # It was no old life after all: then its offer is taken up.
+    # It was no old incarnation after all: then its offer is taken up.
     effects = end.sealed(Hello(reply=True, relay=False, nonce=asked.nonce))
     assert of(effects, Route) == [Route(PATH, 1, "none")]
     assert len(of(effects, MakeAnswer)) == 1
 
 
 def test_a_proof_is_later_than_every_card_that_we_have_seen() -> None:
-    """An answer to a challenge from before the last card would close out the newer life."""
+    """An answer to a challenge from before the last presence would close out the newer one."""
     end, _ = up()
     first, second = speaks_for(end, OLD), speaks_for(end, b"N" * 16)
     asked = hellos(end, end.ask(Present(member(1, OLD))), first)[0]
@@ -496,13 +509,13 @@ def test_a_proof_is_later_than_every_card_that_we_have_seen() -> None:
     assert end.link.state == "up"
     asked = hellos(end, end.ask(Present(member(1, b"N" * 16))), second)[0]
     end.get(second.close(Hello(reply=True, relay=False, nonce=asked.nonce)))
-    assert end.link.life is not None
-    assert end.link.life.member.life == b"N" * 16
+    assert end.link.incarnation is not None
+    assert end.link.incarnation.member.incarnation == b"N" * 16
     assert end.link.past == {LIVES[1], OLD}
 
 
 def test_a_life_whose_card_was_replaced_by_an_old_one_is_taken_up_again() -> None:
-    """No link is up: the server shows an old card, and later the present one once more."""
+    """No link is up: the server shows an old presence, and later the present one once more."""
     end = End(3, 1)
     box = end.channel.close(Hello(reply=False, relay=True))
     end.get(box)
@@ -517,25 +530,23 @@ def test_a_life_whose_card_was_replaced_by_an_old_one_is_taken_up_again() -> Non
     assert end.link.relay_open
 
 
-def test_a_link_that_dies_after_an_old_card_was_taken_back_is_made_anew_in_the_present_life() -> (
-    None
-):
+def test_a_link_that_dies_after_an_old_card_was_taken_back_is_made_anew() -> None:
     end, _ = up()
-    for life in (OLD, LIVES[1]):
-        end.ask(Present(member(1, life)))
+    for incarnation in (OLD, LIVES[1]):
+        end.ask(Present(member(1, incarnation)))
     end.host(LinkClosed(PATH, 1, end.link.last_attempt, "lost"))
-    assert end.link.life is not None
-    assert end.link.life.member.life == LIVES[1]
+    assert end.link.incarnation is not None
+    assert end.link.incarnation.member.incarnation == LIVES[1]
 
 
 def test_who_speaks_in_the_present_life_is_found_again_without_its_card() -> None:
     end = End(3, 1)
     now = end.channel
     end.ask(Present(member(1, OLD)))
-    asked = hellos(end, end.get(now.close(Nudge(b""))), now)[0]
+    asked = hellos(end, end.get(now.close(OfferRequest(b""))), now)[0]
     end.get(now.close(Hello(reply=True, relay=False, nonce=asked.nonce)))
-    assert end.link.life is not None
-    assert end.link.life.member.life == LIVES[1]
+    assert end.link.incarnation is not None
+    assert end.link.incarnation.member.incarnation == LIVES[1]
     assert end.link.past == {OLD}
 
 
@@ -545,7 +556,7 @@ def test_a_nudge_makes_the_offering_side_try_again() -> None:
     end.get(sign_answer(identity(3), pair(3, 1), epoch=1, nonce=b"m" * 16, offer=name, sdp=sdp(3)))
     end.open()
     end.on_link(sign_confirm(identity(3), pair(3, 1), name, print_of(3), print_of(1)))
-    effects = end.sealed(Nudge(name))
+    effects = end.sealed(OfferRequest(name))
     assert of(effects, HangUp)
     assert of(effects, MakeOffer) == [MakeOffer(PATH, 3, 2)]
 
@@ -570,17 +581,17 @@ def test_a_box_opens_once() -> None:
 @given(st.binary(max_size=100))
 def test_a_box_with_anything_in_it_does_no_harm(data: bytes) -> None:
     end = End(3, 1)
-    lives = end.channel.lives
-    assert blamed(end.get(Sealed(lives, data))) == [(1, "suspect")]
+    incarnations = end.channel.incarnations
+    assert blamed(end.get(Sealed(incarnations, data))) == [(1, "suspect")]
     seal = end.channel._seal
-    effects = end.get(Sealed(lives, seal.seal(1, data)))
+    effects = end.get(Sealed(incarnations, seal.seal(1, data)))
     assert blamed(effects) == [(1, "suspect")]
 
 
 def two_channels() -> tuple[Channel, Channel]:
     one = Channel(identity(1), identity(2).public, pair(1, 2))
     two = Channel(identity(2), identity(1).public, pair(2, 1))
-    assert one.lives == two.lives
+    assert one.incarnations == two.incarnations
     return one, two
 
 
@@ -607,16 +618,16 @@ def test_frames_are_cut_and_joined_and_a_lost_piece_loses_only_its_frame(
 def test_boxes_of_another_pair_of_lives_do_not_open() -> None:
     one, two = two_channels()
     again = Channel(identity(1), identity(2).public, Pair("s", 1, 2, b"other life......", LIVES[2]))
-    assert again.lives != one.lives
+    assert again.incarnations != one.incarnations
     box = again.close(Hello(reply=False, relay=False))
     with pytest.raises(SealError):
-        two.open(Sealed(two.lives, box.box))
+        two.open(Sealed(two.incarnations, box.box))
 
 
 @given(st.lists(st.tuples(st.integers(1, 1000), st.integers(0, PIECE)), max_size=30))
 def test_letters_are_packed_in_order_and_fit(sizes: list[tuple[int, int]]) -> None:
-    letters = [(to, Sealed(b"l" * 8, bytes(size + 80))) for to, size in sizes]
-    groups = list(pack(letters))
+    envelopes = [(to, Sealed(b"l" * 8, bytes(size + 80))) for to, size in sizes]
+    groups = list(pack(envelopes))
     assert [to for group in groups for to, _ in group] == [to for to, _ in sizes]
     assert all(sum(len(p) + 60 for _, p in group) < 64 * 1024 for group in groups)
 

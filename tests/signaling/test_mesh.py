@@ -10,11 +10,11 @@ import pytest
 from mpclab.core import MS, SECOND, SERVER, Node
 from mpclab.faults.border import Fate
 from mpclab.faults.network import Delay, Network
-from mpclab.signaling.links import MeshSettings
+from mpclab.signaling.events import Present
 from mpclab.signaling.mesh import Mesh
-from mpclab.signaling.messages import Letter, Member, Offer, Relay, decode_payload, encode_payload
+from mpclab.signaling.messages import Envelope, Member, Offer, Relay, decode_payload, encode_payload
 from mpclab.signaling.negotiate import Pair, sign_offer
-from mpclab.signaling.news import Present
+from mpclab.signaling.peer_link import MeshSettings
 from mpclab.signaling.rooms import PATH, Rooms, build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.trace import rows
@@ -228,7 +228,7 @@ def test_a_party_that_was_asleep_does_not_think_the_others_dead() -> None:
 
 
 class Evil(Rooms):
-    """A server that does `twist` to every letter: (sender, letter) to letters."""
+    """A server that does `twist` to every envelope: (sender, envelope) to envelopes."""
 
     def __init__(self, twist: Any) -> None:
         super().__init__(RoomsSettings(rate=10_000, burst=10_000))
@@ -236,14 +236,14 @@ class Evil(Rooms):
 
     def _handle(self, ctx: Any, sender: int, client: Any, msg: Any) -> None:
         if isinstance(msg, Relay):
-            letters: list[Letter] = []
-            for letter in msg.letters:
-                payload = decode_payload(bytes(letter.payload))
-                letters += [
-                    Letter(to, msgspec.Raw(encode_payload(p)))
-                    for to, p in self.twist(client.party, letter.to, payload)
+            envelopes: list[Envelope] = []
+            for envelope in msg.envelopes:
+                payload = decode_payload(bytes(envelope.payload))
+                envelopes += [
+                    Envelope(to, msgspec.Raw(encode_payload(p)))
+                    for to, p in self.twist(client.party, envelope.to, payload)
                 ]
-            msg = Relay(tuple(letters))
+            msg = Relay(tuple(envelopes))
         super()._handle(ctx, sender, client, msg)
 
 
@@ -276,7 +276,7 @@ def test_a_server_that_signs_with_its_own_key_gets_no_link() -> None:
 
     def forge(sender: int, to: int, payload: Any) -> list[Any]:
         if isinstance(payload, Offer):
-            pair = Pair("s", sender, to, b"?" * 16, payload.to_life)
+            pair = Pair("s", sender, to, b"?" * 16, payload.to_incarnation)
             payload = sign_offer(
                 mallory, pair, epoch=1, nonce=payload.nonce, attempt=1,
                 expires=payload.expires, sdp=payload.sdp,
@@ -321,7 +321,7 @@ def test_a_server_that_forges_the_sender_is_refused() -> None:
     world.run()
     rooms: Rooms = world.look(0, lambda node: node.machine(PATH))
     room = rooms.rooms["s"]
-    one, two = room.seats[1].connection, room.seats[2].connection
+    one, two = room.slots[1].connection, room.slots[2].connection
     assert one is not None
     assert two is not None
     rooms.clients[one].party, rooms.clients[two].party = 2, 1
@@ -333,7 +333,7 @@ def test_a_server_that_forges_the_sender_is_refused() -> None:
 
 
 def test_an_old_card_shown_once_does_not_lock_its_party_out() -> None:
-    """The server shows party 1 a card of party 2 from before both restarted, then the truth."""
+    """The server shows party 1 a presence of party 2 from before both restarted, then the truth."""
     world = city(2, mesh=MeshSettings(direct=False))
     world.run()
     old = card_of(world, 1, 2)
@@ -342,7 +342,7 @@ def test_an_old_card_shown_once_does_not_lock_its_party_out() -> None:
         world.restart(party)
     world.run()
     now = card_of(world, 1, 2)
-    assert old.life != now.life
+    assert old.incarnation != now.incarnation
     heard = sum(app_of(world, 1).heard.values())
     world.ask(1, ("mesh",), Present(old))
     world.run(limit=SECOND)

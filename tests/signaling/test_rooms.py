@@ -12,8 +12,8 @@ from mpclab.signaling.messages import (
     Announce,
     Announced,
     Challenge,
+    Envelope,
     Leave,
-    Letter,
     PeerJoined,
     PeerLeft,
     Ping,
@@ -88,18 +88,18 @@ def test_the_first_opens_the_room_and_the_others_see_each_other() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"session": "no spaces"}, "no valid session id"),
+        ({"session": "no spaces"}, "invalid session id"),
         ({"n": 0}, "n = 0"),
         ({"n": 1001}, "n = 1001"),
         ({"t": 0}, "t = 0 of n = 3"),
         ({"t": 4}, "t = 4 of n = 3"),
         ({"party": 4}, "party 4 of n = 3"),
         ({"party": 0}, "party 0 of n = 3"),
-        ({"policy": "Whatever!"}, "no valid approval policy"),
-        ({"mode": "maybe"}, "no valid mode or epoch"),
-        ({"epoch": -1}, "no valid mode or epoch"),
-        ({"life": b"short"}, "no valid key or life"),
-        ({"card": b"c" * 64}, "the signature is wrong"),
+        ({"policy": "Whatever!"}, "invalid approval policy"),
+        ({"mode": "maybe"}, "invalid mode or epoch"),
+        ({"epoch": -1}, "invalid mode or epoch"),
+        ({"incarnation": b"short"}, "invalid key or incarnation"),
+        ({"presence": b"c" * 64}, "the signature is wrong"),
         ({"mode": "join"}, "no such session"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_join_that_contradicts_the_room_is_refused(changes: dict, reason: str)
     said = refusal(server.say(12, joining(server.nonces[12], **fields)))
     assert said.reason.startswith(reason)
     assert said.hint
-    assert list(server.rooms.rooms["s"].seats) == [1]
+    assert list(server.rooms.rooms["s"].slots) == [1]
 
 
 def test_a_stranger_learns_no_session_id() -> None:
@@ -162,7 +162,7 @@ def test_a_replayed_join_is_refused() -> None:
     server.say(1, join)
     server.connect(2)
     assert refusal(server.say(2, join)).reason == "the signature is wrong"
-    assert server.rooms.rooms["s"].seats[1].connection == 1
+    assert server.rooms.rooms["s"].slots[1].connection == 1
 
 
 def test_a_join_in_anothers_name_is_refused() -> None:
@@ -177,9 +177,9 @@ def test_the_same_key_takes_its_seat_over() -> None:
     server = full()
     effects = server.join(21, 1)
     assert HangUp(PATH, 11, reason="the same party joined again") in effects
-    assert server.rooms.rooms["s"].seats[1].connection == 21
+    assert server.rooms.rooms["s"].slots[1].connection == 21
     assert server.rooms.status().connections == 3
-    [(to, relayed)] = sends(server.say(12, Relay((Letter(1, RAW),))))
+    [(to, relayed)] = sends(server.say(12, Relay((Envelope(1, RAW),))))
     assert to == (21,)
     assert isinstance(relayed, Relayed)
 
@@ -223,7 +223,7 @@ def test_the_longest_empty_session_makes_room_for_a_new_one() -> None:
 
 def test_the_server_stamps_the_sender() -> None:
     server = full()
-    effects = server.say(12, Relay((Letter(1, RAW), Letter(3, RAW))))
+    effects = server.say(12, Relay((Envelope(1, RAW), Envelope(3, RAW))))
     assert sends(effects) == [((11,), Relayed(2, RAW)), ((13,), Relayed(2, RAW))]
     assert sends(server.say(12, Announce(RAW))) == [((11, 13), Announced(2, RAW))]
     assert server.rooms.status().relayed == 4
@@ -233,21 +233,22 @@ def test_only_members_of_a_room_reach_each_other() -> None:
     server = full()
     server.connect(21)
     server.say(21, joining(server.nonces[21], 1, session="other", key=identity(9)))
-    assert sends(server.say(21, Relay((Letter(2, RAW),)))) == []
+    assert sends(server.say(21, Relay((Envelope(2, RAW),)))) == []
     assert sends(server.say(21, Announce(RAW))) == []
 
 
 def test_a_letter_to_nobody_of_the_session_costs_the_connection() -> None:
     server = full()
     assert (
-        refusal(server.say(11, Relay((Letter(4, RAW),)))).reason == "a letter to no party of 1..3"
+        refusal(server.say(11, Relay((Envelope(4, RAW),)))).reason
+        == "envelope to an unknown party; this session has 1..3"
     )
 
 
 def test_a_letter_to_one_who_is_away_is_dropped() -> None:
     server = full()
     server.disconnect(12)
-    assert sends(server.say(11, Relay((Letter(2, RAW), Letter(3, RAW))))) == [
+    assert sends(server.say(11, Relay((Envelope(2, RAW), Envelope(3, RAW))))) == [
         ((13,), Relayed(1, RAW))
     ]
 
@@ -313,7 +314,7 @@ def test_a_closed_session_is_told_to_its_members() -> None:
 
 
 def test_whatever_is_out_of_order_costs_only_its_sender() -> None:
-    for msg in (Relay((Letter(1, RAW),)), Announce(RAW), Who(), Leave(), Pong()):
+    for msg in (Relay((Envelope(1, RAW),)), Announce(RAW), Who(), Leave(), Pong()):
         server = full()
         server.connect(99)
         said = refusal(server.say(99, msg))
@@ -330,7 +331,9 @@ def test_whatever_is_out_of_order_costs_only_its_sender() -> None:
             st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=9),
             lambda inner: (
                 st.lists(inner, max_size=4)
-                | st.dictionaries(st.sampled_from(["type", "letters", "to", "payload", "x"]), inner)
+                | st.dictionaries(
+                    st.sampled_from(["type", "envelopes", "to", "payload", "x"]), inner
+                )
             ),
             max_leaves=12,
         ).map(lambda value: msgspec.json.encode(value)),
@@ -347,14 +350,14 @@ def test_garbage_costs_its_sender_the_connection_and_others_nothing(data: bytes)
     assert refusal(effects)
     assert all(to == (99,) for to, _ in sends(effects))
     assert server.rooms.status().sessions == before
-    assert sends(server.say(11, Relay((Letter(2, RAW),)))) == [((12,), Relayed(1, RAW))]
+    assert sends(server.say(11, Relay((Envelope(2, RAW),)))) == [((12,), Relayed(1, RAW))]
 
 
 @pytest.mark.parametrize(
     "data",
     [
         b'{"type":"Announce","payload":"\xff\xfe"}',
-        b'{"type":"Relay","letters":[{"type":"Letter","to":2,"payload":{"\xc0":1}}]}',
+        b'{"type":"Relay","envelopes":[{"type":"Envelope","to":2,"payload":{"\xc0":1}}]}',
     ],
 )
 def test_a_payload_that_is_no_text_is_not_passed_on(data: bytes) -> None:
@@ -367,10 +370,10 @@ def test_a_payload_that_is_no_text_is_not_passed_on(data: bytes) -> None:
 
 def test_one_message_does_not_become_a_thousand_for_one_reader() -> None:
     server = full()
-    assert len(sends(server.say(11, Relay((Letter(2, RAW),) * MOST_EACH)))) == MOST_EACH
-    said = refusal(server.say(11, Relay((Letter(2, RAW), Letter(3, RAW)) * (MOST_EACH + 1))))
-    assert said.reason == "more than 8 letters for one party"
-    assert server.rooms.rooms["s"].seats[2].connection == 12
+    assert len(sends(server.say(11, Relay((Envelope(2, RAW),) * MOST_EACH)))) == MOST_EACH
+    said = refusal(server.say(11, Relay((Envelope(2, RAW), Envelope(3, RAW)) * (MOST_EACH + 1))))
+    assert said.reason == "more than 8 envelopes for one party"
+    assert server.rooms.rooms["s"].slots[2].connection == 12
 
 
 def test_an_oversized_message_is_refused() -> None:
@@ -383,45 +386,45 @@ def test_an_oversized_message_is_refused() -> None:
 def test_a_flood_is_slowed_to_its_rate_and_then_dropped() -> None:
     settings = RoomsSettings(rate=50, burst=10, backlog=5)
     server = full(settings)
-    passed = [len(sends(server.say(11, Relay((Letter(2, RAW),))))) for _ in range(15)]
+    passed = [len(sends(server.say(11, Relay((Envelope(2, RAW),))))) for _ in range(15)]
     assert passed == [1] * 10 + [0] * 5
     # The others are not slowed.
-    assert len(sends(server.say(12, Relay((Letter(3, RAW),))))) == 1
+    assert len(sends(server.say(12, Relay((Envelope(3, RAW),))))) == 1
     # One message's credit comes back every 20 ms, and the backlog keeps its order.
     drained = 0
     for tick in range(1, 6):
         drained += len(sends(server.fire("drain-11", tick * 20 * MS)))
     assert drained == 5
     for _ in range(5):
-        assert not of(server.say(11, Relay((Letter(2, RAW),))), HangUp)
-    said = refusal(server.say(11, Relay((Letter(2, RAW),))))
+        assert not of(server.say(11, Relay((Envelope(2, RAW),))), HangUp)
+    said = refusal(server.say(11, Relay((Envelope(2, RAW),))))
     assert (said.reason, said.hint) == ("too many messages", "send at most 50 a second")
 
 
 def test_no_message_overtakes_one_that_waits() -> None:
     server = full(RoomsSettings(rate=50, burst=1))
     first, second = (msgspec.Raw(b'{"n":%d}' % n) for n in (1, 2))
-    server.say(11, Relay((Letter(2, RAW),)))
-    server.say(11, Relay((Letter(2, first),)))
+    server.say(11, Relay((Envelope(2, RAW),)))
+    server.say(11, Relay((Envelope(2, first),)))
     server.now = 20 * MS  # there is credit again, and the timer is yet to fire
-    assert not sends(server.say(11, Relay((Letter(2, second),))))
+    assert not sends(server.say(11, Relay((Envelope(2, second),))))
     [(_, relayed)] = sends(server.fire("drain-11", 20 * MS))
     assert relayed == Relayed(1, first)
 
 
 def test_who_connects_anew_brings_no_new_credit() -> None:
     server = full(RoomsSettings(rate=50, burst=10))
-    passed = [len(sends(server.say(11, Relay((Letter(2, RAW),))))) for _ in range(12)]
+    passed = [len(sends(server.say(11, Relay((Envelope(2, RAW),))))) for _ in range(12)]
     assert passed == [1] * 10 + [0] * 2
     server.join(21, 1)
-    assert not sends(server.say(21, Relay((Letter(2, RAW),))))
+    assert not sends(server.say(21, Relay((Envelope(2, RAW),))))
     assert len(sends(server.fire("drain-21", 20 * MS))) == 1
 
 
 def test_messages_of_a_connection_that_was_closed_are_ignored() -> None:
     server = full()
     server.bytes(11, b"garbage")
-    assert server.say(11, Relay((Letter(2, RAW),))) == []
+    assert server.say(11, Relay((Envelope(2, RAW),))) == []
     assert server.disconnect(11) == []
 
 

@@ -12,9 +12,9 @@ import pytest
 from mpclab.core import MS, Ctx, Machine, Message, Party
 from mpclab.core.ids import SERVER
 from mpclab.crypto.identity import Identity
-from mpclab.party import PartyConfig, build_party
 from mpclab.signaling.client import ClientSettings
-from mpclab.signaling.links import MeshSettings
+from mpclab.signaling.party import PartyConfig, build_party
+from mpclab.signaling.peer_link import MeshSettings
 from mpclab.signaling.rooms import build_server
 from mpclab.trace import rows
 from mpclab.worlds.base import Build
@@ -111,10 +111,10 @@ def test_parties_meet_and_greet(kind: str, n: int) -> None:
         assert vias == {"link" if lab.direct else "relay"}
         names = {row.details["party"] for row in world.trace.notes("joined")}
         assert names == set(lab.parties)
-    for actor, lives in world.recordings.items():
+    for actor, incarnations in world.recordings.items():
         build = member(actor, n, direct=lab.direct) if actor else build_server()
-        for life in lives:
-            assert replay(life, build) is None
+        for incarnation in incarnations:
+            assert replay(incarnation, build) is None
 
 
 def test_the_mesh_outlives_the_server() -> None:
@@ -151,7 +151,7 @@ def test_garbage_at_the_server_disturbs_no_session(kind: str) -> None:
     texts = [
         b"{}",
         b"[" * 5000,
-        b'{"id":1,"msg":{"type":"Relay","letters":[{"to":1,"payload":1}]}}',
+        b'{"id":1,"msg":{"type":"Relay","envelopes":[{"to":1,"payload":1}]}}',
         b'{"id":1,"msg":{"type":"Join","session":"real","party":1}}',
         b'{"id":1,"msg":{"type":"Nonsense"}}',
         b'{"id":2,"msg":{"type":"Leave"}}',

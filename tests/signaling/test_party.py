@@ -1,4 +1,4 @@
-"""A party whole: it joins, gets ready, seats its application, talks, leaves and comes back."""
+"""A party whole: it joins, gets ready, runs its application, leaves and comes back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from mpclab.core import SECOND, Party, UsageError
 from mpclab.core.peers import Introduced, PeerDown, PeerUp
-from mpclab.party import (
+from mpclab.signaling.party import (
     JoinSession,
     LeaveSession,
     PartyConfig,
@@ -16,7 +16,7 @@ from mpclab.party import (
     Tell,
     build_party,
 )
-from mpclab.signaling.links import MeshSettings
+from mpclab.signaling.peer_link import MeshSettings
 from mpclab.signaling.rooms import build_server
 from mpclab.trace import rows
 from mpclab.worlds.simulated import SimulatedWorld
@@ -157,20 +157,20 @@ def test_parties_with_a_roster_do_not_know_strangers() -> None:
 def test_each_start_is_a_new_life_and_the_epoch_is_kept() -> None:
     world = city(1)
     world.run()
-    lives = set()
+    incarnations = set()
     for start in range(1, 4):
-        seat = world.look(1, lambda node: node.machine(("mesh",)).seat)
-        assert seat.epoch == start
-        lives.add(seat.life)
+        membership = world.look(1, lambda node: node.machine(("mesh",)).membership)
+        assert membership.epoch == start
+        incarnations.add(membership.incarnation)
         world.crash(1)
         world.restart(1)
         world.run(limit=SECOND)
-    assert len(lives) == 3
+    assert len(incarnations) == 3
     world.crash(1)
     world.restart(1, amnesia=True)
-    seat = world.look(1, lambda node: node.machine(("mesh",)).seat)
-    assert seat.epoch == 1
-    assert seat.life not in lives
+    membership = world.look(1, lambda node: node.machine(("mesh",)).membership)
+    assert membership.epoch == 1
+    assert membership.incarnation not in incarnations
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ The application is spawned when every member is reachable, or, where its class s
 `starts = "joined"`, right after the server's welcome. It is told of the others by the asks of
 `core.peers`: `Introduced` (the key), `PeerUp` and `PeerDown`.
 
-Each start of a party is a new *life*: random bytes and a persisted counter, the epoch, so that
-nothing sealed or signed in an earlier life counts in this one.
+Each start of a party is a new *incarnation*: random bytes and a persisted counter, the epoch. So
+nothing sealed or signed in an earlier incarnation counts in this one.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from mpclab.core.peers import Introduced, PeerDown, PeerUp
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.transcript import digest
 from mpclab.signaling.client import Client
-from mpclab.signaling.links import MeshSettings
-from mpclab.signaling.mesh import Disband, Mesh
-from mpclab.signaling.messages import NONCE_BYTES
-from mpclab.signaling.news import (
+from mpclab.signaling.events import (
     Absent,
     Arrived,
     ClientSettings,
     GoOffline,
     GoOnline,
     Heard,
+    Membership,
     Offline,
     Online,
-    Post,
     Present,
     Rejected,
+    RelayRequest,
     Say,
-    Seat,
 )
+from mpclab.signaling.mesh import Disband, Mesh
+from mpclab.signaling.messages import NONCE_BYTES
+from mpclab.signaling.peer_link import MeshSettings
 
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 
@@ -106,11 +106,11 @@ MakeApp: TypeAlias = Callable[[PartyConfig], Machine]
 
 
 class JoinSession(msgspec.Struct, frozen=True):
-    """Ask: take our seat. Also after a refusal, or after having left."""
+    """Ask: take our slot. Also after a refusal, or after having left."""
 
 
 class LeaveSession(msgspec.Struct, frozen=True):
-    """Ask: give our seat up and close every link."""
+    """Ask: give our slot up and close every link."""
 
 
 class Tell(msgspec.Struct, frozen=True):
@@ -157,7 +157,7 @@ class Disconnected(msgspec.Struct, frozen=True):
 
 
 class Left(msgspec.Struct, frozen=True):
-    """We gave our seat up."""
+    """We gave our slot up."""
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -179,7 +179,7 @@ class PartyMachine(Machine):
 
     Args:
         config: who takes part in what.
-        make_app: makes the application; called once in each life.
+        make_app: makes the application; called once in each incarnation.
         app: its name among our children.
     """
 
@@ -199,15 +199,15 @@ class PartyMachine(Machine):
         config = self.config
         epoch = int(ctx.stored.get("epoch", b"0")) + 1
         ctx.persist("epoch", b"%d" % epoch)
-        # The epoch makes lives differ even where a simulation draws the same coins again.
-        life = digest("mpclab life", ctx.rng.randbytes(NONCE_BYTES), epoch)[:NONCE_BYTES]
-        seat = Seat(
+        # The epoch makes incarnations differ even where a simulation draws the same coins again.
+        incarnation = digest("mpclab presence", ctx.rng.randbytes(NONCE_BYTES), epoch)[:NONCE_BYTES]
+        membership = Membership(
             config.session, config.party, config.n, config.t, config.policy, config.identity,
-            life, epoch, config.mode,
+            incarnation, epoch, config.mode,
         )  # fmt: skip
         self._application = self._make_app(config)
-        ctx.spawn("signaling", Client(seat, config.roster, config.client))
-        ctx.spawn("mesh", Mesh(seat, config.mesh))
+        ctx.spawn("signaling", Client(membership, config.roster, config.client))
+        ctx.spawn("mesh", Mesh(membership, config.mesh))
         if config.join:
             ctx.ask("signaling", GoOnline())
 
@@ -245,7 +245,7 @@ class PartyMachine(Machine):
 
     def on_output(self, ctx: Ctx, child: str, value: Any) -> None:
         match value:
-            case Post():
+            case RelayRequest():
                 ctx.ask("signaling", value)
             case Arrived():
                 ctx.ask("mesh", value)

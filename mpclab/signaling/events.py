@@ -1,4 +1,4 @@
-"""What passes between a party's client, its root and its mesh: seats, asks, reports."""
+"""Commands and events between a party's client, its root and its mesh."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ClientSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """What we ask the server for, and who we are in this life."""
+class Membership:
+    """What we ask the server for, and who we are in this incarnation."""
 
     session: str
     party: Party
@@ -33,12 +33,12 @@ class Seat:
     t: int
     policy: str
     identity: Identity
-    life: bytes
+    incarnation: bytes
     epoch: int
     mode: str = "either"
 
 
-# --- asks ---------------------------------------------------------------------------------
+# --- commands ---------------------------------------------------------------------------------
 
 
 class GoOnline(msgspec.Struct, frozen=True):
@@ -46,13 +46,13 @@ class GoOnline(msgspec.Struct, frozen=True):
 
 
 class GoOffline(msgspec.Struct, frozen=True):
-    """Ask: give the seat up and disconnect."""
+    """Ask: give the slot up and disconnect."""
 
 
-class Post(msgspec.Struct, frozen=True):
+class RelayRequest(msgspec.Struct, frozen=True):
     """Ask: relay these payloads (JSON), each to its party; dropped while there is no server."""
 
-    letters: tuple[tuple[Party, bytes], ...]
+    envelopes: tuple[tuple[Party, bytes], ...]
 
 
 class Say(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ class Say(msgspec.Struct, frozen=True):
     text: str
 
 
-# --- reports ------------------------------------------------------------------------------
+# --- events ------------------------------------------------------------------------------
 
 
 class Online(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class Present(msgspec.Struct, frozen=True):
-    """A party is online; its key and card have been checked."""
+    """A party is online; its key and presence have been checked."""
 
     member: Member
 

@@ -45,7 +45,7 @@ class MeshSettings:
         first_backoff, longest_backoff: between direct attempts, doubling, with jitter.
         relay_after: so many failures of the direct way, and frames are relayed.
         quick_tries: later attempts go on in the background.
-        nudge_after: the answering side reminds the other when no offer comes.
+        offer_wanted_after: the answering side reminds the other when no offer comes.
         beat: between heartbeats on a link.
         suspect_after, dead_after: silence of a link.
     """
@@ -59,7 +59,7 @@ class MeshSettings:
     longest_backoff: int = 30 * SECOND
     relay_after: int = 2
     quick_tries: int = 4
-    nudge_after: int = 5 * SECOND
+    offer_wanted_after: int = 5 * SECOND
     hello_every: int = 5 * SECOND
     beat: int = 2 * SECOND
     suspect_after: int = 6 * SECOND
@@ -83,16 +83,16 @@ class Negotiation:
 
 
 @dataclass(slots=True)
-class Life:
-    """A peer in one of its lives, as its signed card says, which anyone may show at any time.
+class Incarnation:
+    """A peer in one incarnation, as a signed presence says; anyone may show one at any time.
 
     Attributes:
-        channel: the only one that there ever is for this pair of lives, so that nothing opens
-            twice and no number is used twice, however often this life is shown again.
-        nonce: our open challenge. Who answers it in this life lives it still, and all others
+        channel: the only one that there ever is for this pair of incarnations, so that nothing
+            opens twice and no number is used twice, however often this one is shown again.
+        nonce: our open challenge. An answer proves that this incarnation runs and that all others
             that we know of are over; so a challenge ends when we hear of one more.
-        peer_attempt: the highest attempt that the peer offered in this life.
-        early: what came while another life was the one that we deal with.
+        peer_attempt: the highest attempt that the peer offered in this incarnation.
+        early: what came while another incarnation was the one that we deal with.
     """
 
     member: Member
@@ -107,24 +107,24 @@ class Link:
     """All that the mesh knows of one peer.
 
     Attributes:
-        life: the peer in the life that we deal with; None until it was first seen.
-        newer: another life of the same peer, not yet proved, while the link is up.
-        lives: those of which we have seen cards and that may go on, by their name.
-        past: lives that are over, since a later one was proved; nothing is taken from them.
+        incarnation: the peer in the incarnation that we deal with; None until it was first seen.
+        newer: another incarnation of the same peer, not yet proved, while the link is up.
+        incarnations: those of which we have seen presences and that may go on, by their name.
+        past: incarnations that are over, since a later one was proved; nothing is taken from them.
         via: how frames travel now: link, relay or none.
-        relay_open: the peer answered in its present life through the server.
+        relay_open: the peer answered in its present incarnation through the server.
         last_attempt: our own counter of attempts, which only grows.
     """
 
     party: Party
-    life: Life | None = None
-    newer: Life | None = None
-    lives: dict[bytes, Life] = field(default_factory=dict)
+    incarnation: Incarnation | None = None
+    newer: Incarnation | None = None
+    incarnations: dict[bytes, Incarnation] = field(default_factory=dict)
     past: set[bytes] = field(default_factory=set)
     online: bool = False
     state: str = "idle"
     via: str = "none"
-    talk: Negotiation | None = None
+    negotiation: Negotiation | None = None
     failures: int = 0
     last_attempt: int = 0
     relay_open: bool = False
@@ -138,11 +138,11 @@ class Link:
 
     @property
     def member(self) -> Member | None:
-        return self.life.member if self.life is not None else None
+        return self.incarnation.member if self.incarnation is not None else None
 
     @property
     def channel(self) -> Channel | None:
-        return self.life.channel if self.life is not None else None
+        return self.incarnation.channel if self.incarnation is not None else None
 
     @property
     def is_up(self) -> bool:
