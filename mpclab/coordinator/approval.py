@@ -11,16 +11,17 @@ from typing import Any
 
 import msgspec
 
-from mpclab.consensus.policy import Policy, Standing
 from mpclab.coordinator import ballots
-from mpclab.coordinator.ballots import Ballot, Evidence, Proposal, SignedVote
+from mpclab.coordinator.ballots import Ballot, Evidence, SignedVote
 from mpclab.coordinator.messages import Propose, Want
-from mpclab.coordinator.operations import Known, Operations, Result
+from mpclab.coordinator.policy import Policy, Standing
 from mpclab.coordinator.tally import Operation, Status
 from mpclab.core.errors import Strength, UsageError, nearest
 from mpclab.core.ids import SECOND, Party, format_duration, new_id
 from mpclab.core.machine import Ctx, Machine
 from mpclab.crypto.identity import Identity
+from mpclab.operations import Known, Operations, Result
+from mpclab.operations.proposal import Proposal, operation_id
 
 VOTE_POLICIES = ("approve", "reject", "silent", "validate", "hand")
 
@@ -92,7 +93,7 @@ class Approval(Machine):
         if max(len(ask.attempt), len(ask.kind)) > ballots.MAX_NAME:
             raise UsageError(f"attempt, kind: at most {ballots.MAX_NAME} characters")
         attempt = ask.attempt or new_id(ctx.rng, 16)
-        op = ballots.operation_id(self.session, ctx.me, attempt)
+        op = operation_id(self.session, ctx.me, attempt)
         if op in self.operations:
             raise UsageError(f"attempt {attempt!r} was used before, for operation {op}")
         if sum(o.by == ctx.me for o in self.open()) >= MAX_OPEN:

@@ -17,17 +17,13 @@ from typing import TypeAlias
 
 import msgspec
 
-from mpclab.consensus.policy import Policy, Standing
+from mpclab.coordinator.policy import Policy, Standing
 from mpclab.core.errors import MpclabError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.wire import Message, decoder
 from mpclab.crypto.identity import Identity, verify
-from mpclab.crypto.transcript import digest
+from mpclab.operations.proposal import OP_LENGTH, Proposal
 
-Value: TypeAlias = int | str | tuple[int | str, ...]
-"""What a parameter is on the wire; bytes are written in hexadecimal."""
-
-Params: TypeAlias = tuple[tuple[str, Value], ...]
 Keys: TypeAlias = Mapping[Party, bytes]
 
 MAX_STAMP = 2**53
@@ -37,9 +33,6 @@ proposals that end at once."""
 MAX_DEADLINE = 3600 * SECOND
 MAX_REASON = 200
 MAX_NAME = 64
-OP_LENGTH = 10
-
-_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # ids are read aloud: no 0/o, no 1/l/i
 
 
 class BallotError(MpclabError):
@@ -48,54 +41,6 @@ class BallotError(MpclabError):
 
 class UnknownParty(BallotError):
     """It may hold: the key that it should be checked with is not known here (yet)."""
-
-
-class Proposal(Message, frozen=True):
-    """What `by` asks everybody to do.
-
-    Attributes:
-        session: the session that it is for; it means nothing in another.
-        attempt: a fresh text of the proposer's choice: the same wish twice is two operations.
-        stamp: Lamport's clock at the proposer: greater than that of all it had heard of.
-        params: the operation's parameters, sorted by name.
-        deadline: how long to wait for votes, µs. Everyone counts from when it hears the proposal,
-            since the clocks of parties on different machines have nothing in common.
-    """
-
-    session: str
-    attempt: str
-    by: Party
-    stamp: int
-    kind: str
-    params: Params
-    deadline: int
-
-    @property
-    def op(self) -> str:
-        return operation_id(self.session, self.by, self.attempt)
-
-    @property
-    def hash(self) -> bytes:
-        """What votes are about, 32 bytes."""
-        return proposal_hash(self)
-
-
-@lru_cache(maxsize=4096)
-def proposal_hash(p: Proposal) -> bytes:
-    return digest(
-        "mpclab proposal", p.session, p.attempt, p.by, p.stamp, p.kind, p.params, p.deadline
-    )
-
-
-@lru_cache(maxsize=4096)
-def operation_id(session: str, by: Party, attempt: str) -> str:
-    """The id of what `by` proposes in `session` under `attempt`: 10 letters, 49 bits."""
-    number = int.from_bytes(digest("mpclab operation", session, by, attempt))
-    letters = []
-    for _ in range(OP_LENGTH):
-        number, index = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[index])
-    return "".join(letters)
 
 
 class Ballot(Message, frozen=True):

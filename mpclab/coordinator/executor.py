@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from mpclab.consensus.policy import Policy
 from mpclab.coordinator.messages import Report, Wonder
-from mpclab.coordinator.operations import Execution, Operations, Result
 from mpclab.coordinator.tally import End, Operation, Status
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.rounds import Aborted, Finished
 from mpclab.crypto.identity import Identity
+from mpclab.operations import Execution, Operations, Result
 
 RUNNING = "running"
 LINGERING = 32
@@ -33,7 +32,6 @@ class Executor:
 
     session: str
     t: int
-    policy: Policy
     kinds: Operations
     identity: Identity
     keys: dict[Party, bytes]
@@ -100,7 +98,6 @@ class Executor:
             me=ctx.me,
             n=ctx.n,
             t=self.t,
-            policy=self.policy,
             identity=self.identity,
             keys=dict(self.keys),
             results=dict(self.results),

@@ -17,8 +17,9 @@ import bisect
 
 import msgspec
 
-from mpclab.coordinator.ballots import Certificate, Proposal
+from mpclab.coordinator.ballots import Certificate
 from mpclab.crypto.transcript import digest
+from mpclab.operations.proposal import Proposal
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -41,16 +41,9 @@ from mpclab.consensus.agreement import (
     VoteWanted,
 )
 from mpclab.consensus.direct import Direct
-from mpclab.consensus.policy import Policy
 from mpclab.coordinator import ballots, catchup, stories
 from mpclab.coordinator.approval import RETRY, VOTE_POLICIES, Approval, known_vote_policy
-from mpclab.coordinator.ballots import (
-    Ballot,
-    BallotError,
-    Certificate,
-    SignedVote,
-    UnknownParty,
-)
+from mpclab.coordinator.ballots import Ballot, BallotError, Certificate, SignedVote, UnknownParty
 from mpclab.coordinator.executor import Executor
 from mpclab.coordinator.history import History, Record
 from mpclab.coordinator.messages import (
@@ -66,7 +59,7 @@ from mpclab.coordinator.messages import (
     Want,
     Wonder,
 )
-from mpclab.coordinator.operations import OPERATIONS, Operations
+from mpclab.coordinator.policy import Policy
 from mpclab.coordinator.tally import End, Operation, Status
 from mpclab.coordinator.views import OperationView, SessionView, session_view
 from mpclab.core.errors import PeerFault, Strength, UsageError
@@ -75,6 +68,7 @@ from mpclab.core.machine import Ctx
 from mpclab.core.peers import Introduced, PeerDown, PeerUp
 from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
+from mpclab.operations import OPERATIONS, Operations
 
 __all__ = ["VOTE_POLICIES", "Propose", "Session", "SetVotePolicy", "Vote"]
 
@@ -147,7 +141,7 @@ class Session(Approval):
         type(self.agreement).check_size(n)
         self.broadcasts = not self.agreement.votes_inside
         self.executor = Executor(
-            session, t, policy, operations, identity, self.keys, self.operations, self.results,
+            session, t, operations, identity, self.keys, self.operations, self.results,
             round_deadline, private=private,
         )  # fmt: skip
 

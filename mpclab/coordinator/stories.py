@@ -15,18 +15,10 @@ import msgspec
 
 from mpclab.consensus.pbft_messages import digest_of
 from mpclab.consensus.quorum import fingerprint
-from mpclab.coordinator.ballots import (
-    Ballot,
-    Certificate,
-    Params,
-    Proposal,
-    SignedVote,
-    Value,
-    sign_proposal,
-    sign_vote,
-)
+from mpclab.coordinator.ballots import Ballot, Certificate, SignedVote, sign_proposal, sign_vote
 from mpclab.coordinator.messages import Told
 from mpclab.core.wire import Message
+from mpclab.operations.proposal import Params, Proposal, Value
 
 if TYPE_CHECKING:
     from mpclab.coordinator.session import Session

@@ -6,11 +6,12 @@ import enum
 
 import msgspec
 
-from mpclab.consensus.policy import Policy, Standing
-from mpclab.coordinator.ballots import Ballot, Certificate, Params, SignedVote
-from mpclab.coordinator.operations import Operations, Result
+from mpclab.coordinator.ballots import Ballot, Certificate, SignedVote
+from mpclab.coordinator.policy import Policy, Standing
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
+from mpclab.operations import Operations, Result
+from mpclab.operations.proposal import Params
 
 
 class Status(enum.StrEnum):

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mpclab.coordinator.ballots import Params
 from mpclab.coordinator.history import History
 from mpclab.coordinator.tally import Operation, Status
 from mpclab.core.ids import Party
+from mpclab.operations.proposal import Params
 
 if TYPE_CHECKING:
     from mpclab.coordinator.session import Session

@@ -9,10 +9,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
-from mpclab.coordinator.ballots import operation_id
 from mpclab.coordinator.messages import Propose, SetPrivate, SetVotePolicy, Vote
-from mpclab.coordinator.mpc_operations import input_path
-from mpclab.coordinator.operations import OPERATIONS
 from mpclab.coordinator.session import Session
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER, Party, Path
@@ -27,6 +24,8 @@ from mpclab.lab.processes import Quarters, Situation, check_world
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import VOTES, Scenario
 from mpclab.mpc.compute import Input
+from mpclab.operations import OPERATIONS, input_path
+from mpclab.operations.proposal import operation_id
 from mpclab.signaling.party import (
     JoinSession,
     LeaveSession,

@@ -29,14 +29,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpclab.check import CHECKS
-from mpclab.consensus.policy import Policy, parse_policy
 from mpclab.consensus.registry import agreement as agreement_named
 from mpclab.coordinator.ballots import MIN_DEADLINE
-from mpclab.coordinator.operations import OPERATIONS, OperationSpec
+from mpclab.coordinator.policy import Policy, parse_policy
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, parse_duration
 from mpclab.faults.network import Network
 from mpclab.faults.plan import Fault, parse_fault
+from mpclab.operations import OPERATIONS, OperationSpec
 
 if TYPE_CHECKING:
     from mpclab.lab.run import Run

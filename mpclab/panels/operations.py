@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from mpclab.coordinator.operations import (
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.lab import Lab
+from mpclab.operations import (
     OPERATIONS,
     Bytes,
     Number,
@@ -14,9 +17,6 @@ from mpclab.coordinator.operations import (
     Reference,
     Text,
 )
-from mpclab.core.errors import UsageError
-from mpclab.core.ids import Party
-from mpclab.lab import Lab
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
 from mpclab.panels.hints import voters_missing

@@ -9,8 +9,7 @@ from typing import Any
 
 from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.direct import Direct
-from mpclab.consensus.policy import parse_policy
-from mpclab.coordinator.ballots import operation_id
+from mpclab.coordinator.policy import parse_policy
 from mpclab.coordinator.session import Propose, Session, SetVotePolicy, Vote
 from mpclab.coordinator.views import OperationView, SessionView
 from mpclab.core.ids import MS, Party, Path
@@ -19,6 +18,7 @@ from mpclab.core.node import Node
 from mpclab.crypto.identity import Identity
 from mpclab.faults.border import Draw, Fate
 from mpclab.faults.network import Delay, Network
+from mpclab.operations.proposal import operation_id
 from mpclab.trace import rows
 from mpclab.worlds.simulated import SimulatedWorld
 

@@ -1,7 +1,8 @@
 """What is signed when parties approve an operation, and what its bytes say."""
 
-from mpclab.coordinator.ballots import Certificate, Proposal, sign_proposal
+from mpclab.coordinator.ballots import Certificate, sign_proposal
 from mpclab.coordinator.session import name_of
+from mpclab.operations.proposal import Proposal
 from mpclab.testing.sessions import identity
 
 

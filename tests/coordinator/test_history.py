@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpclab.coordinator.ballots import Ballot, Certificate, Proposal
+from mpclab.coordinator.ballots import Ballot, Certificate
 from mpclab.coordinator.history import History, Record, genesis
+from mpclab.operations.proposal import Proposal
 
 
 def record(k: int, stamp: int = 1, by: int = 1, index: int | None = None) -> Record:

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpclab.consensus.agreement import Agreement
-from mpclab.consensus.policy import parse_policy
 from mpclab.coordinator import ballots
 from mpclab.coordinator.approval import MAX_LEAP, MAX_OPEN
 from mpclab.coordinator.ballots import (
@@ -19,9 +18,7 @@ from mpclab.coordinator.ballots import (
     BallotError,
     Certificate,
     Evidence,
-    Proposal,
     SignedVote,
-    operation_id,
     sign_proposal,
     sign_vote,
     verify_certificate,
@@ -37,9 +34,11 @@ from mpclab.coordinator.messages import (
     Want,
     Wonder,
 )
+from mpclab.coordinator.policy import parse_policy
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
+from mpclab.operations.proposal import OP_LENGTH, Proposal, operation_id
 from mpclab.testing.sessions import NAME, Sessions, identity, keys
 
 Say = Callable[[Ctx], None]
@@ -185,7 +184,7 @@ def test_another_reason_is_no_contradiction() -> None:
             sign_proposal(identity(1), p),
             (sign_vote(identity(4), msgspec.structs.replace(p, attempt="x2"), 4, True),),
         ),
-        lambda p: genuine_vote("2" * (ballots.OP_LENGTH + 1)),  # on what can be no operation
+        lambda p: genuine_vote("2" * (OP_LENGTH + 1)),  # on what can be no operation
         lambda p: genuine_vote(""),
         lambda p: sign_proposal(identity(4), p),  # party 1's, signed by party 4
         lambda p: sign_proposal(identity(4), proposal(4, session="s2")),
@@ -333,7 +332,7 @@ def test_who_meets_anothers_id_by_chance_frames_nobody(monkeypatch: pytest.Monke
     s = with_liar(policy="threshold(3)")
     op = s.propose(1)
     s.run()
-    monkeypatch.setattr(ballots, "operation_id", lambda session, by, attempt: op)
+    monkeypatch.setattr("mpclab.operations.proposal.operation_id", lambda session, by, attempt: op)
     say(s, sign_proposal(identity(4), proposal(4)))
     s.run()
     assert not s.blames()
@@ -434,7 +433,7 @@ def test_every_parameter_is_under_the_hash() -> None:
         proposal(1, deadline=1),
     ]
     assert len({p.hash for p in (base, *changed)}) == 1 + len(changed)
-    assert len(ballots.Proposal.__struct_fields__) == 7, "a new field needs a line here"
+    assert len(Proposal.__struct_fields__) == 7, "a new field needs a line here"
 
 
 MESSAGES = st.one_of(*map(st.from_type, (Ballot, SignedVote, Want, Told, Hello, Records, Report)))

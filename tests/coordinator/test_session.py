@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpclab.consensus.agreement import Agreement, Cast, Decided, VoteWanted
-from mpclab.consensus.policy import parse_policy
 from mpclab.coordinator.approval import MAX_OPEN
-from mpclab.coordinator.ballots import Certificate, Proposal, sign_proposal, sign_vote
+from mpclab.coordinator.ballots import Certificate, sign_proposal, sign_vote
 from mpclab.coordinator.messages import Propose
+from mpclab.coordinator.policy import parse_policy
 from mpclab.coordinator.session import Session, SetVotePolicy
 from mpclab.core.effects import (
     Asked,
@@ -31,6 +31,7 @@ from mpclab.core.machine import Ctx
 from mpclab.core.node import Node
 from mpclab.core.peers import Introduced, PeerDown, PeerUp
 from mpclab.core.wire import Frame
+from mpclab.operations.proposal import Proposal
 from mpclab.testing.sessions import AT, NAME, Sessions, identity
 
 

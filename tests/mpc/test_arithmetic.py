@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.coordinator.mpc_operations import input_path
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
@@ -23,6 +22,7 @@ from mpclab.mpc.circuit import Circuit, P
 from mpclab.mpc.comparison import less_than_bits, negative, places
 from mpclab.mpc.compute import Compute, Input, Part, pack, unpack
 from mpclab.mpc.evaluation import Evaluation
+from mpclab.operations import input_path
 from mpclab.testing.sessions import AT as SESSION
 from mpclab.testing.sessions import Sessions
 from tests.mpc.parties import AT, DEADLINE, Cast, Tamper

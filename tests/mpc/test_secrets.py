@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from mpclab.coordinator.mpc_operations import input_path
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.node import Node
 from mpclab.crypto import frost, shamir
@@ -17,6 +16,7 @@ from mpclab.mpc import envelopes
 from mpclab.mpc.compute import Input
 from mpclab.mpc.dealing import SharedKey
 from mpclab.mpc.records import KeyRecord, open_share, seal_share
+from mpclab.operations import input_path
 from mpclab.testing.sessions import AT, Sessions, identity
 from tests.mpc.parties import IDENTITIES
 from tests.mpc.test_sign import key_for

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mpclab.coordinator.mpc_operations import input_path
 from mpclab.core.errors import UsageError
 from mpclab.crypto.identity import Identity
 from mpclab.lab import Lab
 from mpclab.mpc.compute import Input
 from mpclab.mpc.exports import SignatureRecord
 from mpclab.mpc.records import KeyRecord, open_share
+from mpclab.operations import input_path
 
 WORLDS = ["simulated", "websocket", "webrtc"]
 

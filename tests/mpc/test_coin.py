@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from mpclab.coordinator.coin import COIN_BYTES, Coin, Commit, Reveal, commitment
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx
 from mpclab.core.node import Node
@@ -15,6 +14,7 @@ from mpclab.core.rounds import Aborted, Finished
 from mpclab.core.wire import Message
 from mpclab.crypto.transcript import digest
 from mpclab.faults.network import Delay, Network
+from mpclab.mpc.coin import COIN_BYTES, Coin, Commit, Reveal, commitment
 from mpclab.testing.sessions import Sessions
 from mpclab.worlds.simulated import SimulatedWorld
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpclab.consensus.policy import Standing, parse_policy
+from mpclab.coordinator.policy import Standing, parse_policy
 from mpclab.core.errors import UsageError
 
 

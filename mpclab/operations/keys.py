@@ -1,4 +1,4 @@
-"""The operations that compute together: keys, signatures, arithmetic on private inputs.
+"""The operations on keys that nobody holds: made, used for signing, kept fresh, handed on.
 
     dkg       a key that nobody holds: the others here take its operation id
     sign      a signature by such a key
@@ -7,11 +7,6 @@
     reshare   the same key for other holders, or with another threshold; likewise
     repair    a holder that lost its share gets it back: name this operation from then on
     beacon    the next value of a chain of random values that nobody can foresee
-    sum, mean, product, compare, max, auction
-              arithmetic on private inputs, of which only the result is opened
-
-A private input never travels in a proposal: each party's user gives it by asking the machine, at
-`input_path(kind, op)`, with `Input(values)`, when it has noted `input-wanted`.
 
 Every machine gets `execution.context`, so that nothing said in one operation means anything in
 another. A share is stored sealed (`mpc.records`), under the operation that made it. The machines
@@ -21,23 +16,13 @@ and their curves are imported when something is executed: a session is light unt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mpclab.coordinator.operations import (
-    Execution,
-    Known,
-    Number,
-    Numbers,
-    OperationSpec,
-    Reference,
-    Result,
-    Text,
-    register,
-)
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import SECOND, Party, Path
+from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
+from mpclab.operations.parameters import Number, Numbers, Reference, Text
+from mpclab.operations.spec import Execution, Known, OperationSpec, Result
 
 if TYPE_CHECKING:
     from mpclab.crypto.keys import KeyShare
@@ -238,47 +223,6 @@ def _beacon(execution: Execution) -> Machine:
     )
 
 
-# --- arithmetic on private inputs ---------------------------------------------------------
-
-
-def input_path(kind: str, op: str, at: Path = ("session",)) -> Path:
-    """Where the machine of a running computation is: `world.ask(actor, path, Input((5,)))`."""
-    return (*at, f"{kind}-{op}")
-
-
-def _compute(kind: str) -> Callable[[Execution], Machine]:
-    def make(execution: Execution) -> Machine:
-        from mpclab.mpc import arithmetic
-        from mpclab.mpc.compute import Compute
-
-        params, members = execution.params, execution.members
-        length = params.get("length", 1)
-        inputs = members
-        if kind == "compare":
-            inputs = (params["first"], params["second"])
-            if inputs[0] == inputs[1] or not set(inputs) <= set(members):
-                raise UsageError("compare: name two different members")
-        return Compute(
-            arithmetic.build(kind, inputs, members, length),
-            inputs,
-            members,
-            check=partial(arithmetic.check_input, kind, len(inputs), length),
-            given=execution.private or None,
-            deadline=execution.deadline,
-            patience=params["wait"] * SECOND,
-            present=lambda result: Result(arithmetic.words(kind, inputs, result)),
-        )
-
-    return make
-
-
-_WAIT = Number("wait", default=60, low=1, high=3600, help="seconds to wait for the inputs")
-_LENGTH = Number("length", default=1, low=1, high=4096, help="numbers that each party gives")
-
-
-# --- signatures ---------------------------------------------------------------------------
-
-
 def _sign(execution: Execution) -> Machine:
     from mpclab.mpc.exports import SignatureRecord, payload
     from mpclab.mpc.sign import Sign
@@ -306,7 +250,7 @@ def _sign(execution: Execution) -> Machine:
     )
 
 
-MPC_OPERATIONS = (
+KEY_OPERATIONS = (
     OperationSpec(
         "dkg",
         _dkg,
@@ -381,41 +325,4 @@ MPC_OPERATIONS = (
         after=lambda params: tuple(op for op in (params["key"], params["after"]) if op),
         resumable=True,
     ),
-    OperationSpec(
-        "sum", _compute("sum"), (_LENGTH, _WAIT), sentence="add up everyone's private numbers"
-    ),
-    OperationSpec(
-        "mean",
-        _compute("mean"),
-        (_LENGTH, _WAIT),
-        sentence="find the mean of everyone's private numbers",
-    ),
-    OperationSpec(
-        "product",
-        _compute("product"),
-        (_LENGTH, _WAIT),
-        sentence="multiply everyone's private numbers",
-    ),
-    OperationSpec(
-        "compare",
-        _compute("compare"),
-        (
-            Number("first", low=1, help="a party"),
-            Number("second", low=1, help="another"),
-            _WAIT,
-        ),
-        sentence="compare the private numbers of parties {first} and {second}",
-    ),
-    OperationSpec(
-        "max", _compute("max"), (_WAIT,), sentence="find the greatest of everyone's numbers"
-    ),
-    OperationSpec(
-        "auction",
-        _compute("auction"),
-        (_WAIT,),
-        sentence="a sealed-bid auction: the highest bid wins and pays the second highest",
-    ),
 )
-
-for _spec in MPC_OPERATIONS:
-    register(_spec)

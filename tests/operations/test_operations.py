@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from mpclab.coordinator.operations import (
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import MS, SECOND
+from mpclab.core.machine import Ctx
+from mpclab.core.rounds import RoundMachine
+from mpclab.core.wire import Message
+from mpclab.operations import (
     COIN,
     NOTE,
     OPERATIONS,
@@ -20,11 +25,6 @@ from mpclab.coordinator.operations import (
     Text,
     register,
 )
-from mpclab.core.errors import UsageError
-from mpclab.core.ids import MS, SECOND
-from mpclab.core.machine import Ctx
-from mpclab.core.rounds import RoundMachine
-from mpclab.core.wire import Message
 from mpclab.testing.sessions import Sessions
 from mpclab.trace import rows
 

@@ -1,0 +1,33 @@
+"""What can be proposed: kinds of operations, their parameters and their executors, a registry."""
+
+from mpclab.operations.basic import COIN, NOTE, RESPONSE
+from mpclab.operations.computations import input_path
+from mpclab.operations.keys import present_key
+from mpclab.operations.parameters import Bytes, Number, Numbers, Parameter, Reference, Text
+from mpclab.operations.proposal import Params, Proposal, Value
+from mpclab.operations.registry import OPERATIONS, register
+from mpclab.operations.spec import Execution, Known, Operations, OperationSpec, Result
+
+__all__ = [
+    "COIN",
+    "NOTE",
+    "OPERATIONS",
+    "RESPONSE",
+    "Bytes",
+    "Execution",
+    "Known",
+    "Number",
+    "Numbers",
+    "OperationSpec",
+    "Operations",
+    "Parameter",
+    "Params",
+    "Proposal",
+    "Reference",
+    "Result",
+    "Text",
+    "Value",
+    "input_path",
+    "present_key",
+    "register",
+]

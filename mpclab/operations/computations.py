@@ -1,0 +1,89 @@
+"""Arithmetic on private inputs, of which only the result is opened.
+
+A private input never travels in a proposal: each party's user gives it by asking the machine, at
+`input_path(kind, op)`, with `Input(values)`, when it has noted `input-wanted`. The machines are
+imported when something is executed: a session is light until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import SECOND, Path
+from mpclab.core.machine import Machine
+from mpclab.operations.parameters import Number
+from mpclab.operations.spec import Execution, OperationSpec, Result
+
+
+def input_path(kind: str, op: str, at: Path = ("session",)) -> Path:
+    """Where the machine of a running computation is: `world.ask(actor, path, Input((5,)))`."""
+    return (*at, f"{kind}-{op}")
+
+
+def _compute(kind: str) -> Callable[[Execution], Machine]:
+    def make(execution: Execution) -> Machine:
+        from mpclab.mpc import arithmetic
+        from mpclab.mpc.compute import Compute
+
+        params, members = execution.params, execution.members
+        length = params.get("length", 1)
+        inputs = members
+        if kind == "compare":
+            inputs = (params["first"], params["second"])
+            if inputs[0] == inputs[1] or not set(inputs) <= set(members):
+                raise UsageError("compare: name two different members")
+        return Compute(
+            arithmetic.build(kind, inputs, members, length),
+            inputs,
+            members,
+            check=partial(arithmetic.check_input, kind, len(inputs), length),
+            given=execution.private or None,
+            deadline=execution.deadline,
+            patience=params["wait"] * SECOND,
+            present=lambda result: Result(arithmetic.words(kind, inputs, result)),
+        )
+
+    return make
+
+
+_WAIT = Number("wait", default=60, low=1, high=3600, help="seconds to wait for the inputs")
+_LENGTH = Number("length", default=1, low=1, high=4096, help="numbers that each party gives")
+
+COMPUTATIONS = (
+    OperationSpec(
+        "sum", _compute("sum"), (_LENGTH, _WAIT), sentence="add up everyone's private numbers"
+    ),
+    OperationSpec(
+        "mean",
+        _compute("mean"),
+        (_LENGTH, _WAIT),
+        sentence="find the mean of everyone's private numbers",
+    ),
+    OperationSpec(
+        "product",
+        _compute("product"),
+        (_LENGTH, _WAIT),
+        sentence="multiply everyone's private numbers",
+    ),
+    OperationSpec(
+        "compare",
+        _compute("compare"),
+        (
+            Number("first", low=1, help="a party"),
+            Number("second", low=1, help="another"),
+            _WAIT,
+        ),
+        sentence="compare the private numbers of parties {first} and {second}",
+    ),
+    OperationSpec(
+        "max", _compute("max"), (_WAIT,), sentence="find the greatest of everyone's numbers"
+    ),
+    OperationSpec(
+        "auction",
+        _compute("auction"),
+        (_WAIT,),
+        sentence="a sealed-bid auction: the highest bid wins and pays the second highest",
+    ),
+)

@@ -1,0 +1,14 @@
+"""The kinds of operations by the word that a proposal, a scenario file or a drop-down says."""
+
+from mpclab.operations.basic import BASIC_OPERATIONS
+from mpclab.operations.computations import COMPUTATIONS
+from mpclab.operations.keys import KEY_OPERATIONS
+from mpclab.operations.spec import Operations, OperationSpec
+
+OPERATIONS = Operations((*BASIC_OPERATIONS, *KEY_OPERATIONS, *COMPUTATIONS))
+"""The kinds that a session knows unless it is given a registry of its own."""
+
+
+def register(spec: OperationSpec) -> OperationSpec:
+    """Make a kind known to every session that uses the standard registry."""
+    return OPERATIONS.register(spec)
