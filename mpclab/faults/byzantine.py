@@ -35,9 +35,9 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path, format_duration
 from mpclab.core.wire import Frame, Message
 from mpclab.faults.fault import (
+    AdversaryContext,
+    FaultTarget,
     Filter,
-    Insider,
-    Stage,
     Tamper,
     Where,
     a_lasting,
@@ -60,27 +60,27 @@ some_words = several(a_word)
 # --- another story ------------------------------------------------------------------------------
 
 
-def retell(words: Words, insider: Insider, story: int = 1) -> Words | None:
+def retell(words: Words, adversary: AdversaryContext, story: int = 1) -> Words | None:
     """`words` with another story in them; None when there is none."""
     if isinstance(words.msg, bytes):
         return None
-    retold = getattr(insider.node.machine(words.path), "retold", altered)
+    retold = getattr(adversary.node.machine(words.path), "retold", altered)
     other: Message | None = retold(words.msg, story)
     return None if other is None else Words(words.path, words.to, other)
 
 
-def reframed(frame: Frame, insider: Insider, msg: Message) -> Frame:
+def reframed(frame: Frame, adversary: AdversaryContext, msg: Message) -> Frame:
     """A frame that carries `msg` instead, to the same machine in the same codec."""
-    machine = insider.node.machine(frame.path)
+    machine = adversary.node.machine(frame.path)
     codec = "msgpack" if machine is None else machine.codec
-    return Frame(insider.number(), frame.path, msg, codec=codec)
+    return Frame(adversary.number(), frame.path, msg, codec=codec)
 
 
-def size_of(words: Words, insider: Insider) -> int:
+def size_of(words: Words, adversary: AdversaryContext) -> int:
     """How many bytes `words` take."""
     if isinstance(words.msg, bytes):
         return len(words.msg)
-    machine = insider.node.machine(words.path)
+    machine = adversary.node.machine(words.path)
     codec = "msgpack" if machine is None else machine.codec
     return len(Frame(0, words.path, words.msg, codec=codec).body)
 
@@ -129,17 +129,17 @@ class ByzantineFault(PartyFault):
 
     messages: tuple[str, ...] | None = the(some_words, None, list)
 
-    def ready(self, stage: Stage) -> None:
+    def ready(self, target: FaultTarget) -> None:
         # A party that is down, or not here yet, will be corrupt when it is up.
-        stage.corruptible(self.party)
+        target.corruptible(self.party)
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.set_tamper(self.party, Corruption(self), index)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.set_tamper(self.party, Corruption(self), index)
 
-    def end(self, stage: Stage, index: int) -> None:
-        stage.set_tamper(self.party, None, index)
+    def end(self, target: FaultTarget, index: int) -> None:
+        target.set_tamper(self.party, None, index)
 
-    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         """What is said instead of `words`; `past` is what was to be said before."""
         raise NotImplementedError
 
@@ -156,11 +156,11 @@ class Corruption:
 
     KEPT = 64
 
-    def __call__(self, words: Words, insider: Insider) -> list[Words]:
+    def __call__(self, words: Words, adversary: AdversaryContext) -> list[Words]:
         kinds = self.fault.messages
         if is_plumbing(words.path, words.to) or (kinds and kind_of(words) not in kinds):
             return [words]
-        said = self.fault.twist(words, insider, self.past)
+        said = self.fault.twist(words, adversary, self.past)
         self.past.append(words)
         del self.past[: -self.KEPT]
         return said
@@ -177,7 +177,7 @@ class Silent(ByzantineFault):
 
     kind = "silent"
 
-    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         return []
 
     def sentence(self) -> str:
@@ -191,13 +191,13 @@ class Equivocate(ByzantineFault):
     kind = "equivocate"
     to: tuple[Party, ...] | None = the(some_parties, None, list)
 
-    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
-        others = [p for p in range(1, insider.n + 1) if p != insider.me]
+    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+        others = [p for p in range(1, adversary.n + 1) if p != adversary.me]
         fooled = others[len(others) // 2 :] if self.to is None else self.to
         told = tuple(p for p in words.to if p in fooled)
-        if not told or (other := retell(words, insider)) is None:
+        if not told or (other := retell(words, adversary)) is None:
             return [words]
-        insider.remark(f"tells {names(told)} another {kind_of(words)}")
+        adversary.remark(f"tells {names(told)} another {kind_of(words)}")
         rest = tuple(p for p in words.to if p not in told)
         return [Words(words.path, rest, words.msg), Words(other.path, told, other.msg)]
 
@@ -212,10 +212,10 @@ class Lie(ByzantineFault):
 
     kind = "lie"
 
-    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
-        if not words.to or (other := retell(words, insider)) is None:
+    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+        if not words.to or (other := retell(words, adversary)) is None:
             return [words]
-        insider.remark(f"lies in its {kind_of(words)}")
+        adversary.remark(f"lies in its {kind_of(words)}")
         return [other]
 
     def sentence(self) -> str:
@@ -228,10 +228,10 @@ class VoteTwice(ByzantineFault):
 
     kind = "vote-twice"
 
-    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
-        if not words.to or (other := retell(words, insider)) is None:
+    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+        if not words.to or (other := retell(words, adversary)) is None:
             return [words]
-        insider.remark(f"sends a second, different {kind_of(words)}")
+        adversary.remark(f"sends a second, different {kind_of(words)}")
         return [words, other]
 
     def sentence(self) -> str:
@@ -245,12 +245,12 @@ class Replay(ByzantineFault):
     kind = "replay"
     rate: float = the(a_rate, 0.5)
 
-    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
-        number = insider.node.next_id
-        if not past or not words.to or insider.draw("replay?", number) >= self.rate:
+    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+        number = adversary.node.next_id
+        if not past or not words.to or adversary.draw("replay?", number) >= self.rate:
             return [words]
-        old = past[int(len(past) * insider.draw("replay which", number))]
-        insider.remark(f"sends an old {kind_of(old)} again")
+        old = past[int(len(past) * adversary.draw("replay which", number))]
+        adversary.remark(f"sends an old {kind_of(old)} again")
         return [words, Words(old.path, words.to, old.msg)]
 
     def sentence(self) -> str:
@@ -264,13 +264,13 @@ class Garbage(ByzantineFault):
     kind = "garbage"
     rate: float = the(a_rate, 1.0)
 
-    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
-        number = insider.node.next_id
-        if not words.to or insider.draw("garbage?", number) >= self.rate:
+    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+        number = adversary.node.next_id
+        if not words.to or adversary.draw("garbage?", number) >= self.rate:
             return [words]
-        size = size_of(words, insider)
-        noise = bytes(int(256 * insider.draw("garbage", number, i)) for i in range(size))
-        insider.remark(f"sends {size} bytes of garbage instead of its {kind_of(words)}")
+        size = size_of(words, adversary)
+        noise = bytes(int(256 * adversary.draw("garbage", number, i)) for i in range(size))
+        adversary.remark(f"sends {size} bytes of garbage instead of its {kind_of(words)}")
         return [Words(words.path, words.to, noise)]
 
     def sentence(self) -> str:
@@ -284,7 +284,7 @@ class SendToSome(ByzantineFault):
     kind = "send-to-some"
     to: tuple[Party, ...] = the(some_parties, write=list)
 
-    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
+    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         told = tuple(p for p in words.to if p in self.to)
         return [Words(words.path, told, words.msg)]
 
@@ -299,8 +299,8 @@ class LastMoment(ByzantineFault):
     kind = "last-moment"
     delay: int = the(a_lasting, write=format_duration)
 
-    def twist(self, words: Words, insider: Insider, past: list[Words]) -> list[Words]:
-        insider.say(self.delay, words)
+    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+        adversary.say(self.delay, words)
         return []
 
     def sentence(self) -> str:
@@ -323,9 +323,9 @@ def _write_function(function: Any) -> Any:
 class Custom(PartyFault):
     """A party behind your own adversary: a function over what it says, or over what it does.
 
-    `words`: a function of (words, insider) that returns the words to say instead; words have
+    `words`: a function of (words, adversary) that returns the words to say instead; words have
     `path`, `to` and `msg`. It works on links and by relay alike. `filter`: a function of
-    (effects, insider) that returns the effects to have instead; it stands at the border of the
+    (effects, adversary) that returns the effects to have instead; it stands at the edge of the
     party, where what goes by relay is sealed already. State belongs in an object with
     `__call__`, of which each run gets a copy.
     """
@@ -334,22 +334,22 @@ class Custom(PartyFault):
     filter: Filter | None = the(_a_function, None, _write_function)
     words: Tamper | None = the(_a_function, None, _write_function)
 
-    def ready(self, stage: Stage) -> None:
-        stage.corruptible(self.party)
+    def ready(self, target: FaultTarget) -> None:
+        target.corruptible(self.party)
 
     def check(self, where: Callable[[str], Where]) -> None:
         if (self.filter is None) == (self.words is None):
             raise where("").wrong("say words or filter: a function of yours, one of the two")
 
-    def begin(self, stage: Stage, index: int) -> None:
+    def begin(self, target: FaultTarget, index: int) -> None:
         if self.filter is not None:
-            stage.set_filter(self.party, copy.deepcopy(self.filter), index)
+            target.set_filter(self.party, copy.deepcopy(self.filter), index)
         if self.words is not None:
-            stage.set_tamper(self.party, Own(copy.deepcopy(self.words)), index)
+            target.set_tamper(self.party, Own(copy.deepcopy(self.words)), index)
 
-    def end(self, stage: Stage, index: int) -> None:
-        stage.set_filter(self.party, None, index)
-        stage.set_tamper(self.party, None, index)
+    def end(self, target: FaultTarget, index: int) -> None:
+        target.set_filter(self.party, None, index)
+        target.set_tamper(self.party, None, index)
 
     def sentence(self) -> str:
         function = self.filter or self.words
@@ -363,7 +363,7 @@ class Own:
 
     function: Tamper
 
-    def __call__(self, words: Words, insider: Insider) -> Iterable[Words]:
+    def __call__(self, words: Words, adversary: AdversaryContext) -> Iterable[Words]:
         if is_plumbing(words.path, words.to):
             return [words]
-        return self.function(words, insider)
+        return self.function(words, adversary)

@@ -1,7 +1,7 @@
 """Keyed random draws: one number for each (seed, stream, key), whatever else was drawn.
 
 A counter-based generator (splitmix64's finaliser over the key), so that one more message
-somewhere moves no other message's fate. Not for secrets. Scalar for a few receivers, NumPy
+somewhere moves no other message's delivery. Not for secrets. Scalar for a few receivers, NumPy
 for many; both give the same numbers.
 """
 

@@ -1,7 +1,8 @@
-"""`Fault`: something declared to go wrong, at a time, for a while; and the `Stage` it acts on.
+"""`Fault`: something declared to go wrong, at a time, for a while; and the `FaultTarget` that it
+acts on.
 
 A fault is frozen data: it can be written in a scenario file, compared, and read back. All that
-changes while it is active lives in the world (rules on the border, filters, crashed parties),
+changes while it is active lives in the world (rules of links, filters, crashed parties),
 so a simulated world can be forked in the middle of one.
 """
 
@@ -17,17 +18,17 @@ from mpclab.core.effects import Effect, Words
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER, Party, format_duration, parse_duration
 from mpclab.core.node import Node
-from mpclab.faults.border import Border
+from mpclab.faults.link_rules import LinkRules
 
-Filter: TypeAlias = Callable[[list[Effect], "Insider"], list[Effect]]
+Filter: TypeAlias = Callable[[list[Effect], "AdversaryContext"], list[Effect]]
 """What a corrupted party *does* instead of what its honest node wanted, seen from its host."""
 
-Tamper: TypeAlias = Callable[[Words, "Insider"], Iterable[Words]]
+Tamper: TypeAlias = Callable[[Words, "AdversaryContext"], Iterable[Words]]
 """What a corrupted party *says* instead of what its honest machines wanted to say, before it is
 put on links or sealed for the relay."""
 
 
-class Insider(Protocol):
+class AdversaryContext(Protocol):
     """What an adversary knows of its own party, and may do there; valid during one call."""
 
     @property
@@ -58,10 +59,10 @@ class Insider(Protocol):
         """Say `words` in `delay` µs, unless the party has crashed meanwhile."""
 
 
-class Stage(Protocol):
+class FaultTarget(Protocol):
     """What a world offers to faults. What it cannot do raises `UsageError` and says so."""
 
-    border: Border
+    link_rules: LinkRules
 
     @property
     def now(self) -> int: ...
@@ -269,14 +270,14 @@ class Fault:
 
     # --- for subclasses ---
 
-    def ready(self, stage: Stage) -> None:
+    def ready(self, target: FaultTarget) -> None:
         """Raise `UsageError` when it cannot act now."""
 
-    def begin(self, stage: Stage, index: int) -> None:
+    def begin(self, target: FaultTarget, index: int) -> None:
         """Let it act; `index` is its number in the run, and the handle of its rules."""
         raise NotImplementedError
 
-    def end(self, stage: Stage, index: int) -> None:
+    def end(self, target: FaultTarget, index: int) -> None:
         """Heal it."""
 
     def parties(self) -> tuple[Party, ...]:

@@ -1,4 +1,4 @@
-"""Faults of links: what happens to messages on their way. All act as rules on the border.
+"""Faults of links: what happens to messages on their way. All act as link rules.
 
 Every kind takes `from`, `to` and `both`: lists of parties, absent for all. `both: true` means
 the way back too. "All" are the links between parties; those to the signaling server are meant
@@ -17,10 +17,9 @@ from typing import Any, ClassVar
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, SERVER, Party, format_duration
-from mpclab.faults.border import Draw, Fate
 from mpclab.faults.fault import (
     Fault,
-    Stage,
+    FaultTarget,
     Where,
     a_bool,
     a_count,
@@ -32,6 +31,7 @@ from mpclab.faults.fault import (
     the,
     write_places,
 )
+from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.faults.network import Delay, parse_delay
 
 some_places = several(a_place)
@@ -51,13 +51,13 @@ class LinkFault(Fault):
     links_only: ClassVar[bool] = False
     """It strikes data channels, and not what the server passes on."""
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.border.add(index, On(self, index, {}))
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.link_rules.add(index, On(self, index, {}))
 
-    def end(self, stage: Stage, index: int) -> None:
-        stage.border.remove(index)
+    def end(self, target: FaultTarget, index: int) -> None:
+        target.link_rules.remove(index)
 
-    def act(self, fate: Fate, message: "Message") -> Fate:
+    def act(self, delivery: Delivery, message: "Message") -> Delivery:
         """What becomes of one message on a link of ours."""
         raise NotImplementedError
 
@@ -83,7 +83,7 @@ class LinkFault(Fault):
 
 @dataclass(slots=True)
 class Message:
-    """One message to one receiver at the border, and what a rule remembers of its link."""
+    """One message to one receiver, and what a rule remembers of its link."""
 
     src: Party
     dst: Party
@@ -96,7 +96,7 @@ class Message:
 
 @dataclass
 class On:
-    """A link fault that is up: the rule on the border. `memory` holds one number for each
+    """A link fault that is up: its rule. `memory` holds one number for each
     link: until when it is busy, or whether it is in a bad moment."""
 
     fault: LinkFault
@@ -107,14 +107,16 @@ class On:
     def links_only(self) -> bool:
         return self.fault.links_only
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
         if not self.fault.concerns(src, dst):
-            return fate
+            return delivery
 
         def own(purpose: str) -> float:
             return draw(f"{purpose} {self.handle}")
 
-        return self.fault.act(fate, Message(src, dst, size, now, own, self.handle, self.memory))
+        return self.fault.act(delivery, Message(src, dst, size, now, own, self.handle, self.memory))
 
 
 # --- time -------------------------------------------------------------------------------------
@@ -127,9 +129,9 @@ class ExtraDelay(LinkFault):
     kind = "delay"
     delay: Delay = the(_read_delay, write=str)
 
-    def act(self, fate: Fate, message: Message) -> Fate:
+    def act(self, delivery: Delivery, message: Message) -> Delivery:
         extra = self.delay.of(message.draw("delay"), message.draw("delay, second draw"))
-        return fate._replace(delay=fate.delay + extra)
+        return delivery._replace(delay=delivery.delay + extra)
 
     def sentence(self) -> str:
         return f"messages{self.where()} are delayed by {self.delay}"
@@ -142,8 +144,8 @@ class Jitter(LinkFault):
     kind = "jitter"
     up_to: int = the(a_lasting, write=format_duration)
 
-    def act(self, fate: Fate, message: Message) -> Fate:
-        return fate._replace(delay=fate.delay + int(self.up_to * message.draw("jitter")))
+    def act(self, delivery: Delivery, message: Message) -> Delivery:
+        return delivery._replace(delay=delivery.delay + int(self.up_to * message.draw("jitter")))
 
     def sentence(self) -> str:
         return f"delays{self.where()} vary by up to {format_duration(self.up_to)}"
@@ -156,12 +158,12 @@ class Bandwidth(LinkFault):
     kind = "bandwidth"
     bytes_per_second: int = the(a_count(1, 10**12))
 
-    def act(self, fate: Fate, message: Message) -> Fate:
+    def act(self, delivery: Delivery, message: Message) -> Delivery:
         link = message.src, message.dst
         start = max(message.now, message.memory.get(link, 0))
         done = start + message.size * SECOND // self.bytes_per_second
         message.memory[link] = done
-        return fate._replace(delay=fate.delay + done - message.now)
+        return delivery._replace(delay=delivery.delay + done - message.now)
 
     def sentence(self) -> str:
         return f"links{self.where()} carry {self.bytes_per_second} bytes per second"
@@ -175,12 +177,12 @@ class Reorder(LinkFault):
     rate: float = the(a_rate, 0.5)
     within: int = the(a_lasting, 50_000, format_duration)
 
-    def act(self, fate: Fate, message: Message) -> Fate:
+    def act(self, delivery: Delivery, message: Message) -> Delivery:
         # All are let go unordered, so that one which waits keeps none behind it waiting.
         extra = 0
         if message.draw("reorder?") < self.rate:
             extra = int(self.within * message.draw("reorder"))
-        return fate._replace(delay=fate.delay + extra, unordered=True)
+        return delivery._replace(delay=delivery.delay + extra, unordered=True)
 
     def sentence(self) -> str:
         within = format_duration(self.within)
@@ -193,8 +195,8 @@ class Hold(LinkFault):
 
     kind = "hold"
 
-    def act(self, fate: Fate, message: Message) -> Fate:
-        return fate._replace(held=message.handle)
+    def act(self, delivery: Delivery, message: Message) -> Delivery:
+        return delivery._replace(held=message.handle)
 
     def sentence(self) -> str:
         return f"messages{self.where()} are held back"
@@ -216,7 +218,7 @@ class Loss(LinkFault):
     rate: float = the(a_rate)
     burst: int = the(a_count(1, 10_000), 1)
 
-    def act(self, fate: Fate, message: Message) -> Fate:
+    def act(self, delivery: Delivery, message: Message) -> Delivery:
         if self.burst == 1:
             lost = message.draw("loss") < self.rate
         else:
@@ -230,7 +232,7 @@ class Loss(LinkFault):
             else:
                 lost = coin < self.rate / (self.burst * (1 - self.rate))
             message.memory[link] = lost
-        return fate._replace(why="loss") if lost else fate
+        return delivery._replace(why="loss") if lost else delivery
 
     def check(self, where: Callable[[str], Where]) -> None:
         if self.burst > 1 and self.rate > self.burst / (self.burst + 1):
@@ -252,10 +254,10 @@ class Duplicate(LinkFault):
     rate: float = the(a_rate, 1.0)
     copies: int = the(a_count(2, 100), 2)
 
-    def act(self, fate: Fate, message: Message) -> Fate:
+    def act(self, delivery: Delivery, message: Message) -> Delivery:
         if message.draw("duplicate") < self.rate:
-            return fate._replace(copies=fate.copies * self.copies)
-        return fate
+            return delivery._replace(copies=delivery.copies * self.copies)
+        return delivery
 
     def sentence(self) -> str:
         return f"{self.rate:.0%} of messages{self.where()} arrive {self.copies} times"
@@ -268,8 +270,8 @@ class Corrupt(LinkFault):
     kind = "corrupt"
     rate: float = the(a_rate, 1.0)
 
-    def act(self, fate: Fate, message: Message) -> Fate:
-        return fate._replace(corrupt=fate.corrupt or message.draw("corrupt") < self.rate)
+    def act(self, delivery: Delivery, message: Message) -> Delivery:
+        return delivery._replace(corrupt=delivery.corrupt or message.draw("corrupt") < self.rate)
 
     def sentence(self) -> str:
         return f"{self.rate:.0%} of messages{self.where()} are damaged on the way"
@@ -283,17 +285,17 @@ class NoLink(LinkFault):
     links_only = True
     both: bool = the(a_bool, True)
 
-    def begin(self, stage: Stage, index: int) -> None:
-        super().begin(stage, index)
-        actors = [actor for actor in stage.actors if actor != SERVER]
+    def begin(self, target: FaultTarget, index: int) -> None:
+        super().begin(target, index)
+        actors = [actor for actor in target.actors if actor != SERVER]
         for i, a in enumerate(actors):
             for b in actors[i + 1 :]:
                 if self.concerns(a, b) or self.concerns(b, a):
                     with contextlib.suppress(UsageError):  # there was none to close
-                        stage.reset(a, b)
+                        target.reset(a, b)
 
-    def act(self, fate: Fate, message: Message) -> Fate:
-        return fate._replace(why="no link")
+    def act(self, delivery: Delivery, message: Message) -> Delivery:
+        return delivery._replace(why="no link")
 
     def sentence(self) -> str:
         return f"no data channel lives{self.where()}"
@@ -307,8 +309,8 @@ class Reset(Fault):
     momentary = True
     between: tuple[Party, ...] = the(some_places, write=write_places)
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.reset(*self.between)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.reset(*self.between)
 
     def check(self, where: Callable[[str], Where]) -> None:
         if len(self.between) != 2:

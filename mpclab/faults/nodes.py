@@ -15,7 +15,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, format_duration, parse_duration
 from mpclab.faults.fault import (
     Fault,
-    Stage,
+    FaultTarget,
     Where,
     a_bool,
     a_duration,
@@ -32,8 +32,8 @@ class PartyFault(Fault):
 
     party: Party = the(a_party)
 
-    def ready(self, stage: Stage) -> None:
-        if self.party not in stage.actors:
+    def ready(self, target: FaultTarget) -> None:
+        if self.party not in target.actors:
             raise UsageError(f"party {self.party} is not running")
 
     def parties(self) -> tuple[Party, ...]:
@@ -62,17 +62,17 @@ class Crash(PartyFault):
     def lasts(self) -> int | None:
         return self.for_ if self.restart_after is None else self.restart_after
 
-    def begin(self, stage: Stage, index: int) -> None:
+    def begin(self, target: FaultTarget, index: int) -> None:
         if self.torn:
-            stage.tear(self.party)
+            target.tear(self.party)
         else:
-            stage.crash(self.party)
+            target.crash(self.party)
 
-    def end(self, stage: Stage, index: int) -> None:
-        if self.party not in stage.actors:  # it may have been restarted by hand
-            stage.restart(self.party, amnesia=self.amnesia)
+    def end(self, target: FaultTarget, index: int) -> None:
+        if self.party not in target.actors:  # it may have been restarted by hand
+            target.restart(self.party, amnesia=self.amnesia)
         elif self.torn:  # it had nothing to do meanwhile
-            stage.tear(self.party, False)
+            target.tear(self.party, False)
 
     def check(self, where: Callable[[str], Where]) -> None:
         if self.for_ is not None and self.restart_after is not None:
@@ -94,12 +94,12 @@ class Restart(PartyFault):
     momentary = True
     amnesia: bool = the(a_bool, False)
 
-    def ready(self, stage: Stage) -> None:
-        if self.party in stage.actors:
+    def ready(self, target: FaultTarget) -> None:
+        if self.party in target.actors:
             raise UsageError(f"party {self.party} has not crashed")
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.restart(self.party, amnesia=self.amnesia)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.restart(self.party, amnesia=self.amnesia)
 
     def sentence(self) -> str:
         return f"party {self.party} comes back {'without' if self.amnesia else 'with'} its state"
@@ -111,12 +111,12 @@ class Pause(PartyFault):
 
     kind = "pause"
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.pause(self.party)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.pause(self.party)
 
-    def end(self, stage: Stage, index: int) -> None:
-        if self.party in stage.actors:
-            stage.resume(self.party)
+    def end(self, target: FaultTarget, index: int) -> None:
+        if self.party in target.actors:
+            target.resume(self.party)
 
     def sentence(self) -> str:
         return f"party {self.party} is paused"
@@ -129,12 +129,12 @@ class Slow(PartyFault):
     kind = "slow"
     step: int = the(a_lasting, 20_000, format_duration)
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.slow(self.party, self.step)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.slow(self.party, self.step)
 
-    def end(self, stage: Stage, index: int) -> None:
-        if self.party in stage.actors:
-            stage.slow(self.party, 0)
+    def end(self, target: FaultTarget, index: int) -> None:
+        if self.party in target.actors:
+            target.slow(self.party, 0)
 
     def sentence(self) -> str:
         return f"party {self.party} needs {format_duration(self.step)} for each step"
@@ -162,12 +162,12 @@ class Skew(PartyFault):
     offset: int = the(_signed_duration, 0, _write_signed)
     drift: float = the(a_number(-0.9, 9, "a drift that a clock can have"), 0.0)
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.skew(self.party, self.offset, self.drift)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.skew(self.party, self.offset, self.drift)
 
-    def end(self, stage: Stage, index: int) -> None:
-        if self.party in stage.actors:
-            stage.skew(self.party, 0, 0.0)
+    def end(self, target: FaultTarget, index: int) -> None:
+        if self.party in target.actors:
+            target.skew(self.party, 0, 0.0)
 
     def check(self, where: Callable[[str], Where]) -> None:
         if not self.offset and not self.drift:
@@ -193,8 +193,8 @@ class Leave(PartyFault):
 
     kind = "leave"
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.remove(self.party)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.remove(self.party)
 
     def check(self, where: Callable[[str], Where]) -> None:
         if self.for_ is not None:

@@ -1,4 +1,4 @@
-"""Partitions: who cannot hear whom. One rule on the border, six ways to say it.
+"""Partitions: who cannot hear whom. One link rule, six ways to say it.
 
     {kind: partition, groups: [[1, 2], [3, 4]]}      any groups; who is named in none is one more
     {kind: partition, isolated: 3}                   one party alone
@@ -21,10 +21,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from mpclab.core.errors import nearest
 from mpclab.core.ids import SERVER, Party
-from mpclab.faults.border import Draw, Fate
 from mpclab.faults.fault import (
     Fault,
-    Stage,
+    FaultTarget,
     Where,
     a_bool,
     a_party,
@@ -34,6 +33,7 @@ from mpclab.faults.fault import (
     the,
     write_places,
 )
+from mpclab.faults.link_rules import Delivery, Draw
 
 Groups: TypeAlias = tuple[tuple[Party, ...], ...]
 
@@ -126,11 +126,11 @@ class Partition(Fault):
     shape: Shape | None = the(_shape, None, lambda shape: shape.word)
     one_way: bool = the(a_bool, False)
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.border.add(index, Cut(self, index))
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.link_rules.add(index, Cut(self, index))
 
-    def end(self, stage: Stage, index: int) -> None:
-        stage.border.remove(index)
+    def end(self, target: FaultTarget, index: int) -> None:
+        target.link_rules.remove(index)
 
     def check(self, where: Callable[[str], Where]) -> None:
         given = [x for x in ("groups", "isolated", "shape") if getattr(self, x) is not None]
@@ -183,14 +183,16 @@ class Partition(Fault):
 
 @dataclass(frozen=True)
 class Cut:
-    """A partition that is up: the rule on the border."""
+    """A partition that is up: its rule."""
 
     fault: Partition
     handle: int
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
         if not self.fault.cuts(src, dst):
-            return fate
+            return delivery
         if SERVER in (src, dst):  # a TCP connection: it repeats until it gets through
-            return fate._replace(held=self.handle)
-        return fate._replace(why="partition")
+            return delivery._replace(held=self.handle)
+        return delivery._replace(why="partition")

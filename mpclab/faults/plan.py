@@ -16,13 +16,13 @@ from typing import Any
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import Party
 from mpclab.faults import byzantine, links, nodes, partitions, server  # noqa: F401  kinds
-from mpclab.faults.fault import KINDS, Fault, Stage
+from mpclab.faults.fault import KINDS, Fault, FaultTarget
 
 __all__ = [
     "KINDS",
     "Fault",
+    "FaultTarget",
     "Injection",
-    "Stage",
     "aimed_at",
     "heal_all",
     "inject",
@@ -47,7 +47,7 @@ def parse_fault(fields: Mapping[str, Any], n: int, index: int | None = None) -> 
 
 
 def schedule(
-    fault: Fault, stage: Stage, index: int | None = None, *, origin: int = 0
+    fault: Fault, target: FaultTarget, index: int | None = None, *, origin: int = 0
 ) -> "Injection":
     """Let `fault` begin and end at its times, counted from `origin`, µs of the world's clock.
     `index` is its number in the run, if it has one.
@@ -55,45 +55,45 @@ def schedule(
     A fault that cannot act when its time comes (the party to be paused has crashed) says so in
     the trace, and the run goes on.
     """
-    number = stage.border.number(index)
+    number = target.link_rules.number(index)
     begins = origin + fault.at
-    stage.at(begins, partial(_begin, fault, stage, number))
+    target.at(begins, partial(_begin, fault, target, number))
     if fault.lasts is not None:
-        stage.at(begins + fault.lasts, partial(_end, fault, stage, number))
-    return Injection(fault, stage, number)
+        target.at(begins + fault.lasts, partial(_end, fault, target, number))
+    return Injection(fault, target, number)
 
 
-def inject(fault: Fault, stage: Stage, index: int | None = None) -> "Injection":
+def inject(fault: Fault, target: FaultTarget, index: int | None = None) -> "Injection":
     """Let `fault` begin now, whatever its `at` says, and last as long as it says."""
-    number = stage.border.number(index)
-    _begin(fault, stage, number)
+    number = target.link_rules.number(index)
+    _begin(fault, target, number)
     if fault.lasts is not None:
-        stage.at(stage.now + fault.lasts, partial(_end, fault, stage, number))
-    return Injection(fault, stage, number)
+        target.at(target.now + fault.lasts, partial(_end, fault, target, number))
+    return Injection(fault, target, number)
 
 
 class Injection:
-    """A fault on a stage: `heal()` ends it before its time."""
+    """A fault on a target: `heal()` ends it before its time."""
 
-    def __init__(self, fault: Fault, stage: Stage, index: int) -> None:
+    def __init__(self, fault: Fault, target: FaultTarget, index: int) -> None:
         self.fault = fault
         self.index = index
-        self._stage = stage
+        self._target = target
 
     def heal(self) -> None:
         """End the fault now; ending it twice is fine."""
-        _end(self.fault, self._stage, self.index)
+        _end(self.fault, self._target, self.index)
 
     @property
     def active(self) -> bool:
         """Whether it has begun and not ended."""
-        return self.index in self._stage.border.active
+        return self.index in self._target.link_rules.active
 
 
-def heal_all(stage: Stage) -> None:
+def heal_all(target: FaultTarget) -> None:
     """End every fault that is active now."""
-    for index, fault in list(stage.border.active.items()):
-        _end(fault, stage, index)
+    for index, fault in list(target.link_rules.active.items()):
+        _end(fault, target, index)
 
 
 def aimed_at(faults: Iterable[Fault]) -> tuple[Party, ...]:
@@ -101,36 +101,36 @@ def aimed_at(faults: Iterable[Fault]) -> tuple[Party, ...]:
     return tuple(sorted({p for fault in faults for p in fault.parties()}))
 
 
-def _begin(fault: Fault, stage: Stage, index: int) -> None:
-    if index in stage.border.ended:
+def _begin(fault: Fault, target: FaultTarget, index: int) -> None:
+    if index in target.link_rules.ended:
         return  # healed before it began
     try:
-        fault.ready(stage)
+        fault.ready(target)
     except UsageError as error:
-        _mark(fault, stage, index, "act", f"does not happen: {error}")
+        _mark(fault, target, index, "act", f"does not happen: {error}")
         return
     # The row comes first: what follows from the fault follows it in the trace.
-    _mark(fault, stage, index, "begin", fault.sentence())
-    stage.border.active[index] = fault
+    _mark(fault, target, index, "begin", fault.sentence())
+    target.link_rules.active[index] = fault
     try:
-        fault.begin(stage, index)
+        fault.begin(target, index)
     except UsageError as error:
-        _mark(fault, stage, index, "act", f"does not happen: {error}")
-        _end(fault, stage, index)
+        _mark(fault, target, index, "act", f"does not happen: {error}")
+        _end(fault, target, index)
     if fault.momentary:
-        _end(fault, stage, index)
+        _end(fault, target, index)
 
 
-def _end(fault: Fault, stage: Stage, index: int) -> None:
-    stage.border.ended.add(index)
-    if stage.border.active.pop(index, None) is None:
+def _end(fault: Fault, target: FaultTarget, index: int) -> None:
+    target.link_rules.ended.add(index)
+    if target.link_rules.active.pop(index, None) is None:
         return
-    _mark(fault, stage, index, "end", fault.sentence())
+    _mark(fault, target, index, "end", fault.sentence())
     try:
-        fault.end(stage, index)
+        fault.end(target, index)
     except UsageError as error:
-        _mark(fault, stage, index, "act", f"could not be healed: {error}")
+        _mark(fault, target, index, "act", f"could not be healed: {error}")
 
 
-def _mark(fault: Fault, stage: Stage, index: int, phase: str, text: str) -> None:
-    stage.mark_fault(index, fault.word, phase, fault.parties(), text)
+def _mark(fault: Fault, target: FaultTarget, index: int, phase: str, text: str) -> None:
+    target.mark_fault(index, fault.word, phase, fault.parties(), text)

@@ -20,7 +20,16 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, format_duration
 from mpclab.core.wire import Frame
 from mpclab.faults.byzantine import reframed, some_parties
-from mpclab.faults.fault import Fault, Insider, Stage, a_lasting, a_party, a_rate, names, the
+from mpclab.faults.fault import (
+    AdversaryContext,
+    Fault,
+    FaultTarget,
+    a_lasting,
+    a_party,
+    a_rate,
+    names,
+    the,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +39,8 @@ class ServerFault(Fault):
     def parties(self) -> tuple[Party, ...]:
         return (SERVER,)
 
-    def ready(self, stage: Stage) -> None:
-        if SERVER not in stage.actors:
+    def ready(self, target: FaultTarget) -> None:
+        if SERVER not in target.actors:
             raise UsageError("the server is not running")
 
 
@@ -45,12 +54,12 @@ class Stop(ServerFault):
     kind = "server-stop"
     kill = False
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.stop_server(kill=self.kill)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.stop_server(kill=self.kill)
 
-    def end(self, stage: Stage, index: int) -> None:
-        if SERVER not in stage.actors:
-            stage.restart_server()
+    def end(self, target: FaultTarget, index: int) -> None:
+        if SERVER not in target.actors:
+            target.restart_server()
 
     def sentence(self) -> str:
         return "the server is killed" if self.kill else "the server stops"
@@ -71,13 +80,13 @@ class ServerRestart(ServerFault):
     kind = "server-restart"
     momentary = True
 
-    def ready(self, stage: Stage) -> None:
+    def ready(self, target: FaultTarget) -> None:
         """Running or not."""
 
-    def begin(self, stage: Stage, index: int) -> None:
-        if SERVER in stage.actors:
-            stage.stop_server()
-        stage.restart_server()
+    def begin(self, target: FaultTarget, index: int) -> None:
+        if SERVER in target.actors:
+            target.stop_server()
+        target.restart_server()
 
     def sentence(self) -> str:
         return "the server restarts"
@@ -90,12 +99,12 @@ class ServerSlow(ServerFault):
     kind = "server-slow"
     step: int = the(a_lasting, 20_000, format_duration)
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.slow(SERVER, self.step)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.slow(SERVER, self.step)
 
-    def end(self, stage: Stage, index: int) -> None:
-        if SERVER in stage.actors:
-            stage.slow(SERVER, 0)
+    def end(self, target: FaultTarget, index: int) -> None:
+        if SERVER in target.actors:
+            target.slow(SERVER, 0)
 
     def sentence(self) -> str:
         return f"the server needs {format_duration(self.step)} for each step"
@@ -114,16 +123,16 @@ class MaliciousServer(ServerFault):
     from_: tuple[Party, ...] | None = the(some_parties, None, list)
     rate: float = the(a_rate, 1.0)
 
-    def ready(self, stage: Stage) -> None:
+    def ready(self, target: FaultTarget) -> None:
         """Always: a server that starts later will be malicious then."""
 
-    def begin(self, stage: Stage, index: int) -> None:
-        stage.set_filter(SERVER, Meddling(self), index)
+    def begin(self, target: FaultTarget, index: int) -> None:
+        target.set_filter(SERVER, Meddling(self), index)
 
-    def end(self, stage: Stage, index: int) -> None:
-        stage.set_filter(SERVER, None, index)
+    def end(self, target: FaultTarget, index: int) -> None:
+        target.set_filter(SERVER, None, index)
 
-    def meddle(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
+    def meddle(self, send: Send, adversary: AdversaryContext, past: list[Frame]) -> list[Effect]:
         """What is done instead of passing on `send`."""
         raise NotImplementedError
 
@@ -146,23 +155,23 @@ class Meddling:
 
     KEPT = 64
 
-    def __call__(self, effects: list[Effect], insider: Insider) -> list[Effect]:
+    def __call__(self, effects: list[Effect], adversary: AdversaryContext) -> list[Effect]:
         done: list[Effect] = []
         for effect in effects:
-            if type(effect) is not Send or not self._meant(effect, insider):
+            if type(effect) is not Send or not self._meant(effect, adversary):
                 done.append(effect)
                 continue
-            done += self.fault.meddle(effect, insider, self.past)
+            done += self.fault.meddle(effect, adversary, self.past)
             self.past.append(effect.frame)
             del self.past[: -self.KEPT]
         return done
 
-    def _meant(self, send: Send, insider: Insider) -> bool:
+    def _meant(self, send: Send, adversary: AdversaryContext) -> bool:
         msg: Any = send.frame.msg
         if type(msg).__name__ not in PASSED_ON:
             return False
         wanted = self.fault.from_ is None or msg.sender in self.fault.from_
-        return wanted and insider.draw("meddle?", send.frame.id) < self.fault.rate
+        return wanted and adversary.draw("meddle?", send.frame.id) < self.fault.rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +180,7 @@ class Withhold(MaliciousServer):
 
     kind = "server-drop"
 
-    def meddle(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
+    def meddle(self, send: Send, adversary: AdversaryContext, past: list[Frame]) -> list[Effect]:
         return []
 
     def sentence(self) -> str:
@@ -185,13 +194,13 @@ class Forge(MaliciousServer):
     kind = "server-forge"
     as_: Party = the(a_party)
 
-    def meddle(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
+    def meddle(self, send: Send, adversary: AdversaryContext, past: list[Frame]) -> list[Effect]:
         msg: Any = send.frame.msg
         if msg.sender == self.as_:
             return [send]
-        insider.remark(f"passes on what party {msg.sender} said as if party {self.as_} had")
+        adversary.remark(f"passes on what party {msg.sender} said as if party {self.as_} had")
         forged = msgspec.structs.replace(msg, sender=self.as_)
-        return [Send(send.to, reframed(send.frame, insider, forged))]
+        return [Send(send.to, reframed(send.frame, adversary, forged))]
 
     def sentence(self) -> str:
         return f"the server passes on {self.whose()} as if party {self.as_} had said it"
@@ -203,14 +212,14 @@ class ServerReplay(MaliciousServer):
 
     kind = "server-replay"
 
-    def meddle(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
+    def meddle(self, send: Send, adversary: AdversaryContext, past: list[Frame]) -> list[Effect]:
         if not past:
             return [send]
-        old = past[int(len(past) * insider.draw("replay which", send.frame.id))]
+        old = past[int(len(past) * adversary.draw("replay which", send.frame.id))]
         if old.msg is None:
             return [send]
-        insider.remark(f"passes on message {old.id} again")
-        return [send, Send(send.to, reframed(old, insider, old.msg))]
+        adversary.remark(f"passes on message {old.id} again")
+        return [send, Send(send.to, reframed(old, adversary, old.msg))]
 
     def sentence(self) -> str:
         return f"the server passes on {self.whose()}, and old messages again"
@@ -225,7 +234,7 @@ class SwapFingerprints(MaliciousServer):
 
     kind = "server-swap-fingerprints"
 
-    def meddle(self, send: Send, insider: Insider, past: list[Frame]) -> list[Effect]:
+    def meddle(self, send: Send, adversary: AdversaryContext, past: list[Frame]) -> list[Effect]:
         msg: Any = send.frame.msg
         payload = msgspec.json.decode(msg.payload)
         if not isinstance(payload, dict) or not isinstance(payload.get("sdp"), str):
@@ -233,9 +242,9 @@ class SwapFingerprints(MaliciousServer):
         own = hashlib.sha256(b"the server's own certificate").hexdigest().upper()
         print_ = ":".join(own[i : i + 2] for i in range(0, 64, 2))
         payload["sdp"] = _FINGERPRINT.sub(rf"\g<1>{print_}", payload["sdp"])
-        insider.remark(f"puts its own fingerprint into what party {msg.sender} offers")
+        adversary.remark(f"puts its own fingerprint into what party {msg.sender} offers")
         swapped = msgspec.structs.replace(msg, payload=msgspec.Raw(msgspec.json.encode(payload)))
-        return [Send(send.to, reframed(send.frame, insider, swapped))]
+        return [Send(send.to, reframed(send.frame, adversary, swapped))]
 
     def sentence(self) -> str:
         return f"the server puts its own fingerprint into {self.whose()}"

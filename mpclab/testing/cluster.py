@@ -12,7 +12,7 @@ from mpclab.core.ids import MS, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Node
 from mpclab.crypto.identity import Identity
-from mpclab.faults.border import Draw, Fate
+from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.faults.network import Delay, Network
 from mpclab.trace import rows
 from mpclab.worlds.simulated import SimulatedWorld
@@ -58,8 +58,12 @@ class Cut:
 
     groups: list[list[Party]]
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
-        return fate if any(src in g and dst in g for g in self.groups) else Fate("partition")
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
+        return (
+            delivery if any(src in g and dst in g for g in self.groups) else Delivery("partition")
+        )
 
 
 @dataclasses.dataclass
@@ -68,8 +72,10 @@ class Lossy:
 
     lost: Callable[[Party, Party], bool]
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
-        return Fate("loss") if self.lost(src, dst) else fate
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
+        return Delivery("loss") if self.lost(src, dst) else delivery
 
 
 class Cluster:
@@ -115,13 +121,13 @@ class Cluster:
         self.world.ask(p, AT[:-1], Submit(op, op.encode() * 3 if value is None else value))
 
     def cut(self, *groups: Iterable[Party]) -> None:
-        self.world.border.rules[0] = Cut([list(g) for g in groups])
+        self.world.link_rules.rules[0] = Cut([list(g) for g in groups])
 
     def lossy(self, lost: Callable[[Party, Party], bool]) -> None:
-        self.world.border.rules[0] = Lossy(lost)
+        self.world.link_rules.rules[0] = Lossy(lost)
 
     def heal(self) -> None:
-        self.world.border.rules.clear()
+        self.world.link_rules.rules.clear()
 
     def crash(self, *parties: Party) -> None:
         for p in parties:

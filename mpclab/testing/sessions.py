@@ -16,7 +16,7 @@ from mpclab.core.ids import MS, Party, Path
 from mpclab.core.machine import Machine
 from mpclab.core.node import Node
 from mpclab.crypto.identity import Identity
-from mpclab.faults.border import Draw, Fate
+from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.faults.network import Delay, Network
 from mpclab.operations.proposal import operation_id
 from mpclab.trace import rows
@@ -42,8 +42,10 @@ class Lossy:
     def __init__(self, lost: Callable[[Party, Party, Draw], bool]) -> None:
         self.lost = lost
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
-        return Fate("loss") if self.lost(src, dst, draw) else fate
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
+        return Delivery("loss") if self.lost(src, dst, draw) else delivery
 
 
 class Sessions:
@@ -116,7 +118,7 @@ class Sessions:
         self.world.ask(by, AT, SetVotePolicy(votes))
 
     def lossy(self, lost: Callable[[Party, Party, Draw], bool]) -> None:
-        self.world.border.rules[0] = Lossy(lost)
+        self.world.link_rules.rules[0] = Lossy(lost)
 
     def lose(self, share: float) -> None:
         self.lossy(lambda src, dst, draw: draw("test loss") < share)
@@ -126,7 +128,7 @@ class Sessions:
         self.lossy(lambda src, dst, draw: not any(src in g and dst in g for g in sides))
 
     def heal(self) -> None:
-        self.world.border.rules.clear()
+        self.world.link_rules.rules.clear()
 
     def run(self, us: int | None = None) -> None:
         self.world.run(limit=us)

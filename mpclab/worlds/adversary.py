@@ -1,7 +1,7 @@
 """Corrupted parties, as every world hosts them: who is corrupt, and what an adversary may do.
 
 Two doors. A *tamper* stands inside the node, between the machines and the links: it decides what
-the party says. A *filter* stands at the node's border and sees effects: it decides what the party
+the party says. A *filter* stands outside the node and sees effects: it decides what the party
 does. Both stay through crashes and restarts of the party; the world puts a tamper into each of
 its lives.
 """
@@ -42,8 +42,8 @@ class Site(Protocol):
     def say_later(self, actor: Party, life: int, delay: int, words: Words) -> None: ...
 
 
-class WorldInsider:
-    """`mpclab.faults.fault.Insider`: one corrupted actor, during one step of its node."""
+class HostedContext:
+    """`mpclab.faults.fault.AdversaryContext`: one corrupted actor, during one step of its node."""
 
     def __init__(self, site: Site, host: Hosting) -> None:
         assert host.node is not None
@@ -92,28 +92,28 @@ class Adversaries:
         """Take hold of an actor's node, or let go of it: at its birth, and at each change."""
         if host.node is not None:
             corrupt = self._tampers.get(host.actor)
-            host.node.tamper = Tongue(self, site, host) if corrupt else None
+            host.node.tamper = TamperHook(self, site, host) if corrupt else None
 
     def say(self, site: Site, host: Hosting, words: Words) -> list[Words]:
         """What `host` says instead of `words`: each tamper rewords what the one before gave."""
-        insider = WorldInsider(site, host)
+        adversary = HostedContext(site, host)
         said = [words]
         for tamper in list(self._tampers.get(host.actor, {}).values()):
-            said = [other for one in said for other in tamper(one, insider)]
+            said = [other for one in said for other in tamper(one, adversary)]
         return said
 
     def filtered(self, site: Site, host: Hosting, effects: list[Effect]) -> list[Effect]:
         """What `host` does instead of `effects`."""
         if not (filters := self._filters.get(host.actor)):
             return effects
-        insider = WorldInsider(site, host)
+        adversary = HostedContext(site, host)
         for filter in list(filters.values()):
-            effects = filter(effects, insider)
+            effects = filter(effects, adversary)
         return effects
 
 
 @dataclass
-class Tongue:
+class TamperHook:
     """`Node.tamper` of a corrupted actor."""
 
     adversaries: Adversaries

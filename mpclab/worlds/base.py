@@ -30,7 +30,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Frame, Message
-from mpclab.faults.fault import Stage
+from mpclab.faults.fault import FaultTarget
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 
@@ -43,7 +43,7 @@ STRIDE = 10_000
 """Party p of a world's k-th session (k from 0) is the actor `k * STRIDE + p`."""
 
 
-class World(Stage, abc.ABC):
+class World(FaultTarget, abc.ABC):
     """One interface, three worlds. Actors are parties `1..n` and 0, the signaling server.
 
     A world may host several sessions that share the server: party p of a session is the actor

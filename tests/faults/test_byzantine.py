@@ -9,7 +9,7 @@ from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Message
 from mpclab.faults.byzantine import altered
-from mpclab.faults.fault import Insider
+from mpclab.faults.fault import AdversaryContext
 from mpclab.signaling.peer_link import MeshSettings
 from mpclab.trace import rows
 from mpclab.worlds.base import Stored
@@ -165,7 +165,7 @@ class EveryOther:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self, effects: list[Effect], insider: Insider) -> list[Effect]:
+    def __call__(self, effects: list[Effect], adversary: AdversaryContext) -> list[Effect]:
         kept = []
         for effect in effects:
             self.count += isinstance(effect, Send)
@@ -180,7 +180,7 @@ class EveryOtherWord:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self, words: Words, insider: Insider) -> list[Words]:
+    def __call__(self, words: Words, adversary: AdversaryContext) -> list[Words]:
         self.count += 1
         return [words] if self.count % 2 else []
 
@@ -194,7 +194,7 @@ def test_a_users_own_filter() -> None:
 
 
 def test_a_users_own_words() -> None:
-    def louder(words: Words, insider: Insider) -> list[Words]:
+    def louder(words: Words, adversary: AdversaryContext) -> list[Words]:
         assert isinstance(words.msg, Word)
         return [Words(words.path, words.to, Word(words.msg.number, words.msg.text.upper()))]
 

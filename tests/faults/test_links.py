@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpclab.core.ids import MS, SECOND
-from mpclab.faults.border import PASSES, Border, Fate
+from mpclab.faults.link_rules import PASSES, Delivery, LinkRules
 from mpclab.faults.links import LinkFault
 from mpclab.faults.network import Delay, Network
 from mpclab.faults.plan import inject, parse_fault
@@ -177,7 +177,7 @@ def test_held_messages_arrive_after_the_heal_in_order() -> None:
     world.run()
     assert heard(world, 2, 1) == ALL
     assert delays(world, 1, 2)[2:6] == [(650 - 100 * k + 10) * MS for k in (3, 4, 5, 6)]
-    assert world.border.held == 0
+    assert world.link_rules.held == 0
 
 
 def test_a_hold_that_is_healed_by_hand_releases() -> None:
@@ -185,7 +185,7 @@ def test_a_hold_that_is_healed_by_hand_releases() -> None:
     hold = inject(parse_fault({"kind": "hold", "from": [1]}, 2), world)
     world.run()
     assert heard(world, 2, 1) == []
-    assert world.border.held == 10
+    assert world.link_rules.held == 10
     assert hold.active
     hold.heal()
     hold.heal()
@@ -244,11 +244,11 @@ def test_partitions(n: int, fields: dict[str, object], hears: set[tuple[int, int
 @given(st.integers(4, 25))
 def test_in_a_ring_each_hears_a_majority_and_no_two_the_same(n: int) -> None:
     fault = parse_fault({"kind": "partition", "shape": "ring"}, n)
-    border = Border()
-    fault.begin(type("Stage", (), {"border": border})(), 0)  # type: ignore[arg-type]
+    link_rules = LinkRules()
+    fault.begin(type("FaultTarget", (), {"link_rules": link_rules})(), 0)  # type: ignore[arg-type]
     everyone = range(1, n + 1)
     hears = {
-        p: frozenset(q for q in everyone if q == p or border.judge(q, p, 1, 0, _no) == PASSES)
+        p: frozenset(q for q in everyone if q == p or link_rules.judge(q, p, 1, 0, _no) == PASSES)
         for p in everyone
     }
     assert all(len(heard) >= n // 2 + 1 for heard in hears.values())
@@ -257,16 +257,16 @@ def test_in_a_ring_each_hears_a_majority_and_no_two_the_same(n: int) -> None:
 
 
 def test_a_server_is_cut_off_only_where_it_is_named_and_loses_nothing() -> None:
-    for groups, fate in (
+    for groups, delivery in (
         ([[1], [2]], PASSES),
-        ([[0, 1], [2]], Fate(held=0)),
+        ([[0, 1], [2]], Delivery(held=0)),
     ):
         named = [["server" if p == 0 else p for p in group] for group in groups]
         fault = parse_fault({"kind": "partition", "groups": named}, 2)
-        border = Border()
-        fault.begin(type("Stage", (), {"border": border})(), 0)  # type: ignore[arg-type]
-        assert border.judge(0, 2, 1, 0, _no) == border.judge(2, 0, 1, 0, _no) == fate
-        assert border.judge(0, 1, 1, 0, _no) == PASSES
+        link_rules = LinkRules()
+        fault.begin(type("FaultTarget", (), {"link_rules": link_rules})(), 0)  # type: ignore[arg-type]
+        assert link_rules.judge(0, 2, 1, 0, _no) == link_rules.judge(2, 0, 1, 0, _no) == delivery
+        assert link_rules.judge(0, 1, 1, 0, _no) == PASSES
 
 
 def test_a_partition_heals() -> None:
@@ -275,7 +275,7 @@ def test_a_partition_heals() -> None:
     world.run()
     assert heard(world, 3, 1) == [1, 2, 6, 7, 8, 9, 10]
     assert heard(world, 2, 1) == ALL
-    assert world.border.quiet
+    assert world.link_rules.quiet
 
 
 def _no(purpose: str) -> float:

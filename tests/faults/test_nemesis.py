@@ -67,9 +67,9 @@ def test_any_plan_runs_heals_and_leaves_nothing_behind(plan: list[Fault]) -> Non
     for fault in plan:
         schedule(fault, world)
     world.run()
-    assert world.border.quiet
-    assert not world.border.active
-    assert world.border.held == 0
+    assert world.link_rules.quiet
+    assert not world.link_rules.active
+    assert world.link_rules.held == 0
     assert set(world.actors) == {1, 2, 3, 4}
     marks = [(row.index, row.phase) for row in world.trace.of(rows.Fault) if row.phase != "act"]
     assert sorted(marks) == sorted((i, p) for i in range(len(plan)) for p in ("begin", "end"))

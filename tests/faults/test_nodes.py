@@ -221,6 +221,6 @@ def test_heal_all_ends_what_is_active() -> None:
     assert world.actors == (2, 3)
     heal_all(world)
     assert world.actors == (1, 2, 3)
-    assert world.border.quiet
+    assert world.link_rules.quiet
     world.run()
     assert heard(world, 2, 1) == ALL

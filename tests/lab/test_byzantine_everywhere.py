@@ -8,7 +8,7 @@ import pytest
 
 from mpclab.core.effects import Words
 from mpclab.core.ids import MS, SECOND
-from mpclab.faults.fault import Insider
+from mpclab.faults.fault import AdversaryContext
 from mpclab.lab import Lab, Run, Scenario
 from mpclab.lab.operation import Operation
 from mpclab.trace import rows
@@ -177,9 +177,9 @@ class Shy:
     def __init__(self) -> None:
         self.kept = 0
 
-    def __call__(self, words: Words, insider: Insider) -> list[Words]:
+    def __call__(self, words: Words, adversary: AdversaryContext) -> list[Words]:
         self.kept += 1 in words.to
-        insider.remark(f"kept {self.kept} from party 1")
+        adversary.remark(f"kept {self.kept} from party 1")
         return [Words(words.path, tuple(p for p in words.to if p != 1), words.msg)]
 
 
@@ -209,7 +209,7 @@ def test_an_adversary_of_ones_own_works_everywhere(world: str) -> None:
 
 def test_a_party_behind_ones_own_adversary_does_not_judge() -> None:
     """It says nothing of its proposal to anyone: what it holds itself is no outcome."""
-    ended = run("filter", "simulated", words=lambda words, insider: [])
+    ended = run("filter", "simulated", words=lambda words, adversary: [])
     assert ended.outcomes[0].status == "committed"
     assert ended.outcomes[1].status == "undecided"
     assert "party 4" not in ended.outcomes[1].reason
@@ -254,7 +254,7 @@ def test_a_corrupted_partys_recording_replays() -> None:
 
 
 def test_an_adversary_that_fails_is_a_bug_of_its_author() -> None:
-    def broken(words: Words, insider: Insider) -> list[Words]:
+    def broken(words: Words, adversary: AdversaryContext) -> list[Words]:
         raise ZeroDivisionError("oops")
 
     with Lab(world="websocket", parties=2) as lab:

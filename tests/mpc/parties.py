@@ -13,7 +13,7 @@ from mpclab.core.node import Node
 from mpclab.core.rounds import Aborted, Finished
 from mpclab.core.wire import Frame, Message
 from mpclab.crypto.identity import Identity
-from mpclab.faults.border import Draw, Fate
+from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.faults.network import Delay, Network
 from mpclab.trace import rows
 from mpclab.worlds.simulated import SimulatedWorld
@@ -80,8 +80,10 @@ class Lossy:
 
     lost: Callable[[Party, Party, Draw], bool]
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
-        return Fate("loss") if self.lost(src, dst, draw) else fate
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
+        return Delivery("loss") if self.lost(src, dst, draw) else delivery
 
 
 class Cast:

@@ -315,7 +315,7 @@ def test_a_party_that_restarts_after_it_signed_gets_its_share(at: int) -> None:
 def test_who_signed_and_gave_up_still_takes_the_late_signatures() -> None:
     """Party 3 is cut off after its own signature left, until its deadline has passed."""
     cast = Cast(4, dkg(4, 2))
-    rules = cast.world.border.rules
+    rules = cast.world.link_rules.rules
     cast.world.at(15 * MS, lambda: rules.update({0: Lossy(lambda src, dst, draw: dst == 3)}))
     cast.world.at(DEADLINE + 500 * MS, rules.clear)
     cast.run()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from mpclab.core import MS, Ctx, Machine, Message, Node, Party
-from mpclab.faults.border import Draw, Fate
+from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.faults.network import Delay, Network
 from mpclab.trace import Fault, Linked, Noted, Trace
 from mpclab.worlds.simulated import SimulatedWorld
@@ -108,9 +108,11 @@ class _Cut:
     def __init__(self, *groups: set[Party]) -> None:
         self.groups = groups
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
         apart = any((src in g) != (dst in g) for g in self.groups)
-        return fate._replace(why="partition") if apart else fate
+        return delivery._replace(why="partition") if apart else delivery
 
 
 def party(me: Party, n: int, mood: str = "approve") -> Callable[..., Node]:
@@ -166,11 +168,11 @@ def broken(n: int = 5) -> Trace:
     propose(lab, 1, "q8wd", "pay Bob 2000", 700)
 
     def cut() -> None:
-        lab.border.rules[1] = _Cut({1, 2})
+        lab.link_rules.rules[1] = _Cut({1, 2})
         trace.append(Fault(lab.now, -1, 1, "partition", "begin", (), "1, 2 | the others"))
 
     def heal() -> None:
-        del lab.border.rules[1]
+        del lab.link_rules.rules[1]
         trace.append(Fault(lab.now, -1, 1, "partition", "end", (), ""))
 
     def crash() -> None:

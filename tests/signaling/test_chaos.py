@@ -57,9 +57,9 @@ def happen(world: SimulatedWorld, what: str, party: int) -> Any:
             world.stop_server(kill=what == "kill")
             return lambda: world.host_server(build_server())
         case "cut":
-            handle = 1000 + len(world.border.rules)
-            world.border.add(handle, Cut(party))
-            return lambda: world.border.remove(handle)
+            handle = 1000 + len(world.link_rules.rules)
+            world.link_rules.add(handle, Cut(party))
+            return lambda: world.link_rules.remove(handle)
     return None
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from mpclab.core import MS, SECOND, SERVER, Node
-from mpclab.faults.border import Fate
+from mpclab.faults.link_rules import Delivery
 from mpclab.faults.network import Delay, Network
 from mpclab.signaling.events import Present
 from mpclab.signaling.mesh import Mesh
@@ -41,8 +41,10 @@ class Cut:
 
     links_only = True  # the way through the server stays open
 
-    def judge(self, src: int, dst: int, size: int, now: int, draw: Any, fate: Fate) -> Fate:
-        return fate._replace(why="cut") if {src, dst} in self.pairs else fate
+    def judge(
+        self, src: int, dst: int, size: int, now: int, draw: Any, delivery: Delivery
+    ) -> Delivery:
+        return delivery._replace(why="cut") if {src, dst} in self.pairs else delivery
 
 
 # --- forming ------------------------------------------------------------------------------
@@ -114,14 +116,14 @@ def test_without_data_channels_everything_is_relayed_sealed() -> None:
 
 def test_a_link_that_always_fails_is_relayed_and_a_healed_one_takes_over() -> None:
     world = city(3)
-    world.border.rules[1] = Cut({1, 3})
+    world.link_rules.rules[1] = Cut({1, 3})
     assert world.run(lambda: len(app_of(world, 1).heard) == 2 if app_of(world, 1) else False,
                      limit=60 * SECOND)  # fmt: skip
     assert routes(world, 1) == {2: "link", 3: "relay"}
     assert routes(world, 3) == {1: "relay", 2: "link"}
     world.run(limit=20 * SECOND)
     heard = app_of(world, 1).heard[3]
-    del world.border.rules[1]
+    del world.link_rules.rules[1]
     assert world.run(lambda: all_up(world, 3), limit=60 * SECOND)
     world.run(limit=1 * SECOND)
     assert app_of(world, 1).heard[3] == heard + 1  # `PeerUp` came again, by the link

@@ -8,7 +8,7 @@ import pytest
 
 from mpclab.core import MS, SECOND, Party, UsageError
 from mpclab.core.effects import Send
-from mpclab.faults.border import Draw, Fate
+from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.trace import rows
 from mpclab.worlds.real.host import NodeFailed
 from mpclab.worlds.real.store import SqliteStore
@@ -100,15 +100,15 @@ def test_a_crash_falls_between_two_effects() -> None:
             """A rule that crashes the sender after its first frame has left."""
 
             def judge(
-                self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate
-            ) -> Fate:
+                self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+            ) -> Delivery:
                 if src == 1 and 1 in world.actors:
                     world.crash(1)
-                return fate
+                return delivery
 
-        world.border.rules[1] = CrashOnSend()
+        world.link_rules.rules[1] = CrashOnSend()
 
-        def twice(effects: list[Send], insider: object) -> list[Send]:
+        def twice(effects: list[Send], adversary: object) -> list[Send]:
             sends = [e for e in effects if isinstance(e, Send)]
             return [*effects, *sends]
 

@@ -8,7 +8,7 @@ import pytest
 from mpclab.core import MS, SECOND, Party
 from mpclab.core.effects import Described, HangUp
 from mpclab.core.wire import MAX_BODY
-from mpclab.faults.border import Border, Draw, Fate
+from mpclab.faults.link_rules import Delivery, Draw, LinkRules
 from mpclab.trace import rows
 from mpclab.worlds.real import data_channel
 from mpclab.worlds.real.host import NodeFailed
@@ -102,7 +102,7 @@ def test_the_channel_is_called_after_the_session() -> None:
 def test_a_tampered_fingerprint_never_opens() -> None:
     """Who swaps the fingerprint on the way gets no link, and the parties are told."""
 
-    def tamper(effects: list[object], insider: object) -> list[object]:
+    def tamper(effects: list[object], adversary: object) -> list[object]:
         from mpclab.core.effects import MakeAnswer
 
         def other(effect: object) -> object:
@@ -131,7 +131,7 @@ def test_a_tampered_fingerprint_never_opens() -> None:
 def test_an_offer_that_cannot_be_read_closes_that_link_alone(offer: str) -> None:
     from mpclab.core.effects import MakeAnswer
 
-    def garble(effects: list[object], insider: object) -> list[object]:
+    def garble(effects: list[object], adversary: object) -> list[object]:
         return [
             MakeAnswer(e.path, e.peer, e.attempt, offer) if isinstance(e, MakeAnswer) else e
             for e in effects
@@ -216,30 +216,32 @@ def test_a_peer_that_does_not_read_loses_its_link_not_our_memory() -> None:
 class Rule:
     """A fault that is the same for every message from party 1."""
 
-    def __init__(self, fate: Fate) -> None:
-        self.fate = fate
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
-        return self.fate if src == 1 and dst == 2 else fate
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
+        return self.delivery if src == 1 and dst == 2 else delivery
 
 
 def test_faults_at_the_border() -> None:
     with mesh(2) as world:
-        border: Border = world.border
-        for fate, text in ((Fate(why="loss"), "lost"), (Fate(corrupt=True), "flipped")):
-            border.rules[1] = Rule(fate)
+        link_rules: LinkRules = world.link_rules
+        for delivery, text in ((Delivery(why="loss"), "lost"), (Delivery(corrupt=True), "flipped")):
+            link_rules.rules[1] = Rule(delivery)
             world.ask(1, TALK, Say(text))
         assert [row.why for row in world.trace.of(rows.Dropped)] == ["loss", "corrupt"]
-        border.rules[1] = Rule(Fate(copies=2))
+        link_rules.rules[1] = Rule(Delivery(copies=2))
         world.ask(1, TALK, Say("twice"))
-        border.rules[1] = Rule(Fate(delay=80 * MS))
+        link_rules.rules[1] = Rule(Delivery(delay=80 * MS))
         asked = world.now
         world.ask(1, TALK, Say("late"))
-        border.rules[1] = Rule(Fate(delay=10 * MS))
+        link_rules.rules[1] = Rule(Delivery(delay=10 * MS))
         world.ask(1, TALK, Say("behind"))
-        border.rules[1] = Rule(Fate(delay=10 * MS, unordered=True))
+        link_rules.rules[1] = Rule(Delivery(delay=10 * MS, unordered=True))
         world.ask(1, TALK, Say("ahead"))
-        border.rules.clear()
+        link_rules.rules.clear()
         world.ask(1, TALK, Say("last"))
         assert world.run(lambda: len(heard(world, 2)) == 6, limit=LIMIT)
         assert world.now - asked >= 80 * MS

@@ -1,6 +1,6 @@
-"""The border of real links: the one place that every outgoing frame passes.
+"""Link rules at real links: the one place that every outgoing frame passes.
 
-With no fault active a frame goes straight to its link. Otherwise each receiver's fate is
+With no fault active a frame goes straight to its link. Otherwise each receiver's delivery is
 judged; a delayed frame waits here, and frames of one direction keep their order (as on a data
 channel) unless the fault is that they do not.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mpclab.core.ids import Party
 from mpclab.core.wire import Frame
 from mpclab.faults import draws
-from mpclab.faults.border import Fate
+from mpclab.faults.link_rules import Delivery
 from mpclab.worlds.base import speaker
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ class _Lane:
 
 
 class Lanes:
-    """All directed links of a world, seen from the border.
+    """All directed links of a world.
 
     Args:
-        world: whose `border` judges, and whose links carry.
+        world: whose `link_rules` judges, and whose links carry.
         seed: of the faults' coins.
     """
 
@@ -59,11 +59,11 @@ class Lanes:
     def transmit(self, host: Host, to: tuple[int, ...], frame: Frame) -> None:
         """Send `frame` to each of `to`, through the faults of the day."""
         world = self._world
-        if world.border.quiet and not self._lanes and world.fan_out(host, to, frame):
+        if world.link_rules.quiet and not self._lanes and world.fan_out(host, to, frame):
             return
         for dst in to:
             put = world.way(host, dst)
-            if put is not None and world.border.quiet and (host.actor, dst) not in self._lanes:
+            if put is not None and world.link_rules.quiet and (host.actor, dst) not in self._lanes:
                 put(frame)
             else:
                 self._pass(host, dst, frame)
@@ -75,18 +75,18 @@ class Lanes:
         if put is None:
             world.dropped(src, party, frame.id, "no link")
             return
-        fate = self._judge(src, party, frame, world.now)
-        if fate.why is not None or fate.corrupt:
+        delivery = self._judge(src, party, frame, world.now)
+        if delivery.why is not None or delivery.corrupt:
             # Flipped bits are noticed by the link's authentication: so nothing arrives.
-            world.dropped(src, party, frame.id, fate.why or "corrupt")
-        elif fate.held is not None:
+            world.dropped(src, party, frame.id, delivery.why or "corrupt")
+        elif delivery.held is not None:
             again = partial(self._pass, host, dst, frame)
-            world.border.hold(fate.held, partial(world.call, again))
+            world.link_rules.hold(delivery.held, partial(world.call, again))
         else:
-            for _ in range(fate.copies):
-                self._release(src, dst, put, frame, world.now, fate)
+            for _ in range(delivery.copies):
+                self._release(src, dst, put, frame, world.now, delivery)
 
-    def _judge(self, src: Party, dst: Party, frame: Frame, now: int) -> Fate:
+    def _judge(self, src: Party, dst: Party, frame: Frame, now: int) -> Delivery:
         self._draws += 1
         base = draws.key(self._seed, src, self._draws)
 
@@ -94,28 +94,30 @@ class Lanes:
             return draws.uniform(draws.key(base, purpose), dst + (1 << 32))
 
         judged = speaker(src, dst, frame)
-        return self._world.border.judge(
+        return self._world.link_rules.judge(
             judged, dst, len(frame.body), now, draw, relayed=judged != src
         )
 
-    def _release(self, src: Party, dst: int, put: Put, frame: Frame, now: int, fate: Fate) -> None:
-        if fate.unordered and fate.delay:
+    def _release(
+        self, src: Party, dst: int, put: Put, frame: Frame, now: int, delivery: Delivery
+    ) -> None:
+        if delivery.unordered and delivery.delay:
 
             def go() -> None:
                 self._loose.discard(handle)
                 put(frame)
 
-            handle = self._world.loop.call_later(fate.delay / 1e6, go)
+            handle = self._world.loop.call_later(delivery.delay / 1e6, go)
             self._loose.add(handle)
             return
         lane = self._lanes.get((src, dst))
         if lane is None:
-            if not fate.delay:
+            if not delivery.delay:
                 put(frame)
                 return
             lane = self._lanes[src, dst] = _Lane()
         last = lane.waiting[-1][0] if lane.waiting else 0
-        lane.waiting.append((max(last, now + fate.delay), put, frame))
+        lane.waiting.append((max(last, now + delivery.delay), put, frame))
         if lane.timer is None:
             self._flow((src, dst), lane)
 

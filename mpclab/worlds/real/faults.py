@@ -1,4 +1,4 @@
-"""What real worlds offer to faults beyond crashes and time: their half of a `Stage`."""
+"""What real worlds offer to faults beyond crashes and time: their half of a `FaultTarget`."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
 from mpclab.core.wire import Frame
-from mpclab.faults.border import Border
+from mpclab.faults.link_rules import LinkRules
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.adversary import Adversaries
@@ -62,7 +62,7 @@ class RealWorld(RealStage, World):
 
     def __init__(self, *, folder: str | FilePath | None = None, seed: int = 0) -> None:
         self.trace = Trace()
-        self.border = Border()
+        self.link_rules = LinkRules()
         self.recordings: dict[Party, list[Recording]] = {}
         self.failures: list[NodeFailed] = []
         self.adversaries = Adversaries()

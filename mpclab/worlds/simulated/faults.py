@@ -1,4 +1,4 @@
-"""What the simulated world offers to faults beyond crashes and time: its half of a `Stage`."""
+"""What the simulated world offers to faults beyond crashes and time."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from mpclab.core.effects import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SERVER, Party, Path
 from mpclab.faults import draws
-from mpclab.faults.border import Border
+from mpclab.faults.link_rules import LinkRules
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.simulated.host import Host
@@ -45,7 +45,7 @@ class Plumbing:
 
     seed: int
     trace: Trace
-    border: Border
+    link_rules: LinkRules
     _now: int
     _background: bool
     _queue: Queue
@@ -131,7 +131,7 @@ class Plumbing:
             return
         for a, b in ((end, far), (far, end)):
             draw = Draw(draws.key(self.seed, a.actor, a.attempt, "handshake"), b.actor)
-            if self.border.judge(a.actor, b.actor, 0, self._now, draw).why is not None:
+            if self.link_rules.judge(a.actor, b.actor, 0, self._now, draw).why is not None:
                 return  # the parties' own deadline will tell
         end.open = far.open = True
         trips = 4 * self._wires.delay(end.actor, far.actor, "handshake")

@@ -1,7 +1,7 @@
 """The simulated network: when a frame arrives, in which order, or why not at all.
 
 A broadcast is one entry of the queue, however many receivers it has; its delays are drawn
-together. While faults are active each receiver's fate is judged apart. Both ways draw the same
+together. While faults are active each receiver's delivery is judged apart. Both ways draw the same
 numbers, keyed by (seed, sender, path, how manieth frame, receiver).
 """
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.faults import draws
-from mpclab.faults.border import Border, Fate
+from mpclab.faults.link_rules import Delivery, LinkRules
 from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
@@ -23,7 +23,7 @@ from mpclab.worlds.simulated.queue import Parcel, Queue, Wave
 
 FEW = 8
 """Receivers up to which scalar draws are quicker than NumPy's."""
-_PASSES = Fate()
+_PASSES = Delivery()
 
 
 class Draw:
@@ -43,12 +43,12 @@ class Wires:
     """All links, as far as time, loss and order go. `now` is set by the world."""
 
     def __init__(
-        self, seed: int, network: Network, border: Border, queue: Queue, trace: Trace
+        self, seed: int, network: Network, link_rules: LinkRules, queue: Queue, trace: Trace
     ) -> None:
         self.now = 0
         self._seed = seed
         self.network = network
-        self._border = border
+        self._link_rules = link_rules
         self._queue = queue
         self._trace = trace
         self._last: dict[Party, npt.NDArray[np.int64]] = {}  # latest arrival, by receiver
@@ -58,7 +58,7 @@ class Wires:
     def send(self, parcel: Parcel, to: tuple[Party, ...]) -> None:
         """Send one frame to each of `to`."""
         base = self._key(parcel.source, parcel.frame.path)
-        if not self._border.quiet:
+        if not self._link_rules.quiet:
             for dst in to:
                 self._judged(parcel, base, dst)
         elif len(to) > FEW:
@@ -86,20 +86,20 @@ class Wires:
         count = self._counts[src, path] = self._counts.get((src, path), 0) + 1
         return draws.key(self._seed, src, "/".join(path), count)
 
-    def _one(self, parcel: Parcel, base: int, dst: Party, fate: Fate = _PASSES) -> None:
+    def _one(self, parcel: Parcel, base: int, dst: Party, delivery: Delivery = _PASSES) -> None:
         network, src = self.network, parcel.source
         server = SERVER in (src, dst)
         if network.loss and not server and draws.uniform(base, 3 * dst + 2) < network.loss:
             self.drop(src, dst, parcel.frame.id, "loss")
             return
-        time = self.now + network.delay.sample(base ^ 1, dst) + fate.delay
+        time = self.now + network.delay.sample(base ^ 1, dst) + delivery.delay
         if network.bandwidth:
             time += self._wait(src, dst, len(parcel.frame.body))
-        if (network.ordered or server) and not fate.unordered:
+        if (network.ordered or server) and not delivery.unordered:
             last = self._arrivals(src, dst)
             time = max(time, int(last[dst]))
             last[dst] = time
-        self._queue.push(time, Wave(parcel, [dst], [time], corrupt=fate.corrupt))
+        self._queue.push(time, Wave(parcel, [dst], [time], corrupt=delivery.corrupt))
 
     def _many(self, parcel: Parcel, base: int, to: tuple[Party, ...]) -> None:
         """`_one` for each of `to`, as one wave."""
@@ -127,16 +127,16 @@ class Wires:
         """Send while faults are active."""
         src, frame = parcel.source, parcel.frame
         judged = speaker(src, dst, frame)
-        fate = self._border.judge(
+        delivery = self._link_rules.judge(
             judged, dst, len(frame.body), self.now, Draw(base, dst), relayed=judged != src
         )
-        if fate.why is not None:
-            self.drop(src, dst, frame.id, fate.why)
-        elif fate.held is not None:
-            self._border.hold(fate.held, partial(self._judged, parcel, base, dst))
+        if delivery.why is not None:
+            self.drop(src, dst, frame.id, delivery.why)
+        elif delivery.held is not None:
+            self._link_rules.hold(delivery.held, partial(self._judged, parcel, base, dst))
         else:
-            for copy_number in range(fate.copies):
-                self._one(parcel, base + copy_number, dst, fate)
+            for copy_number in range(delivery.copies):
+                self._one(parcel, base + copy_number, dst, delivery)
 
     def _wait(self, src: Party, dst: Party, size: int) -> int:
         """How long until a thin link has taken so many bytes more, µs."""

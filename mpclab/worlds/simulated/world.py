@@ -20,7 +20,7 @@ from mpclab.core.effects import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
-from mpclab.faults.border import Border
+from mpclab.faults.link_rules import LinkRules
 from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
@@ -47,7 +47,7 @@ class SimulatedWorld(SimulatedStage, World):
     def __init__(self, seed: int = 0, network: Network | None = None) -> None:
         self.seed = seed
         self.trace = Trace()
-        self.border = Border()
+        self.link_rules = LinkRules()
         self._now = 0
         self._queue = Queue()
         self._hosts: dict[Party, Host] = {}
@@ -56,7 +56,7 @@ class SimulatedWorld(SimulatedStage, World):
         self._address: tuple[str, int] | None = None
         self._served: tuple[str, int] | None = None  # where it ran last
         self._sockets = Sockets()
-        self._wires = Wires(seed, network or Network(), self.border, self._queue, self.trace)
+        self._wires = Wires(seed, network or Network(), self.link_rules, self._queue, self.trace)
         self._background = False  # whether the event being handled is a background one
         self._news = False  # whether a step since the last look changed what a run waits for
         self._lock = threading.RLock()

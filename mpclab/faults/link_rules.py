@@ -1,8 +1,8 @@
-"""The border of a link: where every message between two actors meets the faults of the day.
+"""The rules of links: what active faults decide of each message between two actors.
 
-One `Border` belongs to one world. Faults are rules, added and removed while a run goes on;
-`judge` asks all that are active and answers with the fate of one message to one receiver.
-The same border stands at simulated links and at real ones.
+One `LinkRules` belongs to one world. Faults are rules, added and removed while a run goes on;
+`judge` asks all that are active and answers with what becomes of one message to one receiver.
+The same rules hold at simulated links and at real ones.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from mpclab.core.ids import Party
 
 
-class Fate(NamedTuple):
+class Delivery(NamedTuple):
     """What becomes of one message to one receiver.
 
     Attributes:
@@ -20,7 +20,7 @@ class Fate(NamedTuple):
         copies: how many times it arrives.
         corrupt: bits are flipped on the way, which the receiver's link notices.
         unordered: it may overtake others.
-        held: the rule that keeps it back: give `Border.hold` a call that sends it again.
+        held: the rule that keeps it back: give `LinkRules.hold` a call that sends it again.
     """
 
     why: str | None = None
@@ -31,7 +31,7 @@ class Fate(NamedTuple):
     held: int | None = None
 
 
-PASSES = Fate()
+PASSES = Delivery()
 
 Draw = Callable[[str], float]
 """A uniform number in (0, 1) for this message, receiver and purpose."""
@@ -41,11 +41,13 @@ class Rule(Protocol):
     """One active link fault. One whose `links_only` is true strikes data channels alone, and
     not what the server passes on."""
 
-    def judge(self, src: Party, dst: Party, size: int, now: int, draw: Draw, fate: Fate) -> Fate:
-        """`fate` after this rule; return it unchanged for links that the rule leaves alone."""
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
+        """`delivery` after this rule; return it unchanged for links that the rule leaves alone."""
 
 
-class Border:
+class LinkRules:
     """The rules now active, by handle, in the order in which they were added.
 
     One thread may judge while another adds and removes: `rules` is replaced, never changed.
@@ -94,14 +96,14 @@ class Border:
 
     def judge(
         self, src: Party, dst: Party, size: int, now: int, draw: Draw, *, relayed: bool = False
-    ) -> Fate:
-        """The fate of a message of `size` bytes from `src` to `dst`; `relayed`: on the way from
+    ) -> Delivery:
+        """The delivery of a message of `size` bytes from `src` to `dst`; `relayed`: on the way from
         the server, which passes it on for `src`."""
-        fate = PASSES
+        delivery = PASSES
         for rule in self.rules.values():
             if relayed and getattr(rule, "links_only", False):
                 continue
-            fate = rule.judge(src, dst, size, now, draw, fate)
-            if fate.why is not None or fate.held is not None:
-                return fate
-        return fate
+            delivery = rule.judge(src, dst, size, now, draw, delivery)
+            if delivery.why is not None or delivery.held is not None:
+                return delivery
+        return delivery
