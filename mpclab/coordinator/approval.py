@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from mpclab.coordinator import ballots
-from mpclab.coordinator.ballots import Ballot, Evidence, SignedVote
-from mpclab.coordinator.messages import Propose, Want
-from mpclab.coordinator.policy import Policy, Standing
+from mpclab.coordinator import statements
+from mpclab.coordinator.messages import Fetch, Propose
+from mpclab.coordinator.policy import Policy, TallyResult
+from mpclab.coordinator.statements import Evidence, SignedProposal, SignedVote
 from mpclab.coordinator.tally import Operation, Status
 from mpclab.core.errors import Strength, UsageError, nearest
 from mpclab.core.ids import SECOND, Party, format_duration, new_id
@@ -90,8 +90,8 @@ class Approval(Machine):
     def propose(self, ctx: Ctx, ask: Propose) -> None:
         params = self.kinds[ask.kind].check(ask.params)
         deadline = self.deadline if ask.deadline is None else checked_deadline(ask.deadline)
-        if max(len(ask.attempt), len(ask.kind)) > ballots.MAX_NAME:
-            raise UsageError(f"attempt, kind: at most {ballots.MAX_NAME} characters")
+        if max(len(ask.attempt), len(ask.kind)) > statements.MAX_NAME:
+            raise UsageError(f"attempt, kind: at most {statements.MAX_NAME} characters")
         attempt = ask.attempt or new_id(ctx.rng, 16)
         op = operation_id(self.session, ctx.me, attempt)
         if op in self.operations:
@@ -100,44 +100,44 @@ class Approval(Machine):
             raise UsageError(f"{MAX_OPEN} of your proposals are open; wait for their end")
         self.clock += 1
         proposal = Proposal(self.session, attempt, ctx.me, self.clock, ask.kind, params, deadline)
-        ballot = ballots.sign_proposal(self.identity, proposal)
-        o = self.enter(ctx, ballot)
+        signed = statements.sign_proposal(self.identity, proposal)
+        o = self.enter(ctx, signed)
         ctx.note("proposed", op=op, kind=ask.kind, by=ctx.me, text=o.text)
         # Before it is sent, and whether or not we vote: the attempt is used up for good.
-        ctx.persist(f"ballot/{op}", msgspec.msgpack.encode(ballot))
+        ctx.persist(f"proposal/{op}", msgspec.msgpack.encode(signed))
         if self.broadcasts:
-            ctx.multicast(ctx.others, ballot)
+            ctx.multicast(ctx.others, signed)
             self.consider(ctx, o)
         else:
             self.on_proposed(ctx, o)
 
-    def enter(self, ctx: Ctx, ballot: Ballot) -> Operation:
-        """Open the operation that `ballot` proposes."""
-        proposal = ballot.proposal
-        self.clock = max(self.clock, proposal.stamp)
-        o = self.operations.setdefault(ballot.op, Operation(ballot.op))
-        if not o.describe(self.kinds, ballot):
-            ctx.blame(proposal.by, f"proposed what cannot be: {o.unfit}")
+    def enter(self, ctx: Ctx, signed: SignedProposal) -> Operation:
+        """Open the operation that `signed` proposes."""
+        proposal = signed.proposal
+        self.clock = max(self.clock, proposal.lamport)
+        o = self.operations.setdefault(signed.op, Operation(signed.op))
+        if not o.describe(self.kinds, signed):
+            ctx.blame(proposal.by, f"proposed what cannot be: {o.invalid_reason}")
         o.status, o.heard_at = Status.OPEN, ctx.now
         self.pending[o.op] = o
         ctx.set_timer(f"deadline/{o.op}", proposal.deadline)
         self.retry_later(ctx)
         return o
 
-    def hear(self, ctx: Ctx, ballot: Ballot) -> None:
-        """A genuine ballot reached us: open its operation and vote, unless we know it."""
-        proposal, known = ballot.proposal, self.operations.get(ballot.op)
-        if known is not None and known.ballot is not None:
-            self.compare(ctx, known, ballot)
+    def hear(self, ctx: Ctx, signed: SignedProposal) -> None:
+        """A genuine proposal reached us: open its operation and vote, unless we know it."""
+        proposal, known = signed.proposal, self.operations.get(signed.op)
+        if known is not None and known.signed is not None:
+            self.compare(ctx, known, signed)
             return
         if sum(o.by == proposal.by for o in self.open()) >= 2 * MAX_OPEN:
-            ctx.note("ignored", op=ballot.op, by=proposal.by, why="too many open proposals")
+            ctx.note("ignored", op=signed.op, by=proposal.by, why="too many open proposals")
             return
-        if proposal.stamp > self.clock + MAX_LEAP:
-            # Not raised: votes that came along are counted already (see `catchup.on_told`).
+        if proposal.lamport > self.clock + MAX_LEAP:
+            # Not raised: votes that came along are counted already (`catchup.on_proposal_state`).
             ctx.blame(proposal.by, "a time stamp far ahead of everyone's")
             return
-        o = self.enter(ctx, ballot)
+        o = self.enter(ctx, signed)
         ctx.note("heard", op=o.op, kind=o.kind, by=o.by)
         self.consider(ctx, o)
         self._weigh(ctx, o)
@@ -148,13 +148,13 @@ class Approval(Machine):
         """Vote, if our vote policy says how."""
         past = o.tally.votes.get(ctx.me)
         if o.mine is None and past is not None:  # cast in an earlier life, whose store was lost
-            if past.about != o.about:
+            if past.proposal_hash != o.proposal_hash:
                 return  # on the proposer's other story; a second vote would be a lie of ours
             self._take(ctx, o, past)
         if o.mine is not None or o.status is not Status.OPEN or self.vote_policy == "silent":
             return
-        if o.unfit:
-            self._cast(ctx, o, False, o.unfit)
+        if o.invalid_reason:
+            self._cast(ctx, o, False, o.invalid_reason)
             return
         match self.vote_policy:
             case "approve":
@@ -163,9 +163,9 @@ class Approval(Machine):
                 self._cast(ctx, o, False, "rejects everything")
             case "validate":
                 heard = {
-                    op: k.ballot.proposal
+                    op: k.signed.proposal
                     for op, k in self.operations.items()
-                    if k.ballot is not None
+                    if k.signed is not None
                 }
                 known = Known(heard, self.results)
                 spec = self.kinds[o.kind]
@@ -176,20 +176,20 @@ class Approval(Machine):
 
     def vote_by_hand(self, ctx: Ctx, op: str, approve: bool, reason: str) -> None:
         o = self.operations.get(op)
-        if o is None or o.ballot is None:
+        if o is None or o.signed is None:
             raise UsageError(f"operation {op!r} is not known{nearest(op, self.operations)}")
         if o.mine is not None:
             word = "approved" if o.mine.approve else "rejected"
             raise UsageError(f"party {ctx.me} has {word} {op}; a vote is final")
         if o.status is not Status.OPEN:
             raise UsageError(f"{op} is {o.status}: too late to vote")
-        if approve and o.unfit:
-            raise UsageError(f"{op} cannot be approved: {o.unfit}")
+        if approve and o.invalid_reason:
+            raise UsageError(f"{op} cannot be approved: {o.invalid_reason}")
         self._cast(ctx, o, approve, reason)
 
     def _cast(self, ctx: Ctx, o: Operation, approve: bool, reason: str = "") -> None:
-        assert o.ballot is not None
-        vote = ballots.sign_vote(self.identity, o.ballot.proposal, ctx.me, approve, reason)
+        assert o.signed is not None
+        vote = statements.sign_vote(self.identity, o.signed.proposal, ctx.me, approve, reason)
         self._take(ctx, o, vote)
         ctx.note("voted", op=o.op, approve=approve, reason=vote.reason)
         if self.broadcasts:
@@ -200,7 +200,7 @@ class Approval(Machine):
 
     def _take(self, ctx: Ctx, o: Operation, vote: SignedVote) -> None:
         o.mine = vote
-        ctx.persist(f"vote/{o.op}", msgspec.msgpack.encode((o.ballot, vote)))
+        ctx.persist(f"vote/{o.op}", msgspec.msgpack.encode((o.signed, vote)))
 
     def count(self, ctx: Ctx, vote: SignedVote) -> None:
         """A genuine vote reached us."""
@@ -212,33 +212,33 @@ class Approval(Machine):
             self.retry_later(ctx)
         earlier = o.tally.add(vote, ctx.now)
         if earlier is not None:
-            if ballots.contradict(earlier, vote):
+            if statements.contradict(earlier, vote):
                 self._accuse(ctx, vote.voter, "voted both ways", earlier, vote)
-        elif o.ballot is not None:
-            if vote.about != o.about and vote.voter != ctx.me:
+        elif o.signed is not None:
+            if vote.proposal_hash != o.proposal_hash and vote.voter != ctx.me:
                 # It voted on another proposal under this id. To see it is to prove it.
-                ctx.send(vote.voter, Want(o.op, (), False))
+                ctx.send(vote.voter, Fetch(o.op, (), False))
             self._weigh(ctx, o)
 
     def _weigh(self, ctx: Ctx, o: Operation) -> None:
         """Are the votes enough, or can they never be?"""
         if o.certificate is not None or o.status not in (Status.OPEN, Status.ABORTED):
             return
-        match o.tally.standing(o.about, self.policy):
-            case Standing.ENOUGH if self.broadcasts:
+        match o.tally.result(o.proposal_hash, self.policy):
+            case TallyResult.ENOUGH if self.broadcasts:
                 self.on_enough(ctx, o)
-            case Standing.IMPOSSIBLE if o.status is Status.OPEN:
-                o.rejected = o.tally.against(o.about)
+            case TallyResult.IMPOSSIBLE if o.status is Status.OPEN:
+                o.rejected = o.tally.against(o.proposal_hash)
                 self.on_impossible(ctx, o)
 
     # --- lies -----------------------------------------------------------------------------
 
-    def compare(self, ctx: Ctx, o: Operation, ballot: Ballot) -> None:
-        """A genuine ballot for an operation that we know: is it the one that we know?"""
-        if o.ballot is None or o.by != ballot.proposal.by:
+    def compare(self, ctx: Ctx, o: Operation, signed: SignedProposal) -> None:
+        """A genuine proposal for an operation that we know: is it the one that we know?"""
+        if o.signed is None or o.by != signed.proposal.by:
             return  # two parties' ids may meet by chance: that is nobody's lie
-        if o.ballot.proposal != ballot.proposal:
-            self._accuse(ctx, o.by, "proposed two things", o.ballot, ballot)
+        if o.signed.proposal != signed.proposal:
+            self._accuse(ctx, o.by, "proposed two things", o.signed, signed)
 
     def _accuse(self, ctx: Ctx, party: Party, what: str, first: Any, second: Any) -> None:
         """Two signed statements contradict each other: keep both, once for each operation."""
@@ -270,7 +270,10 @@ def known_vote_policy(name: str) -> str:
 
 
 def checked_deadline(deadline: int) -> int:
-    if not ballots.MIN_DEADLINE <= deadline <= ballots.MAX_DEADLINE:
-        least, most = format_duration(ballots.MIN_DEADLINE), format_duration(ballots.MAX_DEADLINE)
+    if not statements.MIN_DEADLINE <= deadline <= statements.MAX_DEADLINE:
+        least, most = (
+            format_duration(statements.MIN_DEADLINE),
+            format_duration(statements.MAX_DEADLINE),
+        )
         raise UsageError(f"deadline: use {least} to {most}, not {format_duration(deadline)}")
     return deadline

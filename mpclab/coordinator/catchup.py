@@ -1,9 +1,9 @@
 """How a party gets what it lacks: lost messages, late arrivals, restarts.
 
 * While something is open, every second a party asks those whose votes it lacks, and two others
-  at random who may have heard them, for what it has not got (`Want` → `Told`).
-* When two parties meet again they say what they know (`Hello`), and each tells the other the open
-  operations and the committed ones that it lacks (`Told`, `Records`).
+  at random who may have heard them, for what it has not got (`Fetch` → `ProposalState`).
+* When two parties meet again they say what they know (`Summary`), and each tells the other the open
+  operations and the committed ones that it lacks (`ProposalState`, `CommittedBatch`).
 * After a restart a party takes up what it had stored: its proposals, votes, records and results.
 
 Votes and certificates are signed, so it does not matter who passes them on: everything is verified
@@ -18,10 +18,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mpclab.coordinator import ballots
-from mpclab.coordinator.ballots import Ballot, SignedVote
+from mpclab.coordinator import statements
 from mpclab.coordinator.history import Record
-from mpclab.coordinator.messages import Entry, Hello, Records, Told, Want, Wonder
+from mpclab.coordinator.messages import (
+    CommittedBatch,
+    CommittedEntry,
+    Fetch,
+    ProposalState,
+    ResultRequest,
+    Summary,
+)
+from mpclab.coordinator.statements import SignedProposal, SignedVote
 from mpclab.coordinator.tally import End, Operation, Status
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     from mpclab.coordinator.session import Session
 
 PAGE = 32
-"""Records in one message."""
+"""Committed operations in one message."""
 MOST_IDS = 4096
 ALSO_ASK = 2
 UNHEARD_RETRIES = 10
@@ -40,10 +47,10 @@ UNHEARD_RETRIES = 10
 # --- while something is open --------------------------------------------------------------
 
 
-def told(o: Operation, have: tuple[Party, ...] = ()) -> Told:
-    assert o.ballot is not None
+def state_of(o: Operation, have: tuple[Party, ...] = ()) -> ProposalState:
+    assert o.signed is not None
     votes = tuple(vote for voter, vote in sorted(o.tally.votes.items()) if voter not in have)
-    return Told(o.ballot, votes)
+    return ProposalState(o.signed, votes)
 
 
 def retry(session: Session, ctx: Ctx) -> bool:
@@ -54,7 +61,7 @@ def retry(session: Session, ctx: Ctx) -> bool:
             if o.asked > UNHEARD_RETRIES:
                 del session.operations[o.op], session.pending[o.op]
             else:
-                ctx.multicast(sorted(o.tally.votes), Want(o.op, (), False))
+                ctx.multicast(sorted(o.tally.votes), Fetch(o.op, (), False))
         elif o.certificate is not None:
             if not o.submitted:  # the proposer should have: it may be gone
                 session.submit(ctx, o)
@@ -67,37 +74,39 @@ def _ask_around(ctx: Ctx, o: Operation) -> None:
     lacking = [p for p in ctx.others if p not in o.tally.votes]
     others = [p for p in ctx.others if p in o.tally.votes]
     also = ctx.rng.sample(others, min(ALSO_ASK, len(others)))
-    strange = [p for p in others if o.tally.votes[p].about != o.about]  # see Session.count
-    ctx.multicast(sorted({*lacking, *also}), Want(o.op, tuple(sorted(o.tally.votes)), True))
+    strange = [
+        p for p in others if o.tally.votes[p].proposal_hash != o.proposal_hash
+    ]  # see Session.count
+    ctx.multicast(sorted({*lacking, *also}), Fetch(o.op, tuple(sorted(o.tally.votes)), True))
     if strange:
-        ctx.multicast(strange, Want(o.op, (), False))
+        ctx.multicast(strange, Fetch(o.op, (), False))
 
 
-def on_want(session: Session, ctx: Ctx, sender: Party, msg: Want) -> None:
+def on_fetch(session: Session, ctx: Ctx, sender: Party, msg: Fetch) -> None:
     o = session.operations.get(msg.op)
-    if o is None or o.ballot is None:
-        if msg.ballot:
-            ctx.send(sender, Want(msg.op, (), False))  # then tell me of it first
+    if o is None or o.signed is None:
+        if msg.has_proposal:
+            ctx.send(sender, Fetch(msg.op, (), False))  # then tell me of it first
     elif msg.op in session.history and not session.agreement.votes_inside:
-        ctx.send(sender, Records((_entry(session, msg.op),), False))
+        ctx.send(sender, CommittedBatch((_entry(session, msg.op),), False))
     else:
-        news = told(o, msg.have)
-        if news.votes or not msg.ballot:
+        news = state_of(o, msg.have)
+        if news.votes or not msg.has_proposal:
             ctx.send(sender, news)
 
 
-def on_told(session: Session, ctx: Ctx, msg: Told) -> None:
-    ballots.check_ballot(msg.ballot, session.session, session.keys)
+def on_proposal_state(session: Session, ctx: Ctx, msg: ProposalState) -> None:
+    statements.check_proposal(msg.signed, session.session, session.keys)
     genuine: list[SignedVote] = []
     for vote in msg.votes:
-        if vote.op != msg.ballot.op:
+        if vote.op != msg.signed.op:
             raise PeerFault("told votes of another operation")
         if vote.voter in session.keys:
-            ballots.check_vote(vote, session.session, session.keys)
+            statements.check_vote(vote, session.session, session.keys)
             genuine.append(vote)
     for vote in genuine:  # first, since our own may be among them: see Approval.consider
         session.count(ctx, vote)
-    session.hear(ctx, msg.ballot)
+    session.hear(ctx, msg.signed)
 
 
 # --- when two parties meet ----------------------------------------------------------------
@@ -105,20 +114,20 @@ def on_told(session: Session, ctx: Ctx, msg: Told) -> None:
 
 def greet(session: Session, ctx: Ctx, parties: tuple[Party, ...]) -> None:
     """Tell parties that we (again) reach what we know and what we do not."""
-    ctx.multicast(parties, hello(session))
-    if session.executor.absent:
-        ctx.multicast(parties, Wonder(tuple(session.executor.absent)))
+    ctx.multicast(parties, summary(session))
+    if session.executor.missed:
+        ctx.multicast(parties, ResultRequest(tuple(session.executor.missed)))
 
 
-def hello(session: Session, *, reply: bool = False) -> Hello:
-    open_ = [o.op for o in session.pending.values() if o.ballot is not None]
-    return Hello(tuple(session.history.records)[-MOST_IDS:], tuple(open_), reply)
+def summary(session: Session, *, reply: bool = False) -> Summary:
+    open_ = [o.op for o in session.pending.values() if o.signed is not None]
+    return Summary(tuple(session.history.records)[-MOST_IDS:], tuple(open_), reply)
 
 
-def on_hello(session: Session, ctx: Ctx, sender: Party, msg: Hello) -> None:
+def on_summary(session: Session, ctx: Ctx, sender: Party, msg: Summary) -> None:
     for o in list(session.pending.values()):
-        if o.ballot is not None and o.op not in msg.committed:
-            ctx.send(sender, told(o))
+        if o.signed is not None and o.op not in msg.committed:
+            ctx.send(sender, state_of(o))
     has = set(msg.committed)
     mine = list(session.history.records)
     if len(msg.committed) >= MOST_IDS:  # its latest: what it does not tell it has as well
@@ -126,17 +135,17 @@ def on_hello(session: Session, ctx: Ctx, sender: Party, msg: Hello) -> None:
     lacking = [op for op in mine if op not in has]
     if lacking:
         page = tuple(_entry(session, op) for op in lacking[:PAGE])
-        ctx.send(sender, Records(page, len(lacking) > PAGE))
+        ctx.send(sender, CommittedBatch(page, len(lacking) > PAGE))
     # What we gave up and they committed is news too, though we have heard of it.
     news = has - session.history.records.keys() or set(msg.open) - session.operations.keys()
     if news and not msg.reply:
-        ctx.send(sender, hello(session, reply=True))
+        ctx.send(sender, summary(session, reply=True))
 
 
-def _entry(session: Session, op: str) -> Entry:
+def _entry(session: Session, op: str) -> CommittedEntry:
     record, o = session.history.records[op], session.operations[op]
     ended = o.status in (Status.EXECUTED, Status.FAILED)
-    return Entry(record.certificate, record.index, ended)
+    return CommittedEntry(record.certificate, record.index, ended)
 
 
 class Claims:
@@ -144,9 +153,9 @@ class Claims:
     so no party takes more room than there are certificates."""
 
     def __init__(self) -> None:
-        self._told: dict[str, dict[Party, Entry]] = {}
+        self._told: dict[str, dict[Party, CommittedEntry]] = {}
 
-    def add(self, sender: Party, entry: Entry) -> list[Entry]:
+    def add(self, sender: Party, entry: CommittedEntry) -> list[CommittedEntry]:
         """Take note of what `sender` tells, verified; all entries that say the same by now."""
         told = self._told.setdefault(entry.certificate.op, {})
         told[sender] = entry
@@ -156,11 +165,11 @@ class Claims:
         self._told.pop(op, None)
 
 
-def _place(entry: Entry) -> tuple[int | None, bytes]:
-    return entry.index, entry.certificate.ballot.proposal.hash
+def _place(entry: CommittedEntry) -> tuple[int | None, bytes]:
+    return entry.index, entry.certificate.signed.proposal.hash
 
 
-def on_records(session: Session, ctx: Ctx, sender: Party, msg: Records) -> None:
+def on_committed(session: Session, ctx: Ctx, sender: Party, msg: CommittedBatch) -> None:
     for entry in msg.entries:
         session.verify(entry.certificate)
     needed = type(session.agreement).liars(session.n) + 1
@@ -168,18 +177,20 @@ def on_records(session: Session, ctx: Ctx, sender: Party, msg: Records) -> None:
     for entry in msg.entries:
         op = entry.certificate.op
         if op in session.history:
-            session.compare(ctx, session.operations[op], entry.certificate.ballot)
+            session.compare(ctx, session.operations[op], entry.certificate.signed)
             continue
         alike = session.claims.add(sender, entry)
         if len(alike) >= needed:
             new += 1
             # To stay out of an execution that goes on would harm it: all of them must say so.
-            over = all(other.ended for other in alike)
-            session.commit(ctx, Record(entry.certificate, entry.index), over=over)
+            executed_elsewhere = all(other.ended for other in alike)
+            session.commit(
+                ctx, Record(entry.certificate, entry.index), executed_elsewhere=executed_elsewhere
+            )
     if new:
         ctx.note("caught-up", records=new, source=sender)
     if msg.more and new:
-        ctx.send(sender, hello(session, reply=True))
+        ctx.send(sender, summary(session, reply=True))
 
 
 # --- after a crash ------------------------------------------------------------------------
@@ -188,22 +199,22 @@ def on_records(session: Session, ctx: Ctx, sender: Party, msg: Records) -> None:
 def restore(session: Session, ctx: Ctx) -> None:
     """Take up what an earlier life of this party stored."""
     kept: dict[str, dict[str, bytes]]
-    kept = {what: {} for what in ("ballot", "vote", "record", "end", "secret")}
+    kept = {what: {} for what in ("proposal", "vote", "record", "end", "secret")}
     for key, data in sorted(ctx.stored.items()):
         what, op = key.split("/", 1)
         kept[what][op] = data
     ends = {op: msgspec.msgpack.decode(data, type=End) for op, data in kept["end"].items()}
     for data in kept["vote"].values():
         _restore_open(session, ctx, *_decode_vote(data), ends)
-    unvoted = [op for op in kept["ballot"] if op not in kept["vote"]]
+    unvoted = [op for op in kept["proposal"] if op not in kept["vote"]]
     for op in unvoted:
-        _restore_open(session, ctx, _decode_ballot(kept["ballot"][op]), None, ends)
+        _restore_open(session, ctx, _decode_signed(kept["proposal"][op]), None, ends)
     records = [msgspec.msgpack.decode(data, type=Record) for data in kept["record"].values()]
-    records.sort(key=lambda r: (r.index or 0, r.proposal.stamp, r.op))
+    records.sort(key=lambda r: (r.index or 0, r.proposal.lamport, r.op))
     for record in records:
         o = session.operations.setdefault(record.op, Operation(record.op))
-        o.describe(session.kinds, record.certificate.ballot)
-        session.clock = max(session.clock, record.proposal.stamp)
+        o.describe(session.kinds, record.certificate.signed)
+        session.clock = max(session.clock, record.proposal.lamport)
         session.history.add(record)
         o.certificate, o.index, o.status = record.certificate, record.index, Status.COMMITTED
         o.reason, o.rejected, o.missing = "", (), ()
@@ -221,14 +232,18 @@ def restore(session: Session, ctx: Ctx) -> None:
                 session.on_proposed(ctx, o)
 
 
-_decode_ballot = msgspec.msgpack.Decoder(Ballot).decode
-_decode_vote = msgspec.msgpack.Decoder(tuple[Ballot, SignedVote]).decode
+_decode_signed = msgspec.msgpack.Decoder(SignedProposal).decode
+_decode_vote = msgspec.msgpack.Decoder(tuple[SignedProposal, SignedVote]).decode
 
 
 def _restore_open(
-    session: Session, ctx: Ctx, ballot: Ballot, vote: SignedVote | None, ends: dict[str, End]
+    session: Session,
+    ctx: Ctx,
+    signed: SignedProposal,
+    vote: SignedVote | None,
+    ends: dict[str, End],
 ) -> None:
-    o = session.enter(ctx, ballot)
+    o = session.enter(ctx, signed)
     if vote is not None:
         o.mine = vote
         o.tally.add(vote, ctx.now)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from mpclab.coordinator.messages import Report, Wonder
+from mpclab.coordinator.messages import Report, ResultRequest
 from mpclab.coordinator.tally import End, Operation, Status
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
@@ -43,57 +43,59 @@ class Executor:
     private: tuple[int, ...] = field(default=(), repr=False)  # our user's, for computations
     running: dict[str, str] = field(default_factory=dict)  # child → op
     waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)  # op → needed before
-    absent: dict[str, None] = field(default_factory=dict)  # executed without us, in order
+    missed: dict[str, None] = field(default_factory=dict)  # executed without us, in order
     reports: dict[str, dict[Party, Report]] = field(default_factory=dict)
-    curious: dict[str, list[Party]] = field(default_factory=dict)
+    waiters: dict[str, list[Party]] = field(default_factory=dict)
     lingering: dict[str, str] = field(default_factory=dict)  # ended child → op, oldest first
 
     # --- beginning ------------------------------------------------------------------------
 
-    def commit(self, ctx: Ctx, o: Operation, *, over: bool = False) -> None:
-        """`o` is committed: execute it. `over`: the others have done so, without us."""
-        if o.unfit:
-            self._fail(ctx, o, Aborted(o.unfit))
+    def commit(self, ctx: Ctx, o: Operation, *, executed_elsewhere: bool = False) -> None:
+        """`o` is committed: execute it, unless it was `executed_elsewhere`, without us."""
+        if o.invalid_reason:
+            self._fail(ctx, o, Aborted(o.invalid_reason))
             return
         spec = self.kinds[o.kind]
         needs = tuple(op for op in spec.after(spec.read(o.params)) if not self._has_ended(op))
-        if needs and not over:
+        if needs and not executed_elsewhere:
             self.waiting[o.op] = needs
             ctx.set_timer(f"needs/{o.op}", 2 * self.round_deadline)
             return
-        self._start(ctx, o, over)
+        self._start(ctx, o, executed_elsewhere)
 
-    def _start(self, ctx: Ctx, o: Operation, over: bool = False) -> None:
+    def _start(self, ctx: Ctx, o: Operation, executed_elsewhere: bool = False) -> None:
         spec = self.kinds[o.kind]
-        for need in () if over else spec.after(spec.read(o.params)):
+        for need in () if executed_elsewhere else spec.after(spec.read(o.params)):
             if (successor := self._successor(need)) not in (None, o.op):
                 why = f"the secrets of {need} were replaced by those of {successor}: name that"
                 self._fail(ctx, o, Aborted(why))
-                ctx.multicast(ctx.others, Wonder((o.op,)))  # they may have begun before that
+                ctx.multicast(ctx.others, ResultRequest((o.op,)))  # they may have begun before that
                 return
         try:
             made = spec.make(self._execution(ctx, o))
         except UsageError as error:
-            if over:  # it builds on what we have not heard of yet: the others tell both
-                self._wonder(ctx, o)
+            if (
+                executed_elsewhere
+            ):  # it builds on what we have not heard of yet: the others tell both
+                self._ask_result(ctx, o)
             else:
                 self._fail(ctx, o, Aborted(str(error)))
             return
         if not isinstance(made, Machine):
             self._finish(ctx, o, made if isinstance(made, Result) else Result(str(made)))
-        elif over:
-            self._wonder(ctx, o)
+        elif executed_elsewhere:
+            self._ask_result(ctx, o)
         else:
             self.running[_child(o)] = o.op
             self._keep(ctx, o.op, End(RUNNING))
             ctx.spawn(_child(o), made)
 
     def _execution(self, ctx: Ctx, o: Operation) -> Execution:
-        assert o.ballot is not None
+        assert o.signed is not None
         return Execution(
             session=self.session,
             op=o.op,
-            proposal=o.ballot.proposal,
+            proposal=o.signed.proposal,
             params=self.kinds[o.kind].read(o.params),
             me=ctx.me,
             n=ctx.n,
@@ -126,7 +128,7 @@ class Executor:
             case Aborted():
                 self._fail(ctx, o, outcome)
                 if not outcome.blamed:  # another may have got what we lacked
-                    ctx.multicast(ctx.others, Wonder((op,)))
+                    ctx.multicast(ctx.others, ResultRequest((op,)))
             case Finished(result):
                 self._finish(ctx, o, _as_result(result))
                 ctx.forget(child)
@@ -164,10 +166,10 @@ class Executor:
 
     def _ended(self, ctx: Ctx, o: Operation) -> None:
         o.ended_at = ctx.now
-        self.absent.pop(o.op, None)
+        self.missed.pop(o.op, None)
         ctx.cancel_timer(f"needs/{o.op}")
-        ctx.cancel_timer(f"wonder/{o.op}")
-        for party in self.curious.pop(o.op, ()):
+        ctx.cancel_timer(f"result/{o.op}")
+        for party in self.waiters.pop(o.op, ()):
             self._report(ctx, party, o)
         for op, needs in list(self.waiting.items()):
             if all(self._has_ended(need) for need in needs):
@@ -208,7 +210,7 @@ class Executor:
             del self.secrets[op]
             ctx.persist(f"secret/{op}", None)
         for made in self.operations.values():  # a share that was never confirmed is one too
-            if made.ballot is not None and self._successor(made.op) is not None:
+            if made.signed is not None and self._successor(made.op) is not None:
                 ctx.forget(_child(made))
         for child, op in list(self.lingering.items()):
             if self._holds_retired(self.operations[op]):
@@ -216,7 +218,7 @@ class Executor:
                 ctx.close(child)
 
     def _replaced_by(self, o: Operation) -> tuple[str, ...]:
-        if o.unfit or o.kind not in self.kinds:
+        if o.invalid_reason or o.kind not in self.kinds:
             return ()
         spec = self.kinds[o.kind]
         return tuple(spec.retires(spec.read(o.params)))
@@ -240,7 +242,7 @@ class Executor:
             self.commit(ctx, o)
         elif end.status == RUNNING:
             self._fail(ctx, o, Aborted("this party was restarted while it was executed"))
-            self.absent[o.op] = None  # asked for when the others are here
+            self.missed[o.op] = None  # asked for when the others are here
         else:
             o.status = Status(end.status)
             o.reason, o.missing, o.blamed = end_names(end)
@@ -264,24 +266,24 @@ class Executor:
         if what == "needs" and (needs := self.waiting.pop(o.op, None)):
             lacking = ", ".join(op for op in needs if not self._has_ended(op))
             self._fail(ctx, o, Aborted(f"needs {lacking}, which is not done here"))
-        elif what == "wonder" and o.status is Status.COMMITTED:
+        elif what == "result" and o.status is Status.COMMITTED:
             self._fail(ctx, o, Aborted(f"executed without us, and fewer than {self.t} tell how"))
 
     # --- what the others know -------------------------------------------------------------
 
-    def _wonder(self, ctx: Ctx, o: Operation) -> None:
-        self.absent[o.op] = None
-        ctx.set_timer(f"wonder/{o.op}", 2 * self.round_deadline)
-        ctx.multicast(ctx.others, Wonder((o.op,)))
+    def _ask_result(self, ctx: Ctx, o: Operation) -> None:
+        self.missed[o.op] = None
+        ctx.set_timer(f"result/{o.op}", 2 * self.round_deadline)
+        ctx.multicast(ctx.others, ResultRequest((o.op,)))
 
-    def on_wonder(self, ctx: Ctx, sender: Party, ops: tuple[str, ...]) -> None:
+    def on_result_request(self, ctx: Ctx, sender: Party, ops: tuple[str, ...]) -> None:
         """`sender` wants to know: answer now, or as soon as we know ourselves."""
         for op in dict.fromkeys(ops):  # to ask a thousand times in one message is to ask once
             o = self.operations.get(op)
             if o is None or o.status in (Status.UNHEARD, Status.OPEN, Status.ABORTED):
                 continue
             if o.status is Status.COMMITTED:
-                asking = self.curious.setdefault(op, [])
+                asking = self.waiters.setdefault(op, [])
                 if sender not in asking:
                     asking.append(sender)
             else:
@@ -290,7 +292,7 @@ class Executor:
     def _report(self, ctx: Ctx, to: Party, o: Operation) -> None:
         if o.result is not None:
             ctx.send(to, Report(o.op, True, o.result.text, o.result.data))
-        elif o.op not in self.absent:
+        elif o.op not in self.missed:
             ctx.send(to, Report(o.op, False, o.reason, b""))
 
     def on_report(self, ctx: Ctx, sender: Party, report: Report) -> None:

@@ -17,7 +17,7 @@ import bisect
 
 import msgspec
 
-from mpclab.coordinator.ballots import Certificate
+from mpclab.coordinator.statements import Certificate
 from mpclab.crypto.transcript import digest
 from mpclab.operations.proposal import Proposal
 
@@ -30,14 +30,14 @@ class Record(msgspec.Struct, frozen=True):
 
     @property
     def proposal(self) -> Proposal:
-        return self.certificate.ballot.proposal
+        return self.certificate.signed.proposal
 
     @property
     def op(self) -> str:
         return self.certificate.op
 
 
-class Entry(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True):
     """A place in the chain, from 0; `head` is the chain's hash with this entry as its last."""
 
     index: int
@@ -82,7 +82,7 @@ class History:
         if op in self.records:
             raise ValueError(f"{op} is in the history already")
         self.records[op] = record
-        key = (proposal.stamp, proposal.by, op) if record.index is None else (record.index, 0, "")
+        key = (proposal.lamport, proposal.by, op) if record.index is None else (record.index, 0, "")
         place = bisect.bisect(self._order, key, key=lambda item: item[0])
         self._order.insert(place, (key, record))
         del self._heads[place:]
@@ -111,11 +111,11 @@ class History:
                 return self._heads[place] if place < len(self._heads) else self.head
         raise KeyError(op)
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[HistoryEntry, ...]:
         """The chain, in order, up to the first gap."""
         self._extend()
         return tuple(
-            Entry(place if record.index is None else record.index, record, head)
+            HistoryEntry(place if record.index is None else record.index, record, head)
             for place, (head, (_, record)) in enumerate(zip(self._heads, self._order, strict=False))
         )
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from mpclab.coordinator.ballots import Ballot, Certificate, SignedVote
+from mpclab.coordinator.statements import Certificate, SignedProposal, SignedVote
 from mpclab.core.ids import Party
 from mpclab.core.wire import Message
 
@@ -55,22 +55,22 @@ class SetVotePolicy(msgspec.Struct, frozen=True):
 # --- messages -----------------------------------------------------------------------------
 
 
-class Want(Message, frozen=True):
-    """Tell me of `op` what I lack. `have`: whose votes I have; `ballot`: I have the proposal."""
+class Fetch(Message, frozen=True):
+    """Tell me of `op` what I lack. `have`: whose votes I have; `has_proposal`: I have it."""
 
     op: str
     have: tuple[Party, ...]
-    ballot: bool
+    has_proposal: bool
 
 
-class Told(Message, frozen=True):
+class ProposalState(Message, frozen=True):
     """An open operation, as far as I know it."""
 
-    ballot: Ballot
+    signed: SignedProposal
     votes: tuple[SignedVote, ...]
 
 
-class Hello(Message, frozen=True):
+class Summary(Message, frozen=True):
     """What I know, to a party that I had lost or never met: ids committed, ids still open."""
 
     committed: tuple[str, ...]
@@ -78,7 +78,7 @@ class Hello(Message, frozen=True):
     reply: bool = False
 
 
-class Entry(Message, frozen=True):
+class CommittedEntry(Message, frozen=True):
     """A committed operation. `ended`: I know what came of executing it."""
 
     certificate: Certificate
@@ -86,14 +86,14 @@ class Entry(Message, frozen=True):
     ended: bool
 
 
-class Records(Message, frozen=True):
+class CommittedBatch(Message, frozen=True):
     """Committed operations that you lack; `more` are to be had."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CommittedEntry, ...]
     more: bool
 
 
-class Wonder(Message, frozen=True):
+class ResultRequest(Message, frozen=True):
     """What came of these operations? I was not there."""
 
     ops: tuple[str, ...]
@@ -108,4 +108,13 @@ class Report(Message, frozen=True):
     data: bytes
 
 
-Said: TypeAlias = Ballot | SignedVote | Want | Told | Hello | Records | Wonder | Report
+SessionMessage: TypeAlias = (
+    SignedProposal
+    | SignedVote
+    | Fetch
+    | ProposalState
+    | Summary
+    | CommittedBatch
+    | ResultRequest
+    | Report
+)

@@ -14,7 +14,7 @@ from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import Party
 
 
-class Standing(enum.StrEnum):
+class TallyResult(enum.StrEnum):
     ENOUGH = "enough"
     IMPOSSIBLE = "impossible"
     NOT_YET = "not yet"
@@ -28,19 +28,19 @@ class Policy:
     needed: int
     n: int
 
-    def standing(self, votes: Mapping[Party, bool]) -> Standing:
+    def result(self, votes: Mapping[Party, bool]) -> TallyResult:
         """What `votes` (party → approved?) amount to. Votes of non-members do not count."""
         approvals = sum(votes[p] for p in votes if 1 <= p <= self.n)
         rejections = sum(not votes[p] for p in votes if 1 <= p <= self.n)
         return self.judge(approvals, rejections)
 
-    def judge(self, approvals: int, rejections: int) -> Standing:
+    def judge(self, approvals: int, rejections: int) -> TallyResult:
         """What so many votes of different members amount to."""
         if approvals >= self.needed:
-            return Standing.ENOUGH
+            return TallyResult.ENOUGH
         if rejections > self.n - self.needed:
-            return Standing.IMPOSSIBLE
-        return Standing.NOT_YET
+            return TallyResult.IMPOSSIBLE
+        return TallyResult.NOT_YET
 
     def __str__(self) -> str:
         return self.name

@@ -41,25 +41,31 @@ from mpclab.consensus.agreement import (
     VoteWanted,
 )
 from mpclab.consensus.direct import Direct
-from mpclab.coordinator import ballots, catchup, stories
+from mpclab.coordinator import catchup, statements, stories
 from mpclab.coordinator.approval import RETRY, VOTE_POLICIES, Approval, known_vote_policy
-from mpclab.coordinator.ballots import Ballot, BallotError, Certificate, SignedVote, UnknownParty
 from mpclab.coordinator.executor import Executor
 from mpclab.coordinator.history import History, Record
 from mpclab.coordinator.messages import (
-    Hello,
+    CommittedBatch,
+    Fetch,
+    ProposalState,
     Propose,
-    Records,
     Report,
-    Said,
+    ResultRequest,
+    SessionMessage,
     SetPrivate,
     SetVotePolicy,
-    Told,
+    Summary,
     Vote,
-    Want,
-    Wonder,
 )
 from mpclab.coordinator.policy import Policy
+from mpclab.coordinator.statements import (
+    Certificate,
+    InvalidStatement,
+    SignedProposal,
+    SignedVote,
+    UnknownParty,
+)
 from mpclab.coordinator.tally import End, Operation, Status
 from mpclab.coordinator.views import OperationView, SessionView, session_view
 from mpclab.core.errors import PeerFault, Strength, UsageError
@@ -94,7 +100,7 @@ class Session(Approval):
         greet: say hello to all when starting. A mesh makes this needless: `PeerUp` does it.
     """
 
-    messages: ClassVar[Any] = Said
+    messages: ClassVar[Any] = SessionMessage
     starts: ClassVar[str] = "joined"
 
     def __init__(
@@ -155,7 +161,7 @@ class Session(Approval):
             catchup.restore(self, ctx)
         if self.greet:
             for o in self.open():
-                ctx.multicast(ctx.others, catchup.told(o))
+                ctx.multicast(ctx.others, catchup.state_of(o))
             catchup.greet(self, ctx, ctx.others)
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
@@ -189,8 +195,8 @@ class Session(Approval):
     # --- from the first gate to the second ------------------------------------------------
 
     def on_proposed(self, ctx: Ctx, o: Operation) -> None:
-        assert o.ballot is not None
-        ctx.ask(AGREEMENT, Submit(o.op, Certificate(o.ballot, ()).to_bytes()))
+        assert o.signed is not None
+        ctx.ask(AGREEMENT, Submit(o.op, Certificate(o.signed, ()).to_bytes()))
 
     def on_voted(self, ctx: Ctx, o: Operation) -> None:
         assert o.mine is not None
@@ -198,11 +204,11 @@ class Session(Approval):
         ctx.ask(AGREEMENT, Cast(o.op, o.mine.approve, o.mine.reason, signature))
 
     def on_impossible(self, ctx: Ctx, o: Operation) -> None:
-        self._give_up(ctx, o, o.tally.rejection(o.about))
+        self._give_up(ctx, o, o.tally.rejection(o.proposal_hash))
 
     def on_enough(self, ctx: Ctx, o: Operation) -> None:
-        assert o.ballot is not None
-        o.certificate = Certificate(o.ballot, o.tally.approvals(o.about))
+        assert o.signed is not None
+        o.certificate = Certificate(o.signed, o.tally.approvals(o.proposal_hash))
         ctx.note("certified", op=o.op, approvals=[p for p, _ in o.certificate.approvals])
         ctx.cancel_timer(f"deadline/{o.op}")
         if o.status is Status.ABORTED:
@@ -231,8 +237,8 @@ class Session(Approval):
             if self.broadcasts:
                 self.verify(certificate)
             else:
-                ballots.check_ballot(certificate.ballot, self.session, self.keys)
-        except BallotError:
+                statements.check_proposal(certificate.signed, self.session, self.keys)
+        except InvalidStatement:
             return False
         self._remember(value, certificate)
         return True
@@ -243,7 +249,7 @@ class Session(Approval):
             del self._valid[next(iter(self._valid))]
 
     def verify(self, certificate: Certificate) -> None:
-        ballots.verify_certificate(certificate, self.session, self.policy, self.keys)
+        statements.verify_certificate(certificate, self.session, self.policy, self.keys)
 
     def on_output(self, ctx: Ctx, child: str, value: Any) -> None:
         if child != AGREEMENT:
@@ -251,7 +257,7 @@ class Session(Approval):
             return
         match value:
             case VoteWanted(op, proposed, by):
-                self._vote_wanted(ctx, op, Certificate.from_bytes(proposed).ballot, by)
+                self._vote_wanted(ctx, op, Certificate.from_bytes(proposed).signed, by)
             case Decided():
                 self._decided(ctx, value)
             case Refused(op, reason, rejected, missing):
@@ -267,7 +273,7 @@ class Session(Approval):
             certificate = self._certificate(decided.value, decided.approvals)
         except UnknownParty:
             self._deferred.append(decided)  # until that party is introduced
-        except BallotError as error:
+        except InvalidStatement as error:
             ctx.blame(None, f"{decided.op} was decided with {error}", Strength.SOMEONE)
         else:
             self.commit(ctx, Record(certificate, decided.index))
@@ -279,17 +285,17 @@ class Session(Approval):
             return certificate
         certificate = certificate or Certificate.from_bytes(value)
         if not self.broadcasts:
-            certificate = Certificate(certificate.ballot, approvals)
+            certificate = Certificate(certificate.signed, approvals)
         self.verify(certificate)
         return certificate
 
-    def _vote_wanted(self, ctx: Ctx, op: str, ballot: Ballot, by: Party) -> None:
-        if ballot.op != op or ballot.proposal.by != by:
+    def _vote_wanted(self, ctx: Ctx, op: str, signed: SignedProposal, by: Party) -> None:
+        if signed.op != op or signed.proposal.by != by:
             ctx.ask(AGREEMENT, Cast(op, False, "proposed in another's name"))
             ctx.blame(by, f"asks for votes on {op} with another proposal")
             return
         if (o := self.operations.get(op)) is None:
-            self.hear(ctx, ballot)
+            self.hear(ctx, signed)
         elif o.mine is None:
             self.consider(ctx, o)  # we proposed it ourselves
         else:
@@ -297,34 +303,34 @@ class Session(Approval):
 
     # --- ending ---------------------------------------------------------------------------
 
-    def commit(self, ctx: Ctx, record: Record, *, over: bool = False) -> None:
-        """The record says yes, and its certificate is valid. `over`: executed without us.
+    def commit(self, ctx: Ctx, record: Record, *, executed_elsewhere: bool = False) -> None:
+        """The record says yes, and its certificate is valid.
 
         Catching up may tell of a place in the log before the places ahead of it: what comes too
         early waits, for all parties commit a log in its order.
         """
         if record.index is not None and not self.history.fits(record.index):
-            self._waiting[record.index] = (record, over)
+            self._waiting[record.index] = (record, executed_elsewhere)
             return
-        self._commit(ctx, record, over)
+        self._commit(ctx, record, executed_elsewhere)
         for index in sorted(self._waiting):
             if self.history.fits(index):
                 self._commit(ctx, *self._waiting.pop(index))
 
-    def _commit(self, ctx: Ctx, record: Record, over: bool) -> None:
+    def _commit(self, ctx: Ctx, record: Record, executed_elsewhere: bool) -> None:
         op, proposal = record.op, record.proposal
         o = self.operations.get(op)
         if o is not None:
-            self.compare(ctx, o, record.certificate.ballot)
+            self.compare(ctx, o, record.certificate.signed)
         if op in self.history:
             if record.index is not None and self.history.records[op].index != record.index:
                 self.history.skip(record.index)  # decided twice: the first time counts
             return
-        self.clock = max(self.clock, proposal.stamp)
+        self.clock = max(self.clock, proposal.lamport)
         if o is None:
             o = self.operations[op] = Operation(op)
             o.heard_at = ctx.now
-        o.describe(self.kinds, record.certificate.ballot)
+        o.describe(self.kinds, record.certificate.signed)
         ctx.persist(f"record/{op}", msgspec.msgpack.encode(record))
         self.history.add(record)
         self.claims.settle(op)
@@ -337,11 +343,11 @@ class Session(Approval):
             op=op,
             kind=o.kind,
             index=record.index,
-            stamp=proposal.stamp,
+            stamp=proposal.lamport,
             head=self.history.head_at(op).hex()[:12],
             value=proposal.hash.hex()[:12],
         )
-        self.executor.commit(ctx, o, over=over)
+        self.executor.commit(ctx, o, executed_elsewhere=executed_elsewhere)
 
     def _give_up(self, ctx: Ctx, o: Operation, reason: str) -> None:
         """We will not get a certificate."""
@@ -388,10 +394,10 @@ class Session(Approval):
             if o.mine is None and self.vote_policy == "hand":
                 self._cast(ctx, o, False, "no answer in time")
         elif o.certificate is None:
-            o.rejected = o.tally.against(o.about)
+            o.rejected = o.tally.against(o.proposal_hash)
             o.missing = tuple(p for p in ctx.members if p not in o.tally.votes)
-            assert o.ballot is not None
-            waited = format_duration(o.ballot.proposal.deadline)
+            assert o.signed is not None
+            waited = format_duration(o.signed.proposal.deadline)
             self._give_up(ctx, o, f"no vote from {_names(o.missing)} in {waited}")
 
     # --- messages -------------------------------------------------------------------------
@@ -400,26 +406,26 @@ class Session(Approval):
         try:
             match msg:
                 case SignedVote():
-                    ballots.check_vote(msg, self.session, self.keys)
+                    statements.check_vote(msg, self.session, self.keys)
                     self.count(ctx, msg)
-                case Ballot():
-                    ballots.check_ballot(msg, self.session, self.keys)
+                case SignedProposal():
+                    statements.check_proposal(msg, self.session, self.keys)
                     self.hear(ctx, msg)
-                case Told():
-                    catchup.on_told(self, ctx, msg)
-                case Want():
-                    catchup.on_want(self, ctx, sender, msg)
-                case Hello():
-                    catchup.on_hello(self, ctx, sender, msg)
-                case Records():
-                    catchup.on_records(self, ctx, sender, msg)
-                case Wonder(ops):
-                    self.executor.on_wonder(ctx, sender, ops)
+                case ProposalState():
+                    catchup.on_proposal_state(self, ctx, msg)
+                case Fetch():
+                    catchup.on_fetch(self, ctx, sender, msg)
+                case Summary():
+                    catchup.on_summary(self, ctx, sender, msg)
+                case CommittedBatch():
+                    catchup.on_committed(self, ctx, sender, msg)
+                case ResultRequest(ops):
+                    self.executor.on_result_request(ctx, sender, ops)
                 case Report():
                     self.executor.on_report(ctx, sender, msg)
         except UnknownParty:
             pass  # its key is not here yet; what it said is asked for again
-        except BallotError as error:
+        except InvalidStatement as error:
             raise PeerFault(f"sent {error}") from None
 
     def retold(self, msg: Message, story: int) -> Message | None:
@@ -449,5 +455,5 @@ def name_of(value: bytes) -> str:
     valid value could be decided under another operation's id, which then never is itself."""
     try:
         return Certificate.from_bytes(value).op
-    except BallotError:
+    except InvalidStatement:
         return ""

@@ -15,8 +15,14 @@ import msgspec
 
 from mpclab.consensus.pbft_messages import digest_of
 from mpclab.consensus.quorum import fingerprint
-from mpclab.coordinator.ballots import Ballot, Certificate, SignedVote, sign_proposal, sign_vote
-from mpclab.coordinator.messages import Told
+from mpclab.coordinator.messages import ProposalState
+from mpclab.coordinator.statements import (
+    Certificate,
+    SignedProposal,
+    SignedVote,
+    sign_proposal,
+    sign_vote,
+)
 from mpclab.core.wire import Message
 from mpclab.operations.proposal import Params, Proposal, Value
 
@@ -27,13 +33,13 @@ if TYPE_CHECKING:
 def retold(session: Session, msg: Message, story: int) -> Message | None:
     """`msg` with another story in it, signed by `session`'s party; None when it has none."""
     match msg:
-        case Ballot(proposal) if proposal.by == session.me:
+        case SignedProposal(proposal) if proposal.by == session.me:
             return sign_proposal(session.identity, other_proposal(proposal, story))
         case SignedVote() if msg.voter == session.me:
             return _other_vote(session, msg, story)
-        case Told(ballot, votes):
-            other = Told(
-                _or_same(session, ballot, story),
+        case ProposalState(signed, votes):
+            other = ProposalState(
+                _or_same(session, signed, story),
                 tuple(_or_same(session, vote, story) for vote in votes),
             )
             return other if other != msg else None
@@ -51,7 +57,7 @@ def _or_same(session: Session, msg: M, story: int) -> M:
 def other_proposal(proposal: Proposal, story: int) -> Proposal:
     """Another wish under the same id: its first parameter is another; or else, its time."""
     if not proposal.params:
-        return msgspec.structs.replace(proposal, stamp=proposal.stamp + story)
+        return msgspec.structs.replace(proposal, lamport=proposal.lamport + story)
     (name, value), *rest = proposal.params
     params: Params = ((name, _other(value, story)), *rest)
     return msgspec.structs.replace(proposal, params=params)
@@ -68,9 +74,9 @@ def _other(value: Value, story: int) -> Value:
 
 def _other_vote(session: Session, vote: SignedVote, story: int) -> SignedVote | None:
     o = session.operations.get(vote.op)
-    if o is None or o.ballot is None:
+    if o is None or o.signed is None:
         return None
-    proposal = o.ballot.proposal
+    proposal = o.signed.proposal
     if proposal.by == session.me:
         return sign_vote(session.identity, other_proposal(proposal, story), session.me, True)
     reason = "" if not vote.approve else "changed its mind"
@@ -81,27 +87,27 @@ def other_value(session: Session, op: str, story: int) -> tuple[bytes, bytes] | 
     """What this party gets decided for its own operation `op`, and another value for it that the
     others will find valid too; None when there is none (yet)."""
     o = session.operations.get(op)
-    if o is None or o.ballot is None or o.by != session.me:
+    if o is None or o.signed is None or o.by != session.me:
         return None
-    proposal = other_proposal(o.ballot.proposal, story)
-    ballot = sign_proposal(session.identity, proposal)
+    proposal = other_proposal(o.signed.proposal, story)
+    signed = sign_proposal(session.identity, proposal)
     if not session.broadcasts:  # the vote comes later
-        return Certificate(o.ballot, ()).to_bytes(), Certificate(ballot, ()).to_bytes()
+        return Certificate(o.signed, ()).to_bytes(), Certificate(signed, ()).to_bytes()
     if o.certificate is None:
         return None
     own = sign_vote(session.identity, proposal, session.me, True)
     votes = {**o.tally.votes, session.me: own}
-    told = [v for v in votes.values() if v.approve and v.about == proposal.hash]
+    told = [v for v in votes.values() if v.approve and v.proposal_hash == proposal.hash]
     approvals = tuple((v.voter, v.signature) for v in sorted(told, key=lambda v: v.voter))
     if len(approvals) < session.policy.needed:
         return None
-    return o.certificate.to_bytes(), Certificate(ballot, approvals).to_bytes()
+    return o.certificate.to_bytes(), Certificate(signed, approvals).to_bytes()
 
 
 def retold_value(session: Session, msg: Message, story: int) -> Message | None:
     """The agreement protocol's `msg` about this party's own operation, with the other value in
     it, or with the digest of that."""
-    for op in [op for op, o in session.operations.items() if o.ballot and o.by == session.me]:
+    for op in [op for op, o in session.operations.items() if o.signed and o.by == session.me]:
         if (values := other_value(session, op, story)) is not None:
             value, other = values
             instead = {

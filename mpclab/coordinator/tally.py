@@ -1,4 +1,4 @@
-"""One operation as one party sees it: its ballot, its votes, its standing, its end."""
+"""One operation as one party sees it: its proposal, its votes, its end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import enum
 
 import msgspec
 
-from mpclab.coordinator.ballots import Ballot, Certificate, SignedVote
-from mpclab.coordinator.policy import Policy, Standing
+from mpclab.coordinator.policy import Policy, TallyResult
+from mpclab.coordinator.statements import Certificate, SignedProposal, SignedVote
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.operations import Operations, Result
@@ -61,38 +61,38 @@ class Tally:
         self.votes[vote.voter] = vote
         self.heard_at[vote.voter] = now
         if vote.approve:
-            self._approvals[vote.about] = self._approvals.get(vote.about, 0) + 1
+            self._approvals[vote.proposal_hash] = self._approvals.get(vote.proposal_hash, 0) + 1
         return None
 
-    def standing(self, about: bytes, policy: Policy) -> Standing:
-        """What the votes amount to for the proposal whose hash is `about`. Who voted about
+    def result(self, proposal_hash: bytes, policy: Policy) -> TallyResult:
+        """What the votes amount to for the proposal whose hash is `proposal_hash`. Who voted about
         another one under the same id will never approve this one."""
-        approvals = self._approvals.get(about, 0)
+        approvals = self._approvals.get(proposal_hash, 0)
         return policy.judge(approvals, len(self.votes) - approvals)
 
-    def approvals(self, about: bytes) -> tuple[tuple[Party, bytes], ...]:
+    def approvals(self, proposal_hash: bytes) -> tuple[tuple[Party, bytes], ...]:
         return tuple(
             (party, vote.signature)
             for party, vote in sorted(self.votes.items())
-            if vote.approve and vote.about == about
+            if vote.approve and vote.proposal_hash == proposal_hash
         )
 
-    def against(self, about: bytes) -> tuple[Party, ...]:
+    def against(self, proposal_hash: bytes) -> tuple[Party, ...]:
         return tuple(
             party
             for party, vote in sorted(self.votes.items())
-            if not vote.approve or vote.about != about
+            if not vote.approve or vote.proposal_hash != proposal_hash
         )
 
-    def rejection(self, about: bytes) -> str:
+    def rejection(self, proposal_hash: bytes) -> str:
         """Who is against it, and why, in words."""
         return "; ".join(
             f"party {p} voted on another proposal under this id"
-            if (vote := self.votes[p]).about != about
+            if (vote := self.votes[p]).proposal_hash != proposal_hash
             else f"party {p} rejected: {vote.reason}"
             if vote.reason
             else f"party {p} rejected"
-            for p in self.against(about)
+            for p in self.against(proposal_hash)
         )
 
 
@@ -101,11 +101,11 @@ class Operation:
 
     def __init__(self, op: str) -> None:
         self.op = op
-        self.ballot: Ballot | None = None
-        self.about = b""  # its proposal's hash
+        self.signed: SignedProposal | None = None
+        self.proposal_hash = b""  # its proposal's hash
         self.params: Params = ()
         self.text = ""
-        self.unfit = ""  # why it cannot be approved, whatever the vote policy
+        self.invalid_reason = ""  # why it cannot be approved, whatever the vote policy
         self.tally = Tally()
         self.mine: SignedVote | None = None
         self.certificate: Certificate | None = None
@@ -122,30 +122,30 @@ class Operation:
         self.committed_at: int | None = None
         self.ended_at: int | None = None
 
-    def describe(self, kinds: Operations, ballot: Ballot) -> bool:
-        """Put what `ballot` proposes into words. False: its parameters are malformed."""
-        proposal = ballot.proposal
-        self.ballot, self.about = ballot, proposal.hash
-        self.params, self.text, self.unfit = proposal.params, proposal.kind, ""
+    def describe(self, kinds: Operations, signed: SignedProposal) -> bool:
+        """Put what `signed` proposes into words. False: its parameters are malformed."""
+        proposal = signed.proposal
+        self.signed, self.proposal_hash = signed, proposal.hash
+        self.params, self.text, self.invalid_reason = proposal.params, proposal.kind, ""
         if proposal.kind not in kinds:
-            self.unfit = f"operation {proposal.kind!r} is not known here"
+            self.invalid_reason = f"operation {proposal.kind!r} is not known here"
             return True
         spec = kinds[proposal.kind]
         try:
             if spec.check(dict(proposal.params)) != proposal.params:
                 raise UsageError(f"{spec.name}: parameters are missing or out of order")
         except UsageError as error:
-            self.unfit = str(error)
+            self.invalid_reason = str(error)
             return False
         self.text = spec.describe(proposal.params)
         return True
 
     @property
     def by(self) -> Party:
-        assert self.ballot is not None
-        return self.ballot.proposal.by
+        assert self.signed is not None
+        return self.signed.proposal.by
 
     @property
     def kind(self) -> str:
-        assert self.ballot is not None
-        return self.ballot.proposal.kind
+        assert self.signed is not None
+        return self.signed.proposal.kind

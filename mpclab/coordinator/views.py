@@ -91,14 +91,14 @@ class SessionView(msgspec.Struct, frozen=True):
 
 
 def _operation_view(o: Operation, n: int) -> OperationView:
-    assert o.ballot is not None
+    assert o.signed is not None
     votes = tuple(
-        VoteView(p, v.approve and v.about == o.about, v.reason, o.tally.heard_at[p])
+        VoteView(p, v.approve and v.proposal_hash == o.proposal_hash, v.reason, o.tally.heard_at[p])
         for p, v in sorted(o.tally.votes.items())
     )
     rejected = o.rejected
     if o.status is Status.ABORTED:  # others may have rejected since we gave up
-        rejected = tuple(sorted({*o.rejected, *o.tally.against(o.about)}))
+        rejected = tuple(sorted({*o.rejected, *o.tally.against(o.proposal_hash)}))
     return OperationView(
         op=o.op,
         kind=o.kind,
@@ -117,7 +117,7 @@ def _operation_view(o: Operation, n: int) -> OperationView:
         data=o.result.data if o.result else b"",
         index=o.index,
         heard_at=o.heard_at,
-        deadline_at=o.heard_at + o.ballot.proposal.deadline,
+        deadline_at=o.heard_at + o.signed.proposal.deadline,
         committed_at=o.committed_at,
         ended_at=o.ended_at,
     )
@@ -138,7 +138,7 @@ def _history_view(history: History, operations: dict[str, Operation]) -> tuple[E
 
 
 def session_view(session: Session) -> SessionView:
-    heard = [o for o in session.operations.values() if o.ballot is not None]
+    heard = [o for o in session.operations.values() if o.signed is not None]
     return SessionView(
         session=session.session,
         me=session.me,

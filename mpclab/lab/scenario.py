@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpclab.check import CHECKS
 from mpclab.consensus.registry import agreement as agreement_named
-from mpclab.coordinator.ballots import MIN_DEADLINE
 from mpclab.coordinator.policy import Policy, parse_policy
+from mpclab.coordinator.statements import MIN_DEADLINE
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, parse_duration
 from mpclab.faults.network import Network

@@ -29,7 +29,7 @@ class Proposal(Message, frozen=True):
     Attributes:
         session: the session that it is for; it means nothing in another.
         attempt: a fresh text of the proposer's choice: the same wish twice is two operations.
-        stamp: Lamport's clock at the proposer: greater than that of all it had heard of.
+        lamport: Lamport's clock at the proposer: greater than that of all it had heard of.
         params: the operation's parameters, sorted by name.
         deadline: how long to wait for votes, µs. Everyone counts from when it hears the proposal,
             since the clocks of parties on different machines have nothing in common.
@@ -38,7 +38,7 @@ class Proposal(Message, frozen=True):
     session: str
     attempt: str
     by: Party
-    stamp: int
+    lamport: int
     kind: str
     params: Params
     deadline: int
@@ -56,7 +56,7 @@ class Proposal(Message, frozen=True):
 @lru_cache(maxsize=4096)
 def proposal_hash(p: Proposal) -> bytes:
     return digest(
-        "mpclab proposal", p.session, p.attempt, p.by, p.stamp, p.kind, p.params, p.deadline
+        "mpclab proposal", p.session, p.attempt, p.by, p.lamport, p.kind, p.params, p.deadline
     )
 
 

@@ -159,7 +159,7 @@ class Sessions:
         """Messages by kind, self-messages left out."""
         count: Counter[str] = Counter()
         for row in self.world.trace.of(rows.Sent):
-            if row.at >= since and row.kind != "Hello":
+            if row.at >= since and row.kind != "Summary":
                 count[row.kind] += len(row.to)
         return count
 

@@ -86,22 +86,22 @@ def test_a_liars_word_does_not_count() -> None:
 def test_the_lie_behind_a_split_is_named_and_its_messages_are_witnesses() -> None:
     story = Story(3)
     story.fault(0, "equivocate", "begin", 1)
-    early = Fault(0, 1, -1, "byzantine", "act", (1,), "tells party 2 another Hello")
+    early = Fault(0, 1, -1, "byzantine", "act", (1,), "tells party 2 another Summary")
     story.trace.append(early)
     story.at(5).propose(1, "k3f9")
     before = story.send(1, (2,), "SignedVote")
     lie = len(story.trace)
     story.trace.append(
-        Fault(5_000, 1, -1, "byzantine", "act", (1,), "tells party 3 another Ballot")
+        Fault(5_000, 1, -1, "byzantine", "act", (1,), "tells party 3 another SignedProposal")
     )
-    story.send(1, (2,), "Ballot")
-    story.send(1, (3,), "Ballot")
+    story.send(1, (2,), "SignedProposal")
+    story.send(1, (3,), "SignedProposal")
     rows = [story.commit(2, "k3f9", "aa11"), story.commit(3, "k3f9", "bb22")]
     assert before
     says(
         judge("agreement", story),
         "violated",
-        "party 3 has bb22, because party 1 tells party 3 another Ballot",
+        "party 3 has bb22, because party 1 tells party 3 another SignedProposal",
         lie, lie + 1, lie + 2, *rows,
     )  # fmt: skip
 

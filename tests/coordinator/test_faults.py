@@ -223,7 +223,7 @@ def test_others_submit_when_the_proposer_dies_with_the_certificate() -> None:
     [leader] = {row.actor for row in s.notes("became-leader")}
     proposer = 1 + leader % 4
     op = s.propose(proposer)
-    s.run(15 * MS)  # its ballot and vote are out; the others' votes are under way
+    s.run(15 * MS)  # its proposal and vote are out; the others' votes are under way
     s.world.crash(proposer)
     s.run(5 * SECOND)
     assert set(s.statuses(op).values()) == {"executed"}

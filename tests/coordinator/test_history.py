@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpclab.coordinator.ballots import Ballot, Certificate
 from mpclab.coordinator.history import History, Record, genesis
+from mpclab.coordinator.statements import Certificate, SignedProposal
 from mpclab.operations.proposal import Proposal
 
 
 def record(k: int, stamp: int = 1, by: int = 1, index: int | None = None) -> Record:
     proposal = Proposal("s", f"a{k}", by, stamp, "note", (("text", f"{k}"),), 1)
-    return Record(Certificate(Ballot(proposal, b""), ()), index)
+    return Record(Certificate(SignedProposal(proposal, b""), ()), index)
 
 
 def chain(records: list[Record]) -> History:

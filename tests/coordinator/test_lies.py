@@ -11,30 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpclab.consensus.agreement import Agreement
-from mpclab.coordinator import ballots
+from mpclab.coordinator import statements
 from mpclab.coordinator.approval import MAX_LEAP, MAX_OPEN
-from mpclab.coordinator.ballots import (
-    Ballot,
-    BallotError,
+from mpclab.coordinator.messages import (
+    CommittedBatch,
+    CommittedEntry,
+    Fetch,
+    ProposalState,
+    Propose,
+    Report,
+    ResultRequest,
+    SessionMessage,
+    Summary,
+)
+from mpclab.coordinator.policy import parse_policy
+from mpclab.coordinator.statements import (
     Certificate,
     Evidence,
+    InvalidStatement,
+    SignedProposal,
     SignedVote,
     sign_proposal,
     sign_vote,
     verify_certificate,
 )
-from mpclab.coordinator.messages import (
-    Entry,
-    Hello,
-    Propose,
-    Records,
-    Report,
-    Said,
-    Told,
-    Want,
-    Wonder,
-)
-from mpclab.coordinator.policy import parse_policy
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
@@ -47,7 +47,7 @@ Say = Callable[[Ctx], None]
 class Liar(Machine):
     """Says what it is asked to say, and answers nothing."""
 
-    messages = Said
+    messages = SessionMessage
 
     def on_message(self, ctx: Ctx, sender: int, msg: Any) -> None:
         pass
@@ -63,7 +63,7 @@ def proposal(by: int, text: str = "hello", **changes: Any) -> Proposal:
 
 def genuine_vote(op: str) -> SignedVote:
     """Party 4's own signature, under any id."""
-    label, parts = ballots._vote_parts(NAME, op, b"", True, "")
+    label, parts = statements._vote_parts(NAME, op, b"", True, "")
     return SignedVote(op, b"", 4, True, "", identity(4).sign(label, *parts))
 
 
@@ -131,10 +131,10 @@ def test_voting_both_ways_is_proved_and_the_first_word_counts() -> None:
     s = with_liar(votes={1: "hand"})
     op = s.propose(1)
     s.run(50 * MS)
-    ballot = s.session(1).operations[op].ballot
-    assert ballot is not None
-    yes = sign_vote(identity(4), ballot.proposal, 4, True)
-    no = sign_vote(identity(4), ballot.proposal, 4, False, "changed my mind")
+    signed = s.session(1).operations[op].signed
+    assert signed is not None
+    yes = sign_vote(identity(4), signed.proposal, 4, True)
+    no = sign_vote(identity(4), signed.proposal, 4, False, "changed my mind")
     say(s, no, yes)
     s.run()
     assert {s.at(p, op).rejected for p in s.honest} == {(4,)}
@@ -162,10 +162,10 @@ def test_an_old_vote_under_another_id_is_no_vote() -> None:
 def test_another_reason_is_no_contradiction() -> None:
     s = with_liar()
     op = s.propose(1)
-    ballot = s.session(1).operations[op].ballot
-    assert ballot is not None
+    signed = s.session(1).operations[op].signed
+    assert signed is not None
     for reason in ("dear", "too dear"):
-        say(s, sign_vote(identity(4), ballot.proposal, 4, False, reason))
+        say(s, sign_vote(identity(4), signed.proposal, 4, False, reason))
     s.run()
     assert not s.blames()
 
@@ -179,8 +179,10 @@ def test_another_reason_is_no_contradiction() -> None:
         lambda p: msgspec.structs.replace(sign_vote(identity(4), p, 4, True), voter=3),
         lambda p: msgspec.structs.replace(sign_vote(identity(4), p, 4, True), signature=b"x"),
         lambda p: sign_vote(identity(4), msgspec.structs.replace(p, session="s2"), 4, True),
-        lambda p: Told(sign_proposal(identity(1), p), (sign_vote(identity(9), p, 2, True),)),
-        lambda p: Told(
+        lambda p: ProposalState(
+            sign_proposal(identity(1), p), (sign_vote(identity(9), p, 2, True),)
+        ),
+        lambda p: ProposalState(
             sign_proposal(identity(1), p),
             (sign_vote(identity(4), msgspec.structs.replace(p, attempt="x2"), 4, True),),
         ),
@@ -188,10 +190,10 @@ def test_another_reason_is_no_contradiction() -> None:
         lambda p: genuine_vote(""),
         lambda p: sign_proposal(identity(4), p),  # party 1's, signed by party 4
         lambda p: sign_proposal(identity(4), proposal(4, session="s2")),
-        lambda p: sign_proposal(identity(4), proposal(4, stamp=0)),
-        lambda p: sign_proposal(identity(4), proposal(4, stamp=MAX_LEAP + 9)),
+        lambda p: sign_proposal(identity(4), proposal(4, lamport=0)),
+        lambda p: sign_proposal(identity(4), proposal(4, lamport=MAX_LEAP + 9)),
         lambda p: sign_proposal(identity(4), proposal(4, deadline=0)),
-        lambda p: sign_proposal(identity(4), proposal(4, deadline=ballots.MIN_DEADLINE - 1)),
+        lambda p: sign_proposal(identity(4), proposal(4, deadline=statements.MIN_DEADLINE - 1)),
         lambda p: sign_proposal(identity(4), proposal(4, deadline=2**60)),
         lambda p: sign_proposal(identity(4), proposal(4, attempt="")),
         lambda p: sign_proposal(identity(4), proposal(4, kind="x" * 100)),
@@ -204,9 +206,9 @@ def test_what_is_forged_or_malformed_is_blamed_on_its_sender(
 ) -> None:
     s = with_liar(policy="threshold(3)")
     op = s.propose(1)
-    ballot = s.session(1).operations[op].ballot
-    assert ballot is not None
-    say(s, forge(ballot.proposal))
+    signed = s.session(1).operations[op].signed
+    assert signed is not None
+    say(s, forge(signed.proposal))
     s.run()
     assert set(s.statuses(op).values()) == {"executed"}, "the others go on"
     assert len(s.view(1).history) == 1
@@ -215,40 +217,40 @@ def test_what_is_forged_or_malformed_is_blamed_on_its_sender(
 
 def test_an_unknown_kind_is_rejected_and_nobody_is_blamed() -> None:
     s = with_liar()
-    ballot = sign_proposal(identity(4), proposal(4, kind="teleport"))
-    say(s, ballot, sign_vote(identity(4), ballot.proposal, 4, True))
+    signed = sign_proposal(identity(4), proposal(4, kind="teleport"))
+    say(s, signed, sign_vote(identity(4), signed.proposal, 4, True))
     s.run()
-    assert {s.at(p, ballot.op).rejected for p in s.honest} == {(1, 2, 3)}
-    assert "'teleport' is not known here" in s.at(1, ballot.op).reason
+    assert {s.at(p, signed.op).rejected for p in s.honest} == {(1, 2, 3)}
+    assert "'teleport' is not known here" in s.at(1, signed.op).reason
     assert not s.blames()
 
 
 def certificate(by: int, approvers: tuple[int, ...], **changes: Any) -> Certificate:
-    ballot = sign_proposal(identity(by), proposal(by, **changes))
-    votes = (sign_vote(identity(p), ballot.proposal, p, True) for p in approvers)
-    return Certificate(ballot, tuple((v.voter, v.signature) for v in votes))
+    signed = sign_proposal(identity(by), proposal(by, **changes))
+    votes = (sign_vote(identity(p), signed.proposal, p, True) for p in approvers)
+    return Certificate(signed, tuple((v.voter, v.signature) for v in votes))
 
 
 def test_records_are_verified_before_they_are_believed() -> None:
     good = certificate(1, (1, 2, 3))
     other = certificate(1, (1, 2, 3), attempt="x2")
-    twice = Certificate(good.ballot, (good.approvals[0],) * 3)
-    swapped = Certificate(good.ballot, other.approvals)
-    strange = Certificate(good.ballot, (*good.approvals[:2], (9, good.approvals[2][1])))
+    twice = Certificate(good.signed, (good.approvals[0],) * 3)
+    swapped = Certificate(good.signed, other.approvals)
+    strange = Certificate(good.signed, (*good.approvals[:2], (9, good.approvals[2][1])))
     policy = parse_policy("threshold(3)", 4)
     verify_certificate(good, NAME, policy, keys(4))
     verify_certificate(Certificate.from_bytes(good.to_bytes()), NAME, policy, keys(4))
-    for bad in (certificate(1, (1, 2)), twice, swapped, strange, Certificate(good.ballot, ())):
-        with pytest.raises(BallotError):
+    for bad in (certificate(1, (1, 2)), twice, swapped, strange, Certificate(good.signed, ())):
+        with pytest.raises(InvalidStatement):
             verify_certificate(bad, NAME, policy, keys(4))
         s = with_liar(policy="threshold(3)")
-        say(s, Records((Entry(bad, None, False),), False))
+        say(s, CommittedBatch((CommittedEntry(bad, None, False),), False))
         s.run()
         assert not s.view(1).history
         if bad is not strange:
             assert blames(s) == {(4, "known")}
     s = with_liar(policy="threshold(3)")
-    say(s, Records((Entry(good, None, False),), True), to=(2,))
+    say(s, CommittedBatch((CommittedEntry(good, None, False),), True), to=(2,))
     s.run()
     assert s.at(2, good.op).status == "executed", "a good one is believed, whoever brings it"
 
@@ -260,12 +262,14 @@ class Undecided(Agreement):
 def test_the_place_in_a_log_is_believed_when_an_honest_party_must_have_told_it() -> None:
     s = with_liar(policy="threshold(3)", agreement=Undecided)
     good = certificate(1, (1, 2, 3))
-    say(s, Records((Entry(good, 7, False),), False))
+    say(s, CommittedBatch((CommittedEntry(good, 7, False),), False))
     s.run(SECOND)
     assert not s.view(1).history
     assert good.op not in s.session(1).history
-    s.session(1).claims.add(2, Entry(good, 0, False))  # an honest party says where it stands
-    say(s, Records((Entry(good, 0, False),), False), to=(1,))
+    s.session(1).claims.add(
+        2, CommittedEntry(good, 0, False)
+    )  # an honest party says where it stands
+    say(s, CommittedBatch((CommittedEntry(good, 0, False),), False), to=(1,))
     s.run(SECOND)
     assert [(e.index, e.op) for e in s.view(1).history] == [(0, good.op)]
 
@@ -273,7 +277,9 @@ def test_the_place_in_a_log_is_believed_when_an_honest_party_must_have_told_it()
 def test_claims_of_a_liar_take_no_more_room_than_its_last() -> None:
     s = with_liar(policy="threshold(3)", agreement=Undecided)
     good = certificate(1, (1, 2, 3))
-    say(s, Records(tuple(Entry(good, k, False) for k in range(500)), False), to=(1,))
+    say(
+        s, CommittedBatch(tuple(CommittedEntry(good, k, False) for k in range(500)), False), to=(1,)
+    )
     s.run(SECOND)
     assert good.op not in s.session(1).history
     told = s.session(1).claims._told
@@ -284,8 +290,8 @@ def test_a_liar_does_not_keep_us_from_executing() -> None:
     """It says that all is over, and the honest party that bears it out says that it is not."""
     s = with_liar(policy="threshold(3)", agreement=Undecided)
     good = certificate(1, (1, 2, 3), kind="coin", params=())
-    s.session(1).claims.add(2, Entry(good, 0, False))
-    say(s, Records((Entry(good, 0, True),), False), to=(1,))
+    s.session(1).claims.add(2, CommittedEntry(good, 0, False))
+    say(s, CommittedBatch((CommittedEntry(good, 0, True),), False), to=(1,))
     s.run(SECOND)
     assert s.session(1).executor.running == {f"coin-{good.op}": good.op}
 
@@ -294,7 +300,7 @@ def test_to_ask_many_times_in_one_message_is_to_ask_once() -> None:
     s = with_liar(policy="threshold(3)")
     op = s.propose(1)
     s.run()
-    say(s, Wonder((op,) * 1000), to=(1,))
+    say(s, ResultRequest((op,) * 1000), to=(1,))
     s.run()
     assert s.sent()["Report"] == 1
 
@@ -353,16 +359,20 @@ def test_proposals_of_a_flooder_are_bounded() -> None:
 def test_a_refused_proposal_does_not_stop_us_asking_for_what_we_lack() -> None:
     """Votes may come with it, which are kept: so are the timers that were set for them."""
     s = with_liar(policy="threshold(3)")
-    far = proposal(4, stamp=MAX_LEAP + 9)
-    say(s, Told(sign_proposal(identity(4), far), (sign_vote(identity(4), far, 4, True),)), to=(1,))
+    far = proposal(4, lamport=MAX_LEAP + 9)
+    say(
+        s,
+        ProposalState(sign_proposal(identity(4), far), (sign_vote(identity(4), far, 4, True),)),
+        to=(1,),
+    )
     s.run(100 * MS)
     assert blames(s) == {(4, "known")}
     s.lossy(lambda src, dst, draw: dst == 1 and src != 4)
     op = s.propose(2, deadline=60 * SECOND)
     s.run(100 * MS)
     s.heal()
-    ballot = s.session(2).operations[op].ballot
-    say(s, ballot, to=(1,))
+    signed = s.session(2).operations[op].signed
+    say(s, signed, to=(1,))
     s.run()
     assert s.at(1, op).status == "executed"
     assert not s.session(1).pending
@@ -377,7 +387,7 @@ def test_who_forgot_its_vote_does_not_vote_on_the_other_story() -> None:
     s.world.restart(2, amnesia=True)
     s.run(5 * MS)
     vote = s.session(1).operations[one.op].tally.votes[2]
-    say(s, Told(two, (vote,)), to=(2,))
+    say(s, ProposalState(two, (vote,)), to=(2,))
     s.run()
     assert (2, "proof") not in blames(s)
     assert not any(e.party == 2 for p in s.honest for e in s.session(p).evidence)
@@ -395,9 +405,9 @@ def test_votes_on_nothing_are_forgotten() -> None:
 
 def test_asking_in_circles_ends() -> None:
     s = with_liar(3)
-    say(s, Want("nothing", (), True), Want("nothing", (), False), Hello(("a", "b"), ("c",)))
+    say(s, Fetch("nothing", (), True), Fetch("nothing", (), False), Summary(("a", "b"), ("c",)))
     s.run()
-    assert s.sent()["Want"] <= 6
+    assert s.sent()["Fetch"] <= 6
     assert s.world.now < SECOND
 
 
@@ -425,7 +435,7 @@ def test_every_parameter_is_under_the_hash() -> None:
         proposal(1, session="s2"),
         proposal(1, attempt="x2"),
         proposal(2),
-        proposal(1, stamp=2),
+        proposal(1, lamport=2),
         proposal(1, kind="coin"),
         proposal(1, "other"),
         proposal(1, params=(("text", "hello"), ("to", "x"))),
@@ -436,7 +446,12 @@ def test_every_parameter_is_under_the_hash() -> None:
     assert len(Proposal.__struct_fields__) == 7, "a new field needs a line here"
 
 
-MESSAGES = st.one_of(*map(st.from_type, (Ballot, SignedVote, Want, Told, Hello, Records, Report)))
+MESSAGES = st.one_of(
+    *map(
+        st.from_type,
+        (SignedProposal, SignedVote, Fetch, ProposalState, Summary, CommittedBatch, Report),
+    )
+)
 
 
 @settings(max_examples=150)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpclab.coordinator.policy import Standing, parse_policy
+from mpclab.coordinator.policy import TallyResult, parse_policy
 from mpclab.core.errors import UsageError
 
 
@@ -40,11 +40,11 @@ def test_a_standing_is_what_counting_all_futures_says(data: st.DataObject) -> No
     yes = sum(votes.values())
     futures = {yes + more >= policy.needed for more in range(silent + 1)}
     expected = {
-        (True,): Standing.ENOUGH,
-        (False,): Standing.IMPOSSIBLE,
-        (False, True): Standing.NOT_YET,
+        (True,): TallyResult.ENOUGH,
+        (False,): TallyResult.IMPOSSIBLE,
+        (False, True): TallyResult.NOT_YET,
     }[tuple(sorted(futures))]
-    assert policy.standing(votes) is expected
+    assert policy.result(votes) is expected
     assert policy.judge(yes, len(votes) - yes) is expected
 
 
@@ -53,13 +53,13 @@ def test_a_verdict_never_changes(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 6))
     policy = parse_policy(f"threshold({data.draw(st.integers(1, n))})", n)
     votes = [(p, data.draw(st.booleans())) for p in data.draw(st.permutations(range(1, n + 1)))]
-    verdicts = [policy.standing(dict(votes[:k])) for k in range(n + 1)]
-    final = [v for v in verdicts if v is not Standing.NOT_YET]
+    verdicts = [policy.result(dict(votes[:k])) for k in range(n + 1)]
+    final = [v for v in verdicts if v is not TallyResult.NOT_YET]
     assert len(set(final)) == 1, "once all have voted there is a verdict, and it was the first"
-    assert verdicts == [Standing.NOT_YET] * (n + 1 - len(final)) + final
+    assert verdicts == [TallyResult.NOT_YET] * (n + 1 - len(final)) + final
 
 
 def test_strangers_do_not_count() -> None:
     policy = parse_policy("threshold(2)", 3)
-    assert policy.standing({1: True, 0: True, 4: True, 9: True}) is Standing.NOT_YET
-    assert policy.standing({1: True, 0: False, 4: False, 9: False}) is Standing.NOT_YET
+    assert policy.result({1: True, 0: True, 4: True, 9: True}) is TallyResult.NOT_YET
+    assert policy.result({1: True, 0: False, 4: False, 9: False}) is TallyResult.NOT_YET

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from mpclab.consensus.agreement import Agreement, Cast, Decided, VoteWanted
 from mpclab.coordinator.approval import MAX_OPEN
-from mpclab.coordinator.ballots import Certificate, sign_proposal, sign_vote
 from mpclab.coordinator.messages import Propose
 from mpclab.coordinator.policy import parse_policy
 from mpclab.coordinator.session import Session, SetVotePolicy
+from mpclab.coordinator.statements import Certificate, sign_proposal, sign_vote
 from mpclab.core.effects import (
     Asked,
     Blame,
@@ -41,7 +41,7 @@ def test_unanimous_commits_one_delay_after_voting(n: int) -> None:
     op = s.propose(1)
     s.run()
     assert set(s.statuses(op).values()) == {"executed"}
-    assert +s.sent() == +type(s.sent())({"Ballot": n - 1, "SignedVote": n * (n - 1)})
+    assert +s.sent() == +type(s.sent())({"SignedProposal": n - 1, "SignedVote": n * (n - 1)})
     voted = {row.actor: row.at for row in s.notes("voted")}
     committed = {row.actor: row.at for row in s.notes("committed")}
     assert voted == {p: 0 if p == 1 else 10 * MS for p in s.members}
@@ -292,16 +292,16 @@ def test_a_proposal_and_a_vote_are_each_stored_before_they_are_sent() -> None:
         for e in effects
         if isinstance(e, Persist | Send)
     ]
-    assert done == ["ballot", "Ballot", "vote", "SignedVote"]
+    assert done == ["proposal", "SignedProposal", "vote", "SignedVote"]
 
 
 def test_keys_may_come_later_and_never_change() -> None:
     one = Alone()
     proposal = Proposal(NAME, "a", 2, 1, "note", (("text", "x"),), SECOND)
-    ballot = sign_proposal(identity(2), proposal)
-    assert one.tell(2, ballot) == []  # its key is not here: no word, no blame
+    signed = sign_proposal(identity(2), proposal)
+    assert one.tell(2, signed) == []  # its key is not here: no word, no blame
     one.ask(Introduced(2, identity(2).public))
-    assert sent(one.tell(2, ballot)) == [((2, 3), "SignedVote")]
+    assert sent(one.tell(2, signed)) == [((2, 3), "SignedVote")]
     [blame] = one.ask(Introduced(2, identity(3).public))
     assert isinstance(blame, Blame)
     assert (blame.party, blame.strength) == (2, Strength.SUSPECT)
@@ -310,25 +310,25 @@ def test_keys_may_come_later_and_never_change() -> None:
 
 def test_what_was_decided_waits_for_the_keys_that_prove_it() -> None:
     one = Alone(agreement=Oracle)
-    ballot = sign_proposal(identity(2), Proposal(NAME, "a", 2, 1, "note", (("text", "x"),), SECOND))
-    votes = [sign_vote(identity(p), ballot.proposal, p, True) for p in (1, 2, 3)]
-    value = Certificate(ballot, tuple((v.voter, v.signature) for v in votes)).to_bytes()
-    one.do(Asked((*AT, "agreement"), Decided(ballot.op, value, 0)))
+    signed = sign_proposal(identity(2), Proposal(NAME, "a", 2, 1, "note", (("text", "x"),), SECOND))
+    votes = [sign_vote(identity(p), signed.proposal, p, True) for p in (1, 2, 3)]
+    value = Certificate(signed, tuple((v.voter, v.signature) for v in votes)).to_bytes()
+    one.do(Asked((*AT, "agreement"), Decided(signed.op, value, 0)))
     assert len(one.session.history) == 0
     one.ask(Introduced(2, identity(2).public))
     assert len(one.session.history) == 0
     one.ask(Introduced(3, identity(3).public))
-    assert [e.op for e in one.session.view().history] == [ballot.op]
+    assert [e.op for e in one.session.view().history] == [signed.op]
 
 
 def test_a_peer_that_comes_up_is_told_what_is_known() -> None:
     one, two = Alone(), Alone()
     one.ask(Propose("note", {"text": "x"}))
     [hello] = [e for e in two.ask(PeerUp(2, "link")) if isinstance(e, Send)]
-    assert hello.frame.kind == "Hello"
+    assert hello.frame.kind == "Summary"
     assert two.session.view().up == (2,)
     answer = one.tell(2, hello.frame.msg)
-    assert sent(answer) == [((2,), "Told")]
+    assert sent(answer) == [((2,), "ProposalState")]
     two.ask(PeerDown(2, "gone"))
     assert two.session.view().up == ()
 

@@ -8,8 +8,8 @@ from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.consensus.wrong import Pbft2f
-from mpclab.coordinator.ballots import check_ballot, check_vote, sign_proposal, sign_vote
-from mpclab.coordinator.messages import Hello, Told
+from mpclab.coordinator.messages import ProposalState, Summary
+from mpclab.coordinator.statements import check_proposal, check_vote, sign_proposal, sign_vote
 from mpclab.coordinator.stories import other_proposal, other_value, retold
 from mpclab.lab import Run, Scenario
 from mpclab.testing.sessions import NAME, Sessions, identity, keys
@@ -31,18 +31,19 @@ def test_both_stories_are_genuine_and_have_one_id() -> None:
     op = s.propose(1)
     s.run()
     liar = s.session(1)
-    ballot, vote = liar.operations[op].ballot, liar.operations[op].mine
-    assert ballot is not None
+    signed, vote = liar.operations[op].signed, liar.operations[op].mine
+    assert signed is not None
     assert vote is not None
-    other, approval = retold(liar, ballot, 1), retold(liar, vote, 1)
+    other, approval = retold(liar, signed, 1), retold(liar, vote, 1)
     assert other is not None
     assert approval is not None
-    check_ballot(other, NAME, keys(4))  # type: ignore[arg-type]
+    check_proposal(other, NAME, keys(4))  # type: ignore[arg-type]
     check_vote(approval, NAME, keys(4))  # type: ignore[arg-type]
     assert other.op == op  # type: ignore[attr-defined]
-    assert other.proposal != ballot.proposal  # type: ignore[attr-defined]
-    assert approval.about == other.proposal.hash  # type: ignore[attr-defined]
-    assert retold(liar, Told(ballot, (vote,)), 1) == Told(other, (approval,))  # type: ignore[arg-type]
+    assert other.proposal != signed.proposal  # type: ignore[attr-defined]
+    assert approval.proposal_hash == other.proposal.hash  # type: ignore[attr-defined]
+    expected = ProposalState(other, (approval,))  # type: ignore[arg-type]
+    assert retold(liar, ProposalState(signed, (vote,)), 1) == expected  # type: ignore[arg-type]
 
 
 def test_a_vote_on_what_another_proposed_is_turned_round() -> None:
@@ -63,25 +64,25 @@ def test_what_others_signed_cannot_be_retold() -> None:
     op = s.propose(2)
     s.run()
     liar = s.session(1)
-    ballot = s.session(2).operations[op].ballot
-    assert ballot is not None
-    theirs = sign_vote(identity(3), ballot.proposal, 3, True)
-    assert retold(liar, ballot, 1) is None
+    signed = s.session(2).operations[op].signed
+    assert signed is not None
+    theirs = sign_vote(identity(3), signed.proposal, 3, True)
+    assert retold(liar, signed, 1) is None
     assert retold(liar, theirs, 1) is None
-    assert retold(liar, Told(ballot, (theirs,)), 1) is None
-    assert retold(liar, Hello((op,), ()), 1) is None
+    assert retold(liar, ProposalState(signed, (theirs,)), 1) is None
+    assert retold(liar, Summary((op,), ()), 1) is None
 
 
 def test_a_proposal_without_parameters_has_another_story_too() -> None:
     s = Sessions(4)
     op = s.propose(1, "coin")
     s.run()
-    ballot = s.session(1).operations[op].ballot
-    assert ballot is not None
-    other = other_proposal(ballot.proposal, 1)
-    assert other != ballot.proposal
+    signed = s.session(1).operations[op].signed
+    assert signed is not None
+    other = other_proposal(signed.proposal, 1)
+    assert other != signed.proposal
     assert other.op == op
-    check_ballot(sign_proposal(identity(1), other), NAME, keys(4))
+    check_proposal(sign_proposal(identity(1), other), NAME, keys(4))
 
 
 def test_direct_is_split_by_a_proposer_that_equivocates() -> None:
@@ -107,7 +108,11 @@ def test_quorums_that_meet_in_an_honest_party_need_no_second_gate(policy: str) -
 
 def test_reliable_broadcast_is_not_consensus_when_certificates_need_not_meet() -> None:
     """Two certificates, two dealers: what Bracha's own docstring warns of, found by seeds."""
-    votes = {"kind": "equivocate", "party": 1, "messages": ["Ballot", "SignedVote", "Told"]}
+    votes = {
+        "kind": "equivocate",
+        "party": 1,
+        "messages": ["SignedProposal", "SignedVote", "ProposalState"],
+    }
     after = {"kind": "silent", "party": 1, "messages": ["Init", "Echo", "Ready"]}
     for policy, found in (("threshold(2)", True), ("threshold(3)", False)):
         runs = (

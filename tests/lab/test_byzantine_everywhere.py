@@ -164,10 +164,10 @@ def test_a_split_is_explained_by_the_lie_and_its_messages(world: str) -> None:
     ).run()
     (agreement,) = ended.verdicts
     assert agreement.verdict == "violated"
-    assert "because party 4 tells parties 2 and 3 another Ballot" in agreement.sentence
+    assert "because party 4 tells parties 2 and 3 another SignedProposal" in agreement.sentence
     trace = list(ended.trace)
     shown = [row for n in agreement.witnesses if isinstance(row := trace[n], rows.Sent)]
-    assert {(row.actor, row.kind) for row in shown} == {(LIAR, "Ballot")}
+    assert {(row.actor, row.kind) for row in shown} == {(LIAR, "SignedProposal")}
     assert {p for row in shown for p in row.to} == OTHERS
 
 

@@ -124,7 +124,7 @@ def test_what_it_says_is_in_our_trace_at_our_time_under_one_name(lab: Lab) -> No
         lab.restart(3)
         lab.join()
     sent = [row for row in lab.trace.of(Sent) if row.actor == 3]
-    assert {row.kind for row in sent} >= {"Ballot", "SignedVote"}
+    assert {row.kind for row in sent} >= {"SignedProposal", "SignedVote"}
     ids = [row.id for row in sent]
     assert len(set(ids)) == len(ids), "a later life numbers its frames anew"
     at = {row.id: row.at for row in sent}

@@ -271,7 +271,7 @@ def test_who_was_away_does_not_report_that_it_failed() -> None:
         s.world.restart(p)
     s.run()
     assert set(s.statuses(op).values()) == {"failed"}
-    wondered = [row for row in s.world.trace.of(rows.Sent) if row.kind == "Wonder"]
+    wondered = [row for row in s.world.trace.of(rows.Sent) if row.kind == "ResultRequest"]
     assert {row.actor for row in wondered} == {1, 2, 3}
     reports = [row for row in s.world.trace.of(rows.Sent) if row.kind == "Report"]
     assert {row.actor for row in reports} == {3}

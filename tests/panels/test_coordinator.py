@@ -306,7 +306,7 @@ def test_heartbeats_are_no_news(hands: Make, world: str) -> None:
     it.gather()
     wait(lambda: any(r.kind == "Beat" for r in it.panel.lab.trace.of(Sent)), "heartbeats")
     assert "Beat" not in it.panel.controller.kinds
-    assert "Hello" in it.panel.controller.kinds
+    assert "Summary" in it.panel.controller.kinds
     it.panel.log.level.value = 2
     it.panel.log.words.value = "sends Beat"
     it.say("Nothing to show.")

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from mpclab.coordinator.policy import Policy, Standing
+from mpclab.coordinator.policy import Policy, TallyResult
 from mpclab.core.errors import MpclabError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.wire import Message, decoder
@@ -26,7 +26,7 @@ from mpclab.operations.proposal import OP_LENGTH, Proposal
 
 Keys: TypeAlias = Mapping[Party, bytes]
 
-MAX_STAMP = 2**53
+MAX_LAMPORT = 2**53
 MIN_DEADLINE = 100 * MS
 """A vote takes two trips, the proposal's and its own; and nobody may flood the others with
 proposals that end at once."""
@@ -35,15 +35,15 @@ MAX_REASON = 200
 MAX_NAME = 64
 
 
-class BallotError(MpclabError):
+class InvalidStatement(MpclabError):
     """A proposal, a vote or a certificate that does not hold; says why."""
 
 
-class UnknownParty(BallotError):
+class UnknownParty(InvalidStatement):
     """It may hold: the key that it should be checked with is not known here (yet)."""
 
 
-class Ballot(Message, frozen=True):
+class SignedProposal(Message, frozen=True):
     """A proposal, signed by its proposer: what is broadcast to ask for votes."""
 
     proposal: Proposal
@@ -55,14 +55,14 @@ class Ballot(Message, frozen=True):
 
 
 class SignedVote(Message, frozen=True):
-    """`voter`'s signed word on the proposal whose hash is `about`. An approval has no reason.
+    """`voter`'s signed vote on the proposal with this hash. An approval has no reason.
 
-    The signature covers `op` too, although `about` implies it: who hears the vote before the
+    The signature covers `op` too, although the hash implies it: who hears the vote before the
     proposal could not tell otherwise that an old vote was put under another operation's id.
     """
 
     op: str
-    about: bytes
+    proposal_hash: bytes
     voter: Party
     approve: bool
     reason: str
@@ -70,14 +70,14 @@ class SignedVote(Message, frozen=True):
 
 
 class Certificate(Message, frozen=True):
-    """A ballot and the approvals that carry it: (party, signature), ascending by party."""
+    """A signed proposal and the approvals that carry it: (party, signature), ascending by party."""
 
-    ballot: Ballot
+    signed: SignedProposal
     approvals: tuple[tuple[Party, bytes], ...]
 
     @property
     def op(self) -> str:
-        return self.ballot.op
+        return self.signed.op
 
     def to_bytes(self) -> bytes:
         """What an agreement protocol decides on."""
@@ -88,41 +88,45 @@ class Certificate(Message, frozen=True):
         """Parse `to_bytes`.
 
         Raises:
-            BallotError: the bytes are no certificate.
+            InvalidStatement: the bytes are no certificate.
         """
         try:
             return _decode_certificate(data)  # type: ignore[return-value]
         except msgspec.DecodeError as error:
-            raise BallotError(f"not a certificate: {error}") from None
+            raise InvalidStatement(f"not a certificate: {error}") from None
 
 
 _decode_certificate = decoder(Certificate)
 
 # --- signing ------------------------------------------------------------------------------
 
-_PROPOSAL, _APPROVAL, _REJECTION = "mpclab ballot", "mpclab approval", "mpclab rejection"
+_PROPOSAL, _APPROVAL, _REJECTION = (
+    "mpclab proposal signature",
+    "mpclab approval",
+    "mpclab rejection",
+)
 
 
-def sign_proposal(identity: Identity, proposal: Proposal) -> Ballot:
-    return Ballot(proposal, identity.sign(_PROPOSAL, proposal.hash))
+def sign_proposal(identity: Identity, proposal: Proposal) -> SignedProposal:
+    return SignedProposal(proposal, identity.sign(_PROPOSAL, proposal.hash))
 
 
 def sign_vote(
     identity: Identity, proposal: Proposal, voter: Party, approve: bool, reason: str = ""
 ) -> SignedVote:
     """Our vote. `reason` is kept for rejections alone."""
-    about, reason = proposal.hash, "" if approve else reason[:MAX_REASON]
-    label, parts = _vote_parts(proposal.session, proposal.op, about, approve, reason)
+    proposal_hash, reason = proposal.hash, "" if approve else reason[:MAX_REASON]
+    label, parts = _vote_parts(proposal.session, proposal.op, proposal_hash, approve, reason)
     signature = identity.sign(label, *parts)
-    return SignedVote(proposal.op, about, voter, approve, reason, signature)
+    return SignedVote(proposal.op, proposal_hash, voter, approve, reason, signature)
 
 
 def _vote_parts(
-    session: str, op: str, about: bytes, approve: bool, reason: str
+    session: str, op: str, proposal_hash: bytes, approve: bool, reason: str
 ) -> tuple[str, tuple[str | bytes, ...]]:
     if approve:
-        return _APPROVAL, (session, op, about)
-    return _REJECTION, (session, op, about, reason)
+        return _APPROVAL, (session, op, proposal_hash)
+    return _REJECTION, (session, op, proposal_hash, reason)
 
 
 @lru_cache(maxsize=65536)
@@ -135,51 +139,51 @@ def _genuine(key: bytes, label: str, parts: tuple[str | bytes, ...], signature: 
 # --- checking -----------------------------------------------------------------------------
 
 
-def check_ballot(ballot: Ballot, session: str, keys: Keys) -> None:
-    """Raise `BallotError` unless the proposer signed this, for this session, within bounds."""
-    proposal = ballot.proposal
+def check_proposal(signed: SignedProposal, session: str, keys: Keys) -> None:
+    """Raise `InvalidStatement` unless the proposer signed this, for this session, within bounds."""
+    proposal = signed.proposal
     if proposal.session != session:
-        raise BallotError("a proposal for another session")
-    if not 0 < proposal.stamp < MAX_STAMP:
-        raise BallotError("a proposal with a time stamp out of bounds")
+        raise InvalidStatement("a proposal for another session")
+    if not 0 < proposal.lamport < MAX_LAMPORT:
+        raise InvalidStatement("a proposal with a time stamp out of bounds")
     if not MIN_DEADLINE <= proposal.deadline <= MAX_DEADLINE:
-        raise BallotError("a proposal with a deadline out of bounds")
+        raise InvalidStatement("a proposal with a deadline out of bounds")
     if not 0 < len(proposal.attempt) <= MAX_NAME or len(proposal.kind) > MAX_NAME:
-        raise BallotError("a proposal with too long a name")
+        raise InvalidStatement("a proposal with too long a name")
     key = _key_of(proposal.by, keys)
-    if not _genuine(key, _PROPOSAL, (proposal.hash,), ballot.signature):
-        raise BallotError(f"a proposal that party {proposal.by} did not sign")
+    if not _genuine(key, _PROPOSAL, (proposal.hash,), signed.signature):
+        raise InvalidStatement(f"a proposal that party {proposal.by} did not sign")
 
 
 def check_vote(vote: SignedVote, session: str, keys: Keys) -> None:
-    """Raise `BallotError` unless its voter signed this vote."""
+    """Raise `InvalidStatement` unless its voter signed this vote."""
     if len(vote.reason) > MAX_REASON or (vote.approve and vote.reason):
-        raise BallotError("a vote with a reason out of bounds")
+        raise InvalidStatement("a vote with a reason out of bounds")
     if len(vote.op) != OP_LENGTH:
-        raise BallotError("a vote on what is no operation's id")
-    label, parts = _vote_parts(session, vote.op, vote.about, vote.approve, vote.reason)
+        raise InvalidStatement("a vote on what is no operation's id")
+    label, parts = _vote_parts(session, vote.op, vote.proposal_hash, vote.approve, vote.reason)
     if not _genuine(_key_of(vote.voter, keys), label, parts, vote.signature):
-        raise BallotError(f"a vote that party {vote.voter} did not sign")
+        raise InvalidStatement(f"a vote that party {vote.voter} did not sign")
 
 
 def check_approval(proposal: Proposal, party: Party, signature: bytes, keys: Keys) -> None:
-    """Raise `BallotError` unless `party` approved `proposal`."""
+    """Raise `InvalidStatement` unless `party` approved `proposal`."""
     label, parts = _vote_parts(proposal.session, proposal.op, proposal.hash, True, "")
     if not _genuine(_key_of(party, keys), label, parts, signature):
-        raise BallotError(f"an approval that party {party} did not sign")
+        raise InvalidStatement(f"an approval that party {party} did not sign")
 
 
 def verify_certificate(certificate: Certificate, session: str, policy: Policy, keys: Keys) -> None:
-    """Raise `BallotError` unless genuine approvals of different parties satisfy `policy`."""
-    check_ballot(certificate.ballot, session, keys)
+    """Raise `InvalidStatement` unless genuine approvals of different parties satisfy `policy`."""
+    check_proposal(certificate.signed, session, keys)
     votes: dict[Party, bool] = {}
     for party, signature in certificate.approvals:
         if party in votes:
-            raise BallotError(f"a certificate that counts party {party} twice")
-        check_approval(certificate.ballot.proposal, party, signature, keys)
+            raise InvalidStatement(f"a certificate that counts party {party} twice")
+        check_approval(certificate.signed.proposal, party, signature, keys)
         votes[party] = True
-    if policy.standing(votes) is not Standing.ENOUGH:
-        raise BallotError(
+    if policy.result(votes) is not TallyResult.ENOUGH:
+        raise InvalidStatement(
             f"a certificate with {len(votes)} approvals where {policy} needs {policy.needed}"
         )
 
@@ -201,17 +205,17 @@ class Evidence(msgspec.Struct, frozen=True):
 
     party: Party
     what: str
-    first: Ballot | SignedVote
-    second: Ballot | SignedVote
+    first: SignedProposal | SignedVote
+    second: SignedProposal | SignedVote
 
     def holds(self, session: str, keys: Keys) -> bool:
         """Whether this proves, to anyone who knows the keys, that `party` lied."""
         a, b = self.first, self.second
         try:
             match a, b:
-                case Ballot(), Ballot():
-                    check_ballot(a, session, keys)
-                    check_ballot(b, session, keys)
+                case SignedProposal(), SignedProposal():
+                    check_proposal(a, session, keys)
+                    check_proposal(b, session, keys)
                     lied = a.op == b.op and a.proposal != b.proposal
                     return lied and a.proposal.by == b.proposal.by == self.party
                 case SignedVote(), SignedVote():
@@ -219,11 +223,11 @@ class Evidence(msgspec.Struct, frozen=True):
                     check_vote(b, session, keys)
                     lied = a.op == b.op and contradict(a, b)
                     return lied and a.voter == b.voter == self.party
-        except BallotError:
+        except InvalidStatement:
             pass
         return False
 
 
 def contradict(a: SignedVote, b: SignedVote) -> bool:
     """Whether one voter cannot honestly have cast both. A reason put otherwise is no lie."""
-    return (a.about, a.approve) != (b.about, b.approve)
+    return (a.proposal_hash, a.approve) != (b.proposal_hash, b.approve)

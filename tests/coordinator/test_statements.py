@@ -1,7 +1,7 @@
 """What is signed when parties approve an operation, and what its bytes say."""
 
-from mpclab.coordinator.ballots import Certificate, sign_proposal
 from mpclab.coordinator.session import name_of
+from mpclab.coordinator.statements import Certificate, sign_proposal
 from mpclab.operations.proposal import Proposal
 from mpclab.testing.sessions import identity
 
