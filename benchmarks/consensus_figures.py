@@ -29,7 +29,12 @@ COUNTS: dict[str, tuple[str, Callable[[int], int], tuple[str, ...], int]] = {
     # protocol: published formula, its value, the kinds that count (all), delays to the last party
     "2pc": ("3n - 3", lambda n: 3 * n - 3, (), 3),
     "3pc": ("5n - 5", lambda n: 5 * n - 5, (), 5),
-    "raft": ("2(n - 1)", lambda n: 2 * (n - 1), ("Append", "Appended"), 2),
+    "raft": (
+        "2(n - 1)",
+        lambda n: 2 * (n - 1),
+        ("RaftAppendEntries", "RaftAppendEntriesResponse"),
+        2,
+    ),
     "pbft": ("2n(n - 1)", lambda n: 2 * n * (n - 1), (), 3),
     "hotstuff": ("7(n - 1) + (n - 1)", lambda n: 8 * (n - 1), (), 7),
     "bracha": ("2n² - n - 1", lambda n: 2 * n * n - n - 1, (), 3),

@@ -3,14 +3,24 @@
 A value is opaque bytes (an operation with its certificate of approval). `valid` judges it, a
 pure function: an honest party never accepts a value that is not valid (external validity,
 Cachin, Kursawe, Petzold and Shoup 2001).
+
+Several values for one operation. An operation may have more than one valid value, for instance
+(operation, certificate of approval) and (operation, certificate of abort). A log protocol (raft,
+pbft, hotstuff, chained-hotstuff) orders them all alike and decides the first: `Decided(op, value,
+index)` comes once, with the value that got the first place in the log; any later value for `op`
+is skipped at every party, and takes no index. So whoever wants an outcome submits its value, and
+takes what `Decided.value` says, which may be another's. A second `Submit` for an operation that is
+open or decided here changes nothing.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
-from mpclab.core.ids import SECOND, Party
+from mpclab.consensus.options import Options
+from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
 from mpclab.crypto.identity import Identity
 
@@ -88,12 +98,15 @@ class Agreement(Machine):
         valid: the external validity predicate.
         names: the id of the operation that a value is for. With it nobody can get one operation's
             value decided under the id of another, which then could never be decided itself.
-        patience: how long to wait before suspecting somebody, µs; protocols scale it.
         session: the session's id, which signatures are bound to.
         needed: how many approvals commit, where the vote is inside; all, unless told otherwise.
+        options: what this protocol lets a user set, an `options_type`.
+        settings: single options by name, over `options`: `patience=500 * MS`.
     """
 
     title: ClassVar[str] = ""
+    options_type: ClassVar[type[Options]] = Options
+    """What a user may set: read, written and listed by this class (`registry.options`)."""
     votes_inside: ClassVar[bool] = False
     """The first phase is the vote: submit at once and answer `VoteWanted`."""
     everyone_submits: ClassVar[bool] = False
@@ -114,15 +127,17 @@ class Agreement(Machine):
         keys: Mapping[Party, bytes],
         *,
         valid: Valid = lambda value: True,
-        patience: int = 2 * SECOND,
         session: str = "",
         needed: int | None = None,
         names: Callable[[bytes], str] | None = None,
+        options: Options | None = None,
+        **settings: Any,
     ) -> None:
         self.identity = identity
         self.keys = keys
         self.valid = valid
-        self.patience = patience
+        self.options = dataclasses.replace(options or self.options_type(), **settings)
+        self.patience = self.options.patience
         self.session = session
         self.needed = needed
         self.names = names

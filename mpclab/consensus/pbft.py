@@ -20,7 +20,7 @@ Why q = (n + f)//2 + 1 (2f + 1 when n = 3f + 1): two quorums share an honest par
 honest party that prepared it.
 
 Deviations: one operation in each place. State is the history itself, so who lags takes each of
-its places from f + 1 parties that say the same. Retransmission by `Status` (thesis §5.2).
+its places from f + 1 parties that say the same. Retransmission by `PbftStatus` (thesis §5.2).
 """
 
 from typing import Any, ClassVar
@@ -30,24 +30,24 @@ import msgspec
 from mpclab.consensus import pbft_repair
 from mpclab.consensus.agreement import Agreement, Decided, Submit
 from mpclab.consensus.pbft_messages import (
-    Checkpoint,
-    Commit,
-    Done,
     KeptSlot,
-    Prepare,
-    PrePrepare,
-    Request,
+    PbftCheckpoint,
+    PbftCommit,
+    PbftExecuted,
+    PbftPrepare,
+    PbftPrePrepare,
+    PbftRequest,
+    PbftStatus,
     Slot,
-    Status,
     digest_of,
 )
 from mpclab.consensus.pbft_views import (
     GENESIS,
     NULL,
+    CheckpointId,
     Claim,
-    Mark,
-    NewView,
-    ViewChange,
+    PbftNewView,
+    PbftViewChange,
     begun_by,
     decide,
     genuine,
@@ -91,7 +91,7 @@ class Pbft(Agreement):
         self.quorum = self.quorum_of(ctx.n)
         self.view, self.active = 0, True
         self.slots: dict[int, Slot] = {}
-        self.requests: dict[bytes, Request] = {NULL: Request("", b"")}  # by digest
+        self.requests: dict[bytes, PbftRequest] = {NULL: PbftRequest("", b"")}  # by digest
         self.pending: dict[str, bytes] = {}  # not yet executed, whoever wants it
         self.mine: set[str] = set()  # our own submits among them
         self.wanted: set[bytes] = set()  # digests of requests that a new view chose and we lack
@@ -101,12 +101,12 @@ class Pbft(Agreement):
         self.chain = GENESIS  # digest of the history
         self.marks: dict[int, bytes] = {0: GENESIS}  # our checkpoints from `stable` on
         self.checkpoints: dict[int, Tally] = {}
-        self.history: list[Request] = []
+        self.history: list[PbftRequest] = []
         self.done: set[str] = set()
         self.claims: dict[int, Tally] = {}  # what others say they executed, by place
-        self.told: dict[bytes, Request] = {}  # the requests that they say
-        self.changes: dict[int, dict[Party, ViewChange]] = {}
-        self.new_view: NewView | None = None
+        self.told: dict[bytes, PbftRequest] = {}  # the requests that they say
+        self.changes: dict[int, dict[Party, PbftViewChange]] = {}
+        self.new_view: PbftNewView | None = None
         self.failures = 0  # view changes since something was executed
         self.tries = 0
         self.heard: set[Party] = set()  # since the last nudge; and since the one before
@@ -130,7 +130,7 @@ class Pbft(Agreement):
                 self.mine.add(op)
                 self._take(ctx, op, value)
                 if ctx.me != self.primary(ctx, self.view):
-                    ctx.send(self.primary(ctx, self.view), Request(op, value))
+                    ctx.send(self.primary(ctx, self.view), PbftRequest(op, value))
 
     def _take(self, ctx: Ctx, op: str, value: bytes) -> None:
         """Somebody wants `op`: see that it is decided."""
@@ -152,9 +152,9 @@ class Pbft(Agreement):
             slot = self._slot(ctx, self.next)
             assert slot is not None, "inside the window"
             digest = digest_of(op, value)
-            self._keep_request(ctx, digest, Request(op, value))
+            self._keep_request(ctx, digest, PbftRequest(op, value))
             self._accept(ctx, self.next, slot, digest)  # stored: no second one is ever said
-            ctx.broadcast(PrePrepare(self.view, self.next, op, value))
+            ctx.broadcast(PbftPrePrepare(self.view, self.next, op, value))
 
     # --- the three phases, §4.2 -------------------------------------------------------------
 
@@ -162,25 +162,25 @@ class Pbft(Agreement):
         self,
         ctx: Ctx,
         sender: Party,
-        msg: Prepare
-        | Commit
-        | PrePrepare
-        | Request
-        | Checkpoint
-        | ViewChange
-        | NewView
-        | Status
-        | Done,
+        msg: PbftPrepare
+        | PbftCommit
+        | PbftPrePrepare
+        | PbftRequest
+        | PbftCheckpoint
+        | PbftViewChange
+        | PbftNewView
+        | PbftStatus
+        | PbftExecuted,
     ) -> None:
         self.heard.add(sender)
         match msg:
-            case Commit():  # nearly all are votes: keep their path short
+            case PbftCommit():  # nearly all are votes: keep their path short
                 self._on_vote(ctx, sender, msg.view, msg.seq, msg.digest, True)
-            case Prepare():
+            case PbftPrepare():
                 self._on_vote(ctx, sender, msg.view, msg.seq, msg.digest, False)
-            case PrePrepare():
+            case PbftPrePrepare():
                 self._on_pre_prepare(ctx, sender, msg)
-            case Request(op, value):
+            case PbftRequest(op, value):
                 if not self.fits(op, value) or not op:
                     raise PeerFault(f"requested a value of {op!r} that is not valid")
                 if (digest := digest_of(op, value)) in self.wanted:
@@ -190,18 +190,18 @@ class Pbft(Agreement):
                             self._accept(ctx, place, slot, digest)
                 if op not in self.done and len(self.pending) < self.OPEN:
                     self._take(ctx, op, value)
-            case Checkpoint(seq, value):
+            case PbftCheckpoint(seq, value):
                 self._on_checkpoint(ctx, sender, seq, value)
-            case ViewChange():
+            case PbftViewChange():
                 self._on_view_change(ctx, sender, msg)
-            case NewView():
+            case PbftNewView():
                 self._on_new_view(ctx, sender, msg)
-            case Status():
+            case PbftStatus():
                 pbft_repair.on_status(self, ctx, sender, msg)
-            case Done(first, requests):
+            case PbftExecuted(first, requests):
                 pbft_repair.on_done(self, ctx, sender, first, requests)
 
-    def _on_pre_prepare(self, ctx: Ctx, sender: Party, msg: PrePrepare) -> None:
+    def _on_pre_prepare(self, ctx: Ctx, sender: Party, msg: PbftPrePrepare) -> None:
         if msg.view != self.view or not self.active:
             return
         if sender != self.primary(ctx, msg.view):
@@ -214,7 +214,7 @@ class Pbft(Agreement):
         digest = digest_of(msg.op, msg.value)
         if slot.view == msg.view and slot.digest != digest:
             raise PeerFault(f"proposed two operations at place {msg.seq} of view {msg.view}")
-        self._keep_request(ctx, digest, Request(msg.op, msg.value))
+        self._keep_request(ctx, digest, PbftRequest(msg.op, msg.value))
         if msg.op and msg.op not in self.done:
             self.pending.setdefault(msg.op, msg.value)
         if slot.view < msg.view:
@@ -228,7 +228,7 @@ class Pbft(Agreement):
         slot.accepted[digest] = self.view
         self._keep_slot(ctx, seq, slot)
         if ctx.me != self.primary(ctx, self.view) and digest in self.requests:
-            ctx.broadcast(Prepare(self.view, seq, digest))
+            ctx.broadcast(PbftPrepare(self.view, seq, digest))
         self._advance(ctx, seq, slot)
 
     def _on_vote(
@@ -261,7 +261,7 @@ class Pbft(Agreement):
                 slot.prepared = (view, digest)
                 self._keep_slot(ctx, seq, slot)
                 ctx.note("phase", phase="prepared", op=self.requests[digest].op, view=view)
-                ctx.broadcast(Commit(view, seq, digest))
+                ctx.broadcast(PbftCommit(view, seq, digest))
         commits = slot.commits.get(view)
         if slot.is_prepared and commits is not None and commits.count(digest) >= self.quorum:
             slot.is_committed = True
@@ -272,7 +272,7 @@ class Pbft(Agreement):
             self.execute(ctx, self.requests[slot.digest])
         self.propose(ctx)
 
-    def execute(self, ctx: Ctx, request: Request) -> None:
+    def execute(self, ctx: Ctx, request: PbftRequest) -> None:
         seq = self.executed = self.executed + 1
         self.seen = max(self.seen, seq)
         ctx.persist(f"done/{seq}", _encode(request))
@@ -284,9 +284,9 @@ class Pbft(Agreement):
         self.watch(ctx)
         if seq % self.INTERVAL == 0:
             self.marks[seq] = self.chain
-            ctx.broadcast(Checkpoint(seq, self.chain))
+            ctx.broadcast(PbftCheckpoint(seq, self.chain))
 
-    def remember(self, ctx: Ctx, request: Request) -> None:
+    def remember(self, ctx: Ctx, request: PbftRequest) -> None:
         self.history.append(request)
         self.chain = hash_of("mpclab pbft history", self.chain, request.op, request.value)
         self.pending.pop(request.op, None)
@@ -355,15 +355,15 @@ class Pbft(Agreement):
         self.arm(ctx, "progress", self.patience << min(self.failures, 8))
         self.watch(ctx)
 
-    def change(self, ctx: Ctx) -> ViewChange:
+    def change(self, ctx: Ctx) -> PbftViewChange:
         slots = sorted(self.slots.items())
         prepared = tuple(Claim(s, *x.prepared) for s, x in slots if x.prepared is not None)
         accepted = tuple(Claim(s, v, d) for s, x in slots for d, v in sorted(x.accepted.items()))
-        marks = tuple(Mark(s, d) for s, d in sorted(self.marks.items()))
-        change = ViewChange(self.view, ctx.me, self.stable, marks, prepared, accepted)
+        marks = tuple(CheckpointId(s, d) for s, d in sorted(self.marks.items()))
+        change = PbftViewChange(self.view, ctx.me, self.stable, marks, prepared, accepted)
         return sign(change, self.identity, self.session)
 
-    def _on_view_change(self, ctx: Ctx, sender: Party, msg: ViewChange) -> None:
+    def _on_view_change(self, ctx: Ctx, sender: Party, msg: PbftViewChange) -> None:
         if sender not in self.keys:
             return  # not introduced yet: we cannot tell
         if msg.party != sender or not self._genuine(msg):
@@ -399,7 +399,7 @@ class Pbft(Agreement):
                 ctx.persist("view", _encode((self.view, True)))
                 ctx.broadcast(sign_new_view(self.identity, self.session, self.view, every))
 
-    def _on_new_view(self, ctx: Ctx, sender: Party, msg: NewView) -> None:
+    def _on_new_view(self, ctx: Ctx, sender: Party, msg: PbftNewView) -> None:
         if msg.view < self.view or (msg.view == self.view and self.active):
             return
         leader = self.primary(ctx, msg.view)
@@ -419,7 +419,9 @@ class Pbft(Agreement):
             raise PeerFault(reason, party=leader, strength=Strength.PROOF)
         self._enter(ctx, msg, *decision)
 
-    def _enter(self, ctx: Ctx, msg: NewView, start: Mark, chosen: tuple[Mark, ...]) -> None:
+    def _enter(
+        self, ctx: Ctx, msg: PbftNewView, start: CheckpointId, chosen: tuple[CheckpointId, ...]
+    ) -> None:
         self.view, self.active, self.new_view = msg.view, True, msg
         self._keep_view(ctx)
         self.changes = {v: of for v, of in self.changes.items() if v > msg.view}
@@ -442,11 +444,11 @@ class Pbft(Agreement):
         self.arm(ctx, "progress", self.patience << min(self.failures, 8))
         for op in sorted(self.mine):
             if ctx.me != self.primary(ctx, self.view):
-                ctx.send(self.primary(ctx, self.view), Request(op, self.pending[op]))
+                ctx.send(self.primary(ctx, self.view), PbftRequest(op, self.pending[op]))
         self.watch(ctx)
         self.propose(ctx)
 
-    def _genuine(self, change: ViewChange) -> bool:
+    def _genuine(self, change: PbftViewChange) -> bool:
         return genuine(change, self.keys[change.party], self.session, self.WINDOW)
 
     # --- what was lost ----------------------------------------------------------------------
@@ -479,7 +481,7 @@ class Pbft(Agreement):
 
     # --- the store --------------------------------------------------------------------------
 
-    def _keep_request(self, ctx: Ctx, digest: bytes, request: Request) -> None:
+    def _keep_request(self, ctx: Ctx, digest: bytes, request: PbftRequest) -> None:
         self.wanted.discard(digest)
         if digest not in self.requests:
             self.requests[digest] = request

@@ -10,14 +10,14 @@ from mpclab.core.wire import Message
 from mpclab.crypto.transcript import digest as hash_of
 
 
-class Request(Message, frozen=True):
+class PbftRequest(Message, frozen=True):
     """Get this decided."""
 
     op: str
     value: bytes
 
 
-class PrePrepare(Message, frozen=True):
+class PbftPrePrepare(Message, frozen=True):
     """The primary of `view` puts an operation at place `seq`, from 1."""
 
     view: int
@@ -26,7 +26,7 @@ class PrePrepare(Message, frozen=True):
     value: bytes
 
 
-class Prepare(Message, frozen=True):
+class PbftPrepare(Message, frozen=True):
     """I accepted that."""
 
     view: int
@@ -34,7 +34,7 @@ class Prepare(Message, frozen=True):
     digest: bytes
 
 
-class Commit(Message, frozen=True):
+class PbftCommit(Message, frozen=True):
     """I know that a quorum accepted it."""
 
     view: int
@@ -42,14 +42,14 @@ class Commit(Message, frozen=True):
     digest: bytes
 
 
-class Checkpoint(Message, frozen=True):
+class PbftCheckpoint(Message, frozen=True):
     """I executed all up to `seq`, and this is the digest of my history."""
 
     seq: int
     digest: bytes
 
 
-class Status(Message, frozen=True):
+class PbftStatus(Message, frozen=True):
     """I have something open, and this is how far I am: what did I miss?"""
 
     view: int
@@ -58,11 +58,11 @@ class Status(Message, frozen=True):
     wanted: tuple[bytes, ...]  # digests of requests that I lack
 
 
-class Done(Message, frozen=True):
+class PbftExecuted(Message, frozen=True):
     """What I executed from place `first` on."""
 
     first: int
-    requests: tuple[Request, ...]
+    requests: tuple[PbftRequest, ...]
 
 
 class KeptSlot(msgspec.Struct, frozen=True):

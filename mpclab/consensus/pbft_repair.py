@@ -1,7 +1,7 @@
 """What a PBFT replica does about messages that were lost, and after a crash.
 
-Castro's thesis, §5.2: who lacks something sends its `Status`, and the others answer with what it
-missed. Everything said again is what was said before, word for word.
+Castro's thesis, §5.2: who lacks something sends its `PbftStatus`, and the others answer with
+what it missed. Everything said again is what was said before, word for word.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mpclab.consensus.pbft_messages import (
-    Checkpoint,
-    Commit,
-    Done,
     KeptSlot,
-    Prepare,
-    PrePrepare,
-    Request,
+    PbftCheckpoint,
+    PbftCommit,
+    PbftExecuted,
+    PbftPrepare,
+    PbftPrePrepare,
+    PbftRequest,
+    PbftStatus,
     Slot,
-    Status,
     digest_of,
 )
 from mpclab.consensus.quorum import Tally
@@ -35,7 +35,7 @@ def nudge(replica: Pbft, ctx: Ctx) -> None:
         return
     replica.tries += 1
     for op in sorted(replica.mine):  # §4.1: the primary did not answer, so ask everybody
-        ctx.multicast(ctx.others, Request(op, replica.pending[op]))
+        ctx.multicast(ctx.others, PbftRequest(op, replica.pending[op]))
     ctx.multicast(ctx.others, status(replica))
     if not replica.active:
         ctx.multicast(ctx.others, replica.change(ctx))
@@ -47,24 +47,24 @@ def nudge(replica: Pbft, ctx: Ctx) -> None:
     replica.heard_before, replica.heard = replica.heard, set()
 
 
-def status(replica: Pbft) -> Status:
-    return Status(replica.view, replica.active, replica.executed, tuple(sorted(replica.wanted)))
+def status(replica: Pbft) -> PbftStatus:
+    return PbftStatus(replica.view, replica.active, replica.executed, tuple(sorted(replica.wanted)))
 
 
-def on_status(replica: Pbft, ctx: Ctx, sender: Party, msg: Status) -> None:
+def on_status(replica: Pbft, ctx: Ctx, sender: Party, msg: PbftStatus) -> None:
     if sender == ctx.me:
         return
     if msg.executed < replica.executed:
-        page: list[Request] = []
+        page: list[PbftRequest] = []
         size = 0
         for request in replica.history[msg.executed : msg.executed + 32]:
             size += len(request.value)
             if page and size > 128 * 1024:
                 break
             page.append(request)
-        ctx.send(sender, Done(msg.executed + 1, tuple(page)))
+        ctx.send(sender, PbftExecuted(msg.executed + 1, tuple(page)))
         if replica.stable > msg.executed:
-            ctx.send(sender, Checkpoint(replica.stable, replica.marks[replica.stable]))
+            ctx.send(sender, PbftCheckpoint(replica.stable, replica.marks[replica.stable]))
     if msg.view < replica.view or (msg.view == replica.view and replica.active > msg.active):
         show_view(replica, ctx, sender)
     for digest in msg.wanted:
@@ -80,12 +80,12 @@ def repeat(replica: Pbft, ctx: Ctx, to: Party, seq: int, slot: Slot) -> None:
     """Say again what we said of one place."""
     if ctx.me != replica.primary(ctx, replica.view):
         if slot.digest in replica.requests:
-            ctx.send(to, Prepare(replica.view, seq, slot.digest))
+            ctx.send(to, PbftPrepare(replica.view, seq, slot.digest))
     elif slot.digest in replica.requests:
         request = replica.requests[slot.digest]
-        ctx.send(to, PrePrepare(replica.view, seq, request.op, request.value))
+        ctx.send(to, PbftPrePrepare(replica.view, seq, request.op, request.value))
     if slot.is_prepared:
-        ctx.send(to, Commit(replica.view, seq, slot.digest))
+        ctx.send(to, PbftCommit(replica.view, seq, slot.digest))
 
 
 def show_view(replica: Pbft, ctx: Ctx, to: Party) -> None:
@@ -94,7 +94,7 @@ def show_view(replica: Pbft, ctx: Ctx, to: Party) -> None:
 
 
 def on_done(
-    replica: Pbft, ctx: Ctx, sender: Party, first: int, requests: tuple[Request, ...]
+    replica: Pbft, ctx: Ctx, sender: Party, first: int, requests: tuple[PbftRequest, ...]
 ) -> None:
     for seq, request in enumerate(requests[:32], first):
         if replica.executed < seq <= replica.executed + 4 * replica.WINDOW:
@@ -126,14 +126,14 @@ def recover(replica: Pbft, ctx: Ctx) -> None:
         replica.stable = decode(stored["stable"], type=int)
     while (data := stored.get(f"done/{replica.executed + 1}")) is not None:
         replica.executed += 1
-        replica.remember(ctx, decode(data, type=Request))
+        replica.remember(ctx, decode(data, type=PbftRequest))
         if replica.executed % replica.INTERVAL == 0:
             replica.marks[replica.executed] = replica.chain
     replica.marks = {s: d for s, d in replica.marks.items() if s >= replica.stable}
     for key, data in stored.items():
         kind, _, name = key.partition("/")
         if kind == "request":
-            replica.requests[bytes.fromhex(name)] = decode(data, type=Request)
+            replica.requests[bytes.fromhex(name)] = decode(data, type=PbftRequest)
         elif kind == "slot":
             kept = decode(data, type=KeptSlot)
             if int(name) <= replica.stable:
@@ -158,8 +158,8 @@ def recover(replica: Pbft, ctx: Ctx) -> None:
     for seq, slot in sorted(replica.slots.items()):  # what we may have said is said again
         if slot.view == replica.view and replica.active and slot.digest in replica.requests:
             if ctx.me != replica.primary(ctx, replica.view):
-                ctx.broadcast(Prepare(replica.view, seq, slot.digest))
+                ctx.broadcast(PbftPrepare(replica.view, seq, slot.digest))
             if slot.prepared == (slot.view, slot.digest):
                 slot.is_prepared = True
-                ctx.broadcast(Commit(replica.view, seq, slot.digest))
+                ctx.broadcast(PbftCommit(replica.view, seq, slot.digest))
     replica.watch(ctx)

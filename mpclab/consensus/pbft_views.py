@@ -37,14 +37,14 @@ class Claim(Message, frozen=True):
     digest: bytes
 
 
-class Mark(Message, frozen=True):
+class CheckpointId(Message, frozen=True):
     """A checkpoint: the state after `seq` requests has this digest."""
 
     seq: int
     digest: bytes
 
 
-class ViewChange(Message, frozen=True):
+class PbftViewChange(Message, frozen=True):
     """I have left for `view`. Signed, since the new primary shows it to all.
 
     `stable` is h, the last stable checkpoint; `marks` is C, our checkpoints from there on;
@@ -55,22 +55,22 @@ class ViewChange(Message, frozen=True):
     view: int
     party: Party
     stable: int
-    marks: tuple[Mark, ...]
+    marks: tuple[CheckpointId, ...]
     prepared: tuple[Claim, ...]
     accepted: tuple[Claim, ...]
     signature: bytes = b""
 
 
-class NewView(Message, frozen=True):
+class PbftNewView(Message, frozen=True):
     """The primary of `view` begins it with these VIEW-CHANGEs, and signs that. Where it begins
     and with what is what `decide` says: the paper's O needs no words."""
 
     view: int
-    changes: tuple[ViewChange, ...]
+    changes: tuple[PbftViewChange, ...]
     signature: bytes
 
 
-def _parts(change: ViewChange, session: str) -> tuple[Part, ...]:
+def _parts(change: PbftViewChange, session: str) -> tuple[Part, ...]:
     def claims(of: Iterable[Claim]) -> Part:
         return tuple((c.seq, c.view, c.digest) for c in of)
 
@@ -79,13 +79,13 @@ def _parts(change: ViewChange, session: str) -> tuple[Part, ...]:
     return (*head, marks, claims(change.prepared), claims(change.accepted))
 
 
-def sign(change: ViewChange, identity: Identity, session: str) -> ViewChange:
+def sign(change: PbftViewChange, identity: Identity, session: str) -> PbftViewChange:
     """The message with its signature."""
     signature = identity.sign(_LABEL, *_parts(change, session))
     return msgspec.structs.replace(change, signature=signature)
 
 
-def genuine(change: ViewChange, public: bytes, session: str, window: int) -> bool:
+def genuine(change: PbftViewChange, public: bytes, session: str, window: int) -> bool:
     """Whether its party signed it, and it claims nothing that is absurd on its face."""
     low, high = change.stable, change.stable + window
     sane = (
@@ -102,22 +102,22 @@ def genuine(change: ViewChange, public: bytes, session: str, window: int) -> boo
 
 
 def sign_new_view(
-    identity: Identity, session: str, view: int, changes: tuple[ViewChange, ...]
-) -> NewView:
+    identity: Identity, session: str, view: int, changes: tuple[PbftViewChange, ...]
+) -> PbftNewView:
     """The primary's NEW-VIEW."""
     shown = tuple(c.signature for c in changes)
-    return NewView(view, changes, identity.sign(_NEW_VIEW, session, view, shown))
+    return PbftNewView(view, changes, identity.sign(_NEW_VIEW, session, view, shown))
 
 
-def begun_by(msg: NewView, public: bytes, session: str) -> bool:
+def begun_by(msg: PbftNewView, public: bytes, session: str) -> bool:
     """Whether the owner of `public` signed this NEW-VIEW."""
     shown = tuple(c.signature for c in msg.changes)
     return signed_by(public, _NEW_VIEW, (session, msg.view, shown), msg.signature)
 
 
 def decide(
-    changes: Iterable[ViewChange], quorum: int, faulty: int
-) -> tuple[Mark, tuple[Mark, ...]] | None:
+    changes: Iterable[PbftViewChange], quorum: int, faulty: int
+) -> tuple[CheckpointId, tuple[CheckpointId, ...]] | None:
     """Where the new view starts and what it must propose again; None: more messages are needed.
 
     Thesis, Fig. 3-3. With all honest parties' messages it always decides.
@@ -127,7 +127,7 @@ def decide(
     if start is None:
         return None
     last = max((c.seq for m in messages for c in m.prepared), default=0)
-    chosen: list[Mark] = []
+    chosen: list[CheckpointId] = []
     for seq in range(start.seq + 1, last + 1):
         voters = [m for m in messages if m.stable < seq]
         said = [next((c for c in m.prepared if c.seq == seq), None) for m in voters]
@@ -156,18 +156,18 @@ def decide(
             if sum(c is None for c in said) < quorum:
                 return None
             found = NULL
-        chosen.append(Mark(seq, found))
+        chosen.append(CheckpointId(seq, found))
     while chosen and chosen[-1].digest == NULL:
         chosen.pop()
     return start, tuple(chosen)
 
 
-def _start(messages: list[ViewChange], quorum: int, faulty: int) -> Mark | None:
+def _start(messages: list[PbftViewChange], quorum: int, faulty: int) -> CheckpointId | None:
     """The latest checkpoint that an honest party vouches for and a quorum can start from."""
     marks = {(k.seq, k.digest) for m in messages for k in m.marks}
     for seq, value in sorted(marks, reverse=True):
-        vouched = sum(Mark(seq, value) in m.marks for m in messages)
+        vouched = sum(CheckpointId(seq, value) in m.marks for m in messages)
         reached = sum(m.stable <= seq for m in messages)
         if vouched > faulty and reached >= quorum:
-            return Mark(seq, value)
+            return CheckpointId(seq, value)
     return None

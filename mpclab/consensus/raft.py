@@ -20,73 +20,77 @@ what was lost; a snapshot is the history of operations itself, sent in pages and
 follower has (§7 sends an opaque state in chunks).
 """
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import msgspec
 
 from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.options import Options, count, duration, switch
 from mpclab.consensus.quorum import majority
-from mpclab.consensus.raft_log import Entry, Log
+from mpclab.consensus.raft_log import RaftEntry, RaftLog
 from mpclab.consensus.raft_messages import (
-    Append,
-    Appended,
-    Forward,
-    Heartbeat,
-    HeartbeatReply,
-    RequestVote,
-    Snapshot,
-    Voted,
+    RaftAppendEntries,
+    RaftAppendEntriesResponse,
+    RaftForward,
+    RaftHeartbeat,
+    RaftHeartbeatResponse,
+    RaftInstallSnapshot,
+    RaftRequestVote,
+    RaftRequestVoteResponse,
 )
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
-from mpclab.crypto.identity import Identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaftOptions(Options):
+    """What a user may set of Raft."""
+
+    election_timeout: int | None = duration(
+        None, "the least election timeout; a quarter of the patience unless set"
+    )
+    election_spread: int | None = duration(
+        None, "how much a random draw adds to it; as much again unless set", least=0
+    )
+    heartbeat: int | None = duration(
+        None, "between two heartbeats; a fifth of the election timeout unless set"
+    )
+    prevote: bool = switch(True, "ask before a candidacy, and stay with a leader that is heard")
+    compaction: int = count(64, "applied entries in a log before they are a snapshot", most=1 << 20)
+    batch: int = count(32, "entries in one message, at most", most=1024)
+
+    @property
+    def timeouts(self) -> tuple[int, int]:
+        """Least and greatest election timeout, µs."""
+        least = self.patience // 4 if self.election_timeout is None else self.election_timeout
+        spread = least if self.election_spread is None else self.election_spread
+        return least, least + spread
+
 
 Term = tuple[int, Party]  # current term, and for whom we voted in it (0: nobody)
 
 
 class Raft(Agreement):
-    """One server of the group (Fig. 2).
-
-    Args:
-        election: least and greatest election timeout, µs; a quarter and a half of `patience`.
-        heartbeat: µs between heartbeats; a fifth of the least election timeout.
-        prevote: ask before a candidacy, and stay with a leader that is heard from.
-        compact: how many applied entries a log holds before they become a snapshot.
-        options: as for every `Agreement`.
-    """
+    """One server of the group (Fig. 2)."""
 
     title = "Raft"
+    options_type = RaftOptions
+    options: RaftOptions
 
-    PAGE: ClassVar = 32
-    """Entries in one message, at most."""
     TRIES: ClassVar = 8
     """Attempts at a submit before we count it as blocked."""
-
-    def __init__(
-        self,
-        identity: Identity,
-        keys: Mapping[Party, bytes],
-        *,
-        election: tuple[int, int] | None = None,
-        heartbeat: int | None = None,
-        prevote: bool = True,
-        compact: int = 64,
-        **options: Any,
-    ) -> None:
-        super().__init__(identity, keys, **options)
-        self.election = election or (self.patience // 4, self.patience // 2)
-        self.heartbeat = heartbeat or self.election[0] // 5
-        self.prevote = prevote
-        self.compact = compact
 
     @classmethod
     def liars(cls, n: int) -> int:
         return 0
 
     def start(self, ctx: Ctx) -> None:
-        self.log = Log(ctx.stored)
+        o = self.options
+        self.election = o.timeouts
+        self.heartbeat = self.election[0] // 5 if o.heartbeat is None else o.heartbeat
+        self.log = RaftLog(ctx.stored)
         self.term: int = 0
         self.vote: Party = 0
         if (kept := ctx.stored.get("term")) is not None:
@@ -100,7 +104,7 @@ class Raft(Agreement):
         self.next: dict[Party, int] = {}
         self.match: dict[Party, int] = {}
         self.sent_at: dict[Party, int] = {}
-        self.page: list[Entry] = []  # of a snapshot that is arriving
+        self.page: list[RaftEntry] = []  # of a snapshot that is arriving
         self.pending: dict[str, bytes] = {}  # our own submits, until decided
         self.tries: dict[str, int] = {}
         self.done: set[str] = set()
@@ -116,7 +120,7 @@ class Raft(Agreement):
         idle = self.role == "follower" and not self.pending and self.applied == self.log.last
         ctx.set_timer("election", low + ctx.rng.randrange(high - low + 1), background=idle)
 
-    def _adopt(self, ctx: Ctx, term: int, vote: Party = 0) -> None:
+    def _set_term(self, ctx: Ctx, term: int, vote: Party = 0) -> None:
         """A new term: stored before anything is said in it."""
         self.term, self.vote = term, vote
         self._keep_term(ctx)
@@ -131,7 +135,7 @@ class Raft(Agreement):
             self._wait(ctx)
         if self.role == "leader":
             ctx.cancel_timer("heartbeat")
-            ctx.cancel_timer("news")
+            ctx.cancel_timer("commit-notice")
             ctx.cancel_timer("quorum")
         if self.role != "follower":
             self.role = "follower"
@@ -141,27 +145,27 @@ class Raft(Agreement):
             self._push(ctx)
         self.leader = leader
 
-    def _stand(self, ctx: Ctx, *, pre: bool) -> None:
+    def _campaign(self, ctx: Ctx, *, pre: bool) -> None:
         """Become a (pre-)candidate and ask everybody."""
         self.role = "pre-candidate" if pre else "candidate"
         self.leader = 0
         if not pre:
-            self._adopt(ctx, self.term + 1, ctx.me)
+            self._set_term(ctx, self.term + 1, ctx.me)
         ctx.note("phase", phase=self.role, term=self.term + pre)
         self.votes = {ctx.me}
         self._wait(ctx)
-        ask = RequestVote(self.term + pre, self.log.last, self.log.last_term, pre)
+        ask = RaftRequestVote(self.term + pre, self.log.last, self.log.last_term, pre)
         ctx.multicast(ctx.others, ask)
         self._count(ctx)
 
-    def _on_request(self, ctx: Ctx, sender: Party, msg: RequestVote) -> None:
-        loyal = self.prevote and ctx.now - self.heard_leader < self.election[0]
-        if loyal or (self.role == "leader" and self.prevote):
+    def _on_request(self, ctx: Ctx, sender: Party, msg: RaftRequestVote) -> None:
+        in_lease = self.options.prevote and ctx.now - self.heard_leader < self.election[0]
+        if in_lease or (self.role == "leader" and self.options.prevote):
             # Thesis §4.2.3: who hears a leader does not help to unseat it.
             granted = False
         else:
             if msg.term > self.term and not msg.pre:
-                self._adopt(ctx, msg.term)
+                self._set_term(ctx, msg.term)
                 self._follow(ctx, 0)
             free = msg.pre or self.vote in (0, sender)
             # §5.4.1: its log must be at least as up to date as ours
@@ -170,15 +174,15 @@ class Raft(Agreement):
             if msg.pre and msg.term == self.term:
                 granted = False  # it would campaign in a term that we are in already
         if granted and not msg.pre:
-            self._adopt(ctx, self.term, sender)
+            self._set_term(ctx, self.term, sender)
             self._wait(ctx)
         term = msg.term if granted and msg.pre else self.term
-        self._answer(ctx, sender, Voted(term, granted, msg.pre))
+        self._answer(ctx, sender, RaftRequestVoteResponse(term, granted, msg.pre))
 
-    def _answer(self, ctx: Ctx, to: Party, msg: Voted) -> None:
+    def _answer(self, ctx: Ctx, to: Party, msg: RaftRequestVoteResponse) -> None:
         ctx.send(to, msg)
 
-    def _on_voted(self, ctx: Ctx, sender: Party, msg: Voted) -> None:
+    def _on_voted(self, ctx: Ctx, sender: Party, msg: RaftRequestVoteResponse) -> None:
         if msg.pre and msg.granted:
             current = self.role == "pre-candidate" and msg.term == self.term + 1
         else:
@@ -193,7 +197,7 @@ class Raft(Agreement):
         if len(self.votes) < majority(ctx.n):
             return
         if self.role == "pre-candidate":
-            self._stand(ctx, pre=False)
+            self._campaign(ctx, pre=False)
             return
         self.role = "leader"
         self.leader = ctx.me
@@ -204,7 +208,7 @@ class Raft(Agreement):
         self.sent_at = dict.fromkeys(ctx.others, 0)
         # §8: an entry of its own term tells the leader what is committed. It is also what makes
         # §5.4.2 harmless: only entries of this term are counted, the older ones come with them.
-        self._append(ctx, Entry(self.term, "", b""))
+        self._append(ctx, RaftEntry(self.term, "", b""))
         self._push(ctx)
         ctx.set_timer("heartbeat", self.heartbeat, background=True)
         ctx.set_timer("quorum", self.election[1], background=True)
@@ -212,7 +216,7 @@ class Raft(Agreement):
     def _newer(self, ctx: Ctx, term: int) -> bool:
         """Fig. 2, all servers: a greater term makes us a follower in it."""
         if term > self.term:
-            self._adopt(ctx, term)
+            self._set_term(ctx, term)
             self._follow(ctx, 0)
             return True
         return False
@@ -232,9 +236,9 @@ class Raft(Agreement):
         for op in [only] if only else list(self.pending):
             if self.role == "leader":
                 if op not in self.log.ops:
-                    self._append(ctx, Entry(self.term, op, self.pending[op]))
+                    self._append(ctx, RaftEntry(self.term, op, self.pending[op]))
             elif self.leader:
-                ctx.send(self.leader, Forward(op, self.pending[op]))
+                ctx.send(self.leader, RaftForward(op, self.pending[op]))
 
     def _retry(self, ctx: Ctx) -> None:
         for op in self.pending:
@@ -251,7 +255,7 @@ class Raft(Agreement):
 
     # --- replication, §5.3 ------------------------------------------------------------------
 
-    def _append(self, ctx: Ctx, entry: Entry) -> None:
+    def _append(self, ctx: Ctx, entry: RaftEntry) -> None:
         self.log.append(ctx, entry)
         for peer in ctx.others:
             # Optimistic: what is on its way counts as sent. A failure resets `next`.
@@ -266,14 +270,16 @@ class Raft(Agreement):
         if term is None:
             self._send_snapshot(ctx, peer, 0)
             return
-        entries = self.log.after(prev, self.PAGE)
+        entries = self.log.after(prev, self.options.batch)
         self.next[peer] = prev + len(entries) + 1
-        ctx.send(peer, Append(self.term, prev, term, entries, self.commit))
+        ctx.send(peer, RaftAppendEntries(self.term, prev, term, entries, self.commit))
 
-    def _on_append(self, ctx: Ctx, sender: Party, msg: Append) -> None:
+    def _on_append(self, ctx: Ctx, sender: Party, msg: RaftAppendEntries) -> None:
         log = self.log
         if not self._accept_leader(ctx, sender, msg.term):
-            ctx.send(sender, Appended(self.term, False, log.last, len(log.history)))
+            ctx.send(
+                sender, RaftAppendEntriesResponse(self.term, False, log.last, len(log.history))
+            )
             return
         if log.term(msg.prev) != msg.prev_term and msg.prev >= log.start:
             # §5.3: refused. The hint skips all of a conflicting term at once.
@@ -281,7 +287,7 @@ class Raft(Agreement):
             conflict = log.term(msg.prev)
             while hint > self.commit and conflict is not None and log.term(hint) == conflict:
                 hint -= 1
-            ctx.send(sender, Appended(self.term, False, hint, len(log.history)))
+            ctx.send(sender, RaftAppendEntriesResponse(self.term, False, hint, len(log.history)))
             return
         index = msg.prev
         for entry in msg.entries:
@@ -293,10 +299,13 @@ class Raft(Agreement):
                     raise PeerFault("wrote over what is decided")
                 log.truncate(ctx, index - 1)
             log.append(ctx, entry)
-        ctx.send(sender, Appended(self.term, True, max(index, log.start), len(log.history)))
+        ctx.send(
+            sender,
+            RaftAppendEntriesResponse(self.term, True, max(index, log.start), len(log.history)),
+        )
         self._commit(ctx, min(msg.commit, index))
 
-    def _on_appended(self, ctx: Ctx, peer: Party, msg: Appended) -> None:
+    def _on_appended(self, ctx: Ctx, peer: Party, msg: RaftAppendEntriesResponse) -> None:
         if self._newer(ctx, msg.term) or self.role != "leader" or msg.term != self.term:
             return
         if not msg.ok:
@@ -312,7 +321,7 @@ class Raft(Agreement):
                 self._send_entries(ctx, peer)
             self._advance(ctx)
             if self.commit >= msg.index:
-                ctx.set_timer("news", self.heartbeat // 2)  # it may not know yet
+                ctx.set_timer("commit-notice", self.heartbeat // 2)  # it may not know yet
 
     def _advance(self, ctx: Ctx) -> None:
         """Commit what a majority holds, if it is of this term (§5.4.2, Fig. 8)."""
@@ -320,7 +329,7 @@ class Raft(Agreement):
         index = held[majority(ctx.n) - 1]
         if index > self.commit and self.log.term(index) == self.term:
             self._commit(ctx, index)
-            ctx.set_timer("news", self.heartbeat // 2)  # the others want to know
+            ctx.set_timer("commit-notice", self.heartbeat // 2)  # the others want to know
 
     def _commit(self, ctx: Ctx, index: int) -> None:
         self.commit = max(self.commit, min(index, self.log.last))
@@ -330,11 +339,11 @@ class Raft(Agreement):
             if entry.op:
                 self.log.history.append(entry)
                 self._decide(ctx, len(self.log.history) - 1, entry)
-        if self.applied - self.log.start >= self.compact:
+        if self.applied - self.log.start >= self.options.compaction:
             # The last few stay, for followers that are only a little behind.
-            self.log.compact(ctx, self.applied - self.compact // 4, self.applied)
+            self.log.compact(ctx, self.applied - self.options.compaction // 4, self.applied)
 
-    def _decide(self, ctx: Ctx, place: int, entry: Entry) -> None:
+    def _decide(self, ctx: Ctx, place: int, entry: RaftEntry) -> None:
         if self.pending.pop(entry.op, None) is not None and not self.pending:
             ctx.cancel_timer("retry")
         self.tries.pop(entry.op, None)
@@ -349,19 +358,19 @@ class Raft(Agreement):
         if term < self.term:
             return False
         if term > self.term:
-            self._adopt(ctx, term)
+            self._set_term(ctx, term)
         elif self.role == "leader":
             raise PeerFault(f"leads term {term}, which we lead")
         self.heard_leader = ctx.now
         self._follow(ctx, sender)
         return True
 
-    def _on_heartbeat(self, ctx: Ctx, sender: Party, msg: Heartbeat) -> None:
+    def _on_heartbeat(self, ctx: Ctx, sender: Party, msg: RaftHeartbeat) -> None:
         if self._accept_leader(ctx, sender, msg.term):
             self._commit(ctx, msg.commit)
-        ctx.send(sender, HeartbeatReply(self.term))
+        ctx.send(sender, RaftHeartbeatResponse(self.term))
 
-    def _on_heartbeat_reply(self, ctx: Ctx, peer: Party, msg: HeartbeatReply) -> None:
+    def _on_heartbeat_reply(self, ctx: Ctx, peer: Party, msg: RaftHeartbeatResponse) -> None:
         if self._newer(ctx, msg.term) or self.role != "leader":
             return
         late = ctx.now - self.sent_at[peer] >= self.heartbeat
@@ -369,10 +378,10 @@ class Raft(Agreement):
             self.next[peer] = self.match[peer] + 1
             self._send_entries(ctx, peer)
 
-    def _beat(self, ctx: Ctx) -> None:
+    def _send_heartbeats(self, ctx: Ctx) -> None:
         # A follower is told to commit no further than its log is known to equal ours.
         for peer in ctx.others:
-            ctx.send(peer, Heartbeat(self.term, min(self.commit, self.match[peer])))
+            ctx.send(peer, RaftHeartbeat(self.term, min(self.commit, self.match[peer])))
 
     # --- snapshots, §7 ------------------------------------------------------------------------
 
@@ -381,19 +390,22 @@ class Raft(Agreement):
         log = self.log
         first = min(have, log.kept)
         while True:
-            page = log.page(first, self.PAGE)
-            ctx.send(peer, Snapshot(self.term, log.start, log.start_term, first, log.kept, page))
+            page = log.page(first, self.options.batch)
+            ctx.send(
+                peer,
+                RaftInstallSnapshot(self.term, log.start, log.start_term, first, log.kept, page),
+            )
             first += len(page)
             if first >= log.kept:
                 break
         self.next[peer] = log.start + 1
 
-    def _on_snapshot(self, ctx: Ctx, sender: Party, msg: Snapshot) -> None:
+    def _on_snapshot(self, ctx: Ctx, sender: Party, msg: RaftInstallSnapshot) -> None:
         if not self._accept_leader(ctx, sender, msg.term):
             return
         log = self.log
         if msg.last <= self.applied:
-            ctx.send(sender, Appended(self.term, True, msg.last, len(log.history)))
+            ctx.send(sender, RaftAppendEntriesResponse(self.term, True, msg.last, len(log.history)))
             return
         have = len(log.history)
         if msg.first <= have:
@@ -409,7 +421,7 @@ class Raft(Agreement):
         for place in range(have, len(history)):
             self._decide(ctx, place, history[place])
         ctx.note("caught-up", records=len(history) - have, source=sender)
-        ctx.send(sender, Appended(self.term, True, msg.last, len(history)))
+        ctx.send(sender, RaftAppendEntriesResponse(self.term, True, msg.last, len(history)))
 
     # --- inputs -------------------------------------------------------------------------------
 
@@ -417,35 +429,35 @@ class Raft(Agreement):
         self,
         ctx: Ctx,
         sender: Party,
-        msg: RequestVote
-        | Voted
-        | Append
-        | Appended
-        | Heartbeat
-        | HeartbeatReply
-        | Snapshot
-        | Forward,
+        msg: RaftRequestVote
+        | RaftRequestVoteResponse
+        | RaftAppendEntries
+        | RaftAppendEntriesResponse
+        | RaftHeartbeat
+        | RaftHeartbeatResponse
+        | RaftInstallSnapshot
+        | RaftForward,
     ) -> None:
         self.heard[sender] = ctx.now
         match msg:
-            case Appended():
+            case RaftAppendEntriesResponse():
                 self._on_appended(ctx, sender, msg)
-            case Append():
+            case RaftAppendEntries():
                 self._on_append(ctx, sender, msg)
-            case HeartbeatReply():
+            case RaftHeartbeatResponse():
                 self._on_heartbeat_reply(ctx, sender, msg)
-            case Heartbeat():
+            case RaftHeartbeat():
                 self._on_heartbeat(ctx, sender, msg)
-            case Forward(op, value):
+            case RaftForward(op, value):
                 if not self.fits(op, value):
                     raise PeerFault(f"forwarded a value of {op} that is not valid")
                 if self.role == "leader" and op not in self.log.ops:
-                    self._append(ctx, Entry(self.term, op, value))
-            case RequestVote():
+                    self._append(ctx, RaftEntry(self.term, op, value))
+            case RaftRequestVote():
                 self._on_request(ctx, sender, msg)
-            case Voted():
+            case RaftRequestVoteResponse():
                 self._on_voted(ctx, sender, msg)
-            case Snapshot():
+            case RaftInstallSnapshot():
                 self._on_snapshot(ctx, sender, msg)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
@@ -453,18 +465,18 @@ class Raft(Agreement):
             case "election":
                 if self.role != "leader":
                     # The pre-vote comes first each time; a candidate that lost begins again.
-                    self._stand(ctx, pre=self.prevote)
+                    self._campaign(ctx, pre=self.options.prevote)
             case "heartbeat":
-                self._beat(ctx)
+                self._send_heartbeats(ctx)
                 busy = self.commit < self.log.last
                 ctx.set_timer("heartbeat", self.heartbeat, background=not busy)
-            case "news":
-                self._beat(ctx)
+            case "commit-notice":
+                self._send_heartbeats(ctx)
             case "quorum":
                 # Thesis §6.2: a leader that a majority does not hear is none.
                 recent = ctx.now - self.election[1]
-                near = sum(self.heard.get(p, -1) >= recent for p in ctx.others)
-                if near + 1 < majority(ctx.n):
+                active = sum(self.heard.get(p, -1) >= recent for p in ctx.others)
+                if active + 1 < majority(ctx.n):
                     self._follow(ctx, 0)
                 else:
                     ctx.set_timer("quorum", self.election[1], background=True)

@@ -22,7 +22,7 @@ PAGE_BYTES = 128 * 1024
 _encode = msgspec.msgpack.encode
 
 
-class Entry(Message, frozen=True):
+class RaftEntry(Message, frozen=True):
     """One place in the log. An empty `op`: a new leader's first entry, which does nothing."""
 
     term: int
@@ -30,7 +30,7 @@ class Entry(Message, frozen=True):
     value: bytes
 
 
-def _first(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+def _first(entries: Sequence[RaftEntry]) -> tuple[RaftEntry, ...]:
     """As many of the entries as fit into one message; one at least."""
     size = 0
     for count, entry in enumerate(entries):
@@ -40,7 +40,7 @@ def _first(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-class Log:
+class RaftLog:
     """The entries, the snapshot before them, and which operations they hold."""
 
     def __init__(self, stored: Mapping[str, bytes]) -> None:
@@ -49,13 +49,13 @@ class Log:
             self.start, self.start_term, count = msgspec.msgpack.decode(
                 mark, type=tuple[int, int, int]
             )
-        self.history: list[Entry] = [  # of the snapshot, then of what was applied since
-            msgspec.msgpack.decode(stored[f"done/{k}"], type=Entry) for k in range(count)
+        self.history: list[RaftEntry] = [  # of the snapshot, then of what was applied since
+            msgspec.msgpack.decode(stored[f"done/{k}"], type=RaftEntry) for k in range(count)
         ]
-        self.entries: list[Entry] = []
+        self.entries: list[RaftEntry] = []
         self.kept = count  # how much of the history is stored as `done/…`
         while (data := stored.get(f"log/{self.last + 1}")) is not None:
-            self.entries.append(msgspec.msgpack.decode(data, type=Entry))
+            self.entries.append(msgspec.msgpack.decode(data, type=RaftEntry))
         self.ops = {e.op for e in self.history} | {e.op for e in self.entries if e.op}
 
     @property
@@ -75,19 +75,19 @@ class Log:
             return self.entries[index - self.start - 1].term
         return None
 
-    def at(self, index: int) -> Entry:
+    def at(self, index: int) -> RaftEntry:
         return self.entries[index - self.start - 1]
 
-    def after(self, index: int, most: int) -> tuple[Entry, ...]:
+    def after(self, index: int, most: int) -> tuple[RaftEntry, ...]:
         """Entries after `index`: at most `most`, and about 128 KiB (one at least)."""
         begin = index - self.start
         return _first(self.entries[begin : begin + most])
 
-    def page(self, place: int, most: int) -> tuple[Entry, ...]:
+    def page(self, place: int, most: int) -> tuple[RaftEntry, ...]:
         """Operations of the snapshot from `place` on, as many."""
         return _first(self.history[place : min(place + most, self.kept)])
 
-    def append(self, ctx: Ctx, entry: Entry) -> None:
+    def append(self, ctx: Ctx, entry: RaftEntry) -> None:
         self.entries.append(entry)
         if entry.op:
             self.ops.add(entry.op)
@@ -108,7 +108,7 @@ class Log:
         count = len(self.history) - sum(bool(entry.op) for entry in tail)
         self._snapshot(ctx, index, term, self.history[:count])
 
-    def install(self, ctx: Ctx, index: int, term: int, history: Sequence[Entry]) -> None:
+    def install(self, ctx: Ctx, index: int, term: int, history: Sequence[RaftEntry]) -> None:
         """Take another's snapshot. Entries after it stay where the log agrees with it."""
         if self.term(index) != term:
             self.truncate(ctx, self.start)
@@ -116,7 +116,7 @@ class Log:
         self.history = list(history)
         self.ops = {e.op for e in self.history} | {e.op for e in self.entries if e.op}
 
-    def _snapshot(self, ctx: Ctx, index: int, term: int, history: Sequence[Entry]) -> None:
+    def _snapshot(self, ctx: Ctx, index: int, term: int, history: Sequence[RaftEntry]) -> None:
         for place in range(self.kept, len(history)):
             ctx.persist(f"done/{place}", _encode(history[place]))
         self.kept = len(history)

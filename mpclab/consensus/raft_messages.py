@@ -1,10 +1,10 @@
 """Raft's messages (Fig. 2 and Fig. 13 of the paper), and what `raft` adds to them."""
 
-from mpclab.consensus.raft_log import Entry
+from mpclab.consensus.raft_log import RaftEntry
 from mpclab.core.wire import Message
 
 
-class RequestVote(Message, frozen=True):
+class RaftRequestVote(Message, frozen=True):
     """Vote for me. `pre`: would you? (nothing changes yet)"""
 
     term: int
@@ -13,23 +13,23 @@ class RequestVote(Message, frozen=True):
     pre: bool
 
 
-class Voted(Message, frozen=True):
+class RaftRequestVoteResponse(Message, frozen=True):
     term: int
     granted: bool
     pre: bool
 
 
-class Append(Message, frozen=True):
+class RaftAppendEntries(Message, frozen=True):
     """The entries after `prev`, if your log has an entry of `prev_term` there."""
 
     term: int
     prev: int
     prev_term: int
-    entries: tuple[Entry, ...]
+    entries: tuple[RaftEntry, ...]
     commit: int
 
 
-class Appended(Message, frozen=True):
+class RaftAppendEntriesResponse(Message, frozen=True):
     """My log equals yours up to `index`; or not `ok`: try again after `index`. `history` is how
     many operations I hold as decided."""
 
@@ -39,18 +39,18 @@ class Appended(Message, frozen=True):
     history: int
 
 
-class Heartbeat(Message, frozen=True):
+class RaftHeartbeat(Message, frozen=True):
     """I am your leader; your log up to `commit` is decided."""
 
     term: int
     commit: int
 
 
-class HeartbeatReply(Message, frozen=True):
+class RaftHeartbeatResponse(Message, frozen=True):
     term: int
 
 
-class Snapshot(Message, frozen=True):
+class RaftInstallSnapshot(Message, frozen=True):
     """Operations of the history from place `first` on; it has `count`, and ends at `last`."""
 
     term: int
@@ -58,10 +58,10 @@ class Snapshot(Message, frozen=True):
     last_term: int
     first: int
     count: int
-    history: tuple[Entry, ...]
+    history: tuple[RaftEntry, ...]
 
 
-class Forward(Message, frozen=True):
+class RaftForward(Message, frozen=True):
     """You lead: get this decided."""
 
     op: str

@@ -1,11 +1,15 @@
 """The agreement protocols by the word that a scenario file, a drop-down or a cell says."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.benor import BenOr
 from mpclab.consensus.bracha import Bracha
 from mpclab.consensus.chained_hotstuff import ChainedHotStuff
 from mpclab.consensus.direct import Direct
 from mpclab.consensus.hotstuff import HotStuff
+from mpclab.consensus.options import Options
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.raft import Raft
 from mpclab.consensus.three_phase import ThreePhase
@@ -43,3 +47,12 @@ def agreement(name: str) -> type[Agreement]:
     if found is None:
         raise UsageError(f"agreement: {name!r} is not known{nearest(name, AGREEMENTS)}")
     return found
+
+
+def options(name: str, given: Mapping[str, Any], field: str = "agreement") -> Options:
+    """The options of the protocol `name` that a mapping of a scenario file means.
+
+    Raises:
+        UsageError: the protocol, an option or a value is not known; names `field` and the nearest.
+    """
+    return agreement(name).options_type.read(given, f"{field}.{name}")

@@ -28,7 +28,9 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True)
     """Base of everything that travels: `class Vote(Message): operation: str; approve: bool`.
 
     Fields are `int | str | bytes | bool | tuple` and other messages; never `Any`, `dict` or
-    `float`. The class name is the tag on the wire. A class whose messages are mere
+    `float`. The class name is the tag on the wire and the kind in a trace and in a fault's
+    `messages`, so it names its protocol where another has such a message too: `PbftCommit`,
+    `RaftHeartbeat`. A class whose messages are mere
     housekeeping (heartbeats) says `background = True`; pictures and counts leave them out.
     """
 

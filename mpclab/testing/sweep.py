@@ -18,7 +18,7 @@ from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import Cluster
 
 LEAST = {"raft": 2}
-OPTIONS: dict[str, dict[str, Any]] = {"raft": {"patience": 4_000 * MS, "compact": 4}}
+OPTIONS: dict[str, dict[str, Any]] = {"raft": {"patience": 4_000 * MS, "compaction": 4}}
 
 
 class Verdict(NamedTuple):

@@ -8,22 +8,22 @@ from hypothesis import strategies as st
 
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.pbft_messages import (
-    Checkpoint,
-    Commit,
-    Done,
-    Prepare,
-    PrePrepare,
-    Request,
-    Status,
+    PbftCheckpoint,
+    PbftCommit,
+    PbftExecuted,
+    PbftPrepare,
+    PbftPrePrepare,
+    PbftRequest,
+    PbftStatus,
     digest_of,
 )
 from mpclab.consensus.pbft_views import (
     GENESIS,
     NULL,
+    CheckpointId,
     Claim,
-    Mark,
-    NewView,
-    ViewChange,
+    PbftNewView,
+    PbftViewChange,
     decide,
 )
 from mpclab.core.errors import UsageError
@@ -134,7 +134,15 @@ class Liar(Machine):
     """A party that says whatever a script makes of each message it hears."""
 
     messages = (
-        Prepare | Commit | PrePrepare | Request | Checkpoint | ViewChange | NewView | Status | Done
+        PbftPrepare
+        | PbftCommit
+        | PbftPrePrepare
+        | PbftRequest
+        | PbftCheckpoint
+        | PbftViewChange
+        | PbftNewView
+        | PbftStatus
+        | PbftExecuted
     )
 
     def __init__(self, script: Callable[[Ctx, Message | None], None]) -> None:
@@ -154,8 +162,8 @@ def two_faced_primary(first: frozenset[int]) -> Callable[[Ctx, Message | None], 
         if msg is None:
             for p in ctx.others:
                 op = "x" if p in first else "y"
-                ctx.send(p, PrePrepare(0, 1, op, b"v"))
-                for vote in (Commit,):
+                ctx.send(p, PbftPrePrepare(0, 1, op, b"v"))
+                for vote in (PbftCommit,):
                     ctx.send(p, vote(0, 1, digest_of(op, b"v")))
 
     return script
@@ -187,8 +195,8 @@ def test_a_two_faced_primary_splits_nobody_and_is_replaced(
 def test_a_vote_for_two_requests_is_blamed() -> None:
     def script(ctx: Ctx, msg: Message | None) -> None:
         if msg is None:
-            ctx.multicast(ctx.others, Prepare(0, 1, b"one"))
-            ctx.multicast(ctx.others, Prepare(0, 1, b"two"))
+            ctx.multicast(ctx.others, PbftPrepare(0, 1, b"one"))
+            ctx.multicast(ctx.others, PbftPrepare(0, 1, b"two"))
 
     c = Cluster(Pbft, 4, others={4: lambda: Liar(script)})
     c.submit(1, "a")
@@ -200,7 +208,7 @@ def test_a_vote_for_two_requests_is_blamed() -> None:
 def test_a_request_under_the_id_of_another_is_blamed() -> None:
     def script(ctx: Ctx, msg: Message | None) -> None:
         if msg is None:
-            ctx.multicast(ctx.others, Request("a", b"z" * 3))
+            ctx.multicast(ctx.others, PbftRequest("a", b"z" * 3))
 
     c = Cluster(Pbft, 4, others={4: lambda: Liar(script)}, names=lambda v: v[:1].decode())
     c.submit(2, "a")
@@ -212,9 +220,9 @@ def test_a_request_under_the_id_of_another_is_blamed() -> None:
 def test_a_forged_view_change_is_blamed() -> None:
     def script(ctx: Ctx, msg: Message | None) -> None:
         if msg is None:
-            marks = (Mark(0, GENESIS),)
-            ctx.multicast(ctx.others, ViewChange(1, 2, 0, marks, (), (), bytes(64)))
-            ctx.multicast(ctx.others, NewView(1, (), bytes(64)))
+            marks = (CheckpointId(0, GENESIS),)
+            ctx.multicast(ctx.others, PbftViewChange(1, 2, 0, marks, (), (), bytes(64)))
+            ctx.multicast(ctx.others, PbftNewView(1, (), bytes(64)))
 
     c = Cluster(Pbft, 4, others={4: lambda: Liar(script)})
     c.submit(1, "a")
@@ -223,16 +231,18 @@ def test_a_forged_view_change_is_blamed() -> None:
     assert c.all_decided("a")
 
 
-def change(party: int, *prepared: Claim, accepted: tuple[Claim, ...] | None = None) -> ViewChange:
-    marks = (Mark(0, GENESIS),)
-    return ViewChange(5, party, 0, marks, prepared, prepared if accepted is None else accepted)
+def change(
+    party: int, *prepared: Claim, accepted: tuple[Claim, ...] | None = None
+) -> PbftViewChange:
+    marks = (CheckpointId(0, GENESIS),)
+    return PbftViewChange(5, party, 0, marks, prepared, prepared if accepted is None else accepted)
 
 
 class TestDecide:
     """Thesis §3.2.4, by hand: n = 4, f = 1, q = 3."""
 
     def test_nothing_prepared_starts_empty(self) -> None:
-        assert decide([change(p) for p in (1, 2, 3)], 3, 1) == (Mark(0, GENESIS), ())
+        assert decide([change(p) for p in (1, 2, 3)], 3, 1) == (CheckpointId(0, GENESIS), ())
 
     def test_two_messages_are_too_few(self) -> None:
         assert decide([change(p) for p in (1, 2)], 3, 1) is None
@@ -240,22 +250,25 @@ class TestDecide:
     def test_what_may_be_committed_is_chosen(self) -> None:
         a = Claim(1, 0, b"a")
         got = decide([change(1, a), change(2, a), change(3)], 3, 1)
-        assert got == (Mark(0, GENESIS), (Mark(1, b"a"),))
+        assert got == (CheckpointId(0, GENESIS), (CheckpointId(1, b"a"),))
 
     def test_a_later_view_wins(self) -> None:
         a, b = Claim(1, 0, b"a"), Claim(1, 2, b"b")
         got = decide([change(1, a), change(2, b), change(3, b)], 3, 1)
-        assert got == (Mark(0, GENESIS), (Mark(1, b"b"),))
+        assert got == (CheckpointId(0, GENESIS), (CheckpointId(1, b"b"),))
 
     def test_a_lone_claim_that_nobody_vouches_for_is_not_chosen(self) -> None:
         lie = change(4, Claim(1, 4, b"lie"))
         assert decide([change(1), change(2), lie], 3, 1) is None, "wait for another"
-        assert decide([change(1), change(2), change(3), lie], 3, 1) == (Mark(0, GENESIS), ())
+        assert decide([change(1), change(2), change(3), lie], 3, 1) == (
+            CheckpointId(0, GENESIS),
+            (),
+        )
 
     def test_a_gap_is_filled_with_a_null_request(self) -> None:
         b = Claim(2, 0, b"b")
         got = decide([change(1, b), change(2, b), change(3)], 3, 1)
-        assert got == (Mark(0, GENESIS), (Mark(1, NULL), Mark(2, b"b")))
+        assert got == (CheckpointId(0, GENESIS), (CheckpointId(1, NULL), CheckpointId(2, b"b")))
 
 
 @settings(max_examples=150, deadline=None)

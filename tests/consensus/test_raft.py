@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpclab.consensus.raft import Raft
-from mpclab.consensus.raft_log import Entry
+from mpclab.consensus.raft_log import RaftEntry
 from mpclab.consensus.raft_messages import (
-    Append,
-    Appended,
-    Heartbeat,
-    HeartbeatReply,
-    RequestVote,
-    Voted,
+    RaftAppendEntries,
+    RaftAppendEntriesResponse,
+    RaftHeartbeat,
+    RaftHeartbeatResponse,
+    RaftRequestVote,
+    RaftRequestVoteResponse,
 )
 from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
@@ -64,7 +64,9 @@ def test_an_entry_takes_2n_minus_2_messages_and_one_round_trip(n: int) -> None:
     c.world.run(limit=1)
     c.submit(first, "a")
     c.run()
-    assert c.sent("Append", "Appended", since=begun).total() == 2 * (n - 1)
+    assert c.sent("RaftAppendEntries", "RaftAppendEntriesResponse", since=begun).total() == 2 * (
+        n - 1
+    )
     assert c.parent(first).decided_at["a"] == begun + 20 * MS
     assert c.all_decided("a")
 
@@ -127,7 +129,7 @@ def test_a_returning_party_does_not_unseat_the_leader() -> None:
 
 
 def test_far_behind_is_caught_up_by_a_snapshot_in_pages() -> None:
-    c = Cluster(Raft, 3, compact=16)
+    c = Cluster(Raft, 3, compaction=16)
     first = elect(c)
     slow = first % 3 + 1
     c.crash(slow)
@@ -137,7 +139,7 @@ def test_far_behind_is_caught_up_by_a_snapshot_in_pages() -> None:
     assert c.machine(first).log.start > 60
     c.restart(slow)
     c.run_until(lambda: len(c.log(slow)) == 100)
-    assert c.sent("Snapshot").total() > 2
+    assert c.sent("RaftInstallSnapshot").total() > 2
     assert c.notes("caught-up")[0].details["source"] == first
     for p in c.members:  # and what was compacted comes back from the store
         c.crash(p)
@@ -151,17 +153,24 @@ def test_far_behind_is_caught_up_by_a_snapshot_in_pages() -> None:
 class DyingLeader(Machine):
     """The old leader's last act: a heartbeat to all at once."""
 
-    messages = Heartbeat | HeartbeatReply | RequestVote | Voted | Append | Appended
+    messages = (
+        RaftHeartbeat
+        | RaftHeartbeatResponse
+        | RaftRequestVote
+        | RaftRequestVoteResponse
+        | RaftAppendEntries
+        | RaftAppendEntriesResponse
+    )
 
     def start(self, ctx: Ctx) -> None:
-        ctx.multicast(ctx.others, Heartbeat(1, 0))
+        ctx.multicast(ctx.others, RaftHeartbeat(1, 0))
 
 
 WIRE = Network(Delay("constant", 3 * MS))
 
 
 def test_large_values_travel_in_messages_that_fit() -> None:
-    c = Cluster(Raft, 3, compact=8)
+    c = Cluster(Raft, 3, compaction=8)
     first = elect(c)
     slow = first % 3 + 1
     c.crash(slow)
@@ -170,7 +179,7 @@ def test_large_values_travel_in_messages_that_fit() -> None:
         c.run(30)
     c.restart(slow)
     c.run_until(lambda: len(c.log(slow)) == 20)
-    assert c.sent("Snapshot").total() > 2
+    assert c.sent("RaftInstallSnapshot").total() > 2
     assert max(row.size for row in c.world.trace.of(rows.Sent)) < 200_000
 
 
@@ -180,13 +189,13 @@ class SlowDisk(Raft):
 
     disk = 9 * MS
 
-    def _answer(self, ctx: Ctx, to: int, msg: Voted) -> None:
+    def _answer(self, ctx: Ctx, to: int, msg: RaftRequestVoteResponse) -> None:
         ctx.set_timer(f"disk {to} {msg.term} {int(msg.granted)}", self.disk)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         if name.startswith("disk"):
             to, term, granted = map(int, name.split()[1:])
-            ctx.send(to, Voted(term, bool(granted), False))
+            ctx.send(to, RaftRequestVoteResponse(term, bool(granted), False))
         else:
             super().on_timer(ctx, name)
 
@@ -196,7 +205,7 @@ def downtimes(trials: int, randomness: int, limit_ms: int = 10_500) -> list[floa
     random moment of its heartbeat interval (half of the election timeout), after a heartbeat
     that it sent to all at once."""
     times = []
-    entry = msgspec.msgpack.encode(Entry(1, "", b""))
+    entry = msgspec.msgpack.encode(RaftEntry(1, "", b""))
     stored = {
         p: {"term": msgspec.msgpack.encode((1, 5))} | {f"log/{k}": entry for k in range(1, p + 1)}
         for p in (1, 2, 3, 4)
@@ -204,7 +213,8 @@ def downtimes(trials: int, randomness: int, limit_ms: int = 10_500) -> list[floa
     for seed in range(trials):
         c = Cluster(
             SlowDisk, 5, seed=seed, network=WIRE, stored=stored, others={5: DyingLeader},
-            prevote=False, election=(150 * MS, (150 + randomness) * MS), heartbeat=75 * MS,
+            prevote=False, election_timeout=150 * MS, election_spread=randomness * MS,
+            heartbeat=75 * MS,
         )  # fmt: skip
         c.crash(5)
         crashed = (seed * 7919 % 75) * MS
@@ -253,7 +263,7 @@ def test_one_log_whatever_happens_and_progress_when_it_stops(
     ordered: bool,
 ) -> None:
     net = Network(Delay("uniform", 1 * MS, spread * MS), loss=loss, ordered=ordered)
-    c = Cluster(Raft, n, seed=seed, network=net, patience=4_000 * MS, compact=4)
+    c = Cluster(Raft, n, seed=seed, network=net, patience=4_000 * MS, compaction=4)
     for kind, p, at, lasting in plan:
         p = (p - 1) % n + 1
         match kind:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpclab.consensus.raft_log import Entry, Log
+from mpclab.consensus.raft_log import RaftEntry, RaftLog
 from mpclab.core.machine import Ctx
 from mpclab.testing.sweep import trial
 
@@ -26,11 +26,11 @@ def test_a_trial_is_a_function_of_its_seed() -> None:
 def test_a_raft_that_stores_no_entries_does_not_pass_them_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Log, "append", append_without_storing)
+    monkeypatch.setattr(RaftLog, "append", append_without_storing)
     assert any(trial("raft", seed).problem for seed in range(60))
 
 
-def append_without_storing(self: Log, ctx: Ctx, entry: Entry) -> None:
+def append_without_storing(self: RaftLog, ctx: Ctx, entry: RaftEntry) -> None:
     self.entries.append(entry)
     if entry.op:
         self.ops.add(entry.op)

@@ -42,7 +42,7 @@ def test_a_primary_that_dies_as_it_begins_a_view_does_not_begin_it_twice() -> No
         c.run(9)  # the others have just left for the view as well
         c.world.tear(2)
         c.run_until(lambda c=c: 2 not in c.world.actors)  # type: ignore[misc]
-        sent = [r for r in c.world.trace.of(rows.Sent) if r.kind == "NewView" and r.actor == 2]
+        sent = [r for r in c.world.trace.of(rows.Sent) if r.kind == "PbftNewView" and r.actor == 2]
         c.restart(2)
         if sent:
             told += 1

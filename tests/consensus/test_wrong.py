@@ -64,8 +64,9 @@ def double_leaders(protocol: type[Raft]) -> int:
     for seed in range(60):
         net = Network(Delay("uniform", 1 * MS, 200 * MS))
         c = Cluster(
-            protocol, 3, seed=seed, network=net, prevote=False, election=(300 * MS, 450 * MS)
-        )
+            protocol, 3, seed=seed, network=net, prevote=False,
+            election_timeout=300 * MS, election_spread=150 * MS,
+        )  # fmt: skip
         c.lossy(lambda src, dst: {src, dst} == {1, 2})  # two that see only the third
         for at in range(300, 3_000, 20):
             c.world.at(at * MS, lambda c=c: (c.crash(3), c.restart(3)))  # type: ignore[misc]
