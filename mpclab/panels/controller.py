@@ -65,6 +65,10 @@ class Painted(Protocol):
     def redraw(self) -> None:
         """Draw the picture anew at the next tick."""
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether it shows less than the trace has, and will catch up at a later tick."""
+
 
 class Controller:
     """The lab of some panels. `lab` is the current one: switching worlds replaces it.
@@ -176,6 +180,7 @@ class Controller:
 
     def wake(self) -> None:
         """Tick now rather than in a moment."""
+        self._start()
         self._wake.set()
 
     def dismiss(self) -> None:
@@ -285,10 +290,10 @@ class Controller:
 
     def _tick_on(self) -> None:
         while self.panels:
-            done = self.lab.closed and self._pending == 0
+            over = self.lab.closed and self._pending == 0
             self.tick()
-            if done:  # painted once more, to say so; the next verb starts the ticker again
-                return
+            if over and not any(panel.is_behind for panel in self.panels):
+                return  # the next verb, or a panel that is told to redraw, starts it again
             self._wake.wait(TICK)
             self._wake.clear()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import ipywidgets as widgets
 from matplotlib.axes import Axes
 
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.panels import theme
 
@@ -64,6 +66,19 @@ def text(words: str, value: str = "", hint: str = "", **options: Any) -> Any:
     options.setdefault("width", "160px")
     made = widgets.Text(value=value, placeholder=hint, description=words, continuous_update=False)
     return field(made, **options)
+
+
+def whole_numbers(what: str, written: str) -> list[int]:
+    """The numbers in a text like `1, 2, 3`.
+
+    Raises:
+        UsageError: a piece that is not a whole number.
+    """
+    pieces = written.replace(",", " ").split()
+    for piece in pieces:
+        if not re.fullmatch(r"[+-]?[0-9]{1,600}", piece):
+            raise UsageError(f"{what}: {piece!r} is not a whole number; write some like 1, 2, 3")
+    return [int(piece) for piece in pieces]
 
 
 def choice(words: str, options: Iterable[Any], value: Any = None, **more: Any) -> Any:

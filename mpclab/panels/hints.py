@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
 from typing import Final, NamedTuple
@@ -26,16 +27,16 @@ class Hint(NamedTuple):
 def hint(lab: Lab, state: State) -> Hint:
     """What to do next in `lab`, whose trace folds to `state`."""
     if lab.closed:
-        return Hint(0, "This lab is closed. Press Reset for a new one.", "reset")
+        return _closed(state)
     group, n = lab.group, lab.scenario.parties
     served = bool(lab.url or lab.world.server_url or lab.scenario.mesh == "ready")
     present, joined = group.present, group.joined
-    if not served and not joined:
+    waiting = [p for p in present if p not in joined]
+    if not served and (waiting or not joined):
         return Hint(0, "Start the signaling server: that is where parties meet.", "start")
     if len(present) < n:
         missing = n - len(present)
         return Hint(1, f"Spawn {missing} part{'y' if missing == 1 else 'ies'}.", "spawn")
-    waiting = [p for p in present if p not in joined]
     if waiting:
         return Hint(2, f"Have {_the(waiting)} join session {lab.scenario.session!r}.", "join")
     if halted(lab):
@@ -48,6 +49,18 @@ def hint(lab: Lab, state: State) -> Hint:
         if linked < len(pairs) and not state.operations:
             return Hint(3, f"Connecting: {linked} of {len(pairs)} pairs can talk.")
     return _operations(lab, state, down)
+
+
+def _closed(state: State) -> Hint:
+    """How a lab ended that can do no more, such as a played file's."""
+    known = [o for o in state.operations.values() if o.proposed_at is not None]
+    if not known:
+        return Hint(0, "This lab is closed. Press Reset for a new one.", "reset")
+    if any(o.split for o in known):
+        return Hint(6, "It is over, and parties disagree. Press Reset for a new lab.", "reset")
+    counts = Counter(o.status for o in known)
+    words = ", ".join(f"{counts[s]} {s}" for s in counts)
+    return Hint(7, f"It is over: {words}. Press Reset for a new lab.", "reset")
 
 
 def halted(lab: Lab) -> bool:
@@ -74,6 +87,12 @@ def _operations(lab: Lab, state: State, down: list[Party]) -> Hint:
     if last.status == "aborted":
         why = next(iter(last.aborts.values()), "")
         return Hint(4, f"Aborted: {why}. Propose again, or change how parties vote.", "propose")
+    failed = [p for p, word in sorted(last.standing.items()) if word == "failed"]
+    if failed:
+        return Hint(6, f"Committed, but it failed at {_the(failed)}: {last.results[failed[0]]}.")
+    acting = [p for p, word in sorted(last.standing.items()) if word == "committed"]
+    if acting:
+        return Hint(6, f"Committed. Executing at {_the(acting)}; private numbers go in their rows.")
     return Hint(
         7, "Committed by everyone. Propose another, check it, or break something.", "propose"
     )

@@ -1,7 +1,8 @@
 """`HistoryPanel`: the hash-chained history of what was committed, and whether all hold the same.
 
-Read from the parties themselves, not from the trace: where nothing orders operations, one that
-comes late moves into the middle of the chain and changes the heads after it.
+Read from the parties themselves: where nothing orders operations, one that comes late moves into
+the middle of the chain and changes the heads after it. Of a lab that was closed, such as a played
+file's, only the trace is left: what each party committed, in the order in which it did.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class HistoryPanel(Panel):
         if now.is_new:
             self._chains, self._asked = {}, False
         self._stale = self._stale or news or now.is_new
-        if self._stale and not self._asked and not now.lab.closed:
+        if self._stale and now.lab.closed:
+            self._stale, self._chains = False, told_chains(now.state)
+        elif self._stale and not self._asked:
             self._stale, self._asked = False, True
             self.controller.ask(read_chains, self._take)
         self.chain.value = draw_chain(self._chains, now.state)
@@ -82,6 +85,21 @@ def read_chains(lab: Lab) -> Chains:
             continue
         if chain is not None:
             found[party] = chain
+    return found
+
+
+def told_chains(state: State) -> Chains:
+    """The chain of every party as its commits were told, the latest head last."""
+    found: Chains = {}
+    for party in sorted(state.parties):
+        held = [
+            (one.commits[party], one) for one in state.operations.values() if party in one.commits
+        ]
+        held.sort(key=lambda pair: pair[0].row)
+        found[party] = tuple(
+            Link(place, one.op, one.kind, one.by or 0, commit.head[:12])
+            for place, (commit, one) in enumerate(held)
+        )
     return found
 
 

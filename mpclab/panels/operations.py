@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.lab import Lab
 from mpclab.operations import (
@@ -214,12 +213,7 @@ def parameter_field(parameter: Parameter) -> Any:
 def read_field(parameter: Parameter, widget: Any) -> Any:
     """A parameter's value from its widget; the operation checks it."""
     if isinstance(parameter, Numbers):
-        pieces = [piece for piece in widget.value.replace(",", " ").split() if piece]
-        if not all(piece.lstrip("-").isdigit() for piece in pieces):
-            raise UsageError(
-                f"{parameter.name}: {widget.value!r}; write whole numbers like 1, 2, 3"
-            )
-        return [int(piece) for piece in pieces]
+        return controls.whole_numbers(parameter.name, widget.value)
     return widget.value
 
 

@@ -70,6 +70,11 @@ class Panel:
         self._stale, self._next_picture = True, 0.0
         self.controller.wake()
 
+    @property
+    def is_behind(self) -> bool:
+        """A picture is due that the last one was too young for."""
+        return self._stale and not self.hidden
+
     def note(self, words: str) -> None:
         """HTML beside the title."""
         self.heading.value = theme.heading(self.title, words)

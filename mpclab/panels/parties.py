@@ -12,10 +12,12 @@ from mpclab.lab import Lab
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
+from mpclab.plots import style
 from mpclab.trace.fold import CRASHED, PAUSED, State
 
 VOTES = ("approve", "reject", "silent", "validate", "hand")
 MOST_ROWS = 24
+_NONE_KEPT = "none kept"
 _LIFE = {CRASHED: theme.BAD, PAUSED: theme.WARN}
 
 
@@ -33,6 +35,7 @@ class PartiesPanel(Panel):
         self.table.add_class("mpclab-scroll")
         head = controls.page(
             '<div class="mpclab-columns"><span style="flex:1">party</span>'
+            '<span style="width:110px">private numbers</span>'
             '<span style="width:272px">votes</span></div>'
         )
         self._build_talk()
@@ -234,6 +237,15 @@ class _Row:
         self.votes.add_class("mpclab-bare")
         self.votes.add_class(f"mpclab-votes-{party}")
         self.votes.observe(self._set_votes, "value")
+        self.private = controls.text(
+            "private", "", _NONE_KEPT, width="104px",
+            tip=f"numbers that only party {party} knows, for sum, auction and the like: 3, 14",
+        )  # fmt: skip
+        self.private.description = ""
+        self.private.remove_class("mpclab-field")
+        self.private.add_class("mpclab-bare")
+        self.private.add_class(f"mpclab-private-{party}")
+        self.private.observe(self._set_private, "value")
         self.member = controls.button(
             "Spawn", self._member, tip="make this party, have it join, have it leave",
             name=f"member-{party}",
@@ -244,7 +256,7 @@ class _Row:
         )  # fmt: skip
         self.member.layout.width = self.life.layout.width = "78px"
         self.box = controls.row(
-            self.words, self.votes, self.member, self.life, align_items="center"
+            self.words, self.private, self.votes, self.member, self.life, align_items="center"
         )
         self.box.layout.flex_flow = "row nowrap"
         self.box.add_class(f"mpclab-party-{party}")
@@ -260,6 +272,18 @@ class _Row:
             return lab.set_votes(self.party, votes)
 
         self.controller.do("changing votes", set_votes)
+
+    def _set_private(self, change: Any) -> None:
+        """Hand the numbers over and empty the field: a notebook saves what stands in it."""
+        written = change["new"]
+        if not written.strip():
+            return
+        self.private.value = ""
+
+        def set_private(lab: Lab) -> Any:
+            return lab.set_private(self.party, *controls.whole_numbers("private numbers", written))
+
+        self.controller.do("keeping private numbers", set_private)
 
     def _member(self) -> None:
         party = self.party
@@ -310,6 +334,9 @@ class _Row:
         if votes != self._shown:  # not on every tick: what was just chosen is still on its way
             self._shown = self.votes.value = votes
         controls.gate(self.votes, closed)
+        kept = len(group.private.get(party, ()))
+        self.private.placeholder = style.count(kept, "number") + " kept" if kept else _NONE_KEPT
+        controls.gate(self.private, closed or ("" if here else "this party is not here"))
         self.member.description = "Leave" if joined else "Join" if here else "Spawn"
         crashed = life == CRASHED
         controls.gate(

@@ -10,6 +10,8 @@ import pytest
 from mpclab import Lab, Scenario, UsageError
 from mpclab.panels import Coordinator, HistoryPanel, OperationsPanel, ServerPanel
 from mpclab.panels.panel import Panel
+from mpclab.panels.sentences import is_background
+from mpclab.trace import Trace
 from mpclab.trace.rows import Sent
 from tests.panels.hands import Hands, wait
 
@@ -223,9 +225,32 @@ def test_a_scenario_is_saved_loaded_and_played(hands: Make, tmp_path: Path) -> N
     it.press(it.panel.world.play)
     it.say("played tea.yaml")
     it.say("party 2 rejected")
-    it.say("This lab is closed. Press Reset for a new one.")
+    it.say("It is over: 1 aborted. Press Reset for a new lab.")
     it.press(it.panel.world.load)
     it.say("Start the signaling server")
+
+
+def test_a_played_file_ends_in_its_last_picture_and_its_history(
+    hands: Make, tmp_path: Path
+) -> None:
+    it = hands(parties=3)
+    file = tmp_path / "lunch.yaml"
+    note = {"at": "0ms", "by": 1, "kind": "note", "text": "lunch"}
+    Scenario(parties=3).but(operations=[note]).to_file(file)
+    it.panel.world.file.value = str(file)
+    it.press(it.panel.world.play)
+    it.say("It is over: 1 committed. Press Reset for a new lab.")
+    it.say("all heads are equal")
+    assert "lunch" in it.panel.history.chain.value
+    flow = it.panel.flow
+    wait(lambda: flow.picture.image.value[:4] == b"\x89PNG", "a space-time diagram")
+    wait(lambda: not flow.is_behind, "the last picture shows the end")
+    assert it.panel.controller.kinds == kinds_of(it.panel.lab.trace)
+
+
+def kinds_of(trace: Trace) -> set[str]:
+    """The kinds of message that are no heartbeats."""
+    return {row.kind for row in trace if isinstance(row, Sent) and not is_background(row)}
 
 
 def test_messages_through_the_server_are_in_the_log(hands: Make) -> None:
@@ -334,3 +359,38 @@ def test_only_the_picture_in_front_is_drawn(hands: Make) -> None:
     assert not outcome.value
     it.panel.pictures.selected_index = 1
     wait(lambda: outcome.value, "the outcome is drawn")
+
+
+def test_private_numbers_are_given_in_a_row_and_leave_the_page(hands: Make) -> None:
+    it = hands(parties=3)
+    panel = it.panel
+    it.gather()
+    for row, number in zip(panel.parties.rows, ("3", "14", " 15, "), strict=True):
+        row.private.value = number
+    wait(lambda: len(panel.lab.group.private) == 3, "everyone keeps a number")
+    assert {row.private.value for row in panel.parties.rows} == {""}
+    wait(lambda: panel.parties.rows[0].private.placeholder == "1 number kept", "it is told")
+    panel.operations.kind.value = "sum"
+    it.press(panel.operations.propose)
+    it.say("Committed by everyone")
+    assert "32" in panel.operations.table.value
+
+
+def test_a_private_number_that_is_none_is_refused_in_words(hands: Make) -> None:
+    it = hands(parties=3)
+    it.gather()
+    it.panel.parties.rows[0].private.value = "3 and 4"
+    it.say("is not a whole number; write some like 1, 2, 3")
+    assert it.panel.lab.group.private == {}
+
+
+def test_who_lost_the_server_is_told_to_start_it_before_joining(hands: Make) -> None:
+    it = hands(parties=3)
+    panel = it.panel
+    it.gather()
+    it.press(panel.server.stop)
+    it.press(panel.parties.rows[0].member)
+    wait(lambda: 1 not in panel.lab.group.joined, "party 1 left")
+    it.press(panel.parties.spawn)
+    it.say("Start the signaling server")
+    assert panel.parties.join.disabled
