@@ -46,7 +46,7 @@ from mpclab.crypto.identity import Coins, Identity
 from mpclab.crypto.keys import GroupKey, KeyShare
 from mpclab.crypto.transcript import Part, digest
 from mpclab.mpc import envelopes
-from mpclab.mpc.facts import Facts, Terms
+from mpclab.mpc.facts import Facts, Parameters
 from mpclab.mpc.gossip import ROUNDS, FactSharing
 from mpclab.mpc.messages import (
     ACK,
@@ -111,14 +111,14 @@ class SharedDealing(FactSharing):
     ) -> None:
         dealers, receivers = tuple(sorted(dealers)), tuple(sorted(receivers))
         fixed = (dealers, receivers, threshold, group.name, parts)
-        terms = Terms(
-            digest("mpclab dealing terms", context, self.kind, fixed),
+        parameters = Parameters(
+            digest("mpclab dealing parameters", context, self.kind, fixed),
             dealers,
             receivers,
             dict(keys),
             group,
         )
-        super().__init__(terms, Facts(terms, self.flaw, self.commitments))
+        super().__init__(parameters, Facts(parameters, self.flaw, self.commitments))
         self.identity = identity
         self.threshold, self.needed = threshold, needed
         self.deadline, self.present = deadline, present
@@ -163,33 +163,35 @@ class SharedDealing(FactSharing):
             self._end(ctx, Aborted("this party was restarted before the key was agreed"))
             return
         for party in self.participants:
-            if not envelopes.is_identity_key(self.terms.keys.get(party, b"")):
+            if not envelopes.is_identity_key(self.parameters.keys.get(party, b"")):
                 what = f"party {party} has no key that shares can be sealed to"
                 self._end(ctx, Aborted(what, blamed=(party,)))
                 return
         ctx.persist("began", b"1")
         self._enter(ctx, "deal")
-        if ctx.me in self.terms.dealers:
+        if ctx.me in self.parameters.dealers:
             ctx.multicast(self.participants, self._deal(ctx.me, ctx.rng))
 
     def _deal(self, me: Party, coins: Coins) -> Deal:
         """Draw, commit, seal, sign. The polynomial and the one-time key end with this call."""
-        terms = self.terms
+        parameters = self.parameters
         polynomial, commitments, proof = self.draw(me, coins)
-        ephemeral = envelopes.new_ephemeral(terms.context, me, coins)
+        ephemeral = envelopes.new_ephemeral(parameters.context, me, coins)
         deal = Deal(me, commitments, proof, ephemeral.public, ephemeral.proof, ())
-        order = terms.group.order
+        order = parameters.group.order
         sealed = tuple(
             envelopes.encrypt(
-                terms.slip(deal, receiver), ephemeral, shamir.evaluate(polynomial, receiver, order)
+                parameters.encryption_context(deal, receiver),
+                ephemeral,
+                shamir.evaluate(polynomial, receiver, order),
             )
-            for receiver in terms.receivers
+            for receiver in parameters.receivers
         )
         return self._signed_deal(msgspec.structs.replace(deal, ciphertexts=sealed))
 
     def _signed_deal(self, deal: Deal) -> Deal:
-        hash = deal_hash(self.terms.context, deal)
-        parts = deal_parts(self.terms.context, deal.dealer, hash)
+        hash = deal_hash(self.parameters.context, deal)
+        parts = deal_parts(self.parameters.context, deal.dealer, hash)
         return msgspec.structs.replace(deal, signature=self.identity.sign(DEAL, *parts))
 
     def retold(self, msg: Message, story: int) -> Message | None:
@@ -224,7 +226,7 @@ class SharedDealing(FactSharing):
             self._try_finish(ctx)
         while self.outcome is None and self.phase != "confirm":
             out = self.facts.excluded
-            holders = [p for p in self.terms.receivers if p not in out]
+            holders = [p for p in self.parameters.receivers if p not in out]
             if len(self._counted()) < self.needed or len(holders) < self.threshold:
                 few = "too few are left" if out else "too few take part"
                 self._end(ctx, Aborted(f"cheating was proved, and {few}", blamed=out))
@@ -244,23 +246,23 @@ class SharedDealing(FactSharing):
         self._enter(ctx, "ack")
         counted = self._counted()
         complaints: list[Complaint] = []
-        if ctx.me in self.terms.receivers:
+        if ctx.me in self.parameters.receivers:
             try:
                 self._combine(ctx.me)
             except BadShare as error:
                 for dealer in error.culprits:
-                    slip = self.terms.slip(self.facts.deals[dealer], ctx.me)
-                    opened = envelopes.disclose(slip, self.identity, ctx.rng)
+                    bound = self.parameters.encryption_context(self.facts.deals[dealer], ctx.me)
+                    opened = envelopes.disclose(bound, self.identity, ctx.rng)
                     complaints.append(Complaint(dealer, *opened))
         ack = Ack(
             ctx.me,
             number,
-            # A convicted participant that is no dealer has no sight either way.
-            tuple(self.facts.sight(d) for d in counted),
+            # A convicted participant that is no dealer has no receipt either way.
+            tuple(self.facts.receipt(d) for d in counted),
             self.facts.excluded,
             tuple(complaints),
         )
-        parts = ack_parts(self.terms.context, ack)
+        parts = ack_parts(self.parameters.context, ack)
         signature = self.identity.sign(ACK, *parts)
         ctx.multicast(self.participants, msgspec.structs.replace(ack, signature=signature))
 
@@ -275,13 +277,15 @@ class SharedDealing(FactSharing):
         self, counted: tuple[Party, ...], me: Party
     ) -> tuple[GroupKey, KeyShare | None]:
         deals = {d: self.facts.deals[d] for d in counted}
-        if me not in self.terms.receivers:
+        if me not in self.parameters.receivers:
             return self.combine(deals, me, None)
-        position = self.terms.receivers.index(me)
+        position = self.parameters.receivers.index(me)
         for dealer, deal in deals.items():
             if dealer not in self.shares:
                 self.shares[dealer] = envelopes.decrypt(
-                    self.terms.slip(deal, me), self.identity, deal.ciphertexts[position]
+                    self.parameters.encryption_context(deal, me),
+                    self.identity,
+                    deal.ciphertexts[position],
                 )
         return self.combine(deals, me, {d: self.shares[d] for d in deals})
 
@@ -291,10 +295,10 @@ class SharedDealing(FactSharing):
         """Sign the transcript, once and for all; our share is safe before that is sent."""
         key, share = self._combine(ctx.me)
         out = self.facts.excluded
-        holders = tuple(p for p in self.terms.receivers if p not in out)
+        holders = tuple(p for p in self.parameters.receivers if p not in out)
         dealings = tuple((d, self.facts.hashes[d]) for d in self._counted())
         transcript = digest(
-            "mpclab transcript", self.terms.context, dealings, out, holders, key.fingerprint()
+            "mpclab transcript", self.parameters.context, dealings, out, holders, key.fingerprint()
         )
         record = KeyRecord(key.suite.name, key.commitments, holders, out, transcript)
         self.agreed = share
@@ -306,7 +310,7 @@ class SharedDealing(FactSharing):
 
     def _stand_by(self, ctx: Ctx) -> None:
         assert self.pending is not None
-        parts = confirm_parts(self.terms.context, ctx.me, self.pending.digest)
+        parts = confirm_parts(self.parameters.context, ctx.me, self.pending.digest)
         signature = self.identity.sign(CONFIRM, *parts)
         ctx.multicast(self.participants, Confirm(ctx.me, self.pending.digest, signature))
 

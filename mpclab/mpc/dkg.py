@@ -57,7 +57,7 @@ class Dkg(SharedDealing):
             deadline=deadline,
             present=present,
         )
-        self.params = Params(suite, threshold, self.participants, self.terms.context)
+        self.params = Params(suite, threshold, self.participants, self.parameters.context)
 
     def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
         secret, dealing = pedersen.round_1(self.params, me, coins)

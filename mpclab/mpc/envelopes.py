@@ -48,7 +48,7 @@ class Ephemeral:
 
 
 @dataclass(frozen=True, slots=True)
-class Slip:
+class EncryptionContext:
     """What a ciphertext is bound to.
 
     Attributes:
@@ -85,30 +85,30 @@ def is_identity_key(key: bytes) -> bool:
     return True
 
 
-def encrypt(slip: Slip, ephemeral: Ephemeral, share: int) -> bytes:
+def encrypt(bound: EncryptionContext, ephemeral: Ephemeral, share: int) -> bytes:
     """The share for one receiver, 32 bytes. One share for each receiver and ephemeral key!"""
-    point = ED25519.mult(ephemeral.secret, slip.receiver_key)
-    return ((share + _pad(slip, point)) % slip.order).to_bytes(SCALAR_BYTES)
+    point = ED25519.mult(ephemeral.secret, bound.receiver_key)
+    return ((share + _pad(bound, point)) % bound.order).to_bytes(SCALAR_BYTES)
 
 
-def decrypt(slip: Slip, identity: Identity, ciphertext: bytes) -> int:
+def decrypt(bound: EncryptionContext, identity: Identity, ciphertext: bytes) -> int:
     """The share, by its receiver. Check it against the commitments."""
-    return _unpad(slip, ED25519.mult(_scalar(identity), slip.ephemeral), ciphertext)
+    return _unpad(bound, ED25519.mult(_scalar(identity), bound.ephemeral), ciphertext)
 
 
-def disclose(slip: Slip, identity: Identity, coins: Coins) -> tuple[Element, bytes]:
+def disclose(bound: EncryptionContext, identity: Identity, coins: Coins) -> tuple[Element, bytes]:
     """The point S and the proof that it is right: opens this one ciphertext to everyone."""
     secret = _scalar(identity)
-    point = ED25519.mult(secret, slip.ephemeral)
+    point = ED25519.mult(secret, bound.ephemeral)
     nonce = 1 + random_scalar(_Q - 1, coins)
     challenge = _challenge(
-        slip, point, ED25519.base_mult(nonce), ED25519.mult(nonce, slip.ephemeral)
+        bound, point, ED25519.base_mult(nonce), ED25519.mult(nonce, bound.ephemeral)
     )
     response = nonce + challenge * secret
     return point, ED25519.encode_scalar(challenge) + ED25519.encode_scalar(response)
 
 
-def open_disclosed(slip: Slip, point: bytes, proof: bytes, ciphertext: bytes) -> int:
+def open_disclosed(bound: EncryptionContext, point: bytes, proof: bytes, ciphertext: bytes) -> int:
     """The share that the receiver disclosed, by anyone.
 
     Raises:
@@ -119,14 +119,14 @@ def open_disclosed(slip: Slip, point: bytes, proof: bytes, ciphertext: bytes) ->
         challenge = ED25519.decode_scalar(proof[:SCALAR_BYTES])
         response = ED25519.decode_scalar(proof[SCALAR_BYTES:])
     except EncodingError as error:
-        raise BadProof(slip.receiver, f"malformed disclosure: {error}") from error
+        raise BadProof(bound.receiver, f"malformed disclosure: {error}") from error
     first = ED25519.linear_combination(
-        [(response, ED25519.generator), (-challenge, slip.receiver_key)]
+        [(response, ED25519.generator), (-challenge, bound.receiver_key)]
     )
-    second = ED25519.linear_combination([(response, slip.ephemeral), (-challenge, point)])
-    if _challenge(slip, point, first, second) != challenge:
-        raise BadProof(slip.receiver, "the disclosure does not hold")
-    return _unpad(slip, point, ciphertext)
+    second = ED25519.linear_combination([(response, bound.ephemeral), (-challenge, point)])
+    if _challenge(bound, point, first, second) != challenge:
+        raise BadProof(bound.receiver, "the disclosure does not hold")
+    return _unpad(bound, point, ciphertext)
 
 
 def _scalar(identity: Identity) -> int:
@@ -137,22 +137,29 @@ def _scalar(identity: Identity) -> int:
     return int.from_bytes(head, "little") % _Q
 
 
-def _pad(slip: Slip, point: Element) -> int:
+def _pad(bound: EncryptionContext, point: Element) -> int:
     # 64 bytes reduced modulo an order of 32: uniform up to a bias of 2^-256.
-    parts = ("mpclab share pad", *_parts(slip), point)
-    return int.from_bytes(hashlib.sha512(encode(*parts)).digest()) % slip.order
+    parts = ("mpclab share pad", *_parts(bound), point)
+    return int.from_bytes(hashlib.sha512(encode(*parts)).digest()) % bound.order
 
 
-def _unpad(slip: Slip, point: Element, ciphertext: bytes) -> int:
-    return (int.from_bytes(ciphertext) - _pad(slip, point)) % slip.order
+def _unpad(bound: EncryptionContext, point: Element, ciphertext: bytes) -> int:
+    return (int.from_bytes(ciphertext) - _pad(bound, point)) % bound.order
 
 
-def _challenge(slip: Slip, point: Element, first: Element, second: Element) -> int:
-    return int.from_bytes(digest("mpclab disclosure", *_parts(slip), point, first, second)) % _Q
+def _challenge(bound: EncryptionContext, point: Element, first: Element, second: Element) -> int:
+    return int.from_bytes(digest("mpclab disclosure", *_parts(bound), point, first, second)) % _Q
 
 
-def _parts(slip: Slip) -> tuple[bytes | int, ...]:
-    return slip.context, slip.dealer, slip.receiver, slip.receiver_key, slip.ephemeral, slip.order
+def _parts(bound: EncryptionContext) -> tuple[bytes | int, ...]:
+    return (
+        bound.context,
+        bound.dealer,
+        bound.receiver,
+        bound.receiver_key,
+        bound.ephemeral,
+        bound.order,
+    )
 
 
 def _proof_context(context: bytes) -> bytes:

@@ -23,7 +23,7 @@ from mpclab.crypto import feldman
 from mpclab.crypto.errors import Blamed
 from mpclab.crypto.groups import Group
 from mpclab.mpc import envelopes
-from mpclab.mpc.envelopes import SCALAR_BYTES, Slip
+from mpclab.mpc.envelopes import SCALAR_BYTES, EncryptionContext
 from mpclab.mpc.messages import (
     ACK,
     CONFIRM,
@@ -33,7 +33,7 @@ from mpclab.mpc.messages import (
     Confirm,
     Deal,
     Equivocation,
-    Sight,
+    Receipt,
     ack_parts,
     confirm_parts,
     deal_hash,
@@ -43,7 +43,7 @@ from mpclab.mpc.messages import (
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Parameters:
     """What is fixed before anybody deals.
 
     Attributes:
@@ -62,8 +62,8 @@ class Terms:
     def participants(self) -> tuple[Party, ...]:
         return tuple(sorted({*self.dealers, *self.receivers}))
 
-    def slip(self, deal: Deal, receiver: Party) -> Slip:
-        return Slip(
+    def encryption_context(self, deal: Deal, receiver: Party) -> EncryptionContext:
+        return EncryptionContext(
             self.context,
             deal.dealer,
             receiver,
@@ -90,7 +90,7 @@ class Facts:
         commitments: the whole committed polynomial of a dealing.
     """
 
-    terms: Terms
+    parameters: Parameters
     flaw: Callable[[Deal], str | None]
     commitments: Callable[[Deal], tuple[bytes, ...]]
     deals: dict[Party, Deal] = field(default_factory=dict)
@@ -103,8 +103,8 @@ class Facts:
     def excluded(self) -> tuple[Party, ...]:
         return tuple(sorted(self.convicted))
 
-    def sight(self, dealer: Party) -> Sight:
-        return Sight(dealer, self.hashes[dealer], self.deals[dealer].signature)
+    def receipt(self, dealer: Party) -> Receipt:
+        return Receipt(dealer, self.hashes[dealer], self.deals[dealer].signature)
 
     def add(self, msg: Message) -> None:
         """Take in a fact, whoever brought it.
@@ -128,13 +128,13 @@ class Facts:
         dealer = deal.dealer
         if deal == self.deals.get(dealer):
             return
-        if dealer not in self.terms.dealers:
+        if dealer not in self.parameters.dealers:
             raise PeerFault(f"brought a dealing of party {dealer}, who is no dealer")
-        new = Sight(dealer, deal_hash(self.terms.context, deal), deal.signature)
+        new = Receipt(dealer, deal_hash(self.parameters.context, deal), deal.signature)
         if not self._signed(new):
             raise PeerFault(f"brought a dealing that party {dealer} did not sign for this purpose")
         if dealer in self.deals:
-            old = self.sight(dealer)
+            old = self.receipt(dealer)
             if new.hash != old.hash:
                 self._convict(dealer, "signed two different dealings", Equivocation(old, new))
             return
@@ -146,25 +146,25 @@ class Facts:
 
     def _flaw(self, deal: Deal) -> str | None:
         ciphertexts = deal.ciphertexts
-        if len(ciphertexts) != len(self.terms.receivers):
+        if len(ciphertexts) != len(self.parameters.receivers):
             return "sealed shares to others than the receivers"
         if any(len(ciphertext) != SCALAR_BYTES for ciphertext in ciphertexts):
             return "sealed what is no share"
-        context = self.terms.context
+        context = self.parameters.context
         wrong = one_time_flaw(context, deal.dealer, deal.ephemeral, deal.ephemeral_proof)
         if wrong is not None:
             return f"its one-time key: {wrong}"
         return self.flaw(deal)
 
-    def _signed(self, sight: Sight) -> bool:
-        parts = deal_parts(self.terms.context, sight.dealer, sight.hash)
-        return genuine(self.terms.keys[sight.dealer], DEAL, parts, sight.signature)
+    def _signed(self, receipt: Receipt) -> bool:
+        parts = deal_parts(self.parameters.context, receipt.dealer, receipt.hash)
+        return genuine(self.parameters.keys[receipt.dealer], DEAL, parts, receipt.signature)
 
     def _add_equivocation(self, proof: Equivocation) -> None:
         first, second = proof.first, proof.second
         dealer = first.dealer
         if (
-            dealer not in self.terms.dealers
+            dealer not in self.parameters.dealers
             or second.dealer != dealer
             or first.hash == second.hash
             or not self._signed(first)
@@ -179,10 +179,10 @@ class Facts:
         old = self.acks.get((ack.number, ack.party))
         if ack == old:
             return
-        key = self.terms.keys.get(ack.party)
-        if ack.party not in self.terms.participants or key is None:
+        key = self.parameters.keys.get(ack.party)
+        if ack.party not in self.parameters.participants or key is None:
             raise PeerFault(f"brought an acknowledgement of party {ack.party}, who takes no part")
-        if not genuine(key, ACK, ack_parts(self.terms.context, ack), ack.signature):
+        if not genuine(key, ACK, ack_parts(self.parameters.context, ack), ack.signature):
             raise PeerFault(f"brought an acknowledgement that party {ack.party} did not sign")
         if self._malformed(ack):
             self._convict(ack.party, "acknowledged what cannot be", ack)
@@ -191,32 +191,32 @@ class Facts:
             self.acks[ack.number, ack.party] = ack
         else:
             self._convict(ack.party, "acknowledged two different things", old, ack)
-        for sight in ack.sights:
-            self._examine(ack, sight.dealer)
+        for receipt in ack.receipts:
+            self._examine(ack, receipt.dealer)
 
     def _malformed(self, ack: Ack) -> bool:
-        terms = self.terms
+        parameters = self.parameters
         out = ack.excluded
         accused = [complaint.dealer for complaint in ack.complaints]
         return (
-            not 0 <= ack.number <= len(terms.participants)
+            not 0 <= ack.number <= len(parameters.participants)
             or out != tuple(sorted(set(out)))
-            or not set(out) <= set(terms.participants)
-            or [s.dealer for s in ack.sights] != [d for d in terms.dealers if d not in out]
+            or not set(out) <= set(parameters.participants)
+            or [s.dealer for s in ack.receipts] != [d for d in parameters.dealers if d not in out]
             or accused != sorted(set(accused))
-            or not set(accused) <= {s.dealer for s in ack.sights}
-            or (bool(accused) and ack.party not in terms.receivers)
+            or not set(accused) <= {s.dealer for s in ack.receipts}
+            or (bool(accused) and ack.party not in parameters.receivers)
         )
 
     def _examine(self, ack: Ack, dealer: Party) -> None:
         """Compare what `ack` says of a dealer with the dealing that we have."""
         deal = self.deals.get(dealer)
-        theirs = next((s for s in ack.sights if s.dealer == dealer), None)
+        theirs = next((s for s in ack.receipts if s.dealer == dealer), None)
         if deal is None or theirs is None:
             return
         if theirs.hash != self.hashes[dealer]:
             if self._signed(theirs):
-                proof = Equivocation(self.sight(dealer), theirs)
+                proof = Equivocation(self.receipt(dealer), theirs)
                 self._convict(dealer, "signed two different dealings", proof)
             else:
                 what = f"claims a dealing that party {dealer} did not sign"
@@ -228,15 +228,15 @@ class Facts:
                 self._settle(ack, complaint, deal)
 
     def _settle(self, ack: Ack, complaint: Complaint, deal: Deal) -> None:
-        receiver, terms = ack.party, self.terms
-        ciphertext = deal.ciphertexts[terms.receivers.index(receiver)]
-        slip = terms.slip(deal, receiver)
+        receiver, parameters = ack.party, self.parameters
+        ciphertext = deal.ciphertexts[parameters.receivers.index(receiver)]
+        bound = parameters.encryption_context(deal, receiver)
         try:
-            share = envelopes.open_disclosed(slip, complaint.point, complaint.proof, ciphertext)
+            share = envelopes.open_disclosed(bound, complaint.point, complaint.proof, ciphertext)
         except Blamed as error:
             self._convict(receiver, f"complained of party {deal.dealer}: {error.reason}", deal, ack)
             return
-        if feldman.verify(terms.group, self.commitments(deal), receiver, share):
+        if feldman.verify(parameters.group, self.commitments(deal), receiver, share):
             what = f"complained of a share of party {deal.dealer} that is right"
             self._convict(receiver, what, deal, ack)
         else:
@@ -249,10 +249,10 @@ class Facts:
         old = self.confirms.get(party)
         if confirm == old:
             return
-        if party not in self.terms.participants:
+        if party not in self.parameters.participants:
             raise PeerFault(f"brought a confirmation of party {party}, who takes no part")
-        parts = confirm_parts(self.terms.context, party, confirm.digest)
-        if not genuine(self.terms.keys[party], CONFIRM, parts, confirm.signature):
+        parts = confirm_parts(self.parameters.context, party, confirm.digest)
+        if not genuine(self.parameters.keys[party], CONFIRM, parts, confirm.signature):
             raise PeerFault(f"brought a confirmation that party {party} did not sign")
         if old is None:
             self.confirms[party] = confirm

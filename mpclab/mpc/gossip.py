@@ -10,7 +10,7 @@ from mpclab.core.errors import Strength
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Message
-from mpclab.mpc.facts import Facts, Terms
+from mpclab.mpc.facts import Facts, Parameters
 from mpclab.mpc.messages import Want
 from mpclab.mpc.pending import Pending
 
@@ -28,9 +28,9 @@ class FactSharing(Machine):
         pending: what we signed, from the third round on.
     """
 
-    def __init__(self, terms: Terms, facts: Facts) -> None:
-        self.terms, self.facts = terms, facts
-        self.participants = terms.participants
+    def __init__(self, parameters: Parameters, facts: Facts) -> None:
+        self.parameters, self.facts = parameters, facts
+        self.participants = parameters.participants
         self.phase = ""
         self.number = 0
         self.pending: Pending | None = None
@@ -44,7 +44,7 @@ class FactSharing(Machine):
         return tuple(p for p in self.participants if p not in self.facts.convicted)
 
     def _counted(self) -> tuple[Party, ...]:
-        return tuple(d for d in self.terms.dealers if d not in self.facts.convicted)
+        return tuple(d for d in self.parameters.dealers if d not in self.facts.convicted)
 
     def _lacking(self) -> tuple[tuple[Party, ...], tuple[Party, ...], tuple[Party, ...]]:
         """What this round waits for: dealings or acks, proofs of accusations, confirmations."""

@@ -30,7 +30,7 @@ class Deal(Message, frozen=True):
     signature: bytes = b""
 
 
-class Sight(Message, frozen=True):
+class Receipt(Message, frozen=True):
     """Some party's dealing, as another saw it: its hash and its dealer's signature."""
 
     dealer: Party
@@ -50,13 +50,13 @@ class Ack(Message, frozen=True):
     """`party` has judged all dealings, for the `number`-th time.
 
     Attributes:
-        sights: one for each dealer that is not in `excluded`, in the dealers' order.
+        receipts: one for each dealer that is not in `excluded`, in the dealers' order.
         excluded: whom it knows to have cheated.
     """
 
     party: Party
     number: int
-    sights: tuple[Sight, ...]
+    receipts: tuple[Receipt, ...]
     excluded: tuple[Party, ...]
     complaints: tuple[Complaint, ...]
     signature: bytes = b""
@@ -73,8 +73,8 @@ class Confirm(Message, frozen=True):
 class Equivocation(Message, frozen=True):
     """Proof that a dealer signed two dealings."""
 
-    first: Sight
-    second: Sight
+    first: Receipt
+    second: Receipt
 
 
 class Want(Message, frozen=True):
@@ -108,9 +108,9 @@ def deal_parts(context: bytes, dealer: Party, hash: bytes) -> tuple[Part, ...]:
 
 
 def ack_parts(context: bytes, ack: Ack) -> tuple[Part, ...]:
-    sights = tuple((s.dealer, s.hash, s.signature) for s in ack.sights)
+    receipts = tuple((s.dealer, s.hash, s.signature) for s in ack.receipts)
     complaints = tuple((c.dealer, c.point, c.proof) for c in ack.complaints)
-    return context, ack.party, ack.number, sights, ack.excluded, complaints
+    return context, ack.party, ack.number, receipts, ack.excluded, complaints
 
 
 def confirm_parts(context: bytes, party: Party, digest: bytes) -> tuple[Part, ...]:

@@ -50,7 +50,7 @@ class Signed(Message, frozen=True):
     signature: bytes
 
 
-class Nudge(Message, frozen=True):
+class Resend(Message, frozen=True):
     """I am in this attempt and something is missing."""
 
     attempt: int

@@ -30,8 +30,8 @@ from mpclab.crypto.keys import KeyShare
 from mpclab.crypto.transcript import digest
 from mpclab.mpc import envelopes
 from mpclab.mpc.dealing import SharedKey
-from mpclab.mpc.envelopes import Slip
-from mpclab.mpc.messages import Announce, Complaint, Sight, genuine
+from mpclab.mpc.envelopes import EncryptionContext
+from mpclab.mpc.messages import Announce, Complaint, Receipt, genuine
 from mpclab.mpc.records import KeyRecord
 
 SPLIT = "mpclab repair split"
@@ -54,9 +54,9 @@ class Split(Message, frozen=True):
 
 
 class Sums(Message, frozen=True):
-    """A helper's sum, sealed to the owner; or complaints. `sights`: the splits that it saw."""
+    """A helper's sum, sealed to the owner; or complaints. `receipts`: the splits that it saw."""
 
-    sights: tuple[Sight, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
     box: Box = Box()
     complaints: tuple[Complaint, ...] = ()
 
@@ -122,13 +122,13 @@ class Repair(RoundMachine):
         return msgspec.structs.replace(split, signature=signature)
 
     def _sum(self, ctx: Ctx) -> Sums:
-        sights = tuple(self._sight(h) for h in self.helpers)
+        receipts = tuple(self._receipt(h) for h in self.helpers)
         opened = {h: self._open(self._box(0, h), h, ctx.me) for h in self.helpers}
         try:
             total = proactive.repair_sum(self.key, ctx.me, self._commitments(), opened)
         except BadShare as error:
-            return Sums(sights, complaints=self._complain(ctx, 0, error.culprits))
-        return Sums(sights, self._seal(ctx.me, {self.lost: total}, ctx.rng))
+            return Sums(receipts, complaints=self._complain(ctx, 0, error.culprits))
+        return Sums(receipts, self._seal(ctx.me, {self.lost: total}, ctx.rng))
 
     def _judge(self, ctx: Ctx) -> Verdict:
         try:
@@ -156,9 +156,9 @@ class Repair(RoundMachine):
             case Split():
                 self._check_split(sender, msg)
             case Sums():
-                for helper, sight in zip(self.helpers, msg.sights, strict=False):
-                    self._compare(sender, helper, sight)
-                if len(msg.sights) != len(self.helpers):
+                for helper, receipt in zip(self.helpers, msg.receipts, strict=False):
+                    self._compare(sender, helper, receipt)
+                if len(msg.receipts) != len(self.helpers):
                     raise PeerFault("did not say which splits it saw")
                 self._settle(0, sender, msg.complaints)
                 self._check_box(sender, msg.box, 1)
@@ -189,11 +189,11 @@ class Repair(RoundMachine):
         except Blamed as error:
             raise PeerFault(f"its one-time key: {error.reason}") from None
 
-    def _compare(self, sender: Party, helper: Party, sight: Sight) -> None:
-        if sight.dealer == helper and sight.hash == self._sight(helper).hash:
+    def _compare(self, sender: Party, helper: Party, receipt: Receipt) -> None:
+        if receipt.dealer == helper and receipt.hash == self._receipt(helper).hash:
             return
-        if sight.dealer == helper and genuine(
-            self.keys[helper], SPLIT, (sight.hash,), sight.signature
+        if receipt.dealer == helper and genuine(
+            self.keys[helper], SPLIT, (receipt.hash,), receipt.signature
         ):
             raise PeerFault("signed two different splits", party=helper, strength=Strength.PROOF)
         raise PeerFault(f"claims a split that party {helper} did not sign")
@@ -205,9 +205,14 @@ class Repair(RoundMachine):
             if accused not in self.helpers:
                 raise PeerFault("complained of a party that does not help")
             box = self._box(k, accused)
-            slip, ciphertext = self._slip(box, accused, sender), self._for(box, k, sender)
+            bound, ciphertext = (
+                self._encryption_context(box, accused, sender),
+                self._for(box, k, sender),
+            )
             try:
-                value = envelopes.open_disclosed(slip, complaint.point, complaint.proof, ciphertext)
+                value = envelopes.open_disclosed(
+                    bound, complaint.point, complaint.proof, ciphertext
+                )
             except Blamed as error:
                 raise PeerFault(f"complained of party {accused}: {error.reason}") from None
             group, commitments = self.key.suite.group, self._commitments()
@@ -228,14 +233,16 @@ class Repair(RoundMachine):
         one_time = envelopes.new_ephemeral(self.context, me, coins)
         box = Box(one_time.public, one_time.proof)
         sealed = tuple(
-            envelopes.encrypt(self._slip(box, me, receiver), one_time, value)
+            envelopes.encrypt(self._encryption_context(box, me, receiver), one_time, value)
             for receiver, value in sorted(values.items())
         )
         return msgspec.structs.replace(box, ciphertexts=sealed)
 
-    def _slip(self, box: Box, author: Party, receiver: Party) -> Slip:
+    def _encryption_context(self, box: Box, author: Party, receiver: Party) -> EncryptionContext:
         order = self.key.suite.group.order
-        return Slip(self.context, author, receiver, self.keys[receiver], box.ephemeral, order)
+        return EncryptionContext(
+            self.context, author, receiver, self.keys[receiver], box.ephemeral, order
+        )
 
     def _box(self, k: int, author: Party) -> Box:
         said = self.received[k][author]
@@ -247,13 +254,15 @@ class Repair(RoundMachine):
 
     def _open(self, box: Box, author: Party, me: Party) -> int:
         ciphertext = self._for(box, 0 if me in self.helpers else 1, me)
-        return envelopes.decrypt(self._slip(box, author, me), self.identity, ciphertext)
+        return envelopes.decrypt(
+            self._encryption_context(box, author, me), self.identity, ciphertext
+        )
 
     def _complain(self, ctx: Ctx, k: int, culprits: tuple[Party, ...]) -> tuple[Complaint, ...]:
         found = []
         for culprit in culprits:
-            slip = self._slip(self._box(k, culprit), culprit, ctx.me)
-            found.append(Complaint(culprit, *envelopes.disclose(slip, self.identity, ctx.rng)))
+            bound = self._encryption_context(self._box(k, culprit), culprit, ctx.me)
+            found.append(Complaint(culprit, *envelopes.disclose(bound, self.identity, ctx.rng)))
         return tuple(found)
 
     def _commitments(self) -> dict[Party, dict[Party, bytes]]:
@@ -262,9 +271,9 @@ class Repair(RoundMachine):
             for h in self.helpers
         }
 
-    def _sight(self, helper: Party) -> Sight:
+    def _receipt(self, helper: Party) -> Receipt:
         split = self.received[0][helper]
-        return Sight(helper, self._hash(helper, split), split.signature)
+        return Receipt(helper, self._hash(helper, split), split.signature)
 
     def _hash(self, helper: Party, split: Split) -> bytes:
         box = split.box

@@ -76,7 +76,7 @@ class Reshare(SharedDealing):
         )
 
     def start(self, ctx: Ctx) -> None:
-        if ctx.me in self.terms.dealers and self.share is None and "pending" not in ctx.stored:
+        if ctx.me in self.parameters.dealers and self.share is None and "pending" not in ctx.stored:
             self._end(ctx, Aborted("this party has no share of the key to deal"))
         else:
             super().start(ctx)

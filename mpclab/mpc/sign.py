@@ -44,8 +44,8 @@ from mpclab.mpc.packages import (
     PACKAGE,
     Commitment,
     Entry,
-    Nudge,
     Package,
+    Resend,
     Share,
     Signature,
     Signed,
@@ -149,7 +149,7 @@ class Sign(Machine):
             self._pack(ctx)
             if self.mine is not None and self.attempt not in self.packages:
                 ctx.send(self.leader(self.attempt), self.mine)
-            ctx.multicast([p for p in self.holders if p != ctx.me], Nudge(self.attempt))
+            ctx.multicast([p for p in self.holders if p != ctx.me], Resend(self.attempt))
             return
         package = self.packages.get(self.attempt)
         if ctx.me not in self.holders:
@@ -166,12 +166,12 @@ class Sign(Machine):
     # --- messages -------------------------------------------------------------------------
 
     def on_message(
-        self, ctx: Ctx, sender: Party, msg: Commitment | Package | Share | Signed | Nudge
+        self, ctx: Ctx, sender: Party, msg: Commitment | Package | Share | Signed | Resend
     ) -> None:
         if isinstance(msg, Signed):
             self._take(ctx, sender, msg.signature)
             return
-        if isinstance(msg, Nudge):
+        if isinstance(msg, Resend):
             self._help(ctx, sender, msg.attempt)
             return
         if sender not in self.holders:
@@ -236,7 +236,7 @@ class Sign(Machine):
         if not self._endorses(attempt, self._digest(package), package.signature):
             raise PeerFault("a package that its leader did not sign")
         if known is not None:
-            self._spoiled(ctx, attempt)
+            self._equivocated(ctx, attempt)
             return
         parties = [entry.party for entry in package.entries]
         try:
@@ -301,7 +301,7 @@ class Sign(Machine):
             return
         del self.shares[attempt][sender]
         if not ours and self._endorses(attempt, share.package, share.endorsed):
-            self._spoiled(ctx, attempt)
+            self._equivocated(ctx, attempt)
         else:
             self._convict(ctx, [sender], "signed what no leader asked it to")
 
@@ -337,7 +337,7 @@ class Sign(Machine):
         except CryptoError:
             return False
 
-    def _spoiled(self, ctx: Ctx, attempt: int) -> None:
+    def _equivocated(self, ctx: Ctx, attempt: int) -> None:
         what = "signed two packages for one attempt"
         self._convict(ctx, [self.leader(attempt)], what, Strength.PROOF)
         self._next(ctx, attempt)

@@ -30,7 +30,7 @@ from mpclab.mpc.messages import (
     Confirm,
     Deal,
     Equivocation,
-    Sight,
+    Receipt,
     Want,
     ack_parts,
 )
@@ -143,7 +143,7 @@ def copied_ephemeral(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]
     """Takes another's one-time key, to have a victim disclose that one's share."""
     if not isinstance(msg, Deal) or msg.dealer != ctx.me:
         return None
-    other = envelopes.new_ephemeral(machine.terms.context, 1, random.Random(9))
+    other = envelopes.new_ephemeral(machine.parameters.context, 1, random.Random(9))
     return [(to, resigned(machine, msg, ephemeral=other.public, ephemeral_proof=other.proof))]
 
 
@@ -151,8 +151,8 @@ def false_complaint(about: Party) -> Tamper:
     def tamper(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
         if not isinstance(msg, Ack) or msg.party != ctx.me or about in msg.excluded:
             return None
-        slip = machine.terms.slip(machine.facts.deals[about], ctx.me)
-        opened = envelopes.disclose(slip, machine.identity, random.Random(3))
+        bound = machine.parameters.encryption_context(machine.facts.deals[about], ctx.me)
+        opened = envelopes.disclose(bound, machine.identity, random.Random(3))
         return [(to, signed_ack(machine, msg, complaints=(Complaint(about, *opened),)))]
 
     return tamper
@@ -172,10 +172,10 @@ def forged_sight(about: Party) -> Tamper:
     def tamper(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
         if not isinstance(msg, Ack) or msg.party != ctx.me or about in msg.excluded:
             return None
-        sights = tuple(
-            Sight(about, bytes(32), bytes(64)) if s.dealer == about else s for s in msg.sights
+        receipts = tuple(
+            Receipt(about, bytes(32), bytes(64)) if s.dealer == about else s for s in msg.receipts
         )
-        return [(to, signed_ack(machine, msg, sights=sights))]
+        return [(to, signed_ack(machine, msg, receipts=receipts))]
 
     return tamper
 
@@ -190,7 +190,7 @@ def two_acks(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any
 
 def signed_ack(machine: Any, ack: Ack, **changes: Any) -> Ack:
     ack = msgspec.structs.replace(ack, **changes, signature=b"")
-    signature = machine.identity.sign(ACK, *ack_parts(machine.terms.context, ack))
+    signature = machine.identity.sign(ACK, *ack_parts(machine.parameters.context, ack))
     return msgspec.structs.replace(ack, signature=signature)
 
 
@@ -204,7 +204,7 @@ CHEATS: dict[str, Tamper] = {
     "copied one-time key": copied_ephemeral,
     "false complaint": false_complaint(1),
     "forged complaint": forged_complaint(1),
-    "forged sight": forged_sight(1),
+    "forged receipt": forged_sight(1),
     "two acknowledgements": two_acks,
 }
 
@@ -405,7 +405,7 @@ def test_never_two_keys_and_only_the_guilty_blamed(data: st.DataObject) -> None:
 
 def test_messages_that_are_no_facts_are_blamed_on_their_sender() -> None:
     junk: list[Message] = [
-        Equivocation(Sight(1, bytes(32), bytes(64)), Sight(1, b"2" * 32, bytes(64))),
+        Equivocation(Receipt(1, bytes(32), bytes(64)), Receipt(1, b"2" * 32, bytes(64))),
         Confirm(1, bytes(32), bytes(64)),
         Ack(1, 0, (), (), (), bytes(64)),
         Announce(b"no record"),

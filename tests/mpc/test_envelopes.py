@@ -10,21 +10,21 @@ import pytest
 from mpclab.crypto.errors import BadProof
 from mpclab.crypto.groups import ED25519, SECP256K1
 from mpclab.mpc import envelopes
-from mpclab.mpc.envelopes import Slip
+from mpclab.mpc.envelopes import EncryptionContext
 from tests.mpc.parties import IDENTITIES, KEYS
 
 COINS = random.Random(4)
 ONE_TIME = envelopes.new_ephemeral(b"context", 1, COINS)
-SLIP = Slip(b"context", 1, 2, KEYS[2], ONE_TIME.public, ED25519.order)
+SLIP = EncryptionContext(b"context", 1, 2, KEYS[2], ONE_TIME.public, ED25519.order)
 SHARE = 2**250 + 99
 
 
 @pytest.mark.parametrize("order", [ED25519.order, SECP256K1.order])
 def test_the_receiver_reads_what_was_sealed(order: int) -> None:
-    slip = dataclasses.replace(SLIP, order=order)
+    bound = dataclasses.replace(SLIP, order=order)
     for share in (0, 1, SHARE, order - 1):
-        sealed = envelopes.encrypt(slip, ONE_TIME, share)
-        assert envelopes.decrypt(slip, IDENTITIES[2], sealed) == share
+        sealed = envelopes.encrypt(bound, ONE_TIME, share)
+        assert envelopes.decrypt(bound, IDENTITIES[2], sealed) == share
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from mpclab.mpc.beacon import Beacon
 from mpclab.mpc.compute import Compute
 from mpclab.mpc.dkg import Dkg
 from mpclab.mpc.messages import Ack, Announce, Deal, Want
-from mpclab.mpc.packages import PACKAGE, Nudge, Package, Signed
+from mpclab.mpc.packages import PACKAGE, Package, Resend, Signed
 from mpclab.mpc.refresh import Refresh
 from mpclab.mpc.repair import SPLIT, Repair, Split
 from mpclab.mpc.reshare import Reshare
@@ -114,7 +114,7 @@ def liar(seed: int) -> Tamper:
         Want((1, 1, 9), 7, (1, 2), (3,), (2,)),
         Announce(b""),
         Signed(bytes(64)),
-        Nudge(-5),
+        Resend(-5),
         Again(10**6),
         Again(-1),
     ]

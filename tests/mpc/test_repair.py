@@ -97,8 +97,8 @@ def false_complaint(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...])
     if not isinstance(msg, Sums):
         return None
     accused = machine.helpers[0]
-    slip = machine._slip(machine._box(0, accused), accused, ctx.me)
-    opened = envelopes.disclose(slip, machine.identity, ctx.rng)
+    bound = machine._encryption_context(machine._box(0, accused), accused, ctx.me)
+    opened = envelopes.disclose(bound, machine.identity, ctx.rng)
     return [(to, msgspec.structs.replace(msg, complaints=(Complaint(accused, *opened),)))]
 
 
