@@ -165,6 +165,9 @@ def compute_binding_factors(
 ) -> dict[int, int]:
     """ρ_i, which binds signer i's nonces to key, message and signers (RFC 9591 §4.4)."""
     entries = tuple(commitments)
+    # The x-only suite signs under the even one of ±PK, so that is what is hashed: whose shares are
+    # negated follows from the key alone (ZF frost-secp256k1-tr, `pre_sign`: `into_even_y`).
+    public = schnorr.even_y(suite, public)
     prefix = public + suite.h4(message) + suite.h5(encode_group_commitment_list(suite, entries))
     return {
         entry.identifier: suite.h1(prefix + suite.group.encode_scalar(entry.identifier))

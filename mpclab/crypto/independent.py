@@ -10,8 +10,9 @@ hash e under the key Q exactly if the x coordinate of
     (e/s)·G + (r/s)·Q
 
 is r, modulo the order n. We want zG - cP compared with R: so Q = P, r = x(R), s = -r/c and
-e = z·s. That decides R up to its sign. Asking again about (z + 1)·G - cP, whose x coordinate
-must be that of R + G, decides the sign too: no other point has both.
+e = z·s. That decides R up to its sign. Asking again about (z + k)·G - cP, whose x coordinate
+must be that of R + kG, decides the sign too: no other point has both. k is 1, or 2 where R is
+±G, as for the nonce 1, which is a valid one: there R + G is not given by the chord.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from mpclab.crypto.groups import ED25519, SECP256K1, Element
 
 _P = 2**256 - 2**32 - 977  # the field of secp256k1 (SEC 2 §2.4.1)
 _N = SECP256K1.order
-_G = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), SECP256K1.generator)
+_MULTIPLES = {
+    k: ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), SECP256K1.base_mult(k))
+    for k in (1, 2)
+}
 
 
 def verify_independently(
@@ -63,12 +67,14 @@ def _verify_secp256k1(
     except ValueError:
         raise InvalidSignature from None
     challenge = suite.challenge(signature[:33], public, message)
-    r, g = commitment.public_numbers(), _G.public_numbers()
-    if r.x == g.x:  # then R + G is not given by the chord; nobody knows such a nonce but 1
-        raise InvalidSignature
+    r, k = commitment.public_numbers(), 1
+    g = _MULTIPLES[k].public_numbers()
+    if r.x == g.x:
+        k = 2
+        g = _MULTIPLES[k].public_numbers()
     slope = (r.y - g.y) * pow(r.x - g.x, -1, _P)
     _check_x(key, z, challenge, r.x)
-    _check_x(key, z + 1, challenge, (slope * slope - r.x - g.x) % _P)
+    _check_x(key, z + k, challenge, (slope * slope - r.x - g.x) % _P)
 
 
 def _check_x(key: ec.EllipticCurvePublicKey, z: int, challenge: int, x: int) -> None:

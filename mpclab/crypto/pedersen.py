@@ -15,7 +15,8 @@ The steps, each a pure function; who waits for whom is the business of a protoco
 All parties must agree on the very same dealings before the key is used; that is what a
 reliable broadcast, or everybody's signature on the transcript, is for. Not covered here, and
 harmless for Schnorr signatures (Gennaro et al., J. Cryptology 2007): a dealer that sees the other
-dealings first can bias the public key's distribution.
+dealings first can bias the public key's distribution. It is not harmless where a key may commit to
+something: so a BIP 340 key is tweaked at the end, see `taproot`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mpclab.crypto import feldman, schnorr, shamir
+from mpclab.crypto import feldman, schnorr, shamir, taproot
 from mpclab.crypto.ciphersuites import Ciphersuite
 from mpclab.crypto.errors import BadCommitment, BadShare, CryptoError, EncodingError
 from mpclab.crypto.identity import Coins
@@ -125,7 +126,7 @@ def finish(
     dealings: Mapping[int, Dealing],
     shares: Mapping[int, int],
 ) -> KeyShare:
-    """This party's share of the key.
+    """This party's share of the key, of a BIP 340 key the tweaked one (`taproot`).
 
     Args:
         dealings: of all qualified dealers, each one passed by `check_dealing`.
@@ -152,4 +153,17 @@ def finish(
         )
     if commitments[0] == group.identity:
         raise CryptoError("the dealers' secrets cancel out: try again")
-    return KeyShare(identifier, secret, GroupKey(params.suite, commitments))
+    return unspendable_share(KeyShare(identifier, secret, GroupKey(params.suite, commitments)))
+
+
+def unspendable(key: GroupKey) -> GroupKey:
+    """The key that is agreed where `key` is the sum of the dealers' terms: for BIP 340 the one
+    that commits to no script (ZF frost-secp256k1-tr, `post_dkg`), else the same."""
+    return taproot.tweak_key(key) if key.suite.x_only else key
+
+
+def unspendable_share(share: KeyShare) -> KeyShare:
+    """Our share of `unspendable(share.key)`."""
+    if not share.suite.x_only:
+        return share
+    return taproot.tweak_share(share, unspendable(share.key))

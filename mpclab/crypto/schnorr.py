@@ -19,6 +19,11 @@ def has_even_y(element: Element) -> bool:
     return element[0] == 2
 
 
+def even_y(suite: Ciphersuite, element: Element) -> Element:
+    """Of ±`element` the one with even y, for an x-only suite; else the element as it is."""
+    return b"\x02" + element[1:] if suite.x_only else element
+
+
 def nonce_generate(suite: Ciphersuite, secret: int, coins: Coins) -> int:
     """A secret nonce from 32 random bytes and the secret key (RFC 9591 §4.1).
 
@@ -72,14 +77,17 @@ def prove_possession(
 ) -> bytes:
     """Prove that `identifier` knows the logarithm of secret·G (FROST, ePrint 2020/852, Fig. 1).
 
-    The proof is (R, μ) with c = HDKG(identifier ‖ public ‖ R ‖ context), R first. An empty context
-    gives ZF FROST's proofs; a context of session and attempt keeps a proof from being replayed.
+    The proof is (R, μ) with c = HDKG(identifier ‖ public ‖ R ‖ context), encoded like a signature.
+    An empty context gives ZF FROST's proofs, in every ciphersuite; a context of session and
+    attempt keeps a proof from being replayed.
     """
     group = suite.group
     nonce = 1 + random_scalar(group.order - 1, coins)
     commitment = group.base_mult(nonce)
+    if suite.x_only and not has_even_y(commitment):  # ZF frost-secp256k1-tr, `generate_nonce`
+        nonce, commitment = -nonce, even_y(suite, commitment)
     challenge = _proof_challenge(suite, identifier, group.base_mult(secret), commitment, context)
-    return commitment + group.encode_scalar(nonce + secret * challenge)
+    return encode_signature(suite, commitment, nonce + secret * challenge)
 
 
 def check_possession(
@@ -87,6 +95,7 @@ def check_possession(
 ) -> None:
     """Raise `BadProof`, blaming `identifier`, unless it proved that it knows public's logarithm."""
     group = suite.group
+    proof = b"\x02" + proof if suite.x_only else proof
     try:
         commitment = group.decode_element(proof[: group.element_bytes])
         response = group.decode_scalar(proof[group.element_bytes :])

@@ -72,10 +72,11 @@ class Dkg(SharedDealing):
         suite = self.params.suite
         key = _group_key(suite, tuple(deal.commitments for deal in deals.values()))
         if shares is None:
-            return key, None
+            return pedersen.unspendable(key), None
         secret = sum(shares.values()) % suite.group.order
         if feldman.verify(suite.group, key.commitments, me, secret):
-            return key, KeyShare(me, secret, key)
+            share = pedersen.unspendable_share(KeyShare(me, secret, key))
+            return share.key, share
         dealings = {d: Dealing(deal.commitments, deal.proof) for d, deal in deals.items()}
         share = pedersen.finish(self.params, me, dealings, shares)  # names the guilty
         return share.key, share

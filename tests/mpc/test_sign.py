@@ -15,11 +15,12 @@ from mpclab.core.ids import MS, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.rounds import Aborted
 from mpclab.core.wire import Message
-from mpclab.crypto import formats
+from mpclab.crypto import formats, taproot
 from mpclab.crypto.ciphersuites import FROST_BIP340, FROST_ED25519, FROST_SECP256K1
 from mpclab.crypto.independent import verify_independently
 from mpclab.crypto.keys import KeyShare, trusted_dealer_keygen
 from mpclab.faults.network import Delay, Network
+from mpclab.mpc import sign
 from mpclab.mpc.packages import PACKAGE, Commitment, Package, Share, Signature, Signed
 from mpclab.mpc.records import KeyRecord
 from mpclab.mpc.sign import Sign
@@ -277,3 +278,29 @@ def test_t_good_holders_always_sign_and_only_the_guilty_are_blamed(data: st.Data
         check(outcome)
     if loss == 0:
         assert len(finished(outcomes)) == len(outcomes)
+
+
+def test_a_valid_signature_with_nonce_1_harms_nobody() -> None:
+    """R = G: libsecp256k1 takes it, and so must everyone who is shown it."""
+    suite = FROST_BIP340
+    record, _ = key_for(3, 1, suite)
+    secret = 4242 * taproot.sign_of(record.public)
+    challenge = suite.challenge(suite.group.generator, record.public, b"pay 5 to Eve")
+    signature = suite.group.generator[1:] + suite.group.encode_scalar(1 + challenge * secret)
+
+    def shows(machine: Machine, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        return [((1, 2), Signed(signature))]
+
+    cast = signing(3, 1, suite=suite, cheats={3: shows}).run()
+    for outcome in cast.outcomes().values():
+        check(outcome)
+
+
+def test_what_only_one_library_accepts_ends_the_attempt_and_no_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sign, "verify_again", lambda key, message, signature: False)
+    cast = signing(3, 2).run()
+    assert {type(o) for o in cast.outcomes().values()} == {Aborted}
+    assert cast.accused() == set()
+    assert cast.world.trace.notes("refused")
