@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from mpclab.consensus.agreement import Agreement, Cast, Decided, Refused, Submit, VoteWanted
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
@@ -127,7 +128,7 @@ class AtomicCommit(Agreement):
                 self.votes[op] = {}
                 ctx.set_timer(f"votes/{op}", self.VOTING * self.patience)
                 ctx.set_timer(f"again/{op}", self.patience)
-                ctx.note("phase", phase="prepare", op=op)
+                ctx.note(notes.Phase(phase="prepare", op=op))
                 ctx.broadcast(Prepare(op, value))
             case Cast(op) if op in self.records and op not in self.mine:
                 self._vote(ctx, ask)
@@ -286,7 +287,7 @@ class AtomicCommit(Agreement):
 
     def _report(self, ctx: Ctx, op: str, record: Record) -> None:
         if record.state == COMMITTED:
-            ctx.note("decided", op=op, index=None)
+            ctx.note(notes.Decided(op=op, index=None))
             ctx.output(Decided(op, record.value, None, record.approvals))
         else:
             ctx.output(Refused(op, record.reason, record.rejected, record.missing))

@@ -33,6 +33,7 @@ import msgspec
 
 from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit
 from mpclab.consensus.quorum import at_least
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
@@ -213,7 +214,7 @@ class BenOr(Agreement):
         it.round += 1
         it.reports.append(bit)
         self._keep(ctx, op, it)
-        ctx.note("phase", phase="report", op=op, round=it.round, bit=bit)
+        ctx.note(notes.Phase(phase="report", op=op, round=it.round, bit=bit))
         ctx.broadcast(Report(op, it.round, bit))
 
     def _propose(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
@@ -278,7 +279,7 @@ class BenOr(Agreement):
 
     def _decide(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
         """All others adopt `bit` in this round at the latest: help them through the next."""
-        ctx.note("phase", phase="decide", op=op, round=it.round, bit=bit)
+        ctx.note(notes.Phase(phase="decide", op=op, round=it.round, bit=bit))
         it.decision = bit
         it.heard.clear()
         if it.round:
@@ -306,7 +307,7 @@ class BenOr(Agreement):
             ctx.output(Refused(op, "the parties agreed that it is not approved"))
             return
         assert it.value is not None
-        ctx.note("decided", op=op, index=None)
+        ctx.note(notes.Decided(op=op, index=None))
         ctx.output(Decided(op, it.value))
 
     # --- what is late or lost -----------------------------------------------------------------
@@ -329,7 +330,7 @@ class BenOr(Agreement):
             said = it.heard.get((step, it.round), {})
             missing = [p for p in ctx.members if p not in said]
             why = f"round {it.round} needs {ctx.n - self.t} parties"
-            ctx.note("blocked", op=op, waiting_for=missing, why=why)
+            ctx.note(notes.Blocked(op=op, waiting_for=tuple(missing), why=why))
         self._wait(ctx, op, it)
 
     def _repeat(self, ctx: Ctx, to: Party, op: str, it: _Instance, round: int) -> None:

@@ -31,6 +31,7 @@ import msgspec
 
 from mpclab.consensus.agreement import Agreement, Decided, Submit
 from mpclab.consensus.quorum import Tally, at_least, byzantine_quorum, fingerprint, max_faulty
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
@@ -124,7 +125,7 @@ class Bracha(Agreement):
                     # Our own ECHO is stored before the INIT is said: should we crash in between
                     # or just after, we never offer another value.
                     self._say(ctx, ctx.me, op, it, echoed=value)
-                    ctx.note("phase", phase="init", op=op)
+                    ctx.note(notes.Phase(phase="init", op=op))
                     ctx.broadcast(Init(op, value))
                     ctx.broadcast(Echo(ctx.me, op, value))
 
@@ -166,7 +167,7 @@ class Bracha(Agreement):
             or readies > self.f  # or f + 1 READYs: send READY, once
         ):
             self._say(ctx, dealer, op, it, ready=digest)
-            ctx.note("phase", phase="ready", op=op, dealer=dealer)
+            ctx.note(notes.Phase(phase="ready", op=op, dealer=dealer))
             ctx.broadcast(Ready(dealer, op, digest))  # ours is counted later in this step
         value = it.values.get(digest)
         if readies > 2 * self.f and value is not None and it.said.delivered is None:
@@ -179,7 +180,7 @@ class Bracha(Agreement):
     def _decide(self, ctx: Ctx, op: str, value: bytes) -> None:
         if op not in self.done and self.fits(op, value):
             self.done.add(op)
-            ctx.note("decided", op=op, index=None)
+            ctx.note(notes.Decided(op=op, index=None))
             ctx.output(Decided(op, value))
 
     def _say(self, ctx: Ctx, dealer: Party, op: str, it: _Broadcast, **what: Any) -> None:
@@ -212,7 +213,7 @@ class Bracha(Agreement):
         self._repeat(ctx, 0, dealer, op)  # and who lacks ours gets it
         if it.tries == self.TRIES:
             missing = [p for p in ctx.members if p not in it.readies.said]
-            ctx.note("blocked", op=op, waiting_for=missing, why="not enough READYs")
+            ctx.note(notes.Blocked(op=op, waiting_for=tuple(missing), why="not enough READYs"))
         ctx.set_timer(name, self.patience, background=it.tries >= self.TRIES)
 
     def _repeat(self, ctx: Ctx, to: Party, dealer: Party, op: str) -> None:

@@ -31,6 +31,7 @@ from mpclab.consensus.hotstuff_messages import (
     Wish,
     digest_of,
 )
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
@@ -163,7 +164,7 @@ class HotStuff(HotStuffBase):
             raise PeerFault(f"advanced view {qc.view}, which another party leads")
         if qc.view > self.view:
             self.enter(ctx, qc.view, tell=False)  # a quorum is there
-        ctx.note("phase", phase=qc.phase, view=qc.view)
+        ctx.note(notes.Phase(phase=qc.phase, view=qc.view))
         match qc.phase:
             case "prepare":  # Alg. 2, line 17
                 self.high = max(self.high, qc, key=lambda c: c.view)

@@ -37,6 +37,7 @@ from mpclab.consensus.hotstuff_messages import (
     digest_of,
 )
 from mpclab.consensus.quorum import at_least, max_faulty, signed_by
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
@@ -217,10 +218,10 @@ class HotStuffBase(Agreement):
         self.view = view
         self.keep(ctx)
         self.new_views = {v: m for v, m in self.new_views.items() if v >= view}
-        ctx.note("entered-view", view=view)
+        ctx.note(notes.EnteredView(view=view))
         leader = self.leader(ctx, view)
         if leader == ctx.me:
-            ctx.note("became-leader", view=view)
+            ctx.note(notes.BecameLeader(view=view))
         self.unwatch(ctx)
         self.entered(ctx)
         if tell:
@@ -292,7 +293,7 @@ class HotStuffBase(Agreement):
             missing = [p for p in ctx.others if p not in self.heard | self.heard_before]
             why = f"view {self.view} has no quorum of {self.quorum}"
             for op in sorted(self.pending):
-                ctx.note("blocked", op=op, waiting_for=missing, why=why)
+                ctx.note(notes.Blocked(op=op, waiting_for=tuple(missing), why=why))
         self.heard_before, self.heard = self.heard, set()
         self.watch(ctx)
 
@@ -330,7 +331,7 @@ class HotStuffBase(Agreement):
         if block.op and block.op not in self.done:  # a leader may propose one twice
             self.done.add(block.op)
             place = len(self.done) - 1
-            ctx.note("decided", op=block.op, index=place)
+            ctx.note(notes.Decided(op=block.op, index=place))
             ctx.output(Decided(block.op, block.value, place))
 
     def _missing(self) -> bytes | None:
@@ -382,7 +383,7 @@ class HotStuffBase(Agreement):
                 if self.goal is not None:
                     if missing is None:
                         self.learn(ctx, self.goal)
-                        ctx.note("caught-up", records=len(blocks), source=sender)
+                        ctx.note(notes.CaughtUp(records=len(blocks), source=sender))
                     elif missing not in self.blocks:
                         self._fetch_missing(ctx)
 

@@ -55,6 +55,7 @@ from mpclab.consensus.pbft_views import (
     sign_new_view,
 )
 from mpclab.consensus.quorum import Tally, at_least, byzantine_quorum, max_faulty
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
@@ -115,9 +116,9 @@ class Pbft(Agreement):
         self.armed: set[str] = set()
         pbft_repair.recover(self, ctx)
         ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
-        ctx.note("entered-view", view=self.view)
+        ctx.note(notes.EnteredView(view=self.view))
         if ctx.me == self.primary(ctx, self.view):
-            ctx.note("became-leader", view=self.view)
+            ctx.note(notes.BecameLeader(view=self.view))
 
     def primary(self, ctx: Ctx, view: int) -> Party:
         return view % ctx.n + 1  # §4.1: p = v mod |R|
@@ -260,7 +261,7 @@ class Pbft(Agreement):
                 slot.is_prepared = True
                 slot.prepared = (view, digest)
                 self._keep_slot(ctx, seq, slot)
-                ctx.note("phase", phase="prepared", op=self.requests[digest].op, view=view)
+                ctx.note(notes.Phase(phase="prepared", op=self.requests[digest].op, view=view))
                 ctx.broadcast(PbftCommit(view, seq, digest))
         commits = slot.commits.get(view)
         if slot.is_prepared and commits is not None and commits.count(digest) >= self.quorum:
@@ -294,7 +295,7 @@ class Pbft(Agreement):
         if request.op and request.op not in self.done:  # a primary may place one twice
             self.done.add(request.op)
             place = len(self.done) - 1
-            ctx.note("decided", op=request.op, index=place)
+            ctx.note(notes.Decided(op=request.op, index=place))
             ctx.output(Decided(request.op, request.value, place))
 
     # --- checkpoints and garbage, §4.3 ----------------------------------------------------
@@ -350,7 +351,7 @@ class Pbft(Agreement):
         self.view, self.active = view, False
         self.failures += 1
         self._keep_view(ctx)
-        ctx.note("phase", phase="view-change", view=view)
+        ctx.note(notes.Phase(phase="view-change", view=view))
         ctx.broadcast(self.change(ctx))
         self.arm(ctx, "progress", self.patience << min(self.failures, 8))
         self.watch(ctx)
@@ -427,9 +428,9 @@ class Pbft(Agreement):
         self.changes = {v: of for v, of in self.changes.items() if v > msg.view}
         self.assigned.clear()
         self.next = chosen[-1].seq if chosen else start.seq
-        ctx.note("entered-view", view=self.view)
+        ctx.note(notes.EnteredView(view=self.view))
         if ctx.me == self.primary(ctx, self.view):
-            ctx.note("became-leader", view=self.view)
+            ctx.note(notes.BecameLeader(view=self.view))
         if start.seq > self.stable and self.marks.get(start.seq) == start.digest:
             self._collect(ctx, start.seq)
         for mark in chosen:

@@ -23,6 +23,7 @@ from mpclab.consensus.pbft_messages import (
     digest_of,
 )
 from mpclab.consensus.quorum import Tally
+from mpclab.core import notes
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 
@@ -43,7 +44,7 @@ def nudge(replica: Pbft, ctx: Ctx) -> None:
         missing = [p for p in ctx.others if p not in replica.heard | replica.heard_before]
         why = f"view {replica.view} has no quorum of {replica.quorum}"
         for op in sorted(replica.pending):
-            ctx.note("blocked", op=op, waiting_for=missing, why=why)
+            ctx.note(notes.Blocked(op=op, waiting_for=tuple(missing), why=why))
     replica.heard_before, replica.heard = replica.heard, set()
 
 
@@ -108,7 +109,7 @@ def on_done(
             break
         replica.execute(ctx, replica.told[digest])  # one honest party executed it there
     if replica.executed > behind:
-        ctx.note("caught-up", records=replica.executed - behind, source=sender)
+        ctx.note(notes.CaughtUp(records=replica.executed - behind, source=sender))
         replica.told = {d: r for d, r in replica.told.items() if replica.claims}
         replica.execute_ready(ctx)
         if len(requests) == 32:

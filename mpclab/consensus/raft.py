@@ -39,6 +39,7 @@ from mpclab.consensus.raft_messages import (
     RaftRequestVote,
     RaftRequestVoteResponse,
 )
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
@@ -139,7 +140,7 @@ class Raft(Agreement):
             ctx.cancel_timer("quorum")
         if self.role != "follower":
             self.role = "follower"
-            ctx.note("phase", phase=self.role, term=self.term)
+            ctx.note(notes.Phase(phase=self.role, term=self.term))
         if leader and leader != self.leader:
             self.leader = leader
             self._push(ctx)
@@ -151,7 +152,7 @@ class Raft(Agreement):
         self.leader = 0
         if not pre:
             self._set_term(ctx, self.term + 1, ctx.me)
-        ctx.note("phase", phase=self.role, term=self.term + pre)
+        ctx.note(notes.Phase(phase=self.role, term=self.term + pre))
         self.votes = {ctx.me}
         self._wait(ctx)
         ask = RaftRequestVote(self.term + pre, self.log.last, self.log.last_term, pre)
@@ -201,7 +202,7 @@ class Raft(Agreement):
             return
         self.role = "leader"
         self.leader = ctx.me
-        ctx.note("became-leader", term=self.term)
+        ctx.note(notes.BecameLeader(term=self.term))
         ctx.cancel_timer("election")
         self.next = dict.fromkeys(ctx.others, self.log.last + 1)
         self.match = dict.fromkeys(ctx.others, 0)
@@ -247,7 +248,7 @@ class Raft(Agreement):
                 recent = ctx.now - 2 * self.election[1]
                 missing = [p for p in ctx.others if self.heard.get(p, -1) < recent]
                 why = "not enough parties are heard" if missing else "no leader has committed it"
-                ctx.note("blocked", op=op, waiting_for=missing, why=why)
+                ctx.note(notes.Blocked(op=op, waiting_for=tuple(missing), why=why))
         if self.pending:
             self._push(ctx)
             hopeless = min(self.tries.values()) >= 4 * self.TRIES
@@ -348,7 +349,7 @@ class Raft(Agreement):
             ctx.cancel_timer("retry")
         self.tries.pop(entry.op, None)
         self.done.add(entry.op)
-        ctx.note("decided", op=entry.op, index=place)
+        ctx.note(notes.Decided(op=entry.op, index=place))
         ctx.output(Decided(entry.op, entry.value, place))
 
     # --- heartbeats ---------------------------------------------------------------------------
@@ -420,7 +421,7 @@ class Raft(Agreement):
         self.applied = self.commit = msg.last
         for place in range(have, len(history)):
             self._decide(ctx, place, history[place])
-        ctx.note("caught-up", records=len(history) - have, source=sender)
+        ctx.note(notes.CaughtUp(records=len(history) - have, source=sender))
         ctx.send(sender, RaftAppendEntriesResponse(self.term, True, msg.last, len(history)))
 
     # --- inputs -------------------------------------------------------------------------------

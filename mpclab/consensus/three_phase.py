@@ -32,6 +32,7 @@ from mpclab.consensus.atomic import (
     Record,
     Vote,
 )
+from mpclab.core import notes
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -123,7 +124,7 @@ class ThreePhase(AtomicCommit):
     # --- the coordinator ------------------------------------------------------------------
 
     def on_enough(self, ctx: Ctx, op: str, record: Record) -> None:
-        ctx.note("phase", phase="pre-commit", op=op)
+        ctx.note(notes.Phase(phase="pre-commit", op=op))
         self._ready_all(ctx, op, record, record.approvals)
 
     def _ready_all(self, ctx: Ctx, op: str, record: Record, approvals: Approvals) -> None:
@@ -166,7 +167,7 @@ class ThreePhase(AtomicCommit):
             ctx.multicast(ctx.others, Inquiry(op, record.coordinator))
             if silence == 3:
                 why = "was down meanwhile, and nobody who was up is found"
-                ctx.note("blocked", op=op, waiting_for=list(ctx.others), why=why)
+                ctx.note(notes.Blocked(op=op, waiting_for=ctx.others, why=why))
             if silence % 3 == 0:
                 self._take_over(ctx, op)  # perhaps all are back
         elif rank == 0:
@@ -178,7 +179,7 @@ class ThreePhase(AtomicCommit):
         self.watch(ctx, op, background=silence > 3 + 2 * ctx.n)
 
     def _take_over(self, ctx: Ctx, op: str) -> None:
-        ctx.note("phase", phase="termination", op=op)
+        ctx.note(notes.Phase(phase="termination", op=op))
         self.states[op] = {}
         ctx.set_timer(f"states/{op}", self.patience)
         ctx.broadcast(StateWanted(op))

@@ -26,6 +26,7 @@ from mpclab.consensus.atomic import (
     Record,
     Vote,
 )
+from mpclab.core import notes
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -60,7 +61,7 @@ class TwoPhase(AtomicCommit):
                     self.silence[op] = 0  # it lives, and is still counting
 
     def on_enough(self, ctx: Ctx, op: str, record: Record) -> None:
-        ctx.note("phase", phase="commit", op=op)
+        ctx.note(notes.Phase(phase="commit", op=op))
         self.announce(ctx, op, True, "", record.approvals)
 
     def recover(self, ctx: Ctx, op: str, record: Record) -> None:
@@ -88,7 +89,7 @@ class TwoPhase(AtomicCommit):
             ctx.multicast(ctx.others, Inquiry(op, coordinator))
             if silence == 3:
                 why = f"approved, and cannot know what party {coordinator} decided"
-                ctx.note("blocked", op=op, waiting_for=[coordinator], why=why)
+                ctx.note(notes.Blocked(op=op, waiting_for=(coordinator,), why=why))
         self.watch(ctx, op, background=blocked)
 
     def _answer(self, ctx: Ctx, asker: Party, op: str, coordinator: Party) -> None:

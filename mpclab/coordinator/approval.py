@@ -16,6 +16,7 @@ from mpclab.coordinator.messages import Fetch, Propose
 from mpclab.coordinator.policy import Policy, TallyResult
 from mpclab.coordinator.statements import Evidence, SignedProposal, SignedVote
 from mpclab.coordinator.tally import Operation, Status
+from mpclab.core import notes
 from mpclab.core.errors import Strength, UsageError, nearest
 from mpclab.core.ids import SECOND, Party, format_duration, new_id
 from mpclab.core.machine import Ctx, Machine
@@ -102,7 +103,7 @@ class Approval(Machine):
         proposal = Proposal(self.session, attempt, ctx.me, self.clock, ask.kind, params, deadline)
         signed = statements.sign_proposal(self.identity, proposal)
         o = self.enter(ctx, signed)
-        ctx.note("proposed", op=op, kind=ask.kind, by=ctx.me, text=o.text)
+        ctx.note(notes.Proposed(op=op, kind=ask.kind, by=ctx.me, text=o.text))
         # Before it is sent, and whether or not we vote: the attempt is used up for good.
         ctx.persist(f"proposal/{op}", msgspec.msgpack.encode(signed))
         if self.broadcasts:
@@ -131,14 +132,14 @@ class Approval(Machine):
             self.compare(ctx, known, signed)
             return
         if sum(o.by == proposal.by for o in self.open()) >= 2 * MAX_OPEN:
-            ctx.note("ignored", op=signed.op, by=proposal.by, why="too many open proposals")
+            ctx.note(notes.Ignored(op=signed.op, by=proposal.by, why="too many open proposals"))
             return
         if proposal.lamport > self.clock + MAX_LEAP:
             # Not raised: votes that came along are counted already (`catchup.on_proposal_state`).
             ctx.blame(proposal.by, "a time stamp far ahead of everyone's")
             return
         o = self.enter(ctx, signed)
-        ctx.note("heard", op=o.op, kind=o.kind, by=o.by)
+        ctx.note(notes.Heard(op=o.op, kind=o.kind, by=o.by))
         self.consider(ctx, o)
         self._weigh(ctx, o)
 
@@ -191,7 +192,7 @@ class Approval(Machine):
         assert o.signed is not None
         vote = statements.sign_vote(self.identity, o.signed.proposal, ctx.me, approve, reason)
         self._take(ctx, o, vote)
-        ctx.note("voted", op=o.op, approve=approve, reason=vote.reason)
+        ctx.note(notes.Voted(op=o.op, approve=approve, reason=vote.reason))
         if self.broadcasts:
             ctx.multicast(ctx.others, vote)
         else:

@@ -30,6 +30,7 @@ from mpclab.coordinator.messages import (
 )
 from mpclab.coordinator.statements import SignedProposal, SignedVote
 from mpclab.coordinator.tally import End, Operation, Status
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
@@ -188,7 +189,7 @@ def on_committed(session: Session, ctx: Ctx, sender: Party, msg: CommittedBatch)
                 ctx, Record(entry.certificate, entry.index), executed_elsewhere=executed_elsewhere
             )
     if new:
-        ctx.note("caught-up", records=new, source=sender)
+        ctx.note(notes.CaughtUp(records=new, source=sender))
     if msg.more and new:
         ctx.send(sender, summary(session, reply=True))
 
@@ -220,7 +221,7 @@ def restore(session: Session, ctx: Ctx) -> None:
         o.reason, o.rejected, o.missing = "", (), ()
         session.settle(ctx, o)
     if records:
-        ctx.note("restored", records=len(records))
+        ctx.note(notes.Restored(records=len(records)))
     for record in records:
         o = session.operations[record.op]
         session.executor.restore(ctx, o, ends.get(o.op), kept["secret"].get(o.op))

@@ -14,6 +14,7 @@ import msgspec
 
 from mpclab.coordinator.messages import Report, ResultRequest
 from mpclab.coordinator.tally import End, Operation, Status
+from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx, Machine
@@ -151,7 +152,7 @@ class Executor:
         o.status, o.reason, o.missing, o.blamed = Status.EXECUTED, "", (), ()
         o.result = self.results[o.op] = Result(result.text, result.data)
         details = {"source": source} if source else {}
-        ctx.note("executed", op=o.op, result=result.text, **details)
+        ctx.note(notes.Executed(op=o.op, result=result.text, **details))
         self._retire(ctx, o)
         self._ended(ctx, o)
 
@@ -159,9 +160,7 @@ class Executor:
         end = End(Status.FAILED, why.reason, missing=why.missing, blamed=why.blamed)
         self._keep(ctx, o.op, end)
         o.status, o.reason, o.missing, o.blamed = Status.FAILED, *end_names(end)
-        ctx.note(
-            "failed", op=o.op, reason=why.reason, missing=list(why.missing), blamed=list(why.blamed)
-        )
+        ctx.note(notes.Failed(op=o.op, reason=why.reason, missing=why.missing, blamed=why.blamed))
         self._ended(ctx, o)
 
     def _ended(self, ctx: Ctx, o: Operation) -> None:

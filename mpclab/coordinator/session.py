@@ -68,6 +68,7 @@ from mpclab.coordinator.statements import (
 )
 from mpclab.coordinator.tally import End, Operation, Status
 from mpclab.coordinator.views import OperationView, SessionView, session_view
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party, format_duration
 from mpclab.core.machine import Ctx
@@ -209,7 +210,7 @@ class Session(Approval):
     def on_enough(self, ctx: Ctx, o: Operation) -> None:
         assert o.signed is not None
         o.certificate = Certificate(o.signed, o.tally.approvals(o.proposal_hash))
-        ctx.note("certified", op=o.op, approvals=[p for p, _ in o.certificate.approvals])
+        ctx.note(notes.Certified(op=o.op, approvals=tuple(p for p, _ in o.certificate.approvals)))
         ctx.cancel_timer(f"deadline/{o.op}")
         if o.status is Status.ABORTED:
             o.status = Status.OPEN  # evidence overrules our having given up
@@ -339,13 +340,14 @@ class Session(Approval):
         o.reason, o.rejected, o.missing = "", (), ()
         self.settle(ctx, o)
         ctx.note(
-            "committed",
-            op=op,
-            kind=o.kind,
-            index=record.index,
-            stamp=proposal.lamport,
-            head=self.history.head_at(op).hex()[:12],
-            value=proposal.hash.hex()[:12],
+            notes.Committed(
+                op=op,
+                kind=o.kind,
+                index=record.index,
+                stamp=proposal.lamport,
+                head=self.history.head_at(op).hex()[:12],
+                value=proposal.hash.hex()[:12],
+            )
         )
         self.executor.commit(ctx, o, executed_elsewhere=executed_elsewhere)
 
@@ -363,11 +365,12 @@ class Session(Approval):
         end = End(Status.ABORTED, reason, rejected=o.rejected, missing=o.missing)
         ctx.persist(f"end/{o.op}", msgspec.msgpack.encode(end))
         ctx.note(
-            "aborted",
-            op=o.op,
-            reason=reason,
-            rejected=list(o.rejected),
-            missing=list(o.missing),
+            notes.Aborted(
+                op=o.op,
+                reason=reason,
+                rejected=o.rejected,
+                missing=o.missing,
+            )
         )
 
     def settle(self, ctx: Ctx, o: Operation) -> None:

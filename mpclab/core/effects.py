@@ -10,6 +10,7 @@ import msgspec
 
 from mpclab.core.errors import Strength
 from mpclab.core.ids import Party, Path
+from mpclab.core.notes import AnyNote
 from mpclab.core.wire import Frame, Message
 
 
@@ -72,11 +73,10 @@ class Blame(_Data, frozen=True):
 
 
 class Note(_Data, frozen=True):
-    """A past fact worth a row in the trace: `became-leader`, `committed`."""
+    """A past fact worth a row in the trace; see `mpclab.core.notes`."""
 
     path: Path
-    what: str
-    details: dict[str, Any]
+    note: AnyNote
 
 
 class Received(_Data, frozen=True):

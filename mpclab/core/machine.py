@@ -28,6 +28,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
+from mpclab.core import notes
 from mpclab.core.effects import (
     Blame,
     CancelTimer,
@@ -37,8 +38,9 @@ from mpclab.core.effects import (
     Persist,
     SetTimer,
 )
-from mpclab.core.errors import Strength
+from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import Party, Path
+from mpclab.core.notes import AnyNote
 from mpclab.core.wire import Decode, Frame, Message, decoder
 
 
@@ -210,9 +212,22 @@ class Ctx:
         """Like `output`, but between us and our parent: no result, and no row in the trace."""
         self._node.emit_report(self.path, value)
 
-    def note(self, what: str, **details: Any) -> None:
-        """A row in the trace; `what` is a past verb: `committed`, `became-leader`."""
-        self._node.out.append(Note(self.path, what, details))
+    def note(self, note: AnyNote | str, /, **fields: Any) -> None:
+        """A row in the trace: an instance of a class of `mpclab.core.notes`, or its word and
+        fields, `ctx.note("decided", op="x")`.
+
+        Raises:
+            UsageError: there is no such word, or its class has no such fields.
+        """
+        if isinstance(note, str):
+            note = notes.named(note, fields)
+        elif fields:
+            raise UsageError(f"a note has its fields already; {', '.join(fields)} is too much")
+        self._node.out.append(Note(self.path, note))
+
+    def remark(self, what: str, /, **details: Any) -> None:
+        """A row in the trace that readers show and nothing depends on; `what` is free."""
+        self._node.out.append(Note(self.path, notes.Remark(what, details)))
 
     def blame(self, party: Party | None, reason: str, strength: Strength = Strength.KNOWN) -> None:
         """Record an accusation without discarding what this handler did."""

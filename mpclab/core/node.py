@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.effects import (
     Asked,
     Blame,
@@ -166,7 +167,7 @@ class Node:
         routes = self.routes
         if routes is not None and frame.path != self._carrier and sender != SERVER:
             if routes.get(sender) != "link":
-                self.out.append(Note(frame.path, "unconfirmed-dropped", {"from": sender}))
+                self.out.append(Note(frame.path, notes.UnconfirmedDropped(sender, frame.kind)))
                 return self.out
         seat = self._seats.get(frame.path)
         if seat is None:
@@ -278,8 +279,8 @@ class Node:
             if self._asked:
                 self._refusal = self._refusal or error
                 return
-            what = {"ask": type(ask).__name__, "why": str(error)}
-            self.out.append(Note(path, "ask-refused", what))
+            refused = notes.AskRefused(type(ask).__name__, str(error))
+            self.out.append(Note(path, refused))
 
     # --- what a context may do ------------------------------------------------------------
 
@@ -406,8 +407,7 @@ class Node:
         if not waiting:
             del self._early[frame.path]
         self._early_bytes[sender] -= len(frame.body)
-        details = {"from": sender, "message": frame.kind}
-        self.out.append(Note(frame.path, "early-dropped", details))
+        self.out.append(Note(frame.path, notes.EarlyDropped(sender, frame.kind)))
 
     def _take_early(self, path: Path) -> list[tuple[Party, Frame]]:
         """The frames kept for `path`, in order of arrival; no longer kept."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
@@ -158,7 +159,7 @@ class RoundMachine(Machine):
 
     def _begin(self, ctx: Ctx) -> None:
         ctx.set_timer("deadline", self.deadline)
-        ctx.note("round", round=self.round + 1, of=len(self.rounds))
+        ctx.note(notes.Round(round=self.round + 1, of=len(self.rounds)))
         ctx.set_timer("again", self.deadline // AGAIN)
         mine = self.produce(ctx, self.round)
         self.said.append(mine)

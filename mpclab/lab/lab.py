@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mpclab.check import Verdict, run_checks
+from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, SERVER, Party
 from mpclab.core.machine import Machine
@@ -419,7 +420,7 @@ class Lab:
     def mark(self, what: str) -> int:
         """A remark of the experiment's own in the trace; returns its time."""
         now = self.world.now
-        self.trace.append(Noted(now, WORLD, (), what, {}))
+        self.trace.append(Noted(now, WORLD, (), notes.Remark(what)))
         return now
 
     def at(self, when: int, verb: str, *args: Any, **kwargs: Any) -> None:
@@ -478,7 +479,7 @@ def _do(lab: Lab, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> N
     try:
         getattr(lab, verb)(*args, **kwargs)
     except UsageError as error:
-        row = Noted(lab.now, WORLD, (), "could-not", {"verb": verb, "reason": str(error)})
+        row = Noted(lab.now, WORLD, (), notes.CouldNot(verb, str(error)))
         lab.trace.append(row)
         if verb == "propose":
             lab.group.expect_one_less()

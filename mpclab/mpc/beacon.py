@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
@@ -166,7 +167,7 @@ class Beacon(Machine):
             (weights[party], part.point) for party, part in self.parts.items()
         )
         value = digest("mpclab beacon value", self.base, point)
-        ctx.note("beacon", number=self.number, value=value.hex())
+        ctx.note(notes.Beacon(number=self.number, value=value.hex()))
         self._end(ctx, Finished(self.present(BeaconValue(self.number, self.previous, value))))
 
     def on_timer(self, ctx: Ctx, name: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
@@ -81,7 +82,7 @@ class Compute(Machine):
         elif self.given is not None and self._fits(self.given):
             self._enter(ctx, self.given)
         else:
-            ctx.note("input-wanted", numbers=self.circuit.inputs_of(ctx.me))
+            ctx.note(notes.InputWanted(numbers=self.circuit.inputs_of(ctx.me)))
 
     def _fits(self, values: tuple[int, ...]) -> bool:
         try:
@@ -107,7 +108,7 @@ class Compute(Machine):
 
     def _say(self, ctx: Ctx) -> None:
         assert self.evaluation is not None
-        ctx.note("round", round=self.round + 1, of=self.circuit.rounds)
+        ctx.note(notes.Round(round=self.round + 1, of=self.circuit.rounds))
         vectors = self.evaluation.outgoing(self.round, ctx.rng)
         parts = {p: Part(self.round, pack(vector)) for p, vector in vectors.items()}
         self.received[self.round, ctx.me] = parts.pop(ctx.me)

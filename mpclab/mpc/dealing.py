@@ -34,6 +34,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx
@@ -331,7 +332,7 @@ class SharedDealing(FactSharing):
 
     def _finish(self, ctx: Ctx, result: SharedKey) -> None:
         record = result.record
-        ctx.note("key-agreed", key=record.public.hex()[:16], excluded=list(record.excluded))
+        ctx.note(notes.KeyAgreed(key=record.public.hex()[:16], excluded=record.excluded))
         observers = tuple(p for p in ctx.members if p not in self.participants)
         if observers and ctx.me in self.participants:
             ctx.multicast(observers, Announce(record.to_bytes()))
@@ -362,7 +363,7 @@ class SharedDealing(FactSharing):
 
     def _enter(self, ctx: Ctx, phase: str) -> None:
         self.phase, self.asked = phase, False
-        ctx.note("round", round=ROUNDS.index(phase) + 1, of=len(ROUNDS), attempt=self.number)
+        ctx.note(notes.Round(round=ROUNDS.index(phase) + 1, of=len(ROUNDS), attempt=self.number))
         ctx.set_timer("deadline", self.deadline)
         ctx.set_timer("tick", self.deadline // 6)
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
@@ -123,7 +124,7 @@ class Sign(Machine):
             self._abort(ctx, f"no signature in {self.attempts} attempts")
             return
         self.attempt, self.nonces, self.mine, self.patient = attempt, None, None, True
-        ctx.note("round", round=1, of=3, attempt=attempt, leader=self.leader(attempt))
+        ctx.note(notes.Round(round=1, of=3, attempt=attempt, leader=self.leader(attempt)))
         ctx.set_timer("attempt", min(self.deadline, self.deadline // 4 << min(attempt, 2)))
         ctx.set_timer("tick", self.deadline // 16)
         if self.share is not None and ctx.me in self.holders:
@@ -268,14 +269,14 @@ class Sign(Machine):
         if nonces is None or mine is None or self.share is None:
             return
         if Entry(ctx.me, mine.hiding, mine.binding) not in package.entries:
-            ctx.note("refused", attempt=package.attempt, why="not our commitment")
+            ctx.note(notes.PackageRefused(attempt=package.attempt, why="not our commitment"))
             return
         try:
             z = frost.sign(self.share, nonces, self.message, commitments_of(package))
         except CryptoError as error:
-            ctx.note("refused", attempt=package.attempt, why=str(error))
+            ctx.note(notes.PackageRefused(attempt=package.attempt, why=str(error)))
             return
-        ctx.note("round", round=2, of=3, attempt=package.attempt)
+        ctx.note(notes.Round(round=2, of=3, attempt=package.attempt))
         share = Share(
             package.attempt,
             self._digest(package),
@@ -322,7 +323,7 @@ class Sign(Machine):
         except EncodingError:
             self._convict(ctx, [p for p in here if not self._right(package, p, here[p])])
         except CryptoError as error:  # the commitments cancel out
-            ctx.note("refused", attempt=attempt, why=str(error))
+            ctx.note(notes.PackageRefused(attempt=attempt, why=str(error)))
         else:
             if verify_again(self.key, self.message, signature):
                 self._finish(ctx, signature)
@@ -385,7 +386,7 @@ class Sign(Machine):
     def _finish(self, ctx: Ctx, signature: bytes) -> None:
         self.signature, self.nonces = signature, None
         result = Signature(self.record, self.message, signature)
-        ctx.note("signed", attempt=self.attempt, signature=signature.hex()[:16])
+        ctx.note(notes.Signed(attempt=self.attempt, signature=signature.hex()[:16]))
         others = [p for p in ctx.members if p not in self.holders]
         if others and ctx.me in self.holders:
             ctx.multicast(others, Signed(signature))

@@ -86,12 +86,12 @@ def find_marks(rows: Sequence[Row], *, timers: bool = False) -> list[Mark]:
     found: list[Mark] = []
     for number, row in enumerate(rows):
         match row:
-            case Noted(at, actor, _, what, details) if what in _NOTES and actor > SERVER:
+            case Noted(at, actor) if (what := row.what) in _NOTES and actor > SERVER:
                 if what == "decided" and commits:
                     continue  # the coordinator has the last word
-                if what == "certified" and commits.get((actor, details.get("op"))) == at:
+                if what == "certified" and commits.get((actor, row.details.get("op"))) == at:
                     continue  # it committed in the same instant
-                found.append(_NOTES[what](Mark(at, actor, what, number, details=details)))
+                found.append(_NOTES[what](Mark(at, actor, what, number, details=row.details)))
             case Fault(at, actor, phase="act") if actor > SERVER:
                 found.append(Mark(at, actor, "acted", number))
             case Blamed(at, actor, _, party):

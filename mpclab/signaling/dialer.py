@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.effects import (
     AddCandidates,
     Described,
@@ -142,7 +143,7 @@ class Dialer(Machine):
 
     def _fail(self, ctx: Ctx, link: Link, reason: str) -> None:
         """The attempt or the link is lost: relay if that is due, and try again later."""
-        ctx.note("link-failed", peer=link.party, reason=reason, failures=link.failures + 1)
+        ctx.note(notes.LinkFailed(peer=link.party, reason=reason, failures=link.failures + 1))
         self._hang_up(ctx, link, reason)
         link.failures += 1
         if not link.online:
@@ -223,7 +224,7 @@ class Dialer(Machine):
             offer.to_incarnation != self.membership.incarnation
             or offer.expires < ctx.now + self.offset
         ):
-            ctx.note("stale-offer", peer=link.party)
+            ctx.note(notes.StaleOffer(peer=link.party))
             return
         incarnation = self._signed_in(link, offer)
         if incarnation is None:
@@ -272,7 +273,7 @@ class Dialer(Machine):
             or answer.offer != negotiation.offer
             or answer.to_incarnation != self.membership.incarnation
         ):
-            ctx.note("stale-answer", peer=link.party)
+            ctx.note(notes.StaleAnswer(peer=link.party))
             return
         try:
             check_answer(member.key, self._pair(member).back, answer)
@@ -345,7 +346,7 @@ class Dialer(Machine):
         link.relay_wanted = False
         link.heard_at = ctx.now
         self._forget_timers(ctx, link)
-        ctx.note("confirmed", peer=link.party, fingerprint=negotiation.peer_fingerprint)
+        ctx.note(notes.Confirmed(peer=link.party, fingerprint=negotiation.peer_fingerprint))
         self._set_via(ctx, link, "link")
 
     def _alive(self, ctx: Ctx, link: Link) -> None:

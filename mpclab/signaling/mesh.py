@@ -43,6 +43,7 @@ from typing import Any
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx
@@ -145,7 +146,7 @@ class Mesh(Dialer):
 
     def _present(self, ctx: Ctx, link: Link, member: Member) -> None:
         if member.incarnation in link.past:
-            ctx.note("stale-card", peer=link.party)
+            ctx.note(notes.StaleCard(peer=link.party))
             return
         incarnation = self._incarnation(ctx, link, member)
         if incarnation is None:
@@ -252,7 +253,7 @@ class Mesh(Dialer):
                 continue
             if silent >= settings.suspect_after and link.state == "up":
                 link.move("suspect")
-                ctx.note("suspected", peer=link.party)
+                ctx.note(notes.Suspected(peer=link.party))
             ctx.send_on_link(link.party, Beat())
 
     # --- what others send -------------------------------------------------------------------
@@ -267,7 +268,7 @@ class Mesh(Dialer):
             case Confirm() if link.negotiation is not None and link.negotiation.offer == msg.offer:
                 self._check(ctx, link, link.negotiation, msg)
             case _:
-                ctx.note("unconfirmed-dropped", sender=sender, message=type(msg).__name__)
+                ctx.note(notes.UnconfirmedDropped(sender=sender, message=type(msg).__name__))
 
     def _arrived(self, ctx: Ctx, link: Link, payload: Message) -> None:
         match payload:
@@ -348,7 +349,7 @@ class Mesh(Dialer):
                     party=SERVER,
                     strength=Strength.SUSPECT,
                 )
-        ctx.note("stale-box", peer=link.party)
+        ctx.note(notes.StaleBox(peer=link.party))
 
     def _content(self, ctx: Ctx, link: Link, channel: Channel, content: Content) -> None:
         match content:

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path, check_session_id
 from mpclab.core.machine import Ctx, Machine
@@ -272,9 +273,10 @@ class PartyMachine(Machine):
                 ctx.ask("mesh", value)
             case Rejected(reason, hint):
                 self.joined = False
+                ctx.note(notes.NotAdmitted(reason, hint))
                 ctx.output(Refused(reason, hint))
             case Heard(sender, text, to_all):
-                ctx.note("said", sender=sender, text=text, to_all=to_all)
+                ctx.note(notes.Said(sender=sender, text=text, to_all=to_all))
                 ctx.output(Said(sender, text, to_all))
 
     def _introduce(self, ctx: Ctx, party: Party, key: bytes) -> None:

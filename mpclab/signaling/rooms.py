@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.effects import HangUp, LinkClosed, LinkEvent, LinkOpened
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER, Party, Path
@@ -159,7 +160,7 @@ class Rooms(Machine):
             slot.member = msgspec.structs.replace(slot.member, online=False)
         room.revision += 1
         ctx.multicast(room.online, PeerLeft(client.party, why, gone, room.revision))
-        ctx.note("left", session=client.session, party=client.party, why=why)
+        ctx.note(notes.Left(session=client.session, party=client.party, why=why))
         self._say(ctx, f"{client.session}: party {client.party} left: {why}")
         if not room.online:
             room.left_at = ctx.now
@@ -175,7 +176,7 @@ class Rooms(Machine):
     def _expel(self, ctx: Ctx, connection: Connection, reason: str, hint: str = "") -> None:
         self.errors += 1
         client = self.clients[connection]
-        ctx.note("expelled", reason=reason, session=client.session, party=client.party)
+        ctx.note(notes.Expelled(reason=reason, session=client.session, party=client.party))
         self._say(ctx, f"connection {connection} closed: {reason}")
         self._part(ctx, connection, reason, hint, final=False)
         self._forget(ctx, connection, reason)
@@ -287,7 +288,7 @@ class Rooms(Machine):
         if refusal is not None:
             reason, hint = refusal
             self.refused += 1
-            ctx.note("refused", reason=reason, session=msg.session[:64], party=msg.party)
+            ctx.note(notes.JoinRefused(reason=reason, session=msg.session[:64], party=msg.party))
             self._say(ctx, f"{msg.session[:64]}: party {msg.party} refused: {reason}")
             self._part(ctx, sender, reason, hint)
             self._forget(ctx, sender, reason)
@@ -298,7 +299,7 @@ class Rooms(Machine):
             if len(self.rooms) >= self.settings.max_rooms and (empty := longest_empty(self.rooms)):
                 self._close(ctx, empty)  # or else one client could open them all, and leave
             room = self.rooms[msg.session] = Room(msg.n, msg.t, msg.policy, ctx.now)
-            ctx.note("opened", session=msg.session, n=msg.n, t=msg.t, policy=msg.policy)
+            ctx.note(notes.Opened(session=msg.session, n=msg.n, t=msg.t, policy=msg.policy))
             self._say(ctx, f"{msg.session}: opened for {msg.n} parties")
         old = room.slots.get(msg.party)
         if old is not None and old.connection is not None:
@@ -312,7 +313,7 @@ class Rooms(Machine):
         room.slots[msg.party] = Slot(member, sender, joined_at, client.bucket)
         room.revision += 1
         ctx.cancel_timer(f"forget-{msg.session}")
-        ctx.note("joined", session=msg.session, party=msg.party, connection=sender)
+        ctx.note(notes.Joined(session=msg.session, party=msg.party, connection=sender))
         self._say(ctx, f"{msg.session}: party {msg.party} {'joined' if old is None else 'is back'}")
         welcome = Welcome(msg.session, msg.party, room.roster(), room.revision, ctx.now)
         ctx.send(sender, welcome)
@@ -336,7 +337,7 @@ class Rooms(Machine):
     def _close(self, ctx: Ctx, session: str) -> None:
         del self.rooms[session]
         ctx.cancel_timer(f"forget-{session}")
-        ctx.note("closed", session=session)
+        ctx.note(notes.Closed(session=session))
         self._say(ctx, f"{session}: closed")
 
     def _say(self, ctx: Ctx, text: str) -> None:

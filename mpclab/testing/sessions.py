@@ -15,6 +15,7 @@ from mpclab.coordinator.views import OperationView, SessionView
 from mpclab.core.ids import MS, Party, Path
 from mpclab.core.machine import Machine
 from mpclab.core.node import Node
+from mpclab.core.notes import op_of
 from mpclab.crypto.identity import Identity
 from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.faults.network import Delay, Network
@@ -165,7 +166,7 @@ class Sessions:
 
     def notes(self, what: str, op: str | None = None) -> list[rows.Noted]:
         found = self.world.trace.notes(what)
-        return [row for row in found if op is None or row.details.get("op") == op]
+        return [row for row in found if op is None or op_of(row.note) == op]
 
     def blames(self) -> list[rows.Blamed]:
         return list(self.world.trace.of(rows.Blamed))

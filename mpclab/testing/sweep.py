@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from mpclab.consensus.registry import agreement
 from mpclab.core.ids import MS
+from mpclab.core.notes import BecameLeader
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import Cluster
 
@@ -79,5 +80,6 @@ def leaders_of_one_term(c: Cluster) -> dict[int, list[int]]:
     """Terms or views with more than one leader, and these."""
     leaders: dict[int, set[int]] = defaultdict(set)
     for row in c.notes("became-leader"):
-        leaders[row.details.get("term", row.details.get("view", 0))].add(row.actor)
+        if isinstance(note := row.note, BecameLeader):
+            leaders[note.view or 0 if note.term is None else note.term].add(row.actor)
     return {term: sorted(who) for term, who in leaders.items() if len(who) > 1}

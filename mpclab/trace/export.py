@@ -13,7 +13,7 @@ import msgspec
 
 from mpclab.trace.flights import flights
 from mpclab.trace.log import Trace
-from mpclab.trace.rows import Sent
+from mpclab.trace.rows import Noted, Sent
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -53,8 +53,10 @@ def to_pandas(trace: Trace) -> pd.DataFrame:
         line["row"] = type(row).__name__.lower()
         if "path" in line:
             line["path"] = "/".join(line["path"])
-        if "details" in line:
-            line["details"] = msgspec.json.encode(line["details"], order="deterministic").decode()
+        if isinstance(row, Noted):
+            del line["note"]
+            line["what"] = row.what
+            line["details"] = msgspec.json.encode(row.details, order="deterministic").decode()
         lines.append(line)
     columns = [
         "at_ms",

@@ -14,6 +14,7 @@ import msgspec
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
+from mpclab.core.notes import AnyNote, Remark, class_of
 from mpclab.trace.rows import Delivered, Noted, Row, Sent
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -86,9 +87,18 @@ class Trace:
         """The rows of these types, in order."""
         return (row for row in (self if Delivered in kinds else self.rows) if type(row) in kinds)
 
-    def notes(self, *what: str) -> list[Noted]:
-        """The protocol's remarks of these names."""
-        return [row for row in self.rows if type(row) is Noted and row.what in what]
+    def notes(self, *kinds: type[AnyNote] | str) -> list[Noted]:
+        """The notes of these classes, or of these words.
+
+        Raises:
+            UsageError: a word that no class has; says which is nearest.
+        """
+        wanted = {class_of(kind) if isinstance(kind, str) else kind for kind in kinds}
+        return [row for row in self.rows if type(row) is Noted and type(row.note) in wanted]
+
+    def remarks(self, *what: str) -> list[Noted]:
+        """The remarks of these names; without names, all of them."""
+        return [row for row in self.notes(Remark) if not what or row.what in what]
 
     def sent(self) -> dict[tuple[Party, int], Sent]:
         """Every message sent, by (sender, id)."""

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from mpclab.core.ids import Party, Path
+from mpclab.core.notes import AnyNote, Remark, word_of
 
 WORLD: Final = -1
 """The actor of rows that belong to no party: faults and the experiment's own marks."""
@@ -67,11 +68,22 @@ class Asked(_Row, frozen=True):
 
 
 class Noted(_Row, frozen=True):
-    """A protocol's own remark: `proposed`, `voted`, `committed`, `became-leader`."""
+    """A past fact, as a machine or the host saw it: one of the classes of `core.notes`."""
 
     path: Path
-    what: str
-    details: dict[str, Any]
+    note: AnyNote
+
+    @property
+    def what(self) -> str:
+        """The word of the note."""
+        return word_of(self.note)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The note's fields that are not at their defaults."""
+        if isinstance(self.note, Remark):
+            return self.note.details
+        return {k: v for k, v in msgspec.to_builtins(self.note).items() if k != "word"}
 
 
 class Output(_Row, frozen=True):

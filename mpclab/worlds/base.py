@@ -181,8 +181,8 @@ def record(trace: Trace, now: int, actor: Party, effect: Effect, base: int = 0) 
                     frame.background, describe(frame.msg),
                 )
             )  # fmt: skip
-        case Note(path, what, details):
-            trace.append(rows.Noted(now, actor, path, what, details))
+        case Note(path, note):
+            trace.append(rows.Noted(now, actor, path, note))
         case Output(path, value):
             trace.append(rows.Output(now, actor, path, text_of(value)))
         case Blame(path, party, reason, strength):

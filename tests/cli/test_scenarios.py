@@ -54,7 +54,7 @@ def test_a_blocked_party_says_for_whom_it_waits() -> None:
     run = Scenario.from_file(SCENARIOS / "blocked.yaml").run()
     blocked = run.trace.notes("blocked")
     assert {row.actor for row in blocked} == {2, 3, 4, 5}
-    assert all(row.details["waiting_for"] == [1] for row in blocked)
+    assert all(row.note.waiting_for == (1,) for row in blocked)
 
 
 def test_the_liar_that_leads_is_replaced() -> None:

@@ -69,10 +69,10 @@ def rounds_until_somebody_decides(n: int, seed: int, **options: object) -> int:
     c = Cluster(Split, n, seed=seed, network=net, patience=10_000 * SECOND, **options)
 
     def decided() -> bool:
-        return any(row.details["phase"] == "decide" for row in c.notes("phase"))
+        return any(row.note.phase == "decide" for row in c.notes("phase"))
 
     assert c.world.run(decided)
-    return min(r.details["round"] for r in c.notes("phase") if r.details["phase"] == "decide")
+    return min(r.note.round for r in c.notes("phase") if r.note.phase == "decide")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_minority_waits_and_says_for_whom() -> None:
     c.run()
     blocked = c.notes("blocked")
     assert {row.actor for row in blocked} == {1, 2}
-    assert all(row.details["waiting_for"] == [3, 4, 5] for row in blocked)
+    assert all(row.note.waiting_for == (3, 4, 5) for row in blocked)
     c.restart(3, 4, 5)
     c.run_until(lambda: c.all_decided("a"))
 

@@ -131,7 +131,7 @@ def test_without_a_quorum_it_says_whom_it_waits_for(protocol: type[HotStuffBase]
     c.run(600_000)
     blocked = c.notes("blocked")
     assert blocked
-    assert all(row.details["waiting_for"] == [3, 4] for row in blocked)
+    assert all(row.note.waiting_for == (3, 4) for row in blocked)
     c.restart(3, 4)
     c.run_until(lambda: c.all_decided("a"), 600_000)
 

@@ -81,7 +81,7 @@ def test_a_dead_primary_is_replaced() -> None:
     c.crash(1, 2)
     c.submit(5, "a")
     c.run_until(lambda: c.all_decided("a"))
-    assert {row.details["view"] for row in c.notes("became-leader")} == {0, 2}
+    assert {row.note.view for row in c.notes("became-leader")} == {0, 2}
     c.restart(1, 2)
     c.submit(1, "b")
     c.run_until(lambda: c.all_decided("a", "b"))
@@ -125,7 +125,7 @@ def test_without_a_quorum_it_says_whom_it_waits_for() -> None:
     c.run(60_000)
     blocked = c.notes("blocked")
     assert {row.actor for row in blocked} == {1, 2}
-    assert all(row.details["waiting_for"] == [3, 4] for row in blocked)
+    assert all(row.note.waiting_for == (3, 4) for row in blocked)
     c.restart(3, 4)
     c.run_until(lambda: c.all_decided("a"), 600_000)
 

@@ -27,7 +27,7 @@ from mpclab.trace import rows
 
 def leader(c: Cluster) -> int:
     """The leader of the latest term."""
-    return max(c.notes("became-leader"), key=lambda row: row.details["term"]).actor
+    return max(c.notes("became-leader"), key=lambda row: row.note.term).actor
 
 
 def elect(c: Cluster) -> int:
@@ -43,7 +43,7 @@ def test_who_stood_and_did_not_win_says_that_it_follows() -> None:
     c.crash(first)
     c.run_until(lambda: len(c.notes("became-leader")) > 1)
     c.run(200)
-    last = {row.actor: row.details["phase"] for row in c.notes("phase")}
+    last = {row.actor: row.note.phase for row in c.notes("phase")}
     losers = last.keys() - {first, leader(c)}
     assert losers, "nobody else had stood: choose another seed"
     assert {last[p] for p in losers} == {"follower"}
@@ -52,7 +52,7 @@ def test_who_stood_and_did_not_win_says_that_it_follows() -> None:
 def check_leaders(c: Cluster) -> None:
     by_term: dict[int, set[int]] = defaultdict(set)
     for row in c.notes("became-leader"):
-        by_term[row.details["term"]].add(row.actor)
+        by_term[row.note.term].add(row.actor)
     assert all(len(who) == 1 for who in by_term.values()), f"two leaders in a term {by_term}"
 
 
@@ -109,7 +109,7 @@ def test_a_minority_is_blocked_says_so_and_goes_on_when_healed() -> None:
     assert all(c.log(p) == ["many"] for p in rest)
     assert c.log(first) == c.log(friend) == []
     blocked = [row for row in c.notes("blocked") if row.actor == first]
-    assert blocked[0].details["waiting_for"] == rest
+    assert blocked[0].note.waiting_for == tuple(rest)
     c.heal()
     c.run_until(lambda: c.all_decided("many", "lonely"))
     check_leaders(c)
@@ -140,7 +140,7 @@ def test_far_behind_is_caught_up_by_a_snapshot_in_pages() -> None:
     c.restart(slow)
     c.run_until(lambda: len(c.log(slow)) == 100)
     assert c.sent("RaftInstallSnapshot").total() > 2
-    assert c.notes("caught-up")[0].details["source"] == first
+    assert c.notes("caught-up")[0].note.source == first
     for p in c.members:  # and what was compacted comes back from the store
         c.crash(p)
         c.restart(p)

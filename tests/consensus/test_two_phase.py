@@ -60,7 +60,7 @@ def test_coordinator_dies_after_the_votes_and_all_are_blocked_until_it_returns()
     c.run()
     blocked = c.notes("blocked")
     assert {row.actor for row in blocked} == {2, 3, 4}
-    assert all(row.details["waiting_for"] == [1] for row in blocked)
+    assert all(row.note.waiting_for == (1,) for row in blocked)
     assert not any(c.log(p) or c.parent(p).refused for p in c.up)
     c.restart(1)
     c.run()

@@ -98,7 +98,7 @@ def test_a_restarted_party_holds_the_same_history(amnesia: bool) -> None:
     assert s.at(3, coin).result == result
     assert s.view(3).head == s.view(1).head
     told = s.notes("caught-up" if amnesia else "restored")
-    assert sum(row.details["records"] for row in told if row.actor == 3) == 4
+    assert sum(row.note.records for row in told if row.actor == 3) == 4
     later = s.propose(3)
     s.run()
     assert set(s.statuses(later).values()) == {"executed"}
@@ -281,7 +281,7 @@ def test_nothing_commits_without_enough_approvals(data: st.DataObject) -> None:
         s.world.at(when + 200 * MS, lambda: s.world.restart(victim))
     s.run()
     for op in ops:
-        approved = {row.actor for row in s.notes("voted", op) if row.details["approve"]}
+        approved = {row.actor for row in s.notes("voted", op) if row.note.approve}
         for p in s.up:
             session = s.session(p)
             if op in session.history:
@@ -351,10 +351,7 @@ def test_where_the_vote_is_inside_an_abort_names_who_rejected_and_who_is_missing
     unheard = s.propose(1)
     s.run()
     assert {s.at(p, unheard).missing for p in s.members} == {(2, 3)}
-    named = {
-        (row.details["op"], *row.details["rejected"], *row.details["missing"])
-        for row in s.notes("aborted")
-    }
+    named = {(row.note.op, *row.note.rejected, *row.note.missing) for row in s.notes("aborted")}
     assert named == {(rejected, 3), (unheard, 2, 3)}
     s.world.crash(4)
     s.world.restart(4)

@@ -84,7 +84,7 @@ def test_threshold_commits_in_spite_of_rejection_and_silence() -> None:
     op = s.propose(1)
     s.run()
     assert set(s.statuses(op).values()) == {"executed"}
-    assert all(len(row.details["approvals"]) >= 3 for row in s.notes("certified"))
+    assert all(len(row.note.approvals) >= 3 for row in s.notes("certified"))
 
 
 def test_threshold_is_impossible_with_too_many_rejections() -> None:
@@ -172,7 +172,7 @@ def test_several_proposals_draw_ids_of_their_own() -> None:
     for _ in range(5):
         s.world.ask(1, AT, Propose("note", {"text": "same"}))
     s.run()
-    assert len({row.details["op"] for row in s.notes("proposed")}) == 5
+    assert len({row.note.op for row in s.notes("proposed")}) == 5
     assert len(s.view(2).history) == 5
 
 

@@ -33,6 +33,7 @@ from mpclab.core.effects import (
 )
 from mpclab.core.errors import Strength
 from mpclab.core.node import EARLY_BYTES, EARLY_FRAMES
+from mpclab.core.notes import EarlyDropped, UnconfirmedDropped, word_of
 
 
 class Say(Message, frozen=True):
@@ -183,7 +184,7 @@ def test_early_frames_are_bounded_for_each_sender_apart() -> None:
     for k in range(EARLY_FRAMES):
         assert n.step(Delivered(2, frame(Say(""), (f"p{k}",))), 0) == []
     [note] = n.step(Delivered(2, frame(Say("new"), ("a",))), 0)
-    assert note == Note(("p0",), "early-dropped", {"from": 2, "message": "?"})
+    assert note == Note(("p0",), EarlyDropped(2, "?"))
     assert n.step(Delivered(3, frame(Say(""), ("a",))), 0) == []
     # What was taken up makes room again.
     do(n, ("spawn", "p1", Scribe()))
@@ -285,7 +286,7 @@ def test_a_child_that_refuses_its_parents_news_stops_nobody() -> None:
     n.step(Started(), 0)
     send, *refused = n.step(Delivered(2, frame(Say(""))), 1)
     assert isinstance(send, Send)
-    assert [(e.path, e.what) for e in refused if isinstance(e, Note)] == [
+    assert [(e.path, word_of(e.note)) for e in refused if isinstance(e, Note)] == [
         (("kid",), "ask-refused"),
         (("gone",), "ask-refused"),
     ]
@@ -359,7 +360,7 @@ def test_only_the_carrier_is_heard_before_a_link_is_confirmed() -> None:
     n, m = meshed()
     for sender in (3, 4):
         [note] = n.step(Delivered(sender, frame(Say("x"))), 1)
-        assert note == Note((), "unconfirmed-dropped", {"from": sender})
+        assert note == Note((), UnconfirmedDropped(sender, "?"))
     n.step(Delivered(4, frame(Say("x"), ("mesh",))), 1)
     assert scribe(n, "mesh").seen[-1] == (4, Say("x"))
     n.step(Delivered(2, frame(Say("x"))), 1)

@@ -24,6 +24,7 @@ from mpclab.core.effects import (
     TimerFired,
 )
 from mpclab.core.ids import SECOND
+from mpclab.core.notes import Round
 from mpclab.core.rounds import AGAIN
 
 
@@ -86,7 +87,7 @@ def test_a_round_begins_with_its_deadline_and_our_message() -> None:
     timer, note, again, send = effects
     assert timer == SetTimer((), "deadline", 2 * SECOND, False)
     assert again == SetTimer((), "again", 2 * SECOND // AGAIN, False)
-    assert note == Note((), "round", {"round": 1, "of": 2})
+    assert note == Note((), Round(1, 2))
     assert isinstance(send, Send)
     assert (send.to, send.frame.msg) == ((2, 3), Number(1))
 

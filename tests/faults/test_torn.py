@@ -37,7 +37,7 @@ class Promiser(Machine):
         ctx.broadcast(Word(number))
         if not self.persists_first:
             ctx.persist("promise", b"%d" % number)
-        ctx.note("promised")
+        ctx.remark("promised")
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Word) -> None:
         pass  # its own
@@ -68,8 +68,8 @@ def promises(seed: int, *, persists_first: bool) -> tuple[list[int], int]:
     assert [f.kind for f in world.trace.of(rows.Fault)] == ["torn-crash"] * 2
     (crashed,) = world.trace.notes("crashed")
     assert crashed.at == 100 * MS  # its next step, not the moment of the fault
-    assert crashed.details["wanted"] == 2
-    return world.look(2, _heard), crashed.details["done"]
+    assert crashed.note.wanted == 2
+    return world.look(2, _heard), crashed.note.done
 
 
 def _heard(node: Node) -> list[int]:

@@ -85,7 +85,7 @@ def equivocates(run: Run) -> None:
 def lies(run: Run) -> None:
     assert votes(run) == [(False, OTHERS)]
     mine = [r for r in run.trace.notes("voted") if r.actor == LIAR]
-    assert mine[0].details["approve"]  # the contrary of what it thinks
+    assert mine[0].note.approve  # the contrary of what it thinks
     assert run.outcomes[1].result == "two, version 2"
 
 

@@ -108,9 +108,7 @@ def test_text_goes_through_the_server(lab: Lab) -> None:
     lab.tell(1, 2, "psst")
     lab.broadcast(2, "hear me")
     lab.run(lambda: len(lab.trace.notes("said")) >= 3, limit=5)
-    said = [
-        (row.actor, row.details["sender"], row.details["text"]) for row in lab.trace.notes("said")
-    ]
+    said = [(row.actor, row.note.sender, row.note.text) for row in lab.trace.notes("said")]
     assert sorted(said) == [(1, 2, "hear me"), (2, 1, "psst"), (3, 2, "hear me")]
 
 
@@ -258,7 +256,7 @@ patience: 3s
     )
     assert [o.status for o in run.outcomes] == ["committed"]
     (row,) = run.trace.notes("could-not")
-    assert "party 3" in row.details["reason"]
+    assert "party 3" in row.note.reason
 
 
 @pytest.mark.parametrize("name", ["websocket", "webrtc"])

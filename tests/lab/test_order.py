@@ -39,7 +39,7 @@ def test_records_that_come_too_early_wait_for_those_before_them() -> None:
     assert not run.violated, run
     places: dict[int, list[int]] = {}
     for row in run.trace.notes("committed"):
-        places.setdefault(row.actor, []).append(row.details["index"])
+        places.setdefault(row.actor, []).append(row.note.index)
     assert all(mine == sorted(mine) for mine in places.values())
 
 
@@ -84,6 +84,6 @@ def test_who_gave_up_while_it_was_away_commits_what_the_others_did() -> None:
     run = Scenario.from_text(AWAY).run()
     assert not run.violated, run
     assert [o.status for o in run.outcomes] == ["committed", "committed", "aborted", "aborted"]
-    gave_up = {(row.actor, row.details["op"]) for row in run.trace.notes("aborted")}
-    committed = {(row.actor, row.details["op"]) for row in run.trace.notes("committed")}
+    gave_up = {(row.actor, row.note.op) for row in run.trace.notes("aborted")}
+    committed = {(row.actor, row.note.op) for row in run.trace.notes("committed")}
     assert gave_up & committed, "party 3 gave up first, which is what this is about"

@@ -47,7 +47,7 @@ def process_of(lab: Lab, party: int = 3) -> PartyProcess:
 
 
 def said(lab: Lab, what: str, op: str = "", party: int = 3) -> bool:
-    return any(n.actor == party and op in n.details.get("op", "") for n in lab.trace.notes(what))
+    return any(n.actor == party and op in getattr(n.note, "op", "") for n in lab.trace.notes(what))
 
 
 def state(pid: int) -> str:
@@ -143,7 +143,7 @@ def test_it_catches_up_on_what_was_committed_without_it(lab: Lab) -> None:
     lab.restart(3)
     lab.join()
     lab.run(lambda: said(lab, "committed", second.id), limit=10)
-    assert any(n.details["records"] == 1 for n in lab.trace.notes("restored") if n.actor == 3)
+    assert any(n.note.records == 1 for n in lab.trace.notes("restored") if n.actor == 3)
     assert (first.status, second.status) == ("committed", "committed")
     (durability,) = lab.check("durability")
     assert durability.verdict == "ok"

@@ -286,7 +286,7 @@ def test_salaries_through_a_session() -> None:
     op = sessions.propose(2, "mean")
     sessions.run(200 * MS)
     wanted = [r for r in sessions.world.trace if getattr(r, "what", "") == "input-wanted"]
-    assert {r.actor: r.details for r in wanted} == {p: {"numbers": 1} for p in salaries}
+    assert {r.actor: r.note.numbers for r in wanted} == dict.fromkeys(salaries, 1)
     path = input_path("mean", op, SESSION)
     with pytest.raises(UsageError, match="1 numbers are wanted"):
         sessions.world.ask(1, path, Input((1, 2)))

@@ -208,4 +208,4 @@ def test_a_restart_in_the_middle_contradicts_nothing() -> None:
     assert len({s.at(p, op).result for p in s.members}) == 1
     assert not s.blames()
     [told] = [row for row in s.notes("executed", op) if row.actor == 3]
-    assert told.details["source"] == "reports"
+    assert told.note.source == "reports"

@@ -21,7 +21,7 @@ def test_a_share_that_was_confirmed_late_is_kept_and_signs(told: bool) -> None:
     s.run()
 
     def lost(src: Party, dst: Party, draw: object) -> bool:
-        signed = [row.at for row in s.notes("round") if row.details["round"] == 3]
+        signed = [row.at for row in s.notes("round") if row.note.round == 3]
         gave_up = [row.at for row in s.notes("failed")]
         if not signed or (gave_up and (told or s.world.now > gave_up[0])):
             return False
@@ -31,9 +31,9 @@ def test_a_share_that_was_confirmed_late_is_kept_and_signs(told: bool) -> None:
     key = s.propose(1, "dkg")
     s.run()
     [failed] = s.notes("failed", key)
-    assert (failed.actor, failed.details["missing"]) == (LATE, [1, 2])
+    assert (failed.actor, failed.note.missing) == (LATE, (1, 2))
     [executed] = [row for row in s.notes("executed", key) if row.actor == LATE]
-    assert executed.details.get("source") == ("reports" if told else None)
+    assert executed.note.source == ("reports" if told else "")
     assert set(s.statuses(key).values()) == {"executed"}
 
     s.heal()

@@ -122,7 +122,7 @@ def test_who_is_told_of_a_refresh_deletes_too_and_still_gets_its_new_share() -> 
 
     def lost(src: Party, dst: Party, draw: object) -> bool:
         rounds = [row for row in s.notes("round") if row.path[-1] == f"refresh-{new}"]
-        signed = [row.at for row in rounds if row.details["round"] == 3]
+        signed = [row.at for row in rounds if row.note.round == 3]
         if not signed:
             return False
         return dst == 3 or (src == 3 and s.world.now > signed[0] + 50 * MS)
@@ -150,7 +150,7 @@ def test_a_crash_between_two_effects_leaves_no_old_share_either(seed: int) -> No
     old = sealed(s, key)
     new = s.propose(1, "refresh", key=key)
     path = ("session", f"refresh-{new}")
-    s.world.run(lambda: any(r.path == path and r.details["round"] == 3 for r in s.notes("round")))
+    s.world.run(lambda: any(r.path == path and r.note.round == 3 for r in s.notes("round")))
     s.world.tear(3)
     s.world.run(lambda: 3 not in s.world.actors)
     s.world.restart(3)

@@ -155,7 +155,7 @@ def test_a_wrong_share_names_its_sender_and_another_quorum_signs() -> None:
     for outcome in cast.outcomes().values():
         check(outcome)
     notes = [r for r in cast.world.trace if isinstance(r, rows.Noted) and r.what == "signed"]
-    assert {r.details["attempt"] for r in notes if r.actor in cast.honest} == {1}
+    assert {r.note.attempt for r in notes if r.actor in cast.honest} == {1}
 
 
 def test_without_enough_good_holders_it_ends_and_says_who() -> None:

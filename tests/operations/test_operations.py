@@ -252,7 +252,7 @@ def test_a_resumable_executor_goes_on_after_a_crash() -> None:
     s.run()
     assert set(s.statuses(op).values()) == {"executed"}
     assert len(s.session(2).executor.secrets[op]) == 32
-    assert not [row for row in s.notes("executed", op) if "source" in row.details]
+    assert not [row for row in s.notes("executed", op) if row.note.source]
 
 
 def test_who_was_away_does_not_report_that_it_failed() -> None:

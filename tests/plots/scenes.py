@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from mpclab.core import MS, Ctx, Machine, Message, Node, Party
+from mpclab.core import MS, Ctx, Machine, Message, Node, Party, notes
 from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.faults.network import Delay, Network
 from mpclab.trace import Fault, Linked, Noted, Trace
@@ -44,21 +44,21 @@ class Ballot(Machine):
         self.certificates: dict[str, set[Party]] = {}
 
     def on_ask(self, ctx: Ctx, ask: Propose) -> None:
-        ctx.note("proposed", op=ask.op, kind="note", by=ctx.me, text=ask.text)
+        ctx.note(notes.Proposed(op=ask.op, kind="note", by=ctx.me, text=ask.text))
         ctx.broadcast(Proposal(ask.op, ask.text))
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Proposal | Vote | Certificate) -> None:
         match msg:
             case Proposal(op, text):
                 if sender != ctx.me:
-                    ctx.note("heard", op=op, kind="note", by=sender)
+                    ctx.note(notes.Heard(op=op, kind="note", by=sender))
                 self.values[op] = hashlib.sha256(text.encode()).hexdigest()[:12]
                 ctx.set_timer(f"deadline {op}", 400 * MS)
-                ctx.note("phase", phase="voting", op=op)
+                ctx.note(notes.Phase(phase="voting", op=op))
                 if self.mood != "silent":
                     yes = self.mood != "reject"
                     reason = "" if yes else "too expensive"
-                    ctx.note("voted", op=op, approve=yes, reason=reason)
+                    ctx.note(notes.Voted(op=op, approve=yes, reason=reason))
                     ctx.broadcast(Vote(op, yes, self.values[op]))
             case Vote(op, approve):
                 votes = self.votes.setdefault(op, {})
@@ -68,8 +68,8 @@ class Ballot(Machine):
                 if not approve:
                     self.abort(ctx, op, f"party {sender} rejected")
                 elif len(votes) == ctx.n:
-                    ctx.note("certified", op=op, approvals=sorted(votes))
-                    ctx.note("phase", phase="certified", op=op)
+                    ctx.note(notes.Certified(op=op, approvals=sorted(votes)))
+                    ctx.note(notes.Phase(phase="certified", op=op))
                     ctx.broadcast(Certificate(op))
             case Certificate(op):
                 held = self.certificates.setdefault(op, set())
@@ -79,15 +79,16 @@ class Ballot(Machine):
                     ctx.cancel_timer(f"deadline {op}")
                     value = self.values[op]
                     ctx.note(
-                        "committed",
-                        op=op,
-                        kind="note",
-                        index=len(self.done) - 1,
-                        head=value[::-1],
-                        value=value,
+                        notes.Committed(
+                            op=op,
+                            kind="note",
+                            index=len(self.done) - 1,
+                            head=value[::-1],
+                            value=value,
+                        )
                     )
-                    ctx.note("executed", op=op, result="noted")
-                    ctx.note("phase", phase="idle", op=op)
+                    ctx.note(notes.Executed(op=op, result="noted"))
+                    ctx.note(notes.Phase(phase="idle", op=op))
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         op = name.split()[1]
@@ -98,8 +99,8 @@ class Ballot(Machine):
         if op not in self.done:
             self.done.add(op)
             ctx.cancel_timer(f"deadline {op}")
-            ctx.note("aborted", op=op, reason=reason, rejected=[], missing=[])
-            ctx.note("phase", phase="idle", op=op)
+            ctx.note(notes.Aborted(op=op, reason=reason, rejected=[], missing=[]))
+            ctx.note(notes.Phase(phase="idle", op=op))
 
 
 class _Cut:
@@ -210,9 +211,9 @@ def disagreement(n: int = 4) -> Trace:
 def meshed(n: int = 5) -> Trace:
     """Links in every state, and a server, by hand."""
     trace = Trace()
-    trace.append(Noted(0, 0, ("signaling",), "opened", {"session": "s1", "n": n, "t": 2}))
+    trace.append(Noted(0, 0, ("signaling",), notes.Opened("s1", n, 2)))
     for p in range(1, n + 1):
-        trace.append(Noted(1000 * p, 0, ("signaling",), "joined", {"session": "s1", "party": p}))
+        trace.append(Noted(1000 * p, 0, ("signaling",), notes.Joined("s1", p)))
     at = 1000 * n
     for a in range(1, n + 1):
         for b in range(a + 1, n + 1):
@@ -225,9 +226,9 @@ def meshed(n: int = 5) -> Trace:
             trace.append(Linked(at, a, b, state))
             trace.append(Linked(at + 50, b, a, state))
     if n > 3:
-        trace.append(Noted(at + 100, 3, (), "crashed", {}))
-        trace.append(Noted(at + 110, 4, (), "paused", {}))
-    trace.append(Noted(at + 200, 2, ("raft",), "became-leader", {"term": 3}))
+        trace.append(Noted(at + 100, 3, (), notes.Crashed()))
+        trace.append(Noted(at + 110, 4, (), notes.Paused()))
+    trace.append(Noted(at + 200, 2, ("raft",), notes.BecameLeader(term=3)))
     return trace
 
 

@@ -19,6 +19,7 @@ from mpclab.core.effects import (
     TimerFired,
 )
 from mpclab.core.ids import Path
+from mpclab.core.notes import AnyNote, word_of
 from mpclab.crypto import Identity
 from mpclab.faults.network import Network
 from mpclab.signaling.mesh import Mesh
@@ -188,5 +189,5 @@ def blames(world: SimulatedWorld) -> list[rows.Blamed]:
     return list(world.trace.of(rows.Blamed))
 
 
-def notes(effects: list[Effect], what: str) -> list[dict[str, Any]]:
-    return [e.details for e in effects if isinstance(e, Note) and e.what == what]
+def notes(effects: list[Effect], what: str) -> list[AnyNote]:
+    return [e.note for e in effects if isinstance(e, Note) and word_of(e.note) == what]

@@ -30,6 +30,7 @@ from mpclab.core.effects import (
     TakeAnswer,
     TimerFired,
 )
+from mpclab.core.notes import UnconfirmedDropped
 from mpclab.core.peers import PeerDown, PeerUp
 from mpclab.core.wire import Message
 from mpclab.crypto.errors import SealError
@@ -400,7 +401,7 @@ def test_nothing_else_is_taken_before_the_confirmation() -> None:
     assert notes(end.on_link(Beat()), "unconfirmed-dropped")
     frame = Frame(1, ("app",), body=b"secret business")
     [dropped] = end.host(Delivered(1, frame))
-    assert dropped.what == "unconfirmed-dropped"
+    assert dropped.note == UnconfirmedDropped(1, "?")
 
 
 def test_an_unconfirmed_link_is_given_ten_seconds() -> None:

@@ -87,7 +87,7 @@ def test_lines_of_text_go_to_one_or_to_all() -> None:
     ]
     assert outputs(world, 1)[2:] == ["Said(sender=3, text=everyone, to_all=True)"]
     assert outputs(world, 3)[2:] == []
-    said = sorted((n.actor, n.details["text"]) for n in world.trace.notes("said"))
+    said = sorted((n.actor, n.note.text) for n in world.trace.notes("said"))
     assert said == [(1, "everyone"), (2, "everyone"), (2, "only you")]
 
 
@@ -116,7 +116,7 @@ def test_a_party_leaves_and_joins_again(direct: bool) -> None:
     world.run(limit=3 * SECOND)
     assert outputs(world, 2)[-1] == "Left()"
     assert isinstance(app_of(world, 1).news[-1], PeerDown)
-    assert [n.details["why"] for n in world.trace.notes("left")] == ["left"]
+    assert [n.note.why for n in world.trace.notes("left")] == ["left"]
     world.run(limit=30 * SECOND)
     assert len(world.trace.notes("joined")) == 3  # it does not come back by itself
     world.ask(2, (), JoinSession())

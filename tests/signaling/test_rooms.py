@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mpclab.core import MS, SECOND, UsageError
 from mpclab.core.effects import Asked, HangUp, SetTimer
+from mpclab.core.notes import Closed, Joined, Opened
 from mpclab.signaling.messages import (
     MAX_MESSAGE,
     Announce,
@@ -71,8 +72,8 @@ def test_no_two_connections_get_the_same_nonce() -> None:
 def test_the_first_opens_the_room_and_the_others_see_each_other() -> None:
     server = Server()
     effects = server.join(11, 1)
-    assert notes(effects, "opened") == [{"session": "s", "n": 3, "t": 2, "policy": "unanimous"}]
-    assert notes(effects, "joined") == [{"session": "s", "party": 1, "connection": 11}]
+    assert notes(effects, "opened") == [Opened("s", 3, 2, "unanimous")]
+    assert notes(effects, "joined") == [Joined("s", 1, 11)]
     [(to, welcome)] = sends(effects)
     assert to == (11,)
     assert isinstance(welcome, Welcome)
@@ -286,7 +287,7 @@ def test_an_empty_room_is_remembered_for_a_while() -> None:
     assert "s" in server.rooms.rooms
     server.disconnect(2)
     effects = server.fire("forget-s", 1300 * SECOND)
-    assert notes(effects, "closed") == [{"session": "s"}]
+    assert notes(effects, "closed") == [Closed("s")]
     assert server.rooms.rooms == {}
 
 

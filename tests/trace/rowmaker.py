@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from mpclab.core import notes
 from mpclab.trace import Delivered, Dropped, Fault, Linked, Noted, Sent, Trace
 
 SESSION = ("session",)
@@ -23,7 +24,11 @@ class Story:
     def note(
         self, actor: int, what: str, *, path: tuple[str, ...] = SESSION, **details: object
     ) -> int:
-        self.trace.append(Noted(self.now, actor, path, what, details))
+        self.trace.append(Noted(self.now, actor, path, notes.named(what, details)))
+        return len(self.trace) - 1
+
+    def remark(self, actor: int, what: str, **details: object) -> int:
+        self.trace.append(Noted(self.now, actor, SESSION, notes.Remark(what, details)))
         return len(self.trace) - 1
 
     def host(self, actor: int, what: str) -> int:

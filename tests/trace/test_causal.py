@@ -11,11 +11,11 @@ from tests.trace.rowmaker import Story
 
 def test_a_message_carries_its_senders_past_to_its_receiver() -> None:
     story = Story(3)
-    mine = story.note(1, "thought")
-    other = story.note(3, "thought")
+    mine = story.remark(1, "thought")
+    other = story.remark(3, "thought")
     id = story.send(1, (2,))
     story.at(4).arrive(1, id, at=2)
-    after = story.note(2, "knew")
+    after = story.remark(2, "knew")
     order = Causality(story.trace)
     assert order.before(mine, after)
     assert not order.before(after, mine)
@@ -26,10 +26,10 @@ def test_a_message_carries_its_senders_past_to_its_receiver() -> None:
 
 def test_a_lost_message_carries_nothing() -> None:
     story = Story(2)
-    mine = story.note(1, "thought")
+    mine = story.remark(1, "thought")
     id = story.send(1, (2,))
     story.lose(1, id, at=2)  # the world knows; party 2 does not
-    late = story.note(2, "late")
+    late = story.remark(2, "late")
     assert Causality(story.trace).concurrent(mine, late)
 
 

@@ -84,7 +84,7 @@ def test_the_server_and_who_is_with_it() -> None:
     story.note(0, "opened", path=("signaling",), session="s")
     story.note(0, "joined", path=("signaling",), session="s", party=1)
     assert fold(story.trace).members == {"s": {1: "present"}}
-    story.host(0, "stopped")
+    story.host(0, "crashed")
     state = fold(story.trace)
     assert (state.server, state.members) == ("down", {"s": {1: "away"}})
 

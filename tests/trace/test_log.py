@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.core import UsageError
+from mpclab.core import UsageError, notes
 from mpclab.trace import (
     Asked,
     Blamed,
@@ -50,8 +50,16 @@ rows: st.SearchStrategy[Row] = st.one_of(
         times,
         actors,
         paths,
-        words,
-        st.dictionaries(words, st.one_of(words, st.integers(-9, 9), st.booleans())),
+        st.one_of(
+            st.builds(
+                notes.Remark,
+                words,
+                st.dictionaries(words, st.one_of(words, st.integers(-9, 9), st.booleans())),
+            ),
+            st.builds(notes.Decided, words, st.none() | st.integers(0, 9), words),
+            st.builds(notes.Blocked, st.lists(actors).map(tuple), words, words),
+            st.builds(notes.Paused),
+        ),
     ),
     st.builds(Output, times, actors, paths, words),
     st.builds(Blamed, times, actors, paths, st.none() | actors, words, words),

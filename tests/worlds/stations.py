@@ -3,7 +3,7 @@ every link verb to build a mesh without any of the mesh machine's safeguards."""
 
 from collections.abc import Mapping
 
-from mpclab.core import Ctx, Machine, Message, Node, Party, Path
+from mpclab.core import Ctx, Machine, Message, Node, Party, Path, notes
 from mpclab.core.effects import (
     AddCandidates,
     Connect,
@@ -51,7 +51,7 @@ class Switch(Machine):
         match msg:
             case Here(party):
                 self.connections[party] = sender
-                ctx.note("joined", session="test", party=party, connection=sender)
+                ctx.note(notes.Joined(session="test", party=party, connection=sender))
                 ctx.multicast(self.connections.values(), There(tuple(sorted(self.connections))))
             case Slip(to, kind, attempt, sdp, candidates):
                 source = next(p for p, c in self.connections.items() if c == sender)
@@ -151,7 +151,7 @@ class Talk(Machine):
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         self.ticks += 1
-        ctx.note("ticked", coin=ctx.rng.random())
+        ctx.remark("ticked", coin=ctx.rng.random())
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Say) -> None:
         if msg.text == "poison":

@@ -82,7 +82,7 @@ def test_a_bug_stops_one_node_and_is_raised_by_run() -> None:
         assert isinstance(world.failures[0].__cause__, KeyError)
         assert 2 in world.actors
         assert 1 not in world.actors
-        assert [row.actor for row in world.trace.notes("failed")] == [1]
+        assert [row.actor for row in world.trace.notes("broken")] == [1]
         assert world.run(limit=0) is False
         world.ask(2, TALK, "tick")
         assert world.run(lambda: ticks(world, 2) == 1, limit=LIMIT)

@@ -109,7 +109,7 @@ def test_parties_meet_and_greet(kind: str, n: int) -> None:
         assert not world.failures
         vias = {row.via for row in world.trace.of(rows.Sent) if row.kind == "Hello"}
         assert vias == {"link" if lab.direct else "relay"}
-        names = {row.details["party"] for row in world.trace.notes("joined")}
+        names = {row.note.party for row in world.trace.notes("joined")}
         assert names == set(lab.parties)
     for actor, incarnations in world.recordings.items():
         build = member(actor, n, direct=lab.direct) if actor else build_server()
@@ -194,7 +194,7 @@ def test_garbage_at_the_server_disturbs_no_session(kind: str) -> None:
         lab.greet(round + 1)
         assert round > 0
         assert world.server_status().errors > before
-        joined = [row.details["party"] for row in world.trace.notes("joined")]
+        joined = [row.note.party for row in world.trace.notes("joined")]
         assert sorted(joined) == [1, 2, 3]  # nobody had to come back
         assert not world.failures
         assert SERVER in world.actors

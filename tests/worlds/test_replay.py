@@ -73,7 +73,7 @@ def test_another_machine_is_told_by_its_first_other_effect(world: RealWorld) -> 
     class Chatty(Top):
         def start(self, ctx: Ctx) -> None:
             super().start(ctx)
-            ctx.note("chat")
+            ctx.remark("chat")
 
     def build(coins: Coins, stored: Stored) -> Node:
         return Node(1, 3, Chatty(), coins=coins, stored=stored)

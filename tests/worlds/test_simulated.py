@@ -664,7 +664,7 @@ class Half(Machine):
         ctx.ask("kid", ask)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
-        ctx.note("fired")
+        ctx.remark("fired")
 
 
 class Refusing(Machine):
@@ -678,5 +678,5 @@ def test_what_a_parent_did_before_its_child_refused_is_performed() -> None:
     with pytest.raises(UsageError, match="not I"):
         world.ask(1, (), "both of you")
     world.run()
-    assert len(world.trace.notes("fired")) == 1
+    assert len(world.trace.remarks("fired")) == 1
     assert [row.key for row in world.trace.of(rows.Persisted)] == ["mine"]

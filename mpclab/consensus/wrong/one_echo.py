@@ -8,6 +8,7 @@ commit different things. (`bracha` is what an echo must be to be safe.)
 from typing import Any
 
 from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit
+from mpclab.core import notes
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -48,5 +49,5 @@ class OneEcho(Agreement):
     def _decide(self, ctx: Ctx, op: str, value: bytes) -> None:
         if op not in self.done:
             self.done.add(op)
-            ctx.note("decided", op=op, index=None)
+            ctx.note(notes.Decided(op=op, index=None))
             ctx.output(Decided(op, value))

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from mpclab.core import notes
 from mpclab.core.effects import Effect, Prompted, Words
 from mpclab.core.ids import Party
 from mpclab.faults.fault import Filter, Tamper
@@ -36,7 +37,7 @@ class RealStage(abc.ABC):
     @abc.abstractmethod
     def alive(self, actor: Party) -> Host: ...
     @abc.abstractmethod
-    def remark(self, actor: Party, what: str, **details: Any) -> None: ...
+    def remark(self, actor: Party, note: notes.AnyNote) -> None: ...
 
     def mark_fault(
         self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
@@ -51,7 +52,7 @@ class RealStage(abc.ABC):
             host = self.alive(actor)
             if host.paused is None:
                 host.paused = []
-                self.remark(actor, "paused")
+                self.remark(actor, notes.Paused())
 
         self.call(pause_it)
 
@@ -61,7 +62,7 @@ class RealStage(abc.ABC):
         def resume_it() -> None:
             host = self.alive(actor)
             if host.paused is not None:
-                self.remark(actor, "resumed")
+                self.remark(actor, notes.Resumed())
                 host.resume()
 
         self.call(resume_it)

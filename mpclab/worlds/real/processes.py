@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
@@ -113,7 +114,7 @@ class PartyProcess:
         popen = self._running()
         popen.kill()
         self._over(popen)
-        self._world.remark(self.actor, "crashed")
+        self._world.remark(self.actor, notes.Crashed())
 
     def forget(self) -> None:
         """Remove what it has stored."""
@@ -125,13 +126,13 @@ class PartyProcess:
             self.paused = True
             popen.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, popen.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # now it has
-            self._world.remark(self.actor, "paused")
+            self._world.remark(self.actor, notes.Paused())
 
     def resume(self) -> None:
         popen = self._running()
         if self.paused:
             self.paused = False
-            self._world.remark(self.actor, "resumed")
+            self._world.remark(self.actor, notes.Resumed())
             popen.send_signal(signal.SIGCONT)
 
     def drain(self) -> None:
@@ -139,7 +140,8 @@ class PartyProcess:
         while self._news:
             row = self._news.popleft()
             # That it started is ours to say: it may be a restart.
-            started = isinstance(row, rows.Noted) and row.what == "started" and not row.path
+            started = isinstance(row, rows.Noted) and isinstance(row.note, notes.Started)
+
             if row.actor == self.actor and not started:
                 at = max(0, row.at + self._ahead)
                 self._world.trace.append(msgspec.structs.replace(row, at=at))
@@ -149,7 +151,7 @@ class PartyProcess:
         """The child has closed its output: it ends, and if nobody wanted that, it crashed."""
         if popen is self._popen:
             self._over(popen)
-            self._world.remark(self.actor, "crashed", why=self.complaint())
+            self._world.remark(self.actor, notes.Crashed(why=self.complaint()))
 
     def _over(self, popen: subprocess.Popen[bytes]) -> None:
         popen.wait()
@@ -268,7 +270,7 @@ class WithProcesses(RealWorld):
         self.processes[actor] = process
 
         def start() -> None:
-            self.remark(actor, "started")
+            self.remark(actor, notes.Started())
             process.start()
 
         self.call(start)
@@ -312,7 +314,7 @@ class WithProcesses(RealWorld):
                 raise UsageError(f"{who(actor)} has not crashed")
             if amnesia:
                 process.forget()
-            self.remark(actor, "restarted", amnesia=amnesia)
+            self.remark(actor, notes.Restarted(amnesia=amnesia))
             process.start()
 
         self.call(start)

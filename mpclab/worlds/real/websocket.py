@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.effects import (
     Blame,
     Connect,
@@ -136,7 +137,7 @@ class WebSocketWorld(WithProcesses):
         if host is None or not host.alive or server is None:
             raise UsageError("no server is running")
         host.end()
-        self.remark(SERVER, "crashed")
+        self.remark(SERVER, notes.Crashed())
         self.drop_links(host, goodbye=not kill)
 
     def restart_server(self, *, amnesia: bool = True) -> None:
@@ -210,15 +211,14 @@ class WebSocketWorld(WithProcesses):
 
     def note(self, host: Host, effect: Effect) -> None:
         super().note(host, effect)
-        if host.actor == SERVER and type(effect) is Note and effect.what == "joined":
-            self._learn(effect)
+        if host.actor == SERVER and type(effect) is Note and isinstance(effect.note, notes.Joined):
+            self._learn(effect.note)
 
-    def _learn(self, joined: Note) -> None:
+    def _learn(self, joined: notes.Joined) -> None:
         """A party joined: from now on its rows carry its name."""
-        details = joined.details
-        if "connection" not in details:
+        number, session, party = joined.connection, joined.session, joined.party
+        if number is None:
             return  # some other server machine
-        number, session, party = details["connection"], details["session"], details["party"]
         if number in self._behind:
             self._bases[session] = self._behind[number] - party
         else:  # it lives in another process

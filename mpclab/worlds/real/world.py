@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
+from mpclab.core import notes
 from mpclab.core.effects import (
     Asked,
     CancelTimer,
@@ -123,7 +124,7 @@ class RealWorld(RealStage, World):
         host.frames = self.first_frame
         if known is not None:
             host.life, host.frames = known.life, known.frames
-        self.remark(actor, "started")
+        self.remark(actor, notes.Started())
         self._begin(host)
 
     def _begin(self, host: Host) -> None:
@@ -160,7 +161,7 @@ class RealWorld(RealStage, World):
     def _crash(self, actor: Party) -> None:
         host = self.alive(actor)
         host.end()
-        self.remark(actor, "crashed")
+        self.remark(actor, notes.Crashed())
         self.drop_links(host, goodbye=False)
 
     def restart(self, actor: Party, *, amnesia: bool = False) -> None:
@@ -172,7 +173,7 @@ class RealWorld(RealStage, World):
             raise UsageError(f"{who(actor)} has not crashed")
         if amnesia:
             host.store.clear()
-        self.remark(actor, "restarted", amnesia=amnesia)
+        self.remark(actor, notes.Restarted(amnesia=amnesia))
         self._begin(host)
 
     def remove(self, actor: Party) -> None:
@@ -182,14 +183,14 @@ class RealWorld(RealStage, World):
     def _remove(self, actor: Party) -> None:
         host = self.alive(actor)
         host.end()
-        self.remark(actor, "removed")
+        self.remark(actor, notes.Removed())
         self.drop_links(host, goodbye=True)
         host.store.close()
         del self._hosts[actor]
 
-    def remark(self, actor: Party, what: str, **details: Any) -> None:
+    def remark(self, actor: Party, note: notes.AnyNote) -> None:
         """What the host itself has to say of an actor."""
-        self.trace.append(rows.Noted(self.now, actor, (), what, details))
+        self.trace.append(rows.Noted(self.now, actor, (), note))
         self.stepped()
 
     # --- time ---------------------------------------------------------------------------------
@@ -319,7 +320,7 @@ class RealWorld(RealStage, World):
         failure.recording = host.recording
         self.failures.append(failure)
         self._unraised.append(failure)
-        self.remark(host.actor, "failed", error=str(failure))
+        self.remark(host.actor, notes.Broken(error=str(failure)))
         if host.alive:
             self._crash(host.actor)
 

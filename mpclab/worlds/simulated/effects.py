@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from mpclab.core import notes
 from mpclab.core.effects import (
     Blame,
     CancelTimer,
@@ -42,7 +43,7 @@ class Performing(Plumbing):
     _adversaries: Adversaries
     _news: bool
 
-    def _crash(self, host: Host, **details: Any) -> None:
+    def _crash(self, host: Host, note: notes.Crashed) -> None:
         raise NotImplementedError
 
     @property
@@ -99,7 +100,7 @@ class Performing(Plumbing):
         key = draws.key(self.seed, host.actor, host.life, "torn")
         done = int(draws.uniform(key, 0) * len(deeds))  # the last one is never done
         self._do_all(host, effects[: deeds[done]] if done else [])
-        self._crash(host, done=done, wanted=len(deeds))
+        self._crash(host, notes.Crashed(done=done, wanted=len(deeds)))
 
     def _do_all(self, host: Host, effects: list[Effect]) -> None:
         actor = host.actor
@@ -167,9 +168,9 @@ class Performing(Plumbing):
             parcel = Parcel(SERVER, SERVER, frame, self._background, it.number)
             self._wires.send(parcel, (it.actor,))
 
-    def _remark(self, actor: Party, what: str, **details: Any) -> None:
+    def _remark(self, actor: Party, note: notes.AnyNote) -> None:
         """What the host itself has to say of an actor."""
-        self.trace.append(rows.Noted(self._now, actor, (), what, details))
+        self.trace.append(rows.Noted(self._now, actor, (), note))
         self._news = True
 
     def _drop(self, src: Party, dst: Party, id: int, why: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from mpclab.core import notes
 from mpclab.core.ids import Party
 from mpclab.faults.fault import Filter, Tamper
 from mpclab.trace import rows
@@ -21,7 +22,7 @@ class SimulatedStage(Performing):
         with self._lock:
             host = self._alive(actor)
             if host.paused is None:
-                self._remark(actor, "paused")
+                self._remark(actor, notes.Paused())
                 host.paused = []
 
     def resume(self, actor: Party) -> None:
@@ -30,7 +31,7 @@ class SimulatedStage(Performing):
             if host.paused is None:
                 return
             waiting, host.paused = host.paused, None
-            self._remark(actor, "resumed")
+            self._remark(actor, notes.Resumed())
             for item in waiting:
                 self._queue.push(self._now, item)
 

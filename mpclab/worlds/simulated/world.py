@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from mpclab.core import notes
 from mpclab.core.effects import (
     Asked,
     Started,
@@ -96,7 +97,7 @@ class SimulatedWorld(SimulatedStage, World):
             host.life = life
             self._adversaries.enter(self, host)
             self._background = False
-            self._remark(actor, "started")
+            self._remark(actor, notes.Started())
             self._handle(host, Started())
 
     def host_server(self, build: Build, address: str = "127.0.0.1", port: int = 8080) -> str:
@@ -122,7 +123,7 @@ class SimulatedWorld(SimulatedStage, World):
             self._address = None
             for it in self._sockets.at_server():
                 self._hang_up_server(it, why)
-            self._crash(self._alive(SERVER))
+            self._crash(self._alive(SERVER), notes.Crashed())
 
     def restart_server(self, *, amnesia: bool = True) -> None:
         """Start a stopped server again, where it was; `amnesia`: with empty rooms."""
@@ -152,15 +153,15 @@ class SimulatedWorld(SimulatedStage, World):
             if actor == SERVER:
                 self.stop_server(kill=True)
             else:
-                self._crash(self._alive(actor))
+                self._crash(self._alive(actor), notes.Crashed())
 
-    def _crash(self, host: Host, **details: Any) -> None:
+    def _crash(self, host: Host, note: notes.Crashed) -> None:
         assert host.node is not None
         actor = host.actor
         host.frames = host.node.next_id
         host.node = None
         host.torn = False
-        self._remark(actor, "crashed", **details)
+        self._remark(actor, note)
         self._forget_paused(host, "crashed")
         self._queue.forget(actor)
         self._switchboard.drop_all(actor)  # nobody is told: a dead machine says nothing
@@ -184,7 +185,7 @@ class SimulatedWorld(SimulatedStage, World):
         host.boot(node)
         self._adversaries.enter(self, host)
         self._background = False
-        self._remark(host.actor, "restarted", amnesia=amnesia)
+        self._remark(host.actor, notes.Restarted(amnesia=amnesia))
         self._handle(host, Started())
 
     def remove(self, actor: Party) -> None:
@@ -194,7 +195,7 @@ class SimulatedWorld(SimulatedStage, World):
                 self._tell_closed(end, "the peer left")
             self._hang_up_client(actor, "connection closed")
             self._queue.forget(actor)
-            self._remark(actor, "removed")
+            self._remark(actor, notes.Removed())
             self._forget_paused(host, "gone")
             host.node = None
             del self._hosts[actor]
