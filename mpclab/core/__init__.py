@@ -1,7 +1,7 @@
 """The core: machines, contexts, effects, nodes. Everything else stands on this."""
 
 from mpclab.core.effects import Effect, Event
-from mpclab.core.errors import MpclabError, PeerFault, Strength, UsageError
+from mpclab.core.errors import MachineError, MpclabError, PeerFault, Strength, UsageError
 from mpclab.core.ids import MS, SECOND, SERVER, US, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Node
@@ -20,6 +20,7 @@ __all__ = [
     "Finished",
     "Frame",
     "Machine",
+    "MachineError",
     "Message",
     "MpclabError",
     "Node",

@@ -1,8 +1,9 @@
-"""Three kinds of error, told apart by who is to blame.
+"""Kinds of error, told apart by who is to blame.
 
 `UsageError`: our caller erred. Nothing changed, and the message says what to do.
 `PeerFault`: another party erred. Raised inside a handler; the node turns it into `Blame`.
-Anything else is a bug of ours: the run stops and says where.
+`MachineError`: the class of a machine asks for what cannot be: a bug of its author.
+Anything else is a bug too: the run stops and says where.
 """
 
 import difflib
@@ -16,6 +17,13 @@ class MpclabError(Exception):
 
 class UsageError(MpclabError, ValueError):
     """The caller asked for something that cannot be done; nothing was changed."""
+
+
+class MachineError(MpclabError, TypeError):
+    """A machine does what none can: a handler of another shape, a message that does not travel.
+
+    Its author's bug, found when the class is first seated or when it acts. Never blamed on a peer.
+    """
 
 
 class Strength(enum.StrEnum):

@@ -22,10 +22,10 @@ simulated world and on real sockets, can be deep-copied (rewind, fork) and repla
 
 from __future__ import annotations
 
-import inspect
 import random
-import typing
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from types import NoneType
 from typing import Any, ClassVar, Protocol
 
 from mpclab.core import notes
@@ -38,10 +38,11 @@ from mpclab.core.effects import (
     Persist,
     SetTimer,
 )
-from mpclab.core.errors import Strength, UsageError
+from mpclab.core.errors import MachineError, Strength, UsageError
 from mpclab.core.ids import Party, Path
 from mpclab.core.notes import AnyNote
-from mpclab.core.wire import Decode, Frame, Message, decoder
+from mpclab.core.slips import annotated_messages, check_handlers, check_messages, not_a_message
+from mpclab.core.wire import Decode, Frame, Message, Unreadable, decoder
 
 
 class Outbox(Protocol):
@@ -58,7 +59,11 @@ class Outbox(Protocol):
     """The effects of this step, in order."""
 
     def machine(self, path: Path) -> Machine | None: ...
-    def emit_send(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None: ...
+    def emit_send(
+        self, path: Path, to: tuple[Party, ...], msg: Message, codec: str, decode: Decode | None
+    ) -> None:
+        """`decode`: how the receivers will read it, to be tried before it is sent."""
+
     def emit_direct(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None: ...
     def emit_received(self, sender: Party, frame: Frame) -> None: ...
     def emit_output(self, path: Path, value: Any) -> None: ...
@@ -105,9 +110,17 @@ class Machine:
 
     @classmethod
     def decode(cls) -> Decode:
-        """The decoder of this class's messages, made once."""
+        """The decoder of this class's messages, made once, when the class was checked.
+
+        Raises:
+            MachineError: a slip in the class, with what to write instead.
+        """
         if cls.__dict__.get("_decoder") is None:
-            cls._decoder = staticmethod(decoder(cls._message_types(), cls.codec))
+            cls._check_class()
+            types = cls._message_types()
+            if types is not Message:
+                check_messages(cls.__name__, types, raw=cls.codec == "json")
+            cls._decoder = staticmethod(decoder(types, cls.codec))
         assert cls._decoder is not None
         return cls._decoder
 
@@ -115,15 +128,26 @@ class Machine:
     def _message_types(cls) -> Any:
         if cls.messages is not None:
             return cls.messages
-        parameter = list(inspect.signature(cls.on_message).parameters)[3]
-        try:
-            types = typing.get_type_hints(cls.on_message).get(parameter, Any)
-        except NameError as error:
-            raise TypeError(
-                f"{cls.__name__}.on_message: {error}; define its message classes at the top "
-                f"level, or set {cls.__name__}.messages = A | B"
-            ) from error
-        return Message if types is Any else types
+        if cls.on_message is Machine.on_message:
+            return Message  # it takes none
+        return annotated_messages(cls, cls.on_message)
+
+    @classmethod
+    def _check_class(cls) -> None:
+        """Raise `MachineError` for handlers that could not be called, or never would be."""
+        check_handlers(cls, Machine, HANDLERS)
+
+
+HANDLERS = ("start", "on_message", "on_timer", "on_output", "on_ask", "on_link", "on_carry")
+"""What a node calls of a machine."""
+
+
+_STORABLE: tuple[type, ...] = (bytes, NoneType)
+
+
+@lru_cache
+def _members(n: int) -> frozenset[Party]:
+    return frozenset(range(1, n + 1))
 
 
 class Ctx:
@@ -136,11 +160,17 @@ class Ctx:
         stored: what this machine persisted before, by key.
     """
 
-    __slots__ = ("_node", "_rng", "_seat_codec", "me", "members", "n", "others", "path")
+    __slots__ = ("_decode", "_node", "_rng", "_seat_codec", "_within", "me", "members", "n",
+                 "others", "path")  # fmt: skip
 
-    def __init__(self, node: Outbox, path: Path, codec: str) -> None:
+    def __init__(self, node: Outbox, path: Path, machine: Machine) -> None:
         self._node = node
-        self._seat_codec = codec
+        self._seat_codec = machine.codec
+        # Between parties all run one class: what it cannot read itself nobody reads, and whom it
+        # sends to is a member. Towards the server one speaks JSON, to another class.
+        peers = machine.codec != "json" and type(machine).on_message is not Machine.on_message
+        self._decode = machine.decode() if peers else None
+        self._within = _members(node.n) if machine.codec != "json" else None
         self._rng: random.Random | None = None
         self.me = node.me
         self.n = node.n
@@ -168,20 +198,46 @@ class Ctx:
 
     def send(self, to: Party, msg: Message) -> None:
         """Send `msg` to the same machine at party `to` (to ourselves: in this same step)."""
-        self._node.emit_send(self.path, (to,), msg, self._seat_codec)
+        if self._within is not None and to not in self._within:
+            raise self._slip(f"sends to {to!r}; its parties are 1 to {self.n}")
+        self._emit((to,), msg)
 
     def multicast(self, to: Iterable[Party], msg: Message) -> None:
         """Send one `msg` to several parties: one serialisation, one row in the trace."""
-        self._node.emit_send(self.path, tuple(to), msg, self._seat_codec)
+        parties = tuple(to)
+        if self._within is not None and not self._within.issuperset(parties):
+            strangers = [p for p in parties if p not in self._within]
+            raise self._slip(f"sends to {strangers[0]!r}; its parties are 1 to {self.n}")
+        self._emit(parties, msg)
 
     def broadcast(self, msg: Message) -> None:
         """Send `msg` to every member, ourselves included (ours arrives in this same step)."""
-        self._node.emit_send(self.path, self.members, msg, self._seat_codec)
+        self._emit(self.members, msg)
+
+    def _emit(self, to: tuple[Party, ...], msg: Message) -> None:
+        if not isinstance(msg, Message):
+            raise not_a_message(self._name, msg)
+        try:
+            self._node.emit_send(self.path, to, msg, self._seat_codec, self._decode)
+        except Unreadable as error:
+            raise self._slip(f"sends {error}") from None
+
+    @property
+    def _name(self) -> str:
+        return type(self._node.machine(self.path)).__name__
+
+    def _slip(self, problem: str) -> MachineError:
+        return MachineError(f"{self._name} {problem}")
 
     # --- time, storage, results ---
 
     def set_timer(self, name: str, delay: int, *, background: bool = False) -> None:
         """Wake me in `delay` µs. A background timer (heartbeats) keeps no run alive."""
+        if type(delay) is not int or type(name) is not str:
+            raise self._slip(
+                f"calls set_timer({name!r}, {delay!r}); it takes a name and whole microseconds, "
+                f"as in set_timer('retry', 5 * SECOND)"
+            )
         node = self._node
         node.out.append(SetTimer(self.path, name, node.now + max(0, delay), background))
 
@@ -191,6 +247,11 @@ class Ctx:
 
     def persist(self, key: str, value: bytes | None) -> None:
         """Store `value` before anything that follows is sent; None deletes."""
+        if type(key) is not str or type(value) not in _STORABLE:
+            raise self._slip(
+                f"calls persist({key!r}, {value!r:.80}); it takes a text and bytes, as in "
+                f"persist('vote', msgspec.msgpack.encode(value))"
+            )
         self._node.out.append(Persist(self.path, key, value))
 
     def kept_by(self, child: str) -> Mapping[str, bytes]:
@@ -237,6 +298,11 @@ class Ctx:
 
     def spawn(self, name: str, machine: Machine) -> None:
         """Seat a child at `path + (name,)` and start it, after this handler."""
+        if type(name) is not str or not isinstance(machine, Machine):
+            raise self._slip(
+                f"calls spawn({name!r}, {machine!r:.80}); it takes a name and an instance of a "
+                f"Machine, as in spawn('coin', Coin())"
+            )
         self._node.emit_spawn((*self.path, name), machine)
 
     def close(self, name: str) -> None:

@@ -39,6 +39,7 @@ from mpclab.core.effects import (
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
+from mpclab.core.slips import nobody_reads
 from mpclab.core.wire import Decode, Frame, Message
 
 Coins: TypeAlias = Callable[[Path], random.Random]
@@ -118,7 +119,7 @@ class Node:
         self._fifo: deque[tuple[Any, ...]] = deque()
         self._asked = False  # whether this step is our own user's
         self._refusal: UsageError | None = None  # what a child of the asked machine said to that
-        self._seats[at] = _Seat(machine, Ctx(self, at, machine.codec))
+        self._seats[at] = _Seat(machine, Ctx(self, at, machine))
 
     # --- the host's side ------------------------------------------------------------------
 
@@ -200,6 +201,8 @@ class Node:
             party = sender if fault.party is None else fault.party
             out.append(Blame(frame.path, party, fault.reason, fault.strength))
         except msgspec.DecodeError as error:
+            if sender == self.me:
+                raise nobody_reads(type(seat.machine), frame.msg) from error
             self._undo(mark, queued)
             reason = f"sent what is no message of this protocol: {error}"
             out.append(Blame(frame.path, sender, reason, Strength.KNOWN))
@@ -284,8 +287,17 @@ class Node:
 
     # --- what a context may do ------------------------------------------------------------
 
-    def emit_send(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
+    def emit_send(
+        self,
+        path: Path,
+        to: tuple[Party, ...],
+        msg: Message,
+        codec: str,
+        decode: Decode | None = None,
+    ) -> None:
         frame = Frame(self.next_id, path, msg, codec=codec)
+        if decode is not None:
+            frame.try_out(decode)
         self.next_id += 1
         if self.me in to:
             self._fifo.append(("frame", path, self.me, frame))
@@ -373,7 +385,7 @@ class Node:
     def _seat(self, path: Path, machine: Machine) -> None:
         if path in self._seats or path in self._closed:
             raise RuntimeError(f"{'/'.join(path)} was spawned before; names are used once")
-        seat = self._seats[path] = _Seat(machine, Ctx(self, path, machine.codec))
+        seat = self._seats[path] = _Seat(machine, Ctx(self, path, machine))
         self._run(seat, machine.start, seat.ctx)
         for sender, frame in self._take_early(path):
             self._fifo.append(("frame", path, sender, frame))

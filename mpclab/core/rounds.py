@@ -10,15 +10,17 @@ each round, and the list of the missing.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
 from mpclab.core import notes
-from mpclab.core.errors import PeerFault, Strength
+from mpclab.core.errors import MachineError, PeerFault, Strength
 from mpclab.core.ids import SECOND, Party
-from mpclab.core.machine import Ctx, Machine
+from mpclab.core.machine import HANDLERS, Ctx, Machine
+from mpclab.core.slips import check_handlers
 from mpclab.core.wire import Message
 
 R = TypeVar("R")
@@ -44,6 +46,11 @@ class Again(Message, frozen=True):
     round: int
 
 
+_WANTED = {
+    "produce": "it gives our message of round k: produce(self, ctx, k)",
+    "result": "it gives the answer after the last round: result(self, ctx)",
+}
+
 AGAIN = 12
 """How often within a round's deadline the missing are asked again."""
 
@@ -61,6 +68,7 @@ class RoundMachine(Machine):
     def __init__(
         self, participants: tuple[Party, ...] | None = None, deadline: int = 10 * SECOND
     ) -> None:
+        self.decode()  # a class without rounds hears of it here
         self.participants = participants or ()
         self.deadline = deadline
         self.round = 0
@@ -90,6 +98,22 @@ class RoundMachine(Machine):
     # --- the machinery ---
 
     @classmethod
+    def _check_class(cls) -> None:
+        super()._check_class()
+        check_handlers(cls, RoundMachine, ("produce", "check", "result", "on_fault", *HANDLERS))
+        name, rounds = cls.__name__, typing.cast(Any, cls.rounds)
+        if not isinstance(rounds, tuple) or not rounds:
+            raise MachineError(
+                f"{name}.rounds is {rounds!r}; name the message class of each round in a tuple, "
+                f"as in rounds = (Commitment, Reveal), or rounds = (Vote,) for a single one"
+            )
+        if len(set(rounds)) < len(rounds):
+            raise MachineError(f"{name}.rounds names a class twice; give each round its own")
+        for method in ("produce", "result"):
+            if getattr(cls, method) is getattr(RoundMachine, method):
+                raise MachineError(f"{name} has no {method}; {_WANTED[method]}")
+
+    @classmethod
     def _message_types(cls) -> Any:
         types: Any = cls.rounds[0]
         for other in (*cls.rounds[1:], Again):
@@ -97,6 +121,11 @@ class RoundMachine(Machine):
         return types
 
     def start(self, ctx: Ctx) -> None:
+        if not hasattr(self, "received"):
+            raise MachineError(
+                f"{type(self).__name__}.__init__ never calls super().__init__(), which counts the "
+                f"rounds; call it first"
+            )
         if not self.participants:
             self.participants = ctx.members
         if ctx.me in self.participants:
@@ -162,6 +191,13 @@ class RoundMachine(Machine):
         ctx.note(notes.Round(round=self.round + 1, of=len(self.rounds)))
         ctx.set_timer("again", self.deadline // AGAIN)
         mine = self.produce(ctx, self.round)
+        wanted = self.rounds[self.round]
+        for one in mine.values() if isinstance(mine, Mapping) else (mine,):
+            if one is not None and type(one) is not wanted:
+                raise MachineError(
+                    f"{type(self).__name__}.produce gives {one!r:.80} in round {self.round}; that "
+                    f"round sends {wanted.__name__}"
+                )
         self.said.append(mine)
         if isinstance(mine, Mapping):
             for party, msg in mine.items():

@@ -13,7 +13,7 @@ import msgspec
 
 from mpclab.core.ids import Path
 
-Decode: TypeAlias = "Callable[[bytes], Message]"
+Decode: TypeAlias = Callable[[bytes], "Message"]
 
 _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "msgpack": msgspec.msgpack.Encoder().encode,
@@ -63,6 +63,10 @@ def _strict(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             raise msgspec.DecodeError("nested too deeply") from None
 
     return decode
+
+
+class Unreadable(Exception):
+    """A message that its receivers could not read: says which, and which field is wrong."""
 
 
 class Frame:
@@ -124,6 +128,17 @@ class Frame:
             self.kind = type(self._msg).__name__
         assert self._msg is not None
         return self._msg
+
+    def try_out(self, decode: Decode) -> None:
+        """Read the frame as its receivers will (they need not decode it again here).
+
+        Raises:
+            Unreadable: it cannot be encoded, or not be read back: a bug of its sender.
+        """
+        try:
+            self.open(decode)
+        except (msgspec.MsgspecError, TypeError, OverflowError, UnicodeEncodeError) as error:
+            raise Unreadable(f"{self._msg!r:.120}, which nobody can read: {error}") from error
 
     def to_bytes(self) -> bytes:
         """The frame for a data channel: msgpack of (id, path, body)."""

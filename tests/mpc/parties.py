@@ -53,17 +53,17 @@ class Cheat(Node):
         super().__init__(*args, **kwargs)
         self.falsify = falsify
 
-    def emit_send(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
+    def emit_send(self, path: Path, to: tuple[Party, ...], msg: Message, *how: Any) -> None:
         seat = self._seats.get(path)
         told = None if seat is None else self.falsify(seat.machine, seat.ctx, msg, to)
         if told is None:
-            super().emit_send(path, to, msg, codec)
+            super().emit_send(path, to, msg, *how)
             return
         if self.me in to:
-            super().emit_send(path, (self.me,), msg, codec)
+            super().emit_send(path, (self.me,), msg, *how)
         for receivers, other in told:
             sends: list[Effect] = [
-                Send((p,), Frame(self._number(), path, other, codec=codec))
+                Send((p,), Frame(self._number(), path, other, codec=how[0]))
                 for p in receivers
                 if p != self.me
             ]

@@ -504,6 +504,8 @@ class Line_(Message, frozen=True):
 class Desk(Machine):
     """A server that repeats to its sender what it hears."""
 
+    codec = "json"
+
     def __init__(self) -> None:
         self.events: list[tuple[str, int]] = []
 
@@ -520,6 +522,8 @@ class Desk(Machine):
 
 
 class Visitor(Machine):
+    codec = "json"
+
     def __init__(self) -> None:
         self.events: list[str] = []
 
