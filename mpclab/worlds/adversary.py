@@ -1,9 +1,9 @@
 """Corrupted parties, as every world hosts them: who is corrupt, and what an adversary may do.
 
-Two doors. A *tamper* stands inside the node, between the machines and the links: it decides what
-the party says. A *filter* stands outside the node and sees effects: it decides what the party
-does. Both stay through crashes and restarts of the party; the world puts a tamper into each of
-its lives.
+An adversary acts in two places. A *tamper* stands inside the node, between the machines and the
+links: it decides what the party says. A *filter* stands outside the node and sees effects: it
+decides what the party does. Both stay through crashes and restarts of the party; the world puts a
+tamper into each of its incarnations.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Hosting(Protocol):
 
     actor: Party
     node: Node | None
-    life: int
+    incarnation: int
     drawn: int
     """Coins that adversaries took without a key."""
 
@@ -38,8 +38,10 @@ class Site(Protocol):
 
     @property
     def now(self) -> int: ...
-    def do_later(self, actor: Party, life: int, delay: int, effects: list[Effect]) -> None: ...
-    def say_later(self, actor: Party, life: int, delay: int, words: Words) -> None: ...
+    def do_later(
+        self, actor: Party, incarnation: int, delay: int, effects: list[Effect]
+    ) -> None: ...
+    def say_later(self, actor: Party, incarnation: int, delay: int, words: Words) -> None: ...
 
 
 class HostedContext:
@@ -69,10 +71,10 @@ class HostedContext:
         site.trace.append(rows.Fault(site.now, actor, -1, "byzantine", "act", (actor,), text))
 
     def later(self, delay: int, effects: list[Effect]) -> None:
-        self._site.do_later(self._host.actor, self._host.life, delay, effects)
+        self._site.do_later(self._host.actor, self._host.incarnation, delay, effects)
 
     def say(self, delay: int, words: Words) -> None:
-        self._site.say_later(self._host.actor, self._host.life, delay, words)
+        self._site.say_later(self._host.actor, self._host.incarnation, delay, words)
 
 
 class Adversaries:

@@ -1,6 +1,10 @@
 """Parties that crash, sleep, are slow, lose track of time, or leave."""
 
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS
@@ -200,6 +204,30 @@ def test_a_clock_that_is_set_right_goes_on() -> None:
     assert said(world, 2)[:2] == [50, 100]
     # set at 100 ms for 300 ms of its own clock, which is right again from 120 ms on
     assert said(world, 2)[2] == 300
+
+
+skews = st.fixed_dictionaries(
+    {
+        "party": st.integers(1, 3),
+        "at": st.integers(0, 1500).map("{}ms".format),
+        "for_": st.integers(1, 900).map("{}ms".format),
+        "offset": st.integers(-3000, 3000).filter(bool).map("{}ms".format),
+        "drift": st.sampled_from([-0.9, -0.5, 0.0, 2.0]),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(skews, min_size=1, max_size=3))
+def test_time_never_goes_back_whatever_clocks_show(faults: list[dict[str, Any]]) -> None:
+    """A clock that is set right made what was due long ago happen long ago."""
+    world = shouters(3)
+    for fault in faults:
+        put(world, 3, kind="skew", **fault)
+    world.run()
+    times = [row.at for row in world.trace]
+    assert times == sorted(times)
+    assert heard(world, 1, 2) == ALL
 
 
 # --- leaving, and healing all -------------------------------------------------------------------

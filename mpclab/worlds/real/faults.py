@@ -81,11 +81,11 @@ class RealStage(abc.ABC):
         self.call(lambda: self.alive(actor).set_skew(wrong))
 
     def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
-        """Put what an actor does through `filter`, in all of its lives; None takes it away."""
+        """Put what an actor does through `filter`, in all its incarnations; None ends that."""
         self.call(self.adversaries.set_filter, actor, filter, handle)
 
     def set_tamper(self, actor: Party, tamper: Tamper | None, handle: int = 0) -> None:
-        """Put what an actor says through `tamper`, in all of its lives; None takes it away."""
+        """Put what an actor says through `tamper`, in all its incarnations; None ends that."""
 
         def set_it() -> None:
             self.adversaries.set_tamper(actor, tamper, handle)
@@ -94,18 +94,20 @@ class RealStage(abc.ABC):
 
         self.call(set_it)
 
-    def do_later(self, actor: Party, life: int, delay: int, effects: list[Effect]) -> None:
-        """Let an actor do what it puts off, if it still lives the same life then."""
-        self._later(actor, life, delay, lambda host: host.perform(effects))
+    def do_later(self, actor: Party, incarnation: int, delay: int, effects: list[Effect]) -> None:
+        """Let an actor do what it puts off, if it is still the same incarnation then."""
+        self._later(actor, incarnation, delay, lambda host: host.perform(effects))
 
-    def say_later(self, actor: Party, life: int, delay: int, words: Words) -> None:
-        """Let an actor say what it puts off, if it still lives the same life then."""
-        self._later(actor, life, delay, lambda host: host.feed(Prompted((words,))))
+    def say_later(self, actor: Party, incarnation: int, delay: int, words: Words) -> None:
+        """Let an actor say what it puts off, if it is still the same incarnation then."""
+        self._later(actor, incarnation, delay, lambda host: host.feed(Prompted((words,))))
 
-    def _later(self, actor: Party, life: int, delay: int, act: Callable[[Host], None]) -> None:
+    def _later(
+        self, actor: Party, incarnation: int, delay: int, act: Callable[[Host], None]
+    ) -> None:
         def now() -> None:
             host = self._hosts.get(actor)
-            if host is not None and host.life == life:
+            if host is not None and host.incarnation == incarnation:
                 act(host)
 
         self.at(self.now + delay, now)

@@ -59,8 +59,8 @@ class Host:
         self.build = build
         self.store = store
         self.base = 0  # of its session: party p is the actor base + p
-        self.life = 0
-        self.frames = 1  # the number of the next life's first frame
+        self.incarnation = 0
+        self.frames = 1  # the number of the next incarnation's first frame
         self.node: Node | None = None  # None: crashed
         self.recording: Recording | None = None
         self.paused: list[Event] | None = None  # what waits for the resumption
@@ -83,12 +83,12 @@ class Host:
         now = self.world.now
         return now if self.skew is None else self.skew.local(now)
 
-    # --- lives ------------------------------------------------------------------------------
+    # --- incarnations -----------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A new life, from what is stored."""
+        """A new incarnation, from what is stored."""
         stored = self.store.load()
-        self.life += 1
+        self.incarnation += 1
         self.recording = recording = Recording(self.actor, stored)
         self.node = self.build(recording.recording_coins, stored)
         self.node.next_id = self.frames
@@ -174,7 +174,7 @@ class Host:
                 self.world.stepped()
 
     def _step(self, event: Event, now: int) -> None:
-        """One step, recorded; a bug ends this life and is kept for the world's caller."""
+        """One step, recorded; a bug ends this incarnation and is kept for the world's caller."""
         node, recording, world = self.node, self.recording, self.world
         assert node is not None
         assert recording is not None
@@ -207,10 +207,10 @@ class Host:
             self.world.failed(self, event, error)
 
     def perform(self, effects: list[Effect]) -> None:
-        """Do what the node wants, one after another, until the end of its life."""
-        life = self.life
+        """Do what the node wants, one after another, until the end of its incarnation."""
+        incarnation = self.incarnation
         for effect in effects:
-            if self.node is None or self.life != life:
+            if self.node is None or self.incarnation != incarnation:
                 return  # crashed between two effects
             self.world.perform(self, effect)
 

@@ -42,7 +42,7 @@ from mpclab.worlds.real.world import RealWorld
 from mpclab.worlds.typed_codec import pack
 
 Command: TypeAlias = Callable[[int], Sequence[str]]
-"""The arguments of `python -m mpclab` for a party's k-th life, from 1."""
+"""The arguments of `python -m mpclab` for a party's k-th incarnation, from 1."""
 
 PATIENCE = 20.0
 """Seconds that a child may take to begin, or to answer."""
@@ -63,7 +63,7 @@ class PartyProcess:
         self.actor = actor
         self.command = command
         self.folder = folder
-        self.life = 0
+        self.incarnation = 0
         self.paused = False
         self._world = world
         self._popen: subprocess.Popen[bytes] | None = None
@@ -92,12 +92,12 @@ class PartyProcess:
     # --- in the world's thread ----------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin the next life. The child dies with the thread that starts it, on Linux."""
-        self.life += 1
+        """Begin the next incarnation. The child dies with the thread that starts it, on Linux."""
+        self.incarnation += 1
         self._ready.clear()
         self._begun = False
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        arguments = [sys.executable, "-m", "mpclab", *self.command(self.life)]
+        arguments = [sys.executable, "-m", "mpclab", *self.command(self.incarnation)]
         with open(self._complaints, "wb") as complaints:
             popen = self._popen = subprocess.Popen(
                 arguments,
@@ -266,7 +266,7 @@ class WithProcesses(RealWorld):
         if actor in self.actors:
             raise UsageError(f"{who(actor)} is already here")
         process = PartyProcess(self, actor, command, folder)
-        process.life = known.life if known else 0
+        process.incarnation = known.incarnation if known else 0
         self.processes[actor] = process
 
         def start() -> None:

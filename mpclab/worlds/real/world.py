@@ -68,7 +68,7 @@ class RealWorld(RealStage, World):
         self.failures: list[NodeFailed] = []
         self.adversaries = Adversaries()
         self.seed = seed
-        self.first_frame = 1  # of a party's first life here; a process may be a later one
+        self.first_frame = 1  # of a party's first incarnation here; a process may be a later one
         self.loop = _new_loop()
         self._folder = FilePath(folder) if folder is not None else None
         self._hosts: dict[Party, Host] = {}
@@ -123,7 +123,7 @@ class RealWorld(RealStage, World):
         host = self._hosts[actor] = Host(self, actor, build, store)
         host.frames = self.first_frame
         if known is not None:
-            host.life, host.frames = known.life, known.frames
+            host.incarnation, host.frames = known.incarnation, known.frames
         self.remark(actor, notes.Started())
         self._begin(host)
 

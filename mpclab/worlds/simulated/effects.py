@@ -1,7 +1,6 @@
 """What nodes of the simulated world want done: frames sent, timers set, rows written.
 
-The part of `SimulatedWorld` between `Node.step` and the queue. A corrupted actor's effects pass
-its filters first (`adversary`).
+A corrupted actor's effects pass its filters first (`adversary`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from mpclab.core.effects import (
     Blame,
     CancelTimer,
     Effect,
-    Event,
     Note,
     Output,
     Persist,
@@ -23,84 +21,83 @@ from mpclab.core.effects import (
     SetTimer,
     Words,
 )
-from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.faults import draws
-from mpclab.trace import rows
+from mpclab.trace.log import Trace
 from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.base import record
-from mpclab.worlds.simulated.host import Host
-from mpclab.worlds.simulated.links import Plumbing
-from mpclab.worlds.simulated.queue import Action, Happening, Parcel
+from mpclab.worlds.simulated.host import Host, Hosts
+from mpclab.worlds.simulated.lifecycle import Lifecycle
+from mpclab.worlds.simulated.links import Links
+from mpclab.worlds.simulated.network import SimulatedNetwork
+from mpclab.worlds.simulated.queue import Action, InFlight, Queue, Scheduled
 
-_WORDS = frozenset({Note, Output, Blame, SetTimer, CancelTimer})
+HARMLESS = frozenset({Note, Output, Blame, SetTimer, CancelTimer})
 """Effects that leave nothing behind but in the trace, or in the memory that a crash wipes."""
 
 
-class Performing(Plumbing):
-    """What `SimulatedWorld` does about effects. The attributes are the world's."""
+class Effects:
+    """Performs effects. To adversaries it is the world (`adversary.Site`)."""
 
-    _adversaries: Adversaries
-    _news: bool
-
-    def _crash(self, host: Host, note: notes.Crashed) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        seed: int,
+        queue: Queue,
+        hosts: Hosts,
+        network: SimulatedNetwork,
+        links: Links,
+        lifecycle: Lifecycle,
+        adversaries: Adversaries,
+        trace: Trace,
+    ) -> None:
+        self.seed = seed
+        self.trace = trace
+        self._queue = queue
+        self._hosts = hosts
+        self._network = network
+        self._links = links
+        self._lifecycle = lifecycle
+        self._adversaries = adversaries
 
     @property
     def now(self) -> int:
-        return self._now
+        """Time of the world, µs."""
+        return self._queue.now
 
-    def _alive(self, actor: Party) -> Host:
-        host = self._hosts.get(actor)
-        if host is None or host.node is None:
-            who = "the server" if actor == SERVER else f"party {actor}"
-            raise UsageError(f"{who} is not running")
-        return host
-
-    def _handle(self, host: Host, event: Event) -> None:
-        assert host.node is not None
-        node = host.node
-        try:
-            effects = node.step(event, host.clock(self._now))
-        except UsageError:
-            self._perform(host, node.out)  # what others did before one refused
-            raise
-        if effects:
-            self._perform(host, effects)
-
-    def _perform(self, host: Host, effects: list[Effect]) -> None:
+    def perform(self, host: Host, effects: list[Effect]) -> None:
+        """Do what a node wants, or what its adversary makes of it."""
         self._do(host, self._adversaries.filtered(self, host, effects))
 
-    def do_later(self, actor: Party, life: int, delay: int, effects: list[Effect]) -> None:
-        """Let an actor do what it puts off, if it still lives the same life then."""
-        action = Action(partial(self._do_late, actor, life, effects))
-        self._queue.push(self._now + delay, action)
+    def do_later(self, actor: Party, incarnation: int, delay: int, effects: list[Effect]) -> None:
+        """Let an actor do what it puts off, if it is still the same incarnation then."""
+        action = Action(partial(self._do_late, actor, incarnation, effects))
+        self._queue.push(self._queue.now + delay, action)
 
-    def _do_late(self, actor: Party, life: int, effects: list[Effect]) -> None:
+    def _do_late(self, actor: Party, incarnation: int, effects: list[Effect]) -> None:
         host = self._hosts.get(actor)
-        if host is not None and host.node is not None and host.life == life:
+        if host is not None and host.node is not None and host.incarnation == incarnation:
             self._do(host, effects)
 
-    def say_later(self, actor: Party, life: int, delay: int, words: Words) -> None:
-        """Let an actor say what it puts off, if it still lives the same life then."""
-        self._queue.push(self._now + delay, Happening(actor, life, Prompted((words,))))
+    def say_later(self, actor: Party, incarnation: int, delay: int, words: Words) -> None:
+        """Let an actor say what it puts off, if it is still the same incarnation then."""
+        self._queue.push(self._queue.now + delay, Scheduled(actor, incarnation, Prompted((words,))))
 
     def _do(self, host: Host, effects: list[Effect]) -> None:
-        deeds = [i for i, e in enumerate(effects) if type(e) not in _WORDS] if host.torn else []
-        if len(deeds) > 1 and not self._background:
-            self._tear(host, effects, deeds)
+        durable = [i for i, e in enumerate(effects) if type(e) not in HARMLESS] if host.torn else []
+        if len(durable) > 1 and not self._queue.background:
+            self._tear(host, effects, durable)
         else:
             self._do_all(host, effects)
 
-    def _tear(self, host: Host, effects: list[Effect], deeds: list[int]) -> None:
-        """Crash after some of a step's deeds; how many is drawn from the seed.
+    def _tear(self, host: Host, effects: list[Effect], durable: list[int]) -> None:
+        """Crash after some of a step's durable effects; how many is drawn from the seed.
 
-        What a party notes belongs to the deed before it: nobody outside can tell them apart.
+        A note belongs to the durable effect before it: nobody outside can tell them apart.
         """
-        key = draws.key(self.seed, host.actor, host.life, "torn")
-        done = int(draws.uniform(key, 0) * len(deeds))  # the last one is never done
-        self._do_all(host, effects[: deeds[done]] if done else [])
-        self._crash(host, notes.Crashed(done=done, wanted=len(deeds)))
+        key = draws.key(self.seed, host.actor, host.incarnation, "torn")
+        done = int(draws.uniform(key, 0) * len(durable))  # the last one is never done
+        self._do_all(host, effects[: durable[done]] if done else [])
+        self._lifecycle.crash(host, notes.Crashed(done=done, wanted=len(durable)))
 
     def _do_all(self, host: Host, effects: list[Effect]) -> None:
         actor = host.actor
@@ -110,68 +107,61 @@ class Performing(Plumbing):
                 self._send(host, effect)  # type: ignore[arg-type]
             elif kind is SetTimer:
                 timer: Any = effect
-                background = timer.background or self._background
-                self._set_timer(host, timer.path, timer.name, timer.at, background)
+                background = timer.background or self._queue.background
+                self.set_timer(host, timer.path, timer.name, timer.at, background)
             elif kind is CancelTimer:
                 self._queue.cancel_timer(actor, effect.path, effect.name)  # type: ignore[union-attr]
             else:
-                record(self.trace, self._now, actor, effect, host.base)
+                record(self.trace, self._queue.now, actor, effect, host.base)
                 if kind is Persist:
                     host.persist(effect)  # type: ignore[arg-type]
                 elif kind is Note or kind is Output:
-                    self._news = True
+                    self._queue.changed = True
                 else:
-                    self._link_verb(host, effect)
+                    self._links.perform(host, effect)
 
-    def _set_timer(self, host: Host, path: Path, name: str, at: int, background: bool) -> None:
+    def set_timer(self, host: Host, path: Path, name: str, at: int, background: bool) -> None:
+        """Wake a machine when its own clock shows `at`."""
         if host.skew is not None:
-            at = max(self._now, host.skew.world(at))
+            at = host.skew.world(at)
         self._queue.set_timer(host.actor, path, name, at, background)
 
     def _send(self, host: Host, effect: Send) -> None:
         frame = effect.frame
-        frame.background = frame.background or self._background
+        frame.background = frame.background or self._queue.background
         if host.actor == SERVER:
             self._send_from_server(effect)
             return
         to = effect.to
         if to != (SERVER,) and host.base:
             to = tuple(host.base + p for p in to)
-        record(self.trace, self._now, host.actor, Send(to, frame, effect.via))
+        record(self.trace, self._queue.now, host.actor, Send(to, frame, effect.via))
         if effect.via == "relay":
             return
         sender, connection, reachable = host.actor - host.base, 0, to
         if to == (SERVER,):
-            mine = self._sockets.of(host.actor)
-            if mine is None or mine.opens > self._now:
+            mine = self._links.connections.of(host.actor)
+            if mine is None or mine.opens > self._queue.now:
                 reachable = ()
             else:
                 sender = connection = mine.number
         elif effect.via == "none":
             reachable = ()
-        elif host.node is not None and host.node.routes is not None:
-            reachable = tuple(p for p in to if self._switchboard.is_open(host.actor, p))
+        else:
+            reachable = self._links.reachable(host, to)
         if len(reachable) < len(to):
             for dst in sorted(set(to).difference(reachable)):
-                self._drop(host.actor, dst, frame.id, "no link")
+                self._network.drop(host.actor, dst, frame.id, "no link")
         if reachable:
-            parcel = Parcel(host.actor, sender, frame, self._background, connection)
-            self._wires.send(parcel, reachable)
+            in_flight = InFlight(host.actor, sender, frame, self._queue.background, connection)
+            self._network.send(in_flight, reachable)
 
     def _send_from_server(self, effect: Send) -> None:
-        """One parcel for each connection: what is sent on one never comes out of another."""
+        """One frame for each connection: what is sent on one never comes out of another."""
         frame = effect.frame
-        known = [self._sockets.get(number) for number in effect.to]
+        known = [self._links.connections.get(number) for number in effect.to]
         mine = [it for it in known if it is not None and it.server]
-        record(self.trace, self._now, SERVER, Send(tuple(it.actor for it in mine), frame))
+        record(self.trace, self._queue.now, SERVER, Send(tuple(it.actor for it in mine), frame))
         for it in mine:
-            parcel = Parcel(SERVER, SERVER, frame, self._background, it.number)
-            self._wires.send(parcel, (it.actor,))
-
-    def _remark(self, actor: Party, note: notes.AnyNote) -> None:
-        """What the host itself has to say of an actor."""
-        self.trace.append(rows.Noted(self._now, actor, (), note))
-        self._news = True
-
-    def _drop(self, src: Party, dst: Party, id: int, why: str) -> None:
-        self._wires.drop(src, dst, id, why)
+            in_flight = InFlight(SERVER, SERVER, frame, self._queue.background, it.number)
+            self._network.send(in_flight, (it.actor,))

@@ -7,7 +7,8 @@ import random
 from typing import Any
 
 from mpclab.core.effects import Persist
-from mpclab.core.ids import Party, Path
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
 from mpclab.worlds.base import Build
 from mpclab.worlds.clock import Skew
@@ -16,8 +17,8 @@ from mpclab.worlds.clock import Skew
 class SeededCoins:
     """A stream of coins for each path: seeded, so for simulations only."""
 
-    def __init__(self, seed: int, actor: Party, life: int) -> None:
-        self._prefix = f"mpclab coins {seed} {actor} {life} "
+    def __init__(self, seed: int, actor: Party, incarnation: int) -> None:
+        self._prefix = f"mpclab coins {seed} {actor} {incarnation} "
 
     def __call__(self, path: Path) -> random.Random:
         digest = hashlib.sha256((self._prefix + "/".join(path)).encode()).digest()
@@ -25,7 +26,7 @@ class SeededCoins:
 
 
 class Host:
-    """An actor's node and its circumstances; the world does the rest."""
+    """What the world keeps of one actor: its node, disk, clock, and what is wrong with it."""
 
     def __init__(self, actor: Party, build: Build, node: Node) -> None:
         self.actor = actor
@@ -34,8 +35,8 @@ class Host:
         self.node: Node | None = None  # None: crashed
         self.stored: dict[Path, dict[str, bytes]] = {}  # its disk; the node's own is its memory
         self.torn = False  # whether it dies in the middle of its next step
-        self.frames = 1  # the number of a next life's first frame
-        self.life = 1
+        self.frames = 1  # the number of the next incarnation's first frame
+        self.incarnation = 1
         self.paused: list[Any] | None = None  # what waits for the resumption
         self.step = 0  # µs that each step takes (fault "slow")
         self.busy = -1  # … and until when it is at work
@@ -44,7 +45,7 @@ class Host:
         self.boot(node)
 
     def boot(self, node: Node) -> None:
-        """Begin a life with `node`, and with what it found on its disk."""
+        """Begin an incarnation with `node`, and with what it found on its disk."""
         self.node = node
         self.stored = {path: dict(items) for path, items in node.stored.items()}
 
@@ -59,3 +60,19 @@ class Host:
     def clock(self, now: int) -> int:
         """What the actor's own clock shows."""
         return now if self.skew is None else self.skew.local(now)
+
+
+class Hosts(dict[Party, Host]):
+    """All actors that were hosted and not removed, in that order."""
+
+    def running(self, actor: Party) -> Host:
+        """The host of an actor that is up.
+
+        Raises:
+            UsageError: it is not.
+        """
+        host = self.get(actor)
+        if host is None or host.node is None:
+            who = "the server" if actor == SERVER else f"party {actor}"
+            raise UsageError(f"{who} is not running")
+        return host

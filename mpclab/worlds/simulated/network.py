@@ -2,7 +2,7 @@
 
 A broadcast is one entry of the queue, however many receivers it has; its delays are drawn
 together. While faults are active each receiver's delivery is judged apart. Both ways draw the same
-numbers, keyed by (seed, sender, path, how manieth frame, receiver).
+numbers, keyed by (seed, sender, path, number of the frame, receiver).
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ import numpy.typing as npt
 
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.faults import draws
-from mpclab.faults.link_rules import Delivery, LinkRules
+from mpclab.faults.link_rules import PASSES, Delivery, LinkRules
 from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import speaker
-from mpclab.worlds.simulated.queue import Parcel, Queue, Wave
+from mpclab.worlds.simulated.queue import InFlight, Multicast, Queue
 
 FEW = 8
 """Receivers up to which scalar draws are quicker than NumPy's."""
-_PASSES = Delivery()
 
 
 class Draw:
@@ -39,15 +38,18 @@ class Draw:
         return draws.uniform(draws.key(self._base, purpose), self._dst)
 
 
-class Wires:
-    """All links, as far as time, loss and order go. `now` is set by the world."""
+class SimulatedNetwork:
+    """All links, as far as time, loss and order go.
+
+    Attributes:
+        profile: what links are like when nothing is wrong; may be set while time goes on.
+    """
 
     def __init__(
-        self, seed: int, network: Network, link_rules: LinkRules, queue: Queue, trace: Trace
+        self, seed: int, profile: Network, link_rules: LinkRules, queue: Queue, trace: Trace
     ) -> None:
-        self.now = 0
+        self.profile = profile
         self._seed = seed
-        self.network = network
         self._link_rules = link_rules
         self._queue = queue
         self._trace = trace
@@ -55,26 +57,26 @@ class Wires:
         self._busy: dict[tuple[Party, Party], int] = {}  # bandwidth: a link's work until
         self._counts: dict[tuple[Party, Path], int] = {}
 
-    def send(self, parcel: Parcel, to: tuple[Party, ...]) -> None:
+    def send(self, in_flight: InFlight, to: tuple[Party, ...]) -> None:
         """Send one frame to each of `to`."""
-        base = self._key(parcel.source, parcel.frame.path)
+        base = self._key(in_flight.source, in_flight.frame.path)
         if not self._link_rules.quiet:
             for dst in to:
-                self._judged(parcel, base, dst)
+                self._judged(in_flight, base, dst)
         elif len(to) > FEW:
-            self._many(parcel, base, to)
+            self._many(in_flight, base, to)
         else:
             for dst in to:
-                self._one(parcel, base, dst)
+                self._one(in_flight, base, dst)
 
     def drop(self, src: Party, dst: Party, id: int, why: str) -> None:
-        self._trace.append(rows.Dropped(self.now, dst, src, id, why))
+        self._trace.append(rows.Dropped(self._queue.now, dst, src, id, why))
 
     def delay(self, a: Party, b: Party, what: str) -> int:
         """A one-way delay between two actors for what is no frame: a handshake, a notice."""
         path = (what,)
         count = self._counts[a, path] = self._counts.get((a, path), 0) + 1
-        return self.network.delay.sample(draws.key(self._seed, a, b, what, count), 0)
+        return self.profile.delay.sample(draws.key(self._seed, a, b, what, count), 0)
 
     def after_all(self, src: Party, dst: Party, earliest: int) -> int:
         """When the end of a stream reaches `dst`: not before what was sent on it."""
@@ -86,63 +88,63 @@ class Wires:
         count = self._counts[src, path] = self._counts.get((src, path), 0) + 1
         return draws.key(self._seed, src, "/".join(path), count)
 
-    def _one(self, parcel: Parcel, base: int, dst: Party, delivery: Delivery = _PASSES) -> None:
-        network, src = self.network, parcel.source
+    def _one(self, in_flight: InFlight, base: int, dst: Party, delivery: Delivery = PASSES) -> None:
+        profile, src = self.profile, in_flight.source
         server = SERVER in (src, dst)
-        if network.loss and not server and draws.uniform(base, 3 * dst + 2) < network.loss:
-            self.drop(src, dst, parcel.frame.id, "loss")
+        if profile.loss and not server and draws.uniform(base, 3 * dst + 2) < profile.loss:
+            self.drop(src, dst, in_flight.frame.id, "loss")
             return
-        time = self.now + network.delay.sample(base ^ 1, dst) + delivery.delay
-        if network.bandwidth:
-            time += self._wait(src, dst, len(parcel.frame.body))
-        if (network.ordered or server) and not delivery.unordered:
+        time = self._queue.now + profile.delay.sample(base ^ 1, dst) + delivery.delay
+        if profile.bandwidth:
+            time += self._wait(src, dst, len(in_flight.frame.body))
+        if (profile.ordered or server) and not delivery.unordered:
             last = self._arrivals(src, dst)
             time = max(time, int(last[dst]))
             last[dst] = time
-        self._queue.push(time, Wave(parcel, [dst], [time], corrupt=delivery.corrupt))
+        self._queue.push(time, Multicast(in_flight, [dst], [time], corrupt=delivery.corrupt))
 
-    def _many(self, parcel: Parcel, base: int, to: tuple[Party, ...]) -> None:
-        """`_one` for each of `to`, as one wave."""
-        network, src = self.network, parcel.source
+    def _many(self, in_flight: InFlight, base: int, to: tuple[Party, ...]) -> None:
+        """`_one` for each of `to`, as one multicast."""
+        profile, src = self.profile, in_flight.source
         dst = np.asarray(to, dtype=np.int64)
-        if network.loss and src != SERVER:
-            lost = draws.uniforms(base, 3 * dst + 2) < network.loss  # type: ignore[arg-type]
+        if profile.loss and src != SERVER:
+            lost = draws.uniforms(base, 3 * dst + 2) < profile.loss  # type: ignore[arg-type]
             for party in dst[lost].tolist():
-                self.drop(src, party, parcel.frame.id, "loss")
+                self.drop(src, party, in_flight.frame.id, "loss")
             dst = dst[~lost]
-        times = network.delay.samples(base ^ 1, dst) + self.now
-        if network.bandwidth:
-            size = len(parcel.frame.body)
+        times = profile.delay.samples(base ^ 1, dst) + self._queue.now
+        if profile.bandwidth:
+            size = len(in_flight.frame.body)
             times += np.asarray([self._wait(src, party, size) for party in dst.tolist()], np.int64)
-        if network.ordered or src == SERVER:
+        if profile.ordered or src == SERVER:
             last = self._arrivals(src, int(dst.max(initial=0)))
             times = np.maximum(times, last[dst])
             last[dst] = times
         order = np.argsort(times, kind="stable")
         arrivals = times[order].tolist()
         if arrivals:
-            self._queue.push(arrivals[0], Wave(parcel, dst[order].tolist(), arrivals))
+            self._queue.push(arrivals[0], Multicast(in_flight, dst[order].tolist(), arrivals))
 
-    def _judged(self, parcel: Parcel, base: int, dst: Party) -> None:
+    def _judged(self, in_flight: InFlight, base: int, dst: Party) -> None:
         """Send while faults are active."""
-        src, frame = parcel.source, parcel.frame
+        src, frame = in_flight.source, in_flight.frame
         judged = speaker(src, dst, frame)
         delivery = self._link_rules.judge(
-            judged, dst, len(frame.body), self.now, Draw(base, dst), relayed=judged != src
+            judged, dst, len(frame.body), self._queue.now, Draw(base, dst), relayed=judged != src
         )
         if delivery.why is not None:
             self.drop(src, dst, frame.id, delivery.why)
         elif delivery.held is not None:
-            self._link_rules.hold(delivery.held, partial(self._judged, parcel, base, dst))
+            self._link_rules.hold(delivery.held, partial(self._judged, in_flight, base, dst))
         else:
             for copy_number in range(delivery.copies):
-                self._one(parcel, base + copy_number, dst, delivery)
+                self._one(in_flight, base + copy_number, dst, delivery)
 
     def _wait(self, src: Party, dst: Party, size: int) -> int:
         """How long until a thin link has taken so many bytes more, µs."""
-        start = max(self.now, self._busy.get((src, dst), 0))
-        self._busy[src, dst] = start + size * 1_000_000 // self.network.bandwidth
-        return self._busy[src, dst] - self.now
+        start = max(self._queue.now, self._busy.get((src, dst), 0))
+        self._busy[src, dst] = start + size * 1_000_000 // self.profile.bandwidth
+        return self._busy[src, dst] - self._queue.now
 
     def _arrivals(self, src: Party, dst: Party) -> npt.NDArray[np.int64]:
         last = self._last.get(src)

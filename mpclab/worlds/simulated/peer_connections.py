@@ -18,7 +18,7 @@ class End(msgspec.Struct):
     """One side of a link being made."""
 
     actor: Party
-    life: int
+    incarnation: int
     path: Path
     peer: Party
     attempt: int
@@ -30,9 +30,11 @@ class End(msgspec.Struct):
     open: bool = False
 
 
-def fingerprint(seed: int, actor: Party, life: int) -> str:
-    """The certificate fingerprint of one life of an actor: SHA-256, as SDP writes it."""
-    digest = hashlib.sha256(f"certificate {seed} {actor} {life}".encode()).hexdigest().upper()
+def fingerprint(seed: int, actor: Party, incarnation: int) -> str:
+    """The certificate fingerprint of one incarnation of an actor: SHA-256, as SDP writes it."""
+    digest = (
+        hashlib.sha256(f"certificate {seed} {actor} {incarnation}".encode()).hexdigest().upper()
+    )
     return ":".join(digest[i : i + 2] for i in range(0, 64, 2))
 
 
@@ -60,7 +62,7 @@ def read_description(sdp: str) -> tuple[str, str] | None:
     return (fragment[1], print_[1]) if fragment and print_ else None
 
 
-class Switchboard:
+class PeerConnections:
     """All ends of all links, by user fragment and by (actor, peer)."""
 
     def __init__(self, seed: int) -> None:
@@ -68,11 +70,19 @@ class Switchboard:
         self._ends: dict[str, End] = {}
         self._current: dict[tuple[Party, Party], End] = {}
 
-    def make(self, actor: Party, life: int, path: Path, peer: Party, attempt: int) -> End:
+    def make(self, actor: Party, incarnation: int, path: Path, peer: Party, attempt: int) -> End:
         """A new end; an older one towards the same peer is forgotten."""
         self.drop(actor, peer)
-        fragment = f"{actor}-{life}-{peer}-{attempt}"
-        end = End(actor, life, path, peer, attempt, fragment, fingerprint(self._seed, actor, life))
+        fragment = f"{actor}-{incarnation}-{peer}-{attempt}"
+        end = End(
+            actor,
+            incarnation,
+            path,
+            peer,
+            attempt,
+            fragment,
+            fingerprint(self._seed, actor, incarnation),
+        )
         self._ends[fragment] = end
         self._current[actor, peer] = end
         return end

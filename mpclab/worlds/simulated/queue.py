@@ -1,9 +1,10 @@
-"""The event queue of the simulated world.
+"""The event queue of the simulated world, and its clock.
 
-A broadcast is one entry, a wave, whose cursor moves from receiver to receiver, instead of n
-entries. Order is (time, number of the entry, place in the wave): total, and independent of
+A broadcast is one entry, a multicast, whose cursor moves from receiver to receiver, instead of n
+entries. Order is (time, number of the entry, place in the multicast): total, and independent of
 memory addresses or hash seeds. Foreground entries are counted, so that a run can end when
-only heartbeats are left.
+only heartbeats are left. Time never goes back: what is put in for a time that has passed
+happens now.
 """
 
 import heapq
@@ -17,8 +18,8 @@ from mpclab.core.ids import Party, Path
 from mpclab.core.wire import Frame
 
 
-class Parcel(NamedTuple):
-    """A frame and who sends it, on its way to anyone.
+class InFlight(NamedTuple):
+    """A frame on its way, and who sends it.
 
     Attributes:
         source: the actor that sends it, for the trace.
@@ -33,48 +34,50 @@ class Parcel(NamedTuple):
     connection: int = 0
 
 
-class Wave:
-    """One parcel on its way to several receivers, at sorted times."""
+class Multicast:
+    """One frame on its way to several receivers, at sorted times."""
 
-    __slots__ = ("background", "corrupt", "index", "parcel", "times", "to")
+    __slots__ = ("background", "corrupt", "in_flight", "index", "times", "to")
 
     def __init__(
-        self, parcel: Parcel, to: list[Party], times: list[int], *, corrupt: bool = False
+        self, in_flight: InFlight, to: list[Party], times: list[int], *, corrupt: bool = False
     ) -> None:
-        self.parcel = parcel
+        self.in_flight = in_flight
         self.to = to
         self.times = times
         self.index = 0
-        self.background = parcel.background
+        self.background = in_flight.background
         self.corrupt = corrupt
 
-    def only(self, actor: Party) -> "Wave":
+    def only(self, actor: Party) -> "Multicast":
         """The same, on its way to one receiver alone."""
-        return Wave(self.parcel, [actor], [0], corrupt=self.corrupt)
+        return Multicast(self.in_flight, [actor], [0], corrupt=self.corrupt)
 
 
 class Timer(msgspec.Struct, frozen=True):
+    """A timer of a machine."""
+
     actor: Party
     path: Path
     name: str
     background: bool
 
 
-class Happening(msgspec.Struct, frozen=True):
-    """An event for one life of an actor."""
+class Scheduled(msgspec.Struct, frozen=True):
+    """An event for one incarnation of an actor."""
 
     actor: Party
-    life: int
+    incarnation: int
     event: Event
     background: bool = False
     connection: int = 0  # to the server, if it is about one
 
 
-class Late(msgspec.Struct, frozen=True):
-    """Something that a slow actor gets round to only now."""
+class Deferred(msgspec.Struct, frozen=True):
+    """An entry that a slow actor handles when it has done what came before."""
 
     actor: Party
-    life: int
+    incarnation: int
     item: Any
     background: bool = False
 
@@ -87,23 +90,35 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Queue:
-    """A heap of (time, number, item)."""
+    """A heap of (time, number, item), and the virtual clock that its entries drive.
+
+    Attributes:
+        now: µs; the time of the entry that was taken last.
+        background: whether that entry keeps no run alive: what it leads to does not either.
+        foreground: how many entries keep a run alive.
+        changed: set by whoever does something that a run may wait for; a run resets it.
+    """
 
     def __init__(self) -> None:
+        self.now = 0
+        self.background = False
+        self.foreground = 0
+        self.changed = False
         self._heap: list[tuple[int, int, Any]] = []
         self._number = 0
         self._timers: dict[tuple[Party, Path, str], tuple[int, int, bool]] = {}
-        self.foreground = 0
 
-    def push(self, time: int, item: Wave | Happening | Late | Action) -> None:
+    def push(self, time: int, item: Multicast | Scheduled | Deferred | Action) -> None:
+        """Put `item` in for `time`."""
         self._number += 1
-        heapq.heappush(self._heap, (time, self._number, item))
+        heapq.heappush(self._heap, (max(time, self.now), self._number, item))
         if not item.background:
             self.foreground += 1
 
     def set_timer(self, actor: Party, path: Path, name: str, at: int, background: bool) -> None:
         """Replaces the timer of the same name."""
         self.cancel_timer(actor, path, name)
+        at = max(at, self.now)
         self._number += 1
         self._timers[actor, path, name] = (at, self._number, background)
         heapq.heappush(self._heap, (at, self._number, Timer(actor, path, name, background)))
@@ -139,19 +154,24 @@ class Queue:
             return time
         return None
 
-    def pop(self) -> tuple[int, Any]:
-        """The entry that `next_time` has just announced. A wave stays until its last receiver;
-        take that one from `wave.index - 1`."""
+    def advance(self, time: int) -> None:
+        """Let time pass until `time`, though nothing is due."""
+        self.now = max(self.now, time)
+
+    def pop(self) -> Any:
+        """The entry that `next_time` has just announced; its time is now. A multicast stays until
+        its last receiver; take that one from `index - 1`."""
         heap = self._heap
-        time, number, item = heap[0]
-        if type(item) is Wave:
+        self.now, number, item = heap[0]
+        self.background = item.background
+        if type(item) is Multicast:
             item.index += 1
             if item.index < len(item.to):
                 heapq.heapreplace(heap, (item.times[item.index], number, item))
-                return time, item
+                return item
         heapq.heappop(heap)
         if type(item) is Timer:
             del self._timers[item.actor, item.path, item.name]
         if not item.background:
             self.foreground -= 1
-        return time, item
+        return item

@@ -20,10 +20,15 @@ class Connection:
     server: bool = True
 
 
-class Sockets:
-    """All connections of which an end is open."""
+class ServerConnections:
+    """All connections of which an end is open.
+
+    Attributes:
+        address: where the server listens; None: it does not.
+    """
 
     def __init__(self) -> None:
+        self.address: tuple[str, int] | None = None
         self._all: dict[int, Connection] = {}
         self._next = 1
 
