@@ -80,6 +80,7 @@ class FlowPanel(Panel):
             scale=self.scale.value,
             highlight=self.controller.highlight,
             max_messages=_MOST,
+            keep="last",
         )
 
 

@@ -177,12 +177,13 @@ def draw_marks(
     sent: dict[Party, list[float]] = {}
     for flight in found:
         sent.setdefault(flight.sender, []).append(clock.x(flight.sent_at) * points)
+    stamps = _Stamps()
     taken: dict[Party, list[tuple[float, float]]] = {}
     words: list[tuple[int, Mark, float]] = []
     for mark in marks:
         x, y = clock.x(mark.at), places[mark.party]
         if mark.what == "fired":
-            ax.plot(x, y + 0.16, ls="none", zorder=5.5, **LOOKS["fired"][1])
+            stamps.add(x, y + 0.16, zorder=5.5, **LOOKS["fired"][1])
             continue
         room = _ROOM * shrink
         place = wish = x * points
@@ -198,35 +199,34 @@ def draw_marks(
         if mark.what == "committed" and mark.value:
             look["mfc"] = values[mark.details.get("op", ""), mark.value]
         if mark.what in ("approved", "rejected"):
-            ax.plot(
-                x,
-                y,
-                ls="none",
-                marker="o",
-                ms=8.5 * shrink,
-                mfc=style.PAPER,
-                mec=look["mec"],
-                mew=0.7,
-                zorder=7,
-            )
+            size, edge = 8.5 * shrink, look["mec"]
+            stamps.add(x, y, zorder=7, marker="o", ms=size, mfc=style.PAPER, mec=edge, mew=0.7)
             look["ms"] *= 0.8
         if mark.row in witnesses:
-            ax.plot(
-                x,
-                y,
-                ls="none",
-                marker="o",
-                ms=17 * shrink,
-                mfc=style.WITNESS,
-                mec=style.GOLD,
-                mew=1,
-                alpha=0.9,
-                zorder=6.5,
-            )
-        ax.plot(x, y, ls="none", zorder=8, **look)
+            stamps.add(
+                x, y, zorder=6.5, marker="o", ms=17 * shrink, mfc=style.WITNESS, mec=style.GOLD,
+                mew=1, alpha=0.9,
+            )  # fmt: skip
+        stamps.add(x, y, zorder=8, **look)
         if mark.text and mark.what in _PRIORITY:
             words.append((_PRIORITY[mark.what], mark, x))
+    stamps.draw(ax)
     _write(ax, points, words, places, taken, values, crowded)
+
+
+class _Stamps:
+    """Marks of one look are one artist: matplotlib takes a millisecond for each artist."""
+
+    def __init__(self) -> None:
+        self._points: dict[tuple[tuple[str, Any], ...], list[tuple[float, float]]] = {}
+
+    def add(self, x: float, y: float, **look: Any) -> None:
+        self._points.setdefault(tuple(sorted(look.items())), []).append((x, y))
+
+    def draw(self, ax: Axes) -> None:
+        for look, points in self._points.items():
+            xs, ys = zip(*points, strict=True)
+            ax.plot(xs, ys, ls="none", **dict(look))
 
 
 def _write(

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -49,7 +50,8 @@ class _Scene:
     lanes: tuple[Party, ...]
     start: int
     end: int
-    cut: int  # messages left out because there were too many
+    late: int  # later messages left out because there were too many
+    early: int  # earlier ones
     hidden: int  # background messages left out
 
 
@@ -66,6 +68,7 @@ def spacetime(
     scale: Scale = "auto",
     highlight: Iterable[int] = (),
     max_messages: int = 2000,
+    keep: Literal["first", "last"] = "first",
     legend: bool = True,
     title: str | None = None,
 ) -> Axes:
@@ -81,10 +84,13 @@ def spacetime(
         timers: also a small tick where a timer went off.
         scale: "time"; "order", where every event has the same room; or "auto".
         highlight: row numbers to stand out, such as a verdict's witnesses.
-        max_messages: draw no more arrows than this, the earliest first, and say so.
+        max_messages: draw no more arrows than this, and say so: the picture ends (or begins)
+            where the first message was left out, so that no vote stands there without its arrow.
+        keep: when there are more, the first or the last of them.
     """
     with style.styled():
-        scene = _read(trace, since, until, kinds, parties, background, timers, max_messages)
+        room = max_messages if keep == "first" else -max_messages
+        scene = _read(trace, since, until, kinds, parties, background, timers, room)
         return _draw(scene, ax, scale, frozenset(highlight), legend, title)
 
 
@@ -96,8 +102,9 @@ def _read(
     parties: Sequence[Party] | None,
     background: bool,
     timers: bool,
-    max_messages: int,
+    room: int,
 ) -> _Scene:
+    """Choose what is drawn. `room`: so many messages, a negative number for the last ones."""
     rows = list(trace)
     all_flights = flights(trace)
     wanted = [f for f in all_flights if background or not f.background]
@@ -117,14 +124,21 @@ def _read(
     if since is None and moments and start < 0.15 * (end - start):
         start = 0
     wanted = [f for f in wanted if f.sent_at <= end and end_of(f) >= start]
+    cut = max(0, len(wanted) - abs(room))
+    if cut and room > 0:
+        end = wanted[room].sent_at
+        wanted = wanted[:room]
+    elif cut:
+        start = wanted[room].sent_at
+        wanted = wanted[room:]
     marks = _readable([m for m in marks if start <= m.at <= end], 0.012 * (end - start))
     faults = [
         Span(max(s.start, start), min(s.end, end), s.what, s.number, s.parties, s.row)
         for s in faults
         if s.start <= end and s.end >= start
     ]
-    cut = max(0, len(wanted) - max_messages)
-    return _Scene(rows, wanted[:max_messages], marks, faults, lanes, start, end, cut, hidden)
+    early = cut if room < 0 else 0
+    return _Scene(rows, wanted, marks, faults, lanes, start, end, cut - early, early, hidden)
 
 
 def _readable(marks: list[Mark], close: float) -> list[Mark]:
@@ -285,8 +299,10 @@ def _subtitle(scene: _Scene, clock: Clock) -> str:
         parts.append(f"{lost} lost")
     if flying := sum(f.fate == "flying" for f in scene.flights):
         parts.append(f"{flying} still under way")
-    if scene.cut:
-        parts.append(f"{style.count(scene.cut, 'later message')} not drawn (max_messages)")
+    if scene.late:
+        parts.append(f"{style.count(scene.late, 'later message')} not drawn")
+    if scene.early:
+        parts.append(f"{style.count(scene.early, 'earlier message')} not drawn")
     if scene.hidden:
         parts.append(f"{style.count(scene.hidden, 'background message')} hidden")
     return "  ·  ".join(parts)

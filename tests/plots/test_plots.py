@@ -217,6 +217,33 @@ def test_what_is_cut_is_said() -> None:
     ax = spacetime(trace, max_messages=10)
     assert arrows(ax) == 10
     assert "later messages not drawn" in written(ax)
+    last = spacetime(trace, max_messages=10, keep="last")
+    assert arrows(last) == 10
+    assert "earlier messages not drawn" in written(last)
+
+
+def test_no_mark_stands_where_messages_are_left_out() -> None:
+    story = Story(2)
+    for ms in range(10):
+        story.at(10 * ms).send(1, (2,))
+        story.at(10 * ms + 5).arrive(1, ms + 1, at=2)
+        story.vote(2, f"op{ms}")
+    for keep, where in (("first", lambda x: x <= 50), ("last", lambda x: x >= 50)):
+        ax = spacetime(story.trace, max_messages=5, keep=keep, scale="time")  # type: ignore[arg-type]
+        ticks = [line for line in ax.lines if line.get_marker() is style.TICK]
+        xs = [float(x) for line in ticks for x in line.get_xdata()]  # type: ignore[arg-type,union-attr]
+        assert len(xs) == 5, keep
+        assert all(where(x) for x in xs), (keep, xs)
+
+
+def test_marks_cost_an_artist_for_each_look_not_for_each_mark() -> None:
+    def artists(votes: int) -> int:
+        story = Story(3)
+        for i in range(votes):
+            story.at(i).vote(1 + i % 3, f"op{i}")
+        return len(spacetime(story.trace).lines)
+
+    assert artists(300) == artists(30)
 
 
 def test_kinds_parties_and_window_select() -> None:
