@@ -12,7 +12,7 @@ from mpclab.faults.fault import AdversaryContext
 from mpclab.lab import Lab, Run, Scenario
 from mpclab.lab.operation import Operation
 from mpclab.trace import rows
-from mpclab.worlds.real.host import NodeFailed
+from mpclab.worlds.failures import NodeFailed
 
 WORLDS = ["simulated", "websocket", "webrtc"]
 LIAR = 4

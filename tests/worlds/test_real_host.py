@@ -10,7 +10,7 @@ from mpclab.core import MS, SECOND, Party, UsageError
 from mpclab.core.effects import Send
 from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.trace import rows
-from mpclab.worlds.real.host import NodeFailed
+from mpclab.worlds.failures import NodeFailed
 from mpclab.worlds.real.store import SqliteStore
 from mpclab.worlds.real.webrtc import WebRTCWorld
 from mpclab.worlds.real.websocket import WebSocketWorld

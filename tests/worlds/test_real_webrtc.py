@@ -10,8 +10,8 @@ from mpclab.core.effects import Described, HangUp
 from mpclab.core.wire import MAX_BODY
 from mpclab.faults.link_rules import Delivery, Draw, LinkRules
 from mpclab.trace import rows
+from mpclab.worlds.failures import NodeFailed
 from mpclab.worlds.real import data_channel
-from mpclab.worlds.real.host import NodeFailed
 from mpclab.worlds.real.webrtc import WebRTCWorld
 from mpclab.worlds.real.websocket import WebSocketWorld
 from mpclab.worlds.real.world import RealWorld
@@ -248,7 +248,7 @@ def test_faults_at_the_border() -> None:
         assert [text for _, text in heard(world, 2)] == [
             "twice", "twice", "ahead", "late", "behind", "last"
         ]  # fmt: skip
-        assert world.call(lambda: world._lanes._lanes) == {}
+        assert world.call(lambda: world._delays._queues) == {}
 
 
 def test_nothing_is_left_behind() -> None:

@@ -13,7 +13,7 @@ from mpclab.core import Ctx, Machine, Node, UsageError
 from mpclab.core.effects import Asked, Delivered
 from mpclab.core.node import Coins
 from mpclab.worlds.base import Stored
-from mpclab.worlds.real.host import NodeFailed
+from mpclab.worlds.failures import NodeFailed
 from mpclab.worlds.real.webrtc import WebRTCWorld
 from mpclab.worlds.real.world import RealWorld
 from mpclab.worlds.recording import Recording, replay

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "ChannelSettings": "data_channel",
-    "NodeFailed": "host",
     "RealWorld": "world",
     "ServerSettings": "ws_connection",
     "ServerStatus": "ws_server",
@@ -16,7 +15,6 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from mpclab.worlds.real.data_channel import ChannelSettings
-    from mpclab.worlds.real.host import NodeFailed
     from mpclab.worlds.real.webrtc import WebRTCWorld
     from mpclab.worlds.real.websocket import WebSocketWorld
     from mpclab.worlds.real.world import RealWorld
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChannelSettings",
-    "NodeFailed",
     "RealWorld",
     "ServerSettings",
     "ServerStatus",

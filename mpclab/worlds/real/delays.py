@@ -11,22 +11,34 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mpclab.core.ids import Party
 from mpclab.core.wire import Frame
 from mpclab.faults import draws
-from mpclab.faults.link_rules import Delivery
+from mpclab.faults.link_rules import Delivery, LinkRules
 from mpclab.worlds.base import speaker
-
-if TYPE_CHECKING:
-    from mpclab.worlds.real.host import Host
-    from mpclab.worlds.real.world import RealWorld
+from mpclab.worlds.real.host import Host
 
 Put = Callable[[Frame], None]
 
 
-class _Lane:
+class CarryingWorld(Protocol):
+    """What delay queues need of their world."""
+
+    link_rules: LinkRules
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def now(self) -> int: ...
+    def call(self, function: Callable[[], None]) -> None: ...
+    def actor_of(self, host: Host, number: int) -> Party: ...
+    def dropped(self, src: Party, dst: Party, id: int, why: str) -> None: ...
+    def way(self, host: Host, dst: int) -> Put | None: ...
+    def fan_out(self, host: Host, to: tuple[int, ...], frame: Frame) -> bool: ...
+
+
+class _DelayQueue:
     """Frames from one actor to another that wait for their time, in order."""
 
     __slots__ = ("timer", "waiting")
@@ -36,7 +48,7 @@ class _Lane:
         self.timer: asyncio.TimerHandle | None = None
 
 
-class Lanes:
+class DelayQueues:
     """All directed links of a world.
 
     Args:
@@ -44,26 +56,26 @@ class Lanes:
         seed: of the faults' coins.
     """
 
-    def __init__(self, world: RealWorld, seed: int) -> None:
+    def __init__(self, world: CarryingWorld, seed: int) -> None:
         self._world = world
         self._seed = seed
-        self._lanes: dict[tuple[Party, int], _Lane] = {}
+        self._queues: dict[tuple[Party, int], _DelayQueue] = {}
         self._loose: set[asyncio.TimerHandle] = set()
         self._draws = 0
 
     @property
     def holding(self) -> bool:
         """Whether some frame waits here."""
-        return bool(self._loose) or any(lane.waiting for lane in self._lanes.values())
+        return bool(self._loose) or any(queue.waiting for queue in self._queues.values())
 
     def transmit(self, host: Host, to: tuple[int, ...], frame: Frame) -> None:
         """Send `frame` to each of `to`, through the faults of the day."""
         world = self._world
-        if world.link_rules.quiet and not self._lanes and world.fan_out(host, to, frame):
+        if world.link_rules.quiet and not self._queues and world.fan_out(host, to, frame):
             return
         for dst in to:
             put = world.way(host, dst)
-            if put is not None and world.link_rules.quiet and (host.actor, dst) not in self._lanes:
+            if put is not None and world.link_rules.quiet and (host.actor, dst) not in self._queues:
                 put(frame)
             else:
                 self._pass(host, dst, frame)
@@ -110,36 +122,36 @@ class Lanes:
             handle = self._world.loop.call_later(delivery.delay / 1e6, go)
             self._loose.add(handle)
             return
-        lane = self._lanes.get((src, dst))
-        if lane is None:
+        queue = self._queues.get((src, dst))
+        if queue is None:
             if not delivery.delay:
                 put(frame)
                 return
-            lane = self._lanes[src, dst] = _Lane()
-        last = lane.waiting[-1][0] if lane.waiting else 0
-        lane.waiting.append((max(last, now + delivery.delay), put, frame))
-        if lane.timer is None:
-            self._flow((src, dst), lane)
+            queue = self._queues[src, dst] = _DelayQueue()
+        last = queue.waiting[-1][0] if queue.waiting else 0
+        queue.waiting.append((max(last, now + delivery.delay), put, frame))
+        if queue.timer is None:
+            self._flow((src, dst), queue)
 
-    def _flow(self, key: tuple[Party, int], lane: _Lane) -> None:
+    def _flow(self, key: tuple[Party, int], queue: _DelayQueue) -> None:
         """Let go what is due, and come back for the next."""
-        lane.timer = None
-        while lane.waiting:
-            due, put, frame = lane.waiting[0]
+        queue.timer = None
+        while queue.waiting:
+            due, put, frame = queue.waiting[0]
             early = due - self._world.now
             if early > 0:
-                lane.timer = self._world.loop.call_later(early / 1e6, self._flow, key, lane)
+                queue.timer = self._world.loop.call_later(early / 1e6, self._flow, key, queue)
                 return
-            lane.waiting.popleft()
+            queue.waiting.popleft()
             put(frame)
-        self._lanes.pop(key, None)
+        self._queues.pop(key, None)
 
     def close(self) -> None:
         """Forget what waits."""
         for handle in self._loose:
             handle.cancel()
         self._loose.clear()
-        for lane in self._lanes.values():
-            if lane.timer is not None:
-                lane.timer.cancel()
-        self._lanes.clear()
+        for queue in self._queues.values():
+            if queue.timer is not None:
+                queue.timer.cancel()
+        self._queues.clear()

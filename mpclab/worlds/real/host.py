@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mpclab.core.effects import (
     Asked,
@@ -20,40 +20,33 @@ from mpclab.core.effects import (
     TimerFired,
 )
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import SERVER, Party, Path
+from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
 from mpclab.trace import rows
-from mpclab.worlds.base import Build, text_of
+from mpclab.worlds.adversary import Adversaries, Site
+from mpclab.worlds.base import Build
 from mpclab.worlds.clock import Skew
 from mpclab.worlds.real.store import Store
 from mpclab.worlds.recording import Recording, describe_error
 
-if TYPE_CHECKING:
-    from mpclab.worlds.real.world import RealWorld
 
+class HostingWorld(Site, Protocol):
+    """What a host needs of its world."""
 
-class NodeFailed(RuntimeError):
-    """A node raised what it should not: a bug. It was stopped; the others go on.
+    loop: asyncio.AbstractEventLoop
+    adversaries: Adversaries
 
-    Attributes:
-        actor: whose node it was.
-        event: what it failed on.
-        recording: its inputs up to this one, to be replayed.
-    """
-
-    def __init__(self, actor: Party, at: int, event: Event, error: BaseException) -> None:
-        super().__init__(
-            f"{who(actor)} failed at {at / 1000:.3f} ms on {_brief(event)}: {describe_error(error)}"
-        )
-        self.actor = actor
-        self.event = event
-        self.recording: Recording | None = None
+    def actor_of(self, host: Host, number: int) -> Party: ...
+    def perform(self, host: Host, effect: Effect) -> None: ...
+    def dropped(self, src: Party, dst: Party, id: int, why: str) -> None: ...
+    def failed(self, host: Host, event: Event, error: Exception) -> None: ...
+    def stepped(self) -> None: ...
 
 
 class Host:
     """One actor: its node, what it stored, its timers, and what is wrong with it."""
 
-    def __init__(self, world: RealWorld, actor: Party, build: Build, store: Store) -> None:
+    def __init__(self, world: HostingWorld, actor: Party, build: Build, store: Store) -> None:
         self.world = world
         self.actor = actor
         self.build = build
@@ -246,21 +239,3 @@ class Host:
         else:
             del self.timers[path, name]
             self.feed(TimerFired(path, name))
-
-
-def who(actor: Party) -> str:
-    """How to call an actor."""
-    if actor == rows.WORLD:
-        return "the experiment"
-    return "the server" if actor == SERVER else f"party {actor}"
-
-
-def _brief(event: Event) -> str:
-    match event:
-        case Delivered(sender, frame):
-            return f"{frame} from {sender}"
-        case TimerFired(path, name):
-            return f"timer {name!r} of {'/'.join(path) or 'its top'}"
-        case Asked(path, ask):
-            return f"an ask of {'/'.join(path) or 'its top'}: {text_of(ask)}"
-    return type(event).__name__

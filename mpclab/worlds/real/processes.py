@@ -37,7 +37,8 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
 from mpclab.trace import rows
-from mpclab.worlds.real.host import Host, who
+from mpclab.worlds.failures import who
+from mpclab.worlds.real.host import Host
 from mpclab.worlds.real.world import RealWorld
 from mpclab.worlds.typed_codec import pack
 
@@ -341,7 +342,7 @@ class WithProcesses(RealWorld):
         if not process.alive:
             raise UsageError(f"{who(actor)} is not running")
         del self.processes[actor]
-        self.call(self.remark, actor, "removed")
+        self.call(self.remark, actor, notes.Removed())
         if not self.is_mine():
             process.leave()
         elif process.alive:

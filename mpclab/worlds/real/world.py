@@ -7,12 +7,10 @@ calls cross over and wait for their answer. Subclasses carry frames and open lin
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
@@ -25,22 +23,27 @@ from mpclab.core.effects import (
     LinkClosed,
     LinkOpened,
     Persist,
+    Prompted,
     Send,
     SetTimer,
     Started,
+    Words,
 )
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
 from mpclab.core.wire import Frame
+from mpclab.faults.fault import Filter, Tamper
 from mpclab.faults.link_rules import LinkRules
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.base import Build, World, record, text_of
-from mpclab.worlds.real.delays import Lanes
-from mpclab.worlds.real.faults import RealStage
-from mpclab.worlds.real.host import Host, NodeFailed, who
+from mpclab.worlds.clock import Skew
+from mpclab.worlds.failures import NodeFailed, who
+from mpclab.worlds.real.delays import DelayQueues
+from mpclab.worlds.real.host import Host
+from mpclab.worlds.real.loop import LoopThread
 from mpclab.worlds.real.store import MemoryStore, SqliteStore, Store
 from mpclab.worlds.recording import Recording
 
@@ -50,7 +53,7 @@ QUIET = 0.1
 """A run without an end is over when nothing happened for this long (s) and no timer is set."""
 
 
-class RealWorld(RealStage, World):
+class RealWorld(World):
     """Nodes on an event loop of their own. Subclasses carry frames and open links.
 
     Args:
@@ -69,23 +72,17 @@ class RealWorld(RealStage, World):
         self.adversaries = Adversaries()
         self.seed = seed
         self.first_frame = 1  # of a party's first incarnation here; a process may be a later one
-        self.loop = _new_loop()
         self._folder = FilePath(folder) if folder is not None else None
         self._hosts: dict[Party, Host] = {}
-        self._lanes = Lanes(self, seed)
+        self._delays = DelayQueues(self, seed)
         self.began = time.monotonic_ns()
         self._last_step = time.monotonic()
         self._actions: set[asyncio.TimerHandle] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._closings: set[asyncio.Task[Any]] = set()  # those of them that free something
         self._activity = threading.Event()
         self._unraised: deque[NodeFailed] = deque()
         self._closed = False
-        self.loop.set_exception_handler(self._stray)
-        self._thread = threading.Thread(
-            target=self.loop.run_forever, name=f"mpclab {self.name} world", daemon=True
-        )
-        self._thread.start()
+        self.thread = LoopThread(f"mpclab {self.name} world", self._stray)
+        self.loop = self.thread.loop
 
     # --- the World interface ---------------------------------------------------------------
 
@@ -100,7 +97,7 @@ class RealWorld(RealStage, World):
 
     def is_mine(self) -> bool:
         """Whether this is the world's own thread."""
-        return threading.current_thread() is self._thread
+        return self.thread.is_current()
 
     @property
     def actors(self) -> tuple[Party, ...]:
@@ -208,7 +205,7 @@ class RealWorld(RealStage, World):
         self.call(set_it)
 
     def run(self, until: Callable[[], bool] | None = None, *, limit: int | None = None) -> bool:
-        if threading.current_thread() is self._thread:
+        if self.thread.is_current():
             raise RuntimeError("run() was called in the world's own thread; it would never end")
         end = None if limit is None else self.now + limit
         while True:
@@ -230,19 +227,15 @@ class RealWorld(RealStage, World):
             for host in self._hosts.values()
             for _, background in host.timers.values()
         )
-        busy = foreground or self._actions or self._tasks or self._lanes.holding
+        busy = foreground or self._actions or self.thread.tasks or self._delays.holding
         return not busy and time.monotonic() - self._last_step >= QUIET
 
     def close(self) -> None:
-        if threading.current_thread() is self._thread:
+        if self.thread.is_current():
             raise RuntimeError("close() was called in the world's own thread")
-        if self._closed:
-            return
-        self._closed = True
-        asyncio.run_coroutine_threadsafe(self._shut_down(), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+        if not self._closed:
+            self.thread.close(self._shut_down)
+            self._closed = True
 
     async def _shut_down(self) -> None:
         for timer in self._actions:
@@ -252,51 +245,78 @@ class RealWorld(RealStage, World):
         for host in self._hosts.values():
             self.drop_links(host, goodbye=True)
             host.store.close()
-        self._lanes.close()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        current = asyncio.current_task()
-        left = [task for task in asyncio.all_tasks() if task is not current]
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        await self.loop.shutdown_asyncgens()
+        self._delays.close()
+
+    # --- faults ------------------------------------------------------------------------------
+
+    def mark_fault(
+        self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
+    ) -> None:
+        row = rows.Fault(self.now, rows.WORLD, index, kind, phase, parties, text)
+        self.call(self.trace.append, row)
+
+    def pause(self, actor: Party) -> None:
+        """The party does nothing until `resume`; what arrives waits."""
+
+        def pause_it() -> None:
+            host = self.alive(actor)
+            if host.paused is None:
+                host.paused = []
+                self.remark(actor, notes.Paused())
+
+        self.call(pause_it)
+
+    def resume(self, actor: Party) -> None:
+        """The party goes on with what arrived meanwhile."""
+
+        def resume_it() -> None:
+            host = self.alive(actor)
+            if host.paused is not None:
+                self.remark(actor, notes.Resumed())
+                host.resume()
+
+        self.call(resume_it)
+
+    def slow(self, actor: Party, step: int) -> None:
+        """From now on each step of the actor takes `step` µs; 0: no time."""
+
+        def slow_it() -> None:
+            self.alive(actor).cost = step
+
+        self.call(slow_it)
+
+    def skew(self, actor: Party, offset: int, drift: float) -> None:
+        """Set the actor's clock ahead by `offset` µs, running 1 + `drift` times as fast."""
+        wrong = Skew(self.now, offset, drift) if offset or drift else None
+        self.call(lambda: self.alive(actor).set_skew(wrong))
+
+    def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
+        """Put what an actor does through `filter`, in all its incarnations; None ends that."""
+        self.call(self.adversaries.set_filter, actor, filter, handle)
+
+    def set_tamper(self, actor: Party, tamper: Tamper | None, handle: int = 0) -> None:
+        """Put what an actor says through `tamper`, in all its incarnations; None ends that."""
+
+        def set_it() -> None:
+            self.adversaries.set_tamper(actor, tamper, handle)
+            if actor in self._hosts:
+                self.adversaries.enter(self, self._hosts[actor])
+
+        self.call(set_it)
 
     # --- crossing threads -------------------------------------------------------------------
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """`function(*args)` in the world's thread; its result, or what it raised."""
-        if threading.current_thread() is self._thread:
-            return function(*args)
-        if self._closed:
-            raise UsageError("this world is closed")
-        answer: Future[T] = Future()
-
-        def work() -> None:
-            try:
-                answer.set_result(function(*args))
-            except BaseException as error:
-                answer.set_exception(error)
-
-        self.loop.call_soon_threadsafe(work)
-        return answer.result()
+        return self.thread.call(function, *args)
 
     def spawn(self, work: Coroutine[Any, Any, None], *, closing: bool = False) -> None:
         """Run `work` in the world's thread. `close` waits for it; `settle` if it is closing."""
-        task = self.loop.create_task(work)
-        for waited in (self._tasks, self._closings) if closing else (self._tasks,):
-            waited.add(task)
-            task.add_done_callback(waited.discard)
+        self.thread.spawn(work, closing=closing)
 
     def settle(self) -> None:
         """Wait until what is being closed is closed (not in the world's own thread)."""
-
-        async def wait() -> None:
-            if self._closings:
-                await asyncio.wait(set(self._closings))
-
-        if threading.current_thread() is not self._thread:
-            asyncio.run_coroutine_threadsafe(wait(), self.loop).result()
+        self.thread.settle()
 
     # --- steps, for hosts ------------------------------------------------------------------
 
@@ -335,6 +355,24 @@ class RealWorld(RealStage, World):
         self._unraised.append(failure)
         self.stepped()
 
+    def do_later(self, actor: Party, incarnation: int, delay: int, effects: list[Effect]) -> None:
+        """Let an actor do what it puts off, if it is still the same incarnation then."""
+        self._later(actor, incarnation, delay, lambda host: host.perform(effects))
+
+    def say_later(self, actor: Party, incarnation: int, delay: int, words: Words) -> None:
+        """Let an actor say what it puts off, if it is still the same incarnation then."""
+        self._later(actor, incarnation, delay, lambda host: host.feed(Prompted((words,))))
+
+    def _later(
+        self, actor: Party, incarnation: int, delay: int, act: Callable[[Host], None]
+    ) -> None:
+        def act_now() -> None:
+            host = self._hosts.get(actor)
+            if host is not None and host.incarnation == incarnation:
+                act(host)
+
+        self.at(self.now + delay, act_now)
+
     # --- effects ---------------------------------------------------------------------------
 
     def perform(self, host: Host, effect: Effect) -> None:
@@ -361,7 +399,7 @@ class RealWorld(RealStage, World):
         actors = tuple([self.actor_of(host, dst) for dst in effect.to])
         self.note(host, Send(actors, effect.frame, effect.via))
         if effect.via == "link":
-            self._lanes.transmit(host, effect.to, effect.frame)
+            self._delays.transmit(host, effect.to, effect.frame)
         elif effect.via == "none":
             for dst in actors:
                 self.dropped(host.actor, dst, effect.frame.id, "no link")
@@ -401,14 +439,3 @@ class RealWorld(RealStage, World):
 
     def drop_links(self, host: Host, *, goodbye: bool) -> None:
         """Close all links of an actor; without goodbye: as a machine that lost its power."""
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    if sys.platform != "win32":
-        try:
-            import uvloop
-        except ImportError:
-            pass
-        else:
-            return uvloop.new_event_loop()
-    return asyncio.new_event_loop()

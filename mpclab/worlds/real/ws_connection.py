@@ -11,9 +11,10 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from websockets.frames import CloseCode, Opcode
 from websockets.frames import Frame as SocketFrame
@@ -22,11 +23,6 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from mpclab.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mpclab.worlds.real.ws_server import SocketServer
 
 OUTBOX: Final = 64
 """Messages that wait for one reader before its writers are throttled."""
@@ -62,17 +58,31 @@ class ServerSettings:
                 )
 
 
+class Acceptor(Protocol):
+    """What a connection needs of the server that accepted it."""
+
+    settings: ServerSettings
+    origins: tuple[str | None, ...]
+    counts: dict[str, int]
+
+    def admits(self, connection: Connection) -> bool: ...
+    def handshaken(self, connection: Connection) -> None: ...
+    def arrived(self, connection: Connection, text: bytes) -> None: ...
+    def lost(self, connection: Connection) -> None: ...
+    def status_json(self) -> str: ...
+
+
 class Connection(asyncio.Protocol):
     """One client, from TCP's accept to its end."""
 
-    def __init__(self, server: SocketServer) -> None:
+    def __init__(self, server: Acceptor) -> None:
         self.server = server
         self.number = 0  # given once the handshake is done
         self.address: tuple[str, int] = ("", 0)
         self.outbox: deque[bytes] = deque()
         self.reason = ""
         self._protocol = ServerProtocol(
-            origins=cast("Sequence[Any]", server.origins), max_size=server.settings.max_message
+            origins=cast(Sequence[Any], server.origins), max_size=server.settings.max_message
         )
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None  # of the opening, then of the close
