@@ -27,21 +27,21 @@ Approvals = tuple[tuple[Party, bytes], ...]
 ASKED, UNCERTAIN, READY, COMMITTED, ABORTED = "asked", "uncertain", "ready", "committed", "aborted"
 
 
-class Prepare(Message, frozen=True):
+class AtomicPrepare(Message, frozen=True):
     """The coordinator asks for a vote."""
 
     op: str
     value: bytes
 
 
-class Vote(Message, frozen=True):
+class AtomicVote(Message, frozen=True):
     op: str
     approve: bool
     reason: str
     signature: bytes
 
 
-class Outcome(Message, frozen=True):
+class AtomicOutcome(Message, frozen=True):
     """How it ended. `value` is given to those who may not have it."""
 
     op: str
@@ -53,7 +53,7 @@ class Outcome(Message, frozen=True):
     missing: tuple[Party, ...] = ()
 
 
-class Inquiry(Message, frozen=True):
+class AtomicInquiry(Message, frozen=True):
     """How did it end? I cannot know."""
 
     op: str
@@ -92,8 +92,8 @@ class AtomicCommit(Agreement):
     def start(self, ctx: Ctx) -> None:
         self.enough = self.needed or ctx.n
         self.records: dict[str, Record] = {}
-        self.votes: dict[str, dict[Party, Vote]] = {}  # at the coordinator
-        self.mine: dict[str, Vote] = {}
+        self.votes: dict[str, dict[Party, AtomicVote]] = {}  # at the coordinator
+        self.mine: dict[str, AtomicVote] = {}
         self.silence: dict[str, int] = {}  # ticks since somebody who knows spoke
         for key, data in ctx.stored.items():
             record = msgspec.msgpack.decode(data, type=Record)
@@ -129,7 +129,7 @@ class AtomicCommit(Agreement):
                 ctx.set_timer(f"votes/{op}", self.VOTING * self.patience)
                 ctx.set_timer(f"again/{op}", self.patience)
                 ctx.note(notes.Phase(phase="prepare", op=op))
-                ctx.broadcast(Prepare(op, value))
+                ctx.broadcast(AtomicPrepare(op, value))
             case Cast(op) if op in self.records and op not in self.mine:
                 self._vote(ctx, ask)
 
@@ -143,7 +143,7 @@ class AtomicCommit(Agreement):
             raise PeerFault(f"proposed {op}, which party {record.coordinator} coordinates")
         elif record.settled:
             if record.state == ABORTED and sender != ctx.me:  # we gave up before it asked
-                ctx.send(sender, Vote(op, False, record.reason, b""))
+                ctx.send(sender, AtomicVote(op, False, record.reason, b""))
             return
         if (vote := self.mine.get(op)) is not None:
             ctx.send(sender, vote)  # ours was lost
@@ -155,7 +155,7 @@ class AtomicCommit(Agreement):
         op, record = cast.op, self.records[cast.op]
         if record.settled:
             return
-        vote = self.mine[op] = Vote(op, cast.approve, cast.reason, cast.signature)
+        vote = self.mine[op] = AtomicVote(op, cast.approve, cast.reason, cast.signature)
         if cast.approve:
             own = ((ctx.me, cast.signature),)
             self.keep(ctx, op, msgspec.structs.replace(record, state=UNCERTAIN, approvals=own))
@@ -167,7 +167,7 @@ class AtomicCommit(Agreement):
             self.keep(ctx, op, msgspec.structs.replace(record, state=UNCERTAIN))
         ctx.send(record.coordinator, vote)
 
-    def take_vote(self, ctx: Ctx, sender: Party, vote: Vote) -> None:
+    def take_vote(self, ctx: Ctx, sender: Party, vote: AtomicVote) -> None:
         record = self.records.get(vote.op)
         if record is None or record.coordinator != ctx.me:
             raise PeerFault(f"voted on {vote.op}, which we do not coordinate")
@@ -196,7 +196,7 @@ class AtomicCommit(Agreement):
         match kind:
             case "again":
                 missing = [p for p in ctx.members if p not in self.votes[op]]
-                ctx.multicast(missing, Prepare(op, record.value))
+                ctx.multicast(missing, AtomicPrepare(op, record.value))
                 ctx.set_timer(name, self.patience)
             case "votes":
                 silent = tuple(p for p in ctx.members if p not in self.votes[op])
@@ -227,7 +227,9 @@ class AtomicCommit(Agreement):
     ) -> None:
         """Settle, then tell everybody."""
         self.settle(ctx, op, commit, reason, approvals, rejected=rejected, missing=missing)
-        ctx.multicast(ctx.others, Outcome(op, commit, reason, approvals, b"", rejected, missing))
+        ctx.multicast(
+            ctx.others, AtomicOutcome(op, commit, reason, approvals, b"", rejected, missing)
+        )
 
     def settle(
         self,
@@ -255,7 +257,7 @@ class AtomicCommit(Agreement):
             ctx.cancel_timer(f"{timer}/{op}")
         self._report(ctx, op, record)
 
-    def take_outcome(self, ctx: Ctx, sender: Party, msg: Outcome) -> None:
+    def take_outcome(self, ctx: Ctx, sender: Party, msg: AtomicOutcome) -> None:
         record = self.records.get(msg.op)
         if record is None:
             record = self.records[msg.op] = Record(sender, msg.value)
@@ -266,7 +268,7 @@ class AtomicCommit(Agreement):
         if not record.value and msg.value:
             record = self.records[msg.op] = msgspec.structs.replace(record, value=msg.value)
         if msg.commit and not record.value:  # committed without our vote: what was it?
-            ctx.send(sender, Inquiry(msg.op, record.coordinator))
+            ctx.send(sender, AtomicInquiry(msg.op, record.coordinator))
             self.watch(ctx, msg.op)
             return
         self.settle(
@@ -278,7 +280,7 @@ class AtomicCommit(Agreement):
         """Answer an inquiry about what is settled."""
         commit = record.state == COMMITTED
         r = record
-        told = Outcome(op, commit, r.reason, r.approvals, r.value, r.rejected, r.missing)
+        told = AtomicOutcome(op, commit, r.reason, r.approvals, r.value, r.rejected, r.missing)
         ctx.send(to, told)
 
     def keep(self, ctx: Ctx, op: str, record: Record) -> None:
@@ -293,5 +295,5 @@ class AtomicCommit(Agreement):
             ctx.output(Refused(op, record.reason, record.rejected, record.missing))
 
 
-def _rejections(votes: Mapping[Party, Vote]) -> tuple[Party, ...]:
+def _rejections(votes: Mapping[Party, AtomicVote]) -> tuple[Party, ...]:
     return tuple(p for p, vote in sorted(votes.items()) if not vote.approve)

@@ -52,14 +52,14 @@ def common_coin(seed: bytes) -> Coin:
     return lambda op, round: digest("mpclab ben-or coin", seed, op, round)[0] & 1
 
 
-class Value(Message, frozen=True):
+class BenOrValue(Message, frozen=True):
     """What the bit is about."""
 
     op: str
     value: bytes
 
 
-class Report(Message, frozen=True):
+class BenOrReport(Message, frozen=True):
     """Step 1: (1, r, x)."""
 
     op: str
@@ -67,7 +67,7 @@ class Report(Message, frozen=True):
     bit: int
 
 
-class Proposal(Message, frozen=True):
+class BenOrProposal(Message, frozen=True):
     """Step 2: (2, r, v, D), or (2, r, ?) with `NEITHER`."""
 
     op: str
@@ -75,14 +75,14 @@ class Proposal(Message, frozen=True):
     bit: int
 
 
-class Again(Message, frozen=True):
+class BenOrAgain(Message, frozen=True):
     """I am in this round and lack messages (or, with round 0, the value)."""
 
     op: str
     round: int
 
 
-class Settled(Message, frozen=True):
+class BenOrSettled(Message, frozen=True):
     """I have decided."""
 
     op: str
@@ -171,10 +171,10 @@ class BenOr(Agreement):
             if kept.decision is not None:
                 self._settle(ctx, op, it, kept.decision)
             else:
-                for step, bits in ((Report, it.reports), (Proposal, it.proposals)):
+                for step, bits in ((BenOrReport, it.reports), (BenOrProposal, it.proposals)):
                     if len(bits) == it.round and bits:
                         it.heard[step, it.round] = {ctx.me: bits[-1]}
-                ctx.multicast(ctx.others, Again(op, it.round))
+                ctx.multicast(ctx.others, BenOrAgain(op, it.round))
                 self._wait(ctx, op, it)
 
     # --- beginning ----------------------------------------------------------------------------
@@ -215,21 +215,24 @@ class BenOr(Agreement):
         it.reports.append(bit)
         self._keep(ctx, op, it)
         ctx.note(notes.Phase(phase="report", op=op, round=it.round, bit=bit))
-        ctx.broadcast(Report(op, it.round, bit))
+        ctx.broadcast(BenOrReport(op, it.round, bit))
 
     def _propose(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
         """Step 2."""
         it.proposals.append(bit)
         self._keep(ctx, op, it)
-        ctx.broadcast(Proposal(op, it.round, bit))
+        ctx.broadcast(BenOrProposal(op, it.round, bit))
 
     def on_message(
-        self, ctx: Ctx, sender: Party, msg: Report | Proposal | Value | Again | Settled
+        self,
+        ctx: Ctx,
+        sender: Party,
+        msg: BenOrReport | BenOrProposal | BenOrValue | BenOrAgain | BenOrSettled,
     ) -> None:
         it = self._find(ctx, msg.op)
         match msg:
-            case Report(op, round, bit) | Proposal(op, round, bit):
-                if bit not in (0, 1) and not (bit == NEITHER and type(msg) is Proposal):
+            case BenOrReport(op, round, bit) | BenOrProposal(op, round, bit):
+                if bit not in (0, 1) and not (bit == NEITHER and type(msg) is BenOrProposal):
                     raise PeerFault(f"said {bit}, which is no bit")
                 if it.decision is not None or not it.round <= round <= it.round + self.AHEAD:
                     return
@@ -238,14 +241,14 @@ class BenOr(Agreement):
                     raise PeerFault(f"said two things in round {round} on {op}")
                 if round == it.round:
                     self._advance(ctx, op, it)
-            case Value(op, value):
+            case BenOrValue(op, value):
                 if not self.fits(op, value):
                     raise PeerFault(f"sent a value of {op} that is not valid")
                 if it.value is None:
                     self._take_value(ctx, op, it, value)
-            case Again(op, round):
+            case BenOrAgain(op, round):
                 self._repeat(ctx, sender, op, it, round)
-            case Settled(op, bit):
+            case BenOrSettled(op, bit):
                 it.settled[sender] = bit
                 same = sum(b == bit for b in it.settled.values())
                 if it.decision is None and same >= self.adopt and bit in (0, 1):
@@ -255,7 +258,7 @@ class BenOr(Agreement):
         """What n − t messages of a step mean. Exactly those that came first are counted."""
         while it.round and it.decision is None:
             proposing = len(it.proposals) < it.round
-            said = it.heard.get((Report if proposing else Proposal, it.round), {})
+            said = it.heard.get((BenOrReport if proposing else BenOrProposal, it.round), {})
             if len(said) < self.n - self.t or ctx.me not in said:
                 return
             ones = sum(bit == 1 for bit in said.values())
@@ -268,7 +271,7 @@ class BenOr(Agreement):
             else:
                 if count < self.adopt:
                     bit = self._toss(ctx, op, it.round)
-                for step in (Report, Proposal):
+                for step in (BenOrReport, BenOrProposal):
                     it.heard.pop((step, it.round), None)
                 self._report(ctx, op, it, bit)
 
@@ -289,8 +292,8 @@ class BenOr(Agreement):
                 it.proposals.append(bit)
         self._keep(ctx, op, it)
         if it.round:
-            ctx.multicast(ctx.others, Report(op, it.round, bit))
-            ctx.multicast(ctx.others, Proposal(op, it.round, bit))
+            ctx.multicast(ctx.others, BenOrReport(op, it.round, bit))
+            ctx.multicast(ctx.others, BenOrProposal(op, it.round, bit))
         self._settle(ctx, op, it, bit)
 
     def _settle(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
@@ -298,7 +301,7 @@ class BenOr(Agreement):
         if it.told:
             return
         if bit == 1 and it.value is None:
-            ctx.multicast(ctx.others, Again(op, 0))
+            ctx.multicast(ctx.others, BenOrAgain(op, 0))
             self._wait(ctx, op, it)
             return
         it.told = True
@@ -324,9 +327,9 @@ class BenOr(Agreement):
         if it.round == 0 and it.decision is None and it.tries > 1:
             self._report(ctx, op, it, 0)  # others are at it, and its value did not come
         round = 0 if it.decision is not None else it.round
-        ctx.multicast(ctx.others, Again(op, round))
+        ctx.multicast(ctx.others, BenOrAgain(op, round))
         if it.tries == self.TRIES:
-            step = Report if len(it.proposals) < it.round else Proposal
+            step = BenOrReport if len(it.proposals) < it.round else BenOrProposal
             said = it.heard.get((step, it.round), {})
             missing = [p for p in ctx.members if p not in said]
             why = f"round {it.round} needs {ctx.n - self.t} parties"
@@ -335,13 +338,13 @@ class BenOr(Agreement):
 
     def _repeat(self, ctx: Ctx, to: Party, op: str, it: _Instance, round: int) -> None:
         if it.value is not None:
-            ctx.send(to, Value(op, it.value))
+            ctx.send(to, BenOrValue(op, it.value))
         if it.decision is not None:
-            ctx.send(to, Settled(op, it.decision))
+            ctx.send(to, BenOrSettled(op, it.decision))
         for k in range(max(round, 1), it.round + 1):
-            ctx.send(to, Report(op, k, it.reports[k - 1]))
+            ctx.send(to, BenOrReport(op, k, it.reports[k - 1]))
             if k <= len(it.proposals):
-                ctx.send(to, Proposal(op, k, it.proposals[k - 1]))
+                ctx.send(to, BenOrProposal(op, k, it.proposals[k - 1]))
 
     def _keep(self, ctx: Ctx, op: str, it: _Instance) -> None:
         kept = _Kept(it.value, tuple(it.reports), tuple(it.proposals), it.decision)

@@ -38,14 +38,14 @@ from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
 
 
-class Init(Message, frozen=True):
+class BrachaInit(Message, frozen=True):
     """The dealer's value."""
 
     op: str
     value: bytes
 
 
-class Echo(Message, frozen=True):
+class BrachaEcho(Message, frozen=True):
     """I heard this from the dealer."""
 
     dealer: Party
@@ -53,7 +53,7 @@ class Echo(Message, frozen=True):
     value: bytes
 
 
-class Ready(Message, frozen=True):
+class BrachaReady(Message, frozen=True):
     """I know that no honest party will be ready for another value."""
 
     dealer: Party
@@ -61,7 +61,7 @@ class Ready(Message, frozen=True):
     digest: bytes
 
 
-class Again(Message, frozen=True):
+class BrachaAgain(Message, frozen=True):
     """I lack something of this broadcast (of any, without an op): tell me again what you said."""
 
     dealer: Party
@@ -115,7 +115,7 @@ class Bracha(Agreement):
             else:
                 self._opened(ctx, int(dealer), op)
         if self.broadcasts:
-            ctx.multicast(ctx.others, Again(0, ""))
+            ctx.multicast(ctx.others, BrachaAgain(0, ""))
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
@@ -126,26 +126,28 @@ class Bracha(Agreement):
                     # or just after, we never offer another value.
                     self._say(ctx, ctx.me, op, it, echoed=value)
                     ctx.note(notes.Phase(phase="init", op=op))
-                    ctx.broadcast(Init(op, value))
-                    ctx.broadcast(Echo(ctx.me, op, value))
+                    ctx.broadcast(BrachaInit(op, value))
+                    ctx.broadcast(BrachaEcho(ctx.me, op, value))
 
-    def on_message(self, ctx: Ctx, sender: Party, msg: Init | Echo | Ready | Again) -> None:
+    def on_message(
+        self, ctx: Ctx, sender: Party, msg: BrachaInit | BrachaEcho | BrachaReady | BrachaAgain
+    ) -> None:
         match msg:
-            case Echo(dealer, op, value):
+            case BrachaEcho(dealer, op, value):
                 it = self._find(ctx, dealer, op)
                 digest = fingerprint(value)
                 if not it.echoes.add(sender, digest):
                     raise PeerFault(f"echoed two values of {op}")
                 it.values.setdefault(digest, value)
                 self._advance(ctx, dealer, op, it, digest)
-            case Ready(dealer, op, digest):
+            case BrachaReady(dealer, op, digest):
                 it = self._find(ctx, dealer, op)
                 if not it.readies.add(sender, digest):
                     raise PeerFault(f"was ready for two values of {op}")
                 self._advance(ctx, dealer, op, it, digest)
-            case Init(op, value):
+            case BrachaInit(op, value):
                 self._on_init(ctx, sender, op, value)
-            case Again(dealer, op):
+            case BrachaAgain(dealer, op):
                 self._repeat(ctx, sender, dealer, op)
 
     def _on_init(self, ctx: Ctx, dealer: Party, op: str, value: bytes) -> None:
@@ -158,7 +160,7 @@ class Bracha(Agreement):
         it.values[fingerprint(value)] = value
         if it.said.echoed is None:  # upon INIT: send ECHO, once
             self._say(ctx, dealer, op, it, echoed=value)
-            ctx.broadcast(Echo(dealer, op, value))
+            ctx.broadcast(BrachaEcho(dealer, op, value))
 
     def _advance(self, ctx: Ctx, dealer: Party, op: str, it: _Broadcast, digest: bytes) -> None:
         readies = it.readies.count(digest)
@@ -168,7 +170,7 @@ class Bracha(Agreement):
         ):
             self._say(ctx, dealer, op, it, ready=digest)
             ctx.note(notes.Phase(phase="ready", op=op, dealer=dealer))
-            ctx.broadcast(Ready(dealer, op, digest))  # ours is counted later in this step
+            ctx.broadcast(BrachaReady(dealer, op, digest))  # ours is counted later in this step
         value = it.values.get(digest)
         if readies > 2 * self.f and value is not None and it.said.delivered is None:
             # upon 2f + 1 READYs: deliver
@@ -209,7 +211,7 @@ class Bracha(Agreement):
         dealer = int(number)
         it = self.broadcasts[dealer, op]
         it.tries += 1
-        ctx.multicast(ctx.others, Again(dealer, op))
+        ctx.multicast(ctx.others, BrachaAgain(dealer, op))
         self._repeat(ctx, 0, dealer, op)  # and who lacks ours gets it
         if it.tries == self.TRIES:
             missing = [p for p in ctx.members if p not in it.readies.said]
@@ -226,7 +228,7 @@ class Bracha(Agreement):
             said = it.said
             if said.echoed is not None:
                 if key[0] == ctx.me:
-                    ctx.multicast(whom, Init(key[1], said.echoed))
-                ctx.multicast(whom, Echo(*key, said.echoed))
+                    ctx.multicast(whom, BrachaInit(key[1], said.echoed))
+                ctx.multicast(whom, BrachaEcho(*key, said.echoed))
             if said.ready is not None:
-                ctx.multicast(whom, Ready(*key, said.ready))
+                ctx.multicast(whom, BrachaReady(*key, said.ready))

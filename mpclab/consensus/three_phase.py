@@ -26,11 +26,11 @@ from mpclab.consensus.atomic import (
     READY,
     Approvals,
     AtomicCommit,
-    Inquiry,
-    Outcome,
-    Prepare,
+    AtomicInquiry,
+    AtomicOutcome,
+    AtomicPrepare,
+    AtomicVote,
     Record,
-    Vote,
 )
 from mpclab.core import notes
 from mpclab.core.ids import Party
@@ -38,32 +38,32 @@ from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
 
 
-class PreCommit(Message, frozen=True):
+class ThreePhasePreCommit(Message, frozen=True):
     """Enough have approved: get ready to commit."""
 
     op: str
     approvals: Approvals
 
 
-class Ack(Message, frozen=True):
+class ThreePhaseAck(Message, frozen=True):
     """I am ready."""
 
     op: str
 
 
-class Unsettled(Message, frozen=True):
+class ThreePhaseUnsettled(Message, frozen=True):
     """The coordinator is still at it."""
 
     op: str
 
 
-class StateWanted(Message, frozen=True):
+class ThreePhaseStateWanted(Message, frozen=True):
     """The coordinator is silent and I take over: where are you?"""
 
     op: str
 
 
-class State(Message, frozen=True):
+class ThreePhaseState(Message, frozen=True):
     """Where I am. `absent`: I crashed since, so that others may have gone on."""
 
     op: str
@@ -79,7 +79,7 @@ class ThreePhase(AtomicCommit):
 
     def start(self, ctx: Ctx) -> None:
         self.acks: dict[str, set[Party]] = {}
-        self.states: dict[str, dict[Party, State]] = {}  # at a backup coordinator
+        self.states: dict[str, dict[Party, ThreePhaseState]] = {}  # at a backup coordinator
         self.absent: set[str] = set()
         super().start(ctx)
 
@@ -87,38 +87,46 @@ class ThreePhase(AtomicCommit):
         self,
         ctx: Ctx,
         sender: Party,
-        msg: Prepare | Vote | PreCommit | Ack | Outcome | Inquiry | Unsettled | StateWanted | State,
+        msg: AtomicPrepare
+        | AtomicVote
+        | AtomicOutcome
+        | AtomicInquiry
+        | ThreePhasePreCommit
+        | ThreePhaseAck
+        | ThreePhaseUnsettled
+        | ThreePhaseStateWanted
+        | ThreePhaseState,
     ) -> None:
         record = self.records.get(msg.op)
         match msg:
-            case Vote():
+            case AtomicVote():
                 self.take_vote(ctx, sender, msg)
-            case Ack(op):
+            case ThreePhaseAck(op):
                 if op in self.acks and record is not None and not record.settled:
                     self.acks[op].add(sender)
                     self._commit_if_ready(ctx, op, record)
-            case State(op):
+            case ThreePhaseState(op):
                 if op in self.states:
                     self.states[op][sender] = msg
                     if len(self.states[op]) == ctx.n:
                         self._terminate(ctx, op)
-            case Prepare(op, value):
+            case AtomicPrepare(op, value):
                 self.take_prepare(ctx, sender, op, value)
-            case PreCommit(op, approvals):
+            case ThreePhasePreCommit(op, approvals):
                 if record is not None and not record.settled:
                     self._get_ready(ctx, op, record, approvals)
-                    ctx.send(sender, Ack(op))
-            case Outcome():
+                    ctx.send(sender, ThreePhaseAck(op))
+            case AtomicOutcome():
                 self.take_outcome(ctx, sender, msg)
-            case Inquiry(op):
+            case AtomicInquiry(op):
                 if record is not None and record.settled:
                     self.tell(ctx, sender, op, record)
                 elif record is not None and record.coordinator == ctx.me:
                     if op not in self.absent:
-                        ctx.send(sender, Unsettled(op))
-            case Unsettled(op):
+                        ctx.send(sender, ThreePhaseUnsettled(op))
+            case ThreePhaseUnsettled(op):
                 self.silence[op] = 0
-            case StateWanted(op):
+            case ThreePhaseStateWanted(op):
                 self._answer(ctx, sender, op, record)
 
     # --- the coordinator ------------------------------------------------------------------
@@ -130,7 +138,7 @@ class ThreePhase(AtomicCommit):
     def _ready_all(self, ctx: Ctx, op: str, record: Record, approvals: Approvals) -> None:
         self._get_ready(ctx, op, record, approvals)
         self.acks[op] = {ctx.me}
-        ctx.multicast(ctx.others, PreCommit(op, approvals))
+        ctx.multicast(ctx.others, ThreePhasePreCommit(op, approvals))
         ctx.set_timer(f"acks/{op}", self.patience)
         self._commit_if_ready(ctx, op, self.records[op])
 
@@ -158,13 +166,13 @@ class ThreePhase(AtomicCommit):
 
     def recover(self, ctx: Ctx, op: str, record: Record) -> None:
         self.absent.add(op)
-        ctx.multicast(ctx.others, Inquiry(op, record.coordinator))
+        ctx.multicast(ctx.others, AtomicInquiry(op, record.coordinator))
         self.watch(ctx, op)
 
     def on_tick(self, ctx: Ctx, op: str, record: Record, silence: int) -> None:
         rank = (ctx.me - record.coordinator) % ctx.n  # the coordinator itself: 0
         if op in self.absent:
-            ctx.multicast(ctx.others, Inquiry(op, record.coordinator))
+            ctx.multicast(ctx.others, AtomicInquiry(op, record.coordinator))
             if silence == 3:
                 why = "was down meanwhile, and nobody who was up is found"
                 ctx.note(notes.Blocked(op=op, waiting_for=ctx.others, why=why))
@@ -173,7 +181,7 @@ class ThreePhase(AtomicCommit):
         elif rank == 0:
             return  # it has its own timers
         elif silence == 1:
-            ctx.send(record.coordinator, Inquiry(op, record.coordinator))
+            ctx.send(record.coordinator, AtomicInquiry(op, record.coordinator))
         elif silence >= 1 + 2 * rank:
             self._take_over(ctx, op)
         self.watch(ctx, op, background=silence > 3 + 2 * ctx.n)
@@ -182,11 +190,11 @@ class ThreePhase(AtomicCommit):
         ctx.note(notes.Phase(phase="termination", op=op))
         self.states[op] = {}
         ctx.set_timer(f"states/{op}", self.patience)
-        ctx.broadcast(StateWanted(op))
+        ctx.broadcast(ThreePhaseStateWanted(op))
 
     def _answer(self, ctx: Ctx, asker: Party, op: str, record: Record | None) -> None:
         if record is None:
-            ctx.send(asker, State(op, "asked", False, ()))
+            ctx.send(asker, ThreePhaseState(op, "asked", False, ()))
             return
         if op in self.silence and asker != ctx.me:
             self.silence[op] = 0  # somebody is at it
@@ -194,7 +202,7 @@ class ThreePhase(AtomicCommit):
             self.tell(ctx, asker, op, record)
         else:
             absent = op in self.absent
-            ctx.send(asker, State(op, record.state, absent, record.approvals))
+            ctx.send(asker, ThreePhaseState(op, record.state, absent, record.approvals))
 
     def _terminate(self, ctx: Ctx, op: str) -> None:
         """Skeen's termination rules, over the states of those who are up."""

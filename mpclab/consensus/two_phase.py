@@ -20,11 +20,11 @@ from mpclab.consensus.atomic import (
     ABORTED,
     UNCERTAIN,
     AtomicCommit,
-    Inquiry,
-    Outcome,
-    Prepare,
+    AtomicInquiry,
+    AtomicOutcome,
+    AtomicPrepare,
+    AtomicVote,
     Record,
-    Vote,
 )
 from mpclab.core import notes
 from mpclab.core.ids import Party
@@ -32,7 +32,7 @@ from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
 
 
-class Unsettled(Message, frozen=True):
+class TwoPhaseUnsettled(Message, frozen=True):
     """The answer to an inquiry of who does not know either (or, the coordinator, not yet)."""
 
     op: str
@@ -44,18 +44,21 @@ class TwoPhase(AtomicCommit):
     title = "two-phase commit"
 
     def on_message(
-        self, ctx: Ctx, sender: Party, msg: Prepare | Vote | Outcome | Inquiry | Unsettled
+        self,
+        ctx: Ctx,
+        sender: Party,
+        msg: AtomicPrepare | AtomicVote | AtomicOutcome | AtomicInquiry | TwoPhaseUnsettled,
     ) -> None:
         match msg:
-            case Vote():
+            case AtomicVote():
                 self.take_vote(ctx, sender, msg)
-            case Prepare(op, value):
+            case AtomicPrepare(op, value):
                 self.take_prepare(ctx, sender, op, value)
-            case Outcome():
+            case AtomicOutcome():
                 self.take_outcome(ctx, sender, msg)
-            case Inquiry(op, coordinator):
+            case AtomicInquiry(op, coordinator):
                 self._answer(ctx, sender, op, coordinator)
-            case Unsettled(op):
+            case TwoPhaseUnsettled(op):
                 record = self.records.get(op)
                 if record is not None and record.coordinator == sender:
                     self.silence[op] = 0  # it lives, and is still counting
@@ -70,7 +73,7 @@ class TwoPhase(AtomicCommit):
             why = "its coordinator crashed before deciding"
             self.announce(ctx, op, False, why, missing=(ctx.me,))
         else:
-            ctx.send(record.coordinator, Inquiry(op, record.coordinator))
+            ctx.send(record.coordinator, AtomicInquiry(op, record.coordinator))
             self.watch(ctx, op)
 
     def on_tick(self, ctx: Ctx, op: str, record: Record, silence: int) -> None:
@@ -79,14 +82,14 @@ class TwoPhase(AtomicCommit):
             return  # it has its own timers
         blocked = silence > 3
         if silence == 1:
-            ctx.send(coordinator, Inquiry(op, coordinator))
+            ctx.send(coordinator, AtomicInquiry(op, coordinator))
         elif silence > 3 and record.state != UNCERTAIN and self.enough == ctx.n:
             # We have not approved: it cannot have been committed, and now never will be.
             why = f"party {coordinator} is silent and we had not voted"
             self.announce(ctx, op, False, why, missing=(coordinator,))
             return
         else:
-            ctx.multicast(ctx.others, Inquiry(op, coordinator))
+            ctx.multicast(ctx.others, AtomicInquiry(op, coordinator))
             if silence == 3:
                 why = f"approved, and cannot know what party {coordinator} decided"
                 ctx.note(notes.Blocked(op=op, waiting_for=(coordinator,), why=why))
@@ -112,4 +115,4 @@ class TwoPhase(AtomicCommit):
             assert self.records[op].state == ABORTED
             self.tell(ctx, asker, op, self.records[op])
         else:
-            ctx.send(asker, Unsettled(op))
+            ctx.send(asker, TwoPhaseUnsettled(op))

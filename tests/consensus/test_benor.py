@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from mpclab.consensus.agreement import Oppose, Submit
 from mpclab.consensus.benor import (
     NEITHER,
-    Again,
     BenOr,
-    Proposal,
-    Report,
-    Settled,
-    Value,
+    BenOrAgain,
+    BenOrProposal,
+    BenOrReport,
+    BenOrSettled,
+    BenOrValue,
     common_coin,
 )
 from mpclab.core.ids import MS, SECOND
@@ -45,7 +45,7 @@ def test_a_round_takes_2n_n_minus_1_messages_and_agreed_inputs_take_one(n: int) 
     for row in c.world.trace.of(rows.Sent):
         if "round=1" in row.text:
             sent[row.kind] += len(row.to)
-    assert sent == {"Report": n * (n - 1), "Proposal": n * (n - 1)}
+    assert sent == {"BenOrReport": n * (n - 1), "BenOrProposal": n * (n - 1)}
     assert {c.parent(p).decided_at["a"] for p in c.honest} == {20 * MS}
 
 
@@ -120,20 +120,22 @@ def test_a_minority_waits_and_says_for_whom() -> None:
 class Liar(Machine):
     """Says one bit to some and the other to the rest, in every round that it hears of."""
 
-    messages = Report | Proposal | Value | Again | Settled
+    messages = BenOrReport | BenOrProposal | BenOrValue | BenOrAgain | BenOrSettled
 
     def __init__(self, first: frozenset[int]) -> None:
         self.first = first
         self.said: set[tuple[str, int]] = set()
 
-    def on_message(self, ctx: Ctx, sender: int, msg: Report | Proposal | Value) -> None:
-        if isinstance(msg, Report | Proposal) and (msg.op, msg.round) not in self.said:
+    def on_message(
+        self, ctx: Ctx, sender: int, msg: BenOrReport | BenOrProposal | BenOrValue
+    ) -> None:
+        if isinstance(msg, BenOrReport | BenOrProposal) and (msg.op, msg.round) not in self.said:
             self.said.add((msg.op, msg.round))
             for p in ctx.others:
                 bit = int(p in self.first)
-                ctx.send(p, Report(msg.op, msg.round, bit))
-                ctx.send(p, Proposal(msg.op, msg.round, bit))
-                ctx.send(p, Settled(msg.op, bit))
+                ctx.send(p, BenOrReport(msg.op, msg.round, bit))
+                ctx.send(p, BenOrProposal(msg.op, msg.round, bit))
+                ctx.send(p, BenOrSettled(msg.op, bit))
 
 
 @settings(max_examples=60, deadline=None)
@@ -164,12 +166,12 @@ def test_protocol_a_is_split_by_a_liar_as_theory_says() -> None:
 
 def test_two_bits_in_one_round_are_blamed() -> None:
     class Twice(Machine):
-        messages = Report | Proposal | Value | Again | Settled
+        messages = BenOrReport | BenOrProposal | BenOrValue | BenOrAgain | BenOrSettled
 
         def start(self, ctx: Ctx) -> None:
-            ctx.multicast(ctx.others, Report("a", 1, 0))
-            ctx.multicast(ctx.others, Report("a", 1, 1))
-            ctx.multicast(ctx.others, Report("b", 1, NEITHER))
+            ctx.multicast(ctx.others, BenOrReport("a", 1, 0))
+            ctx.multicast(ctx.others, BenOrReport("a", 1, 1))
+            ctx.multicast(ctx.others, BenOrReport("b", 1, NEITHER))
 
     c = Cluster(BenOr, 4, others={4: Twice})
     c.submit(1, "a")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.consensus.bracha import Again, Bracha, Echo, Init, Ready
+from mpclab.consensus.bracha import Bracha, BrachaAgain, BrachaEcho, BrachaInit, BrachaReady
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
@@ -30,7 +30,7 @@ def test_too_few_parties_are_refused() -> None:
 class TwoFaced(Machine):
     """A dealer that deals one value to some and another to the rest, and echoes both."""
 
-    messages = Init | Echo | Ready | Again
+    messages = BrachaInit | BrachaEcho | BrachaReady | BrachaAgain
 
     def __init__(self, first: tuple[int, ...]) -> None:
         self.first = first
@@ -38,8 +38,8 @@ class TwoFaced(Machine):
     def start(self, ctx: Ctx) -> None:
         for p in ctx.others:
             value = b"one" if p in self.first else b"two"
-            ctx.send(p, Init("a", value))
-            ctx.send(p, Echo(ctx.me, "a", value))
+            ctx.send(p, BrachaInit("a", value))
+            ctx.send(p, BrachaEcho(ctx.me, "a", value))
 
 
 @settings(max_examples=60, deadline=None)
@@ -66,8 +66,8 @@ def test_a_two_faced_dealer_never_splits_the_honest(n: int, first: set[int], see
 def test_a_dealer_of_two_values_is_named() -> None:
     class Twice(TwoFaced):
         def start(self, ctx: Ctx) -> None:
-            ctx.multicast(ctx.others, Init("a", b"one"))
-            ctx.multicast(ctx.others, Init("a", b"two"))
+            ctx.multicast(ctx.others, BrachaInit("a", b"one"))
+            ctx.multicast(ctx.others, BrachaInit("a", b"two"))
 
     c = Cluster(Bracha, 4, others={1: lambda: Twice(())})
     c.run()
@@ -79,7 +79,7 @@ def test_what_is_not_valid_is_not_echoed() -> None:
     c = Cluster(Bracha, 4, others={1: lambda: TwoFaced((2, 3, 4))}, valid=lambda v: v != b"one")
     c.run(60_000)
     assert c.blamed() == {1}
-    assert c.sent()["Echo"] == 3
+    assert c.sent()["BrachaEcho"] == 3
     assert not any(c.log(p) for p in c.honest)
 
 

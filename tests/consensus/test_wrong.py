@@ -5,7 +5,7 @@ import pytest
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.raft import Raft
 from mpclab.consensus.wrong import ForgetfulRaft, OneEcho, Pbft2f
-from mpclab.consensus.wrong.one_echo import Echo
+from mpclab.consensus.wrong.one_echo import LoneEcho
 from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
@@ -15,11 +15,11 @@ from tests.consensus.test_raft import check_leaders
 
 
 class TwoFaced(Machine):
-    messages = Echo
+    messages = LoneEcho
 
     def start(self, ctx: Ctx) -> None:
         for p in ctx.others:
-            ctx.send(p, Echo("a", b"even" if p % 2 == 0 else b"odd"))
+            ctx.send(p, LoneEcho("a", b"even" if p % 2 == 0 else b"odd"))
 
 
 def test_one_echo_is_split_by_one_liar() -> None:

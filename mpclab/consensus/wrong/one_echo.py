@@ -14,7 +14,7 @@ from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
 
 
-class Echo(Message, frozen=True):
+class LoneEcho(Message, frozen=True):
     """I have decided this."""
 
     op: str
@@ -38,12 +38,12 @@ class OneEcho(Agreement):
         match ask:
             case Submit(op, value) if self.fits(op, value):
                 if op not in self.done:
-                    ctx.multicast(ctx.others, Echo(op, value))
+                    ctx.multicast(ctx.others, LoneEcho(op, value))
                 self._decide(ctx, op, value)
             case Oppose(op, reason) if op not in self.done:
                 ctx.output(Refused(op, reason))
 
-    def on_message(self, ctx: Ctx, sender: Party, msg: Echo) -> None:
+    def on_message(self, ctx: Ctx, sender: Party, msg: LoneEcho) -> None:
         self._decide(ctx, msg.op, msg.value)  # wrong: the word of one
 
     def _decide(self, ctx: Ctx, op: str, value: bytes) -> None:
