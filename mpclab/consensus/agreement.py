@@ -15,16 +15,20 @@ open or decided here changes nothing.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import msgspec
 
 from mpclab.consensus.options import Options
+from mpclab.consensus.quorum import fingerprint
 from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
+from mpclab.core.variants import altered
+from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
 
 Valid: TypeAlias = Callable[[bytes], bool]
+M = TypeVar("M", bound=Message)
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -149,3 +153,46 @@ class Agreement(Machine):
     @classmethod
     def check_size(cls, n: int) -> None:
         """Raise `UsageError` when `n` parties are too few for this protocol."""
+
+    # --- lies, for adversaries alone --------------------------------------------------------
+
+    unvaried: ClassVar[tuple[type[Message], ...]] = ()
+    """Messages that cannot be said otherwise: certificates of others' signatures, and questions.
+    `variant` gives None for them, always."""
+
+    def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None:
+        """For adversaries alone: what this party could have said instead of `msg`, so that it
+        passes at honest parties (well formed, and signed by us where messages are signed).
+
+        A protocol overrides it for each message that holds a digest or a signature. The same
+        arguments always give the same answer, so that a party which tells another story tells
+        the *same* other story in all its messages.
+
+        Args:
+            msg: a message of this machine.
+            values: for each value of our own operations, another one that is valid too; may be
+                empty.
+
+        Returns:
+            None when there is nothing else to say.
+        """
+        if isinstance(msg, self.unvaried):
+            return None
+        return with_values(msg, values) or altered(msg)
+
+
+def with_values(msg: M, values: Mapping[bytes, bytes]) -> M | None:
+    """`msg` with the other value, or its fingerprint, where a field holds one of `values`; None
+    when none does."""
+    instead = {**values, **{fingerprint(v): fingerprint(w) for v, w in values.items()}}
+    changed = {
+        name: instead[old]
+        for name in msg.__struct_fields__
+        if isinstance(old := getattr(msg, name), bytes) and old in instead
+    }
+    return msgspec.structs.replace(msg, **changed) if changed else None
+
+
+def flipped(data: bytes) -> bytes:
+    """Other bytes of the same length."""
+    return bytes([data[0] ^ 1]) + data[1:] if data else b"\x01"

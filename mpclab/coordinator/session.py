@@ -144,7 +144,6 @@ class Session(Approval):
             needed=policy.needed,
             names=name_of,
         )
-        self.agreement.retold = self._retold_value  # type: ignore[attr-defined]  # for adversaries
         type(self.agreement).check_size(n)
         self.broadcasts = not self.agreement.votes_inside
         self.executor = Executor(
@@ -431,12 +430,13 @@ class Session(Approval):
         except InvalidStatement as error:
             raise PeerFault(f"sent {error}") from None
 
-    def retold(self, msg: Message, story: int) -> Message | None:
+    def restated(self, msg: Message, story: int) -> Message | None:
         """For adversaries: `msg` with another story in it, as well signed."""
-        return stories.retold(self, msg, story)
+        return stories.restated(self, msg, story)
 
-    def _retold_value(self, msg: Message, story: int) -> Message | None:
-        return stories.retold_value(self, msg, story)
+    def other_values(self, story: int) -> dict[bytes, bytes]:
+        """For adversaries: other values for what this party got decided."""
+        return stories.other_values(self, story)
 
     # --- looking --------------------------------------------------------------------------
 

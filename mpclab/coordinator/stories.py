@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from mpclab.consensus.pbft_messages import digest_of
-from mpclab.consensus.quorum import fingerprint
 from mpclab.coordinator.messages import ProposalState
 from mpclab.coordinator.statements import (
     Certificate,
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from mpclab.coordinator.session import Session
 
 
-def retold(session: Session, msg: Message, story: int) -> Message | None:
+def restated(session: Session, msg: Message, story: int) -> Message | None:
     """`msg` with another story in it, signed by `session`'s party; None when it has none."""
     match msg:
         case SignedProposal(proposal) if proposal.by == session.me:
@@ -50,7 +48,7 @@ M = TypeVar("M", bound=Message)
 
 
 def _or_same(session: Session, msg: M, story: int) -> M:
-    other = retold(session, msg, story)
+    other = restated(session, msg, story)
     return msg if other is None else cast(M, other)
 
 
@@ -104,22 +102,10 @@ def other_value(session: Session, op: str, story: int) -> tuple[bytes, bytes] | 
     return o.certificate.to_bytes(), Certificate(signed, approvals).to_bytes()
 
 
-def retold_value(session: Session, msg: Message, story: int) -> Message | None:
-    """The agreement protocol's `msg` about this party's own operation, with the other value in
-    it, or with the digest of that."""
-    for op in [op for op, o in session.operations.items() if o.signed and o.by == session.me]:
-        if (values := other_value(session, op, story)) is not None:
-            value, other = values
-            instead = {
-                value: other,
-                fingerprint(value): fingerprint(other),
-                digest_of(op, value): digest_of(op, other),
-            }
-            changed = {
-                name: instead[old]
-                for name in msg.__struct_fields__
-                if isinstance(old := getattr(msg, name), bytes) and old in instead
-            }
-            if changed:
-                return msgspec.structs.replace(msg, **changed)
-    return None
+def other_values(session: Session, story: int) -> dict[bytes, bytes]:
+    """For each operation that this party proposed and has a value for: that, and the other."""
+    values = {}
+    for op, o in session.operations.items():
+        if o.signed and o.by == session.me and (pair := other_value(session, op, story)):
+            values[pair[0]] = pair[1]
+    return values

@@ -16,23 +16,23 @@ What the adversary may **not** do, here as in the papers:
 
 Another story. To equivocate, lie or vote twice, one has to say *something else* that is still
 well formed, and signed where messages are signed. A machine whose messages need more than a
-changed field offers `retold(msg, story)`: the message that this party would have sent had it
+changed field offers `restated(msg, story)`: the message that this party would have sent had it
 another opinion (`story` 1, 2, …), signed with its own key; None where there is no other story.
-For all others `altered` changes a field: a vote is flipped, a text or a value becomes another.
+An agreement protocol offers `variant(msg, values)`, with `values` from the session above it. For
+all others `altered` changes a field: a vote is flipped, a text or a value becomes another.
 """
 
 # ruff: noqa: RUF009  `the` makes a dataclasses.field
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
+from typing import Any, Protocol, runtime_checkable
 
 from mpclab.core.effects import Words
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path, format_duration
+from mpclab.core.variants import altered
 from mpclab.core.wire import Frame, Message
 from mpclab.faults.fault import (
     AdversaryContext,
@@ -60,13 +60,45 @@ some_words = several(a_word)
 # --- another story ------------------------------------------------------------------------------
 
 
-def retell(words: Words, adversary: AdversaryContext, story: int = 1) -> Words | None:
-    """`words` with another story in them; None when there is none."""
+@runtime_checkable
+class Restating(Protocol):
+    """A machine that knows what else it could have said, signed as well."""
+
+    def restated(self, msg: Message, story: int) -> Message | None: ...
+
+
+@runtime_checkable
+class Agreeing(Protocol):
+    """A machine whose other messages follow from other values (`Agreement.variant`)."""
+
+    def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None: ...
+
+
+@runtime_checkable
+class Proposing(Protocol):
+    """The machine above one that agrees: it knows other values for what it submitted."""
+
+    def other_values(self, story: int) -> Mapping[bytes, bytes]: ...
+
+
+def variant(words: Words, adversary: AdversaryContext, story: int = 1) -> Words | None:
+    """`words` with another message in them; None when there is nothing else to say."""
     if isinstance(words.msg, bytes):
         return None
-    retold = getattr(adversary.node.machine(words.path), "retold", altered)
-    other: Message | None = retold(words.msg, story)
-    return None if other is None else Words(words.path, words.to, other)
+    node = adversary.node
+    other: Message | None
+    machine: Any = node.machine(words.path)
+    if isinstance(machine, Restating):
+        other = machine.restated(words.msg, story)
+    elif isinstance(machine, Agreeing):
+        above: Any = node.machine(words.path[:-1])
+        values = above.other_values(story) if isinstance(above, Proposing) else {}
+        other = machine.variant(words.msg, values)
+    else:
+        other = altered(words.msg, story)
+    if other is None or other == words.msg:
+        return None
+    return Words(words.path, words.to, other)
 
 
 def reframed(frame: Frame, adversary: AdversaryContext, msg: Message) -> Frame:
@@ -88,33 +120,6 @@ def size_of(words: Words, adversary: AdversaryContext) -> int:
 def kind_of(words: Words) -> str:
     """The type of the message; "?" for bytes that are none."""
     return "?" if isinstance(words.msg, bytes) else type(words.msg).__name__
-
-
-_NAMES = frozenset({"op", "id", "session", "kind", "attempt", "signature", "key", "public"})
-
-
-def altered(msg: Any, story: int = 1) -> Any:
-    """`msg` with one thing changed; None when it says nothing that could be said otherwise.
-
-    The first of: a truth value (flipped), a text, bytes (same length). Names and signatures
-    stay. Nested messages are searched last.
-    """
-    fields = {f: getattr(msg, f) for f in msg.__struct_fields__ if f not in _NAMES}
-    for name, value in fields.items():
-        if isinstance(value, bool):
-            return msgspec.structs.replace(msg, **{name: value ^ bool(story % 2)})
-    for name, value in fields.items():
-        if isinstance(value, str) and value:
-            return msgspec.structs.replace(msg, **{name: f"{value}, version {story + 1}"})
-        if isinstance(value, bytes) and value:
-            other = bytes([value[0] ^ (story & 0xFF or 1)]) + value[1:]
-            return msgspec.structs.replace(msg, **{name: other})
-    for name, value in fields.items():
-        if isinstance(value, msgspec.Struct):
-            inner = altered(value, story)
-            if inner is not None:
-                return msgspec.structs.replace(msg, **{name: inner})
-    return None
 
 
 # --- the kinds ----------------------------------------------------------------------------------
@@ -139,7 +144,7 @@ class ByzantineFault(PartyFault):
     def end(self, target: FaultTarget, index: int) -> None:
         target.set_tamper(self.party, None, index)
 
-    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         """What is said instead of `words`; `past` is what was to be said before."""
         raise NotImplementedError
 
@@ -160,7 +165,7 @@ class Corruption:
         kinds = self.fault.messages
         if is_plumbing(words.path, words.to) or (kinds and kind_of(words) not in kinds):
             return [words]
-        said = self.fault.twist(words, adversary, self.past)
+        said = self.fault.rewrite(words, adversary, self.past)
         self.past.append(words)
         del self.past[: -self.KEPT]
         return said
@@ -177,7 +182,7 @@ class Silent(ByzantineFault):
 
     kind = "silent"
 
-    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         return []
 
     def sentence(self) -> str:
@@ -191,11 +196,11 @@ class Equivocate(ByzantineFault):
     kind = "equivocate"
     to: tuple[Party, ...] | None = the(some_parties, None, list)
 
-    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         others = [p for p in range(1, adversary.n + 1) if p != adversary.me]
         fooled = others[len(others) // 2 :] if self.to is None else self.to
         told = tuple(p for p in words.to if p in fooled)
-        if not told or (other := retell(words, adversary)) is None:
+        if not told or (other := variant(words, adversary)) is None:
             return [words]
         adversary.remark(f"tells {names(told)} another {kind_of(words)}")
         rest = tuple(p for p in words.to if p not in told)
@@ -212,8 +217,8 @@ class Lie(ByzantineFault):
 
     kind = "lie"
 
-    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
-        if not words.to or (other := retell(words, adversary)) is None:
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+        if not words.to or (other := variant(words, adversary)) is None:
             return [words]
         adversary.remark(f"lies in its {kind_of(words)}")
         return [other]
@@ -228,8 +233,8 @@ class VoteTwice(ByzantineFault):
 
     kind = "vote-twice"
 
-    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
-        if not words.to or (other := retell(words, adversary)) is None:
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+        if not words.to or (other := variant(words, adversary)) is None:
             return [words]
         adversary.remark(f"sends a second, different {kind_of(words)}")
         return [words, other]
@@ -245,7 +250,7 @@ class Replay(ByzantineFault):
     kind = "replay"
     rate: float = the(a_rate, 0.5)
 
-    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         number = adversary.node.next_id
         if not past or not words.to or adversary.draw("replay?", number) >= self.rate:
             return [words]
@@ -264,7 +269,7 @@ class Garbage(ByzantineFault):
     kind = "garbage"
     rate: float = the(a_rate, 1.0)
 
-    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         number = adversary.node.next_id
         if not words.to or adversary.draw("garbage?", number) >= self.rate:
             return [words]
@@ -284,7 +289,7 @@ class SendToSome(ByzantineFault):
     kind = "send-to-some"
     to: tuple[Party, ...] = the(some_parties, write=list)
 
-    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         told = tuple(p for p in words.to if p in self.to)
         return [Words(words.path, told, words.msg)]
 
@@ -299,7 +304,7 @@ class LastMoment(ByzantineFault):
     kind = "last-moment"
     delay: int = the(a_lasting, write=format_duration)
 
-    def twist(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         adversary.say(self.delay, words)
         return []
 

@@ -195,7 +195,7 @@ class SharedDealing(FactSharing):
         parts = deal_parts(self.parameters.context, deal.dealer, hash)
         return msgspec.structs.replace(deal, signature=self.identity.sign(DEAL, *parts))
 
-    def retold(self, msg: Message, story: int) -> Message | None:
+    def restated(self, msg: Message, story: int) -> Message | None:
         """For adversaries: another dealing by the same dealer, as well signed."""
         if not isinstance(msg, Deal):
             return None

@@ -10,7 +10,7 @@ from mpclab.consensus.registry import AGREEMENTS
 from mpclab.consensus.wrong import Pbft2f
 from mpclab.coordinator.messages import ProposalState, Summary
 from mpclab.coordinator.statements import check_proposal, check_vote, sign_proposal, sign_vote
-from mpclab.coordinator.stories import other_proposal, other_value, retold
+from mpclab.coordinator.stories import other_proposal, other_value, restated
 from mpclab.lab import Run, Scenario
 from mpclab.testing.sessions import NAME, Sessions, identity, keys
 
@@ -34,7 +34,7 @@ def test_both_stories_are_genuine_and_have_one_id() -> None:
     signed, vote = liar.operations[op].signed, liar.operations[op].mine
     assert signed is not None
     assert vote is not None
-    other, approval = retold(liar, signed, 1), retold(liar, vote, 1)
+    other, approval = restated(liar, signed, 1), restated(liar, vote, 1)
     assert other is not None
     assert approval is not None
     check_proposal(other, NAME, keys(4))  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def test_both_stories_are_genuine_and_have_one_id() -> None:
     assert other.proposal != signed.proposal  # type: ignore[attr-defined]
     assert approval.proposal_hash == other.proposal.hash  # type: ignore[attr-defined]
     expected = ProposalState(other, (approval,))  # type: ignore[arg-type]
-    assert retold(liar, ProposalState(signed, (vote,)), 1) == expected  # type: ignore[arg-type]
+    assert restated(liar, ProposalState(signed, (vote,)), 1) == expected  # type: ignore[arg-type]
 
 
 def test_a_vote_on_what_another_proposed_is_turned_round() -> None:
@@ -53,13 +53,13 @@ def test_a_vote_on_what_another_proposed_is_turned_round() -> None:
     liar = s.session(1)
     vote = liar.operations[op].mine
     assert vote is not None
-    turned = retold(liar, vote, 1)
+    turned = restated(liar, vote, 1)
     assert turned is not None
     assert not turned.approve  # type: ignore[attr-defined]
     check_vote(turned, NAME, keys(4))  # type: ignore[arg-type]
 
 
-def test_what_others_signed_cannot_be_retold() -> None:
+def test_what_others_signed_cannot_be_restated() -> None:
     s = Sessions(4)
     op = s.propose(2)
     s.run()
@@ -67,10 +67,10 @@ def test_what_others_signed_cannot_be_retold() -> None:
     signed = s.session(2).operations[op].signed
     assert signed is not None
     theirs = sign_vote(identity(3), signed.proposal, 3, True)
-    assert retold(liar, signed, 1) is None
-    assert retold(liar, theirs, 1) is None
-    assert retold(liar, ProposalState(signed, (theirs,)), 1) is None
-    assert retold(liar, Summary((op,), ()), 1) is None
+    assert restated(liar, signed, 1) is None
+    assert restated(liar, theirs, 1) is None
+    assert restated(liar, ProposalState(signed, (theirs,)), 1) is None
+    assert restated(liar, Summary((op,), ()), 1) is None
 
 
 def test_a_proposal_without_parameters_has_another_story_too() -> None:
@@ -113,7 +113,7 @@ def test_reliable_broadcast_is_not_consensus_when_certificates_need_not_meet() -
         "party": 1,
         "messages": ["SignedProposal", "SignedVote", "ProposalState"],
     }
-    after = {"kind": "silent", "party": 1, "messages": ["Init", "Echo", "Ready"]}
+    after = {"kind": "silent", "party": 1, "messages": ["BrachaInit", "BrachaEcho", "BrachaReady"]}
     for policy, found in (("threshold(2)", True), ("threshold(3)", False)):
         runs = (
             equivocation(

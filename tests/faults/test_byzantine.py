@@ -7,8 +7,8 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
+from mpclab.core.variants import altered
 from mpclab.core.wire import Message
-from mpclab.faults.byzantine import altered
 from mpclab.faults.fault import AdversaryContext
 from mpclab.signaling.peer_link import MeshSettings
 from mpclab.trace import rows
@@ -258,7 +258,7 @@ class Signed(Message, frozen=True):
 
 
 class Signer(Machine):
-    """Seals what it says; `retold` seals another story as well as the first."""
+    """Seals what it says; `restated` seals another story as well as the first."""
 
     def __init__(self, key: int) -> None:
         self.key = key
@@ -274,12 +274,12 @@ class Signer(Machine):
         assert msg.seal == len(msg.text) * sender
         self.heard[sender] = msg.text
 
-    def retold(self, msg: Signed, story: int) -> Signed:
+    def restated(self, msg: Signed, story: int) -> Signed:
         return self.signed("certainly not")
 
 
 def test_a_machine_may_tell_how_it_would_say_another_thing() -> None:
-    """The hook `retold`: an equivocating party signs its second story properly."""
+    """The hook `restated`: an equivocating party signs its second story properly."""
 
     def build(party: Party) -> "object":
         def make(coins: Coins, stored: Stored) -> Node:

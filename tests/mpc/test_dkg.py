@@ -106,7 +106,7 @@ def two_dealings(fooled: Iterable[Party]) -> Tamper:
         if not isinstance(msg, Deal) or msg.dealer != ctx.me:
             return None
         rest = tuple(p for p in to if p not in some)
-        return [(rest, msg), (some, machine.retold(msg, 1))]
+        return [(rest, msg), (some, machine.restated(msg, 1))]
 
     return tamper
 
