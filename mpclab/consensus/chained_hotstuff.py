@@ -17,22 +17,18 @@ keeps its post for four views: with a new one in each, one dead leader of four p
 every three-chain. Operations go to all parties. Nobody proposes while nothing is undecided.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
-from mpclab.consensus.hotstuff_base import HotStuffBase
+from mpclab.consensus.hotstuff_base import HotStuffBase, other_block
 from mpclab.consensus.hotstuff_messages import (
     GENESIS,
     QC,
     ROOT,
     Block,
-    Blocks,
-    Fetch,
-    NewView,
-    Proof,
-    Request,
-    Status,
-    Vote,
-    Wish,
+    CommonMessage,
+    HotStuffRequest,
+    HotStuffVote,
     digest_of,
 )
 from mpclab.core.errors import PeerFault, Strength
@@ -41,7 +37,7 @@ from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
 
 
-class Generic(Message, frozen=True):
+class ChainedGeneric(Message, frozen=True):
     """A block, and the certificate of its parent."""
 
     block: Block
@@ -57,13 +53,22 @@ class ChainedHotStuff(HotStuffBase):
     TENURE: ClassVar = 4
     """Views in a row with one leader."""
 
+    proposed: int
+    """The last view in which we proposed."""
+    votes: dict[int, dict[Party, HotStuffVote]]
+    """By view."""
+    early: dict[int, ChainedGeneric]
+    """Proposals for views that we are not in yet."""
+    last_full: int
+    """The last view whose block is not empty, as far as we know."""
+    deciding: int
+    """The view of the last certificate that decided an operation here,"""
+    shown: int
+    """… and of the last certificate that was shown to all."""
+
     def start(self, ctx: Ctx) -> None:
-        self.proposed = 0  # the last view in which we proposed
-        self.votes: dict[int, dict[Party, Vote]] = {}  # by view
-        self.early: dict[int, Generic] = {}
-        self.tail = 0  # the last view whose block is not empty, as far as we know
-        self.news = 0  # view of the last certificate that decided an operation here,
-        self.shown = 0  # and of the last certificate that was shown to all
+        self.proposed, self.votes, self.early = 0, {}, {}
+        self.last_full = self.deciding = self.shown = 0
         super().start(ctx)
 
     def leader(self, ctx: Ctx, view: int) -> Party:
@@ -74,29 +79,28 @@ class ChainedHotStuff(HotStuffBase):
 
     @property
     def busy(self) -> bool:
-        return super().busy or self.tail > self.blocks[self.tip].view
+        return super().busy or self.last_full > self.tree.height
 
     def hand_in(self, ctx: Ctx, op: str) -> None:
-        ctx.multicast(ctx.others, Request(op, self.pending[op]))
+        ctx.multicast(ctx.others, HotStuffRequest(op, self.pending[op]))
 
-    def on_message(
-        self,
-        ctx: Ctx,
-        sender: Party,
-        msg: Generic | Vote | Request | NewView | Wish | Status | Proof | Fetch | Blocks,
-    ) -> None:
-        self.heard.add(sender)
+    def on_message(self, ctx: Ctx, sender: Party, msg: ChainedGeneric | CommonMessage) -> None:
         match msg:
-            case Vote():
+            case HotStuffVote():
                 self._on_vote(ctx, sender, msg)
-            case Generic():
+            case ChainedGeneric():
                 self._on_generic(ctx, sender, msg)
             case _:
                 self.take_others(ctx, sender, msg)
+        self.heard_from.add(sender)
 
     def entered(self, ctx: Ctx) -> None:
         self.votes = {k: v for k, v in self.votes.items() if k >= self.view - 1}
-        self.early = {v: m for v, m in self.early.items() if v >= self.view}
+        early = self.early.pop(self.view, None)
+        self.early = {v: m for v, m in self.early.items() if v > self.view}
+        if early is not None:
+            # A delivery of its own: if it is wrong, only it is undone, and its leader is blamed.
+            ctx.redeliver(self.leader(ctx, self.view), early)
 
     # --- as the leader ----------------------------------------------------------------------
 
@@ -107,37 +111,37 @@ class ChainedHotStuff(HotStuffBase):
         heard = self.new_views.get(self.view, {})
         if self.high.view != self.view - 1 and len(heard) < self.quorum:
             return  # neither the certificate of the view before, nor word from a quorum
-        high = max([self.high, *heard.values()], key=lambda qc: qc.view)
+        source, high = max([(ctx.me, self.high), *heard.items()], key=lambda item: item[1].view)
         block = self.next_block(high.block)
-        if block is None and self.news > self.shown:  # we know what the others do not yet
+        if block is None and self.deciding > self.shown:  # we know what the others do not yet
             block = Block(self.view, high.block, "", b"")
         if block is not None:
             self.proposed = self.view
-            self.say(ctx, ctx.members, Generic(block, high))
-        elif high.block not in self.blocks:
-            self.goal = self.goal or high
-            self._fetch_missing(ctx)
+            self.say(ctx, ctx.members, ChainedGeneric(block, high))
+        elif self.tree.missing(high.block) is not None:
+            self.aim(ctx, source, high)
 
-    def _on_vote(self, ctx: Ctx, sender: Party, msg: Vote) -> None:
+    def _on_vote(self, ctx: Ctx, sender: Party, msg: HotStuffVote) -> None:
         if not self.view - 1 <= msg.view <= self.view + 2 * ctx.n:
             return
         if self.leader(ctx, msg.view + 1) != ctx.me or msg.view <= self.high.view:
             return
         if not self.check_vote(sender, msg):
             return
-        votes = self.votes.setdefault(msg.view, {})
-        if votes.setdefault(sender, msg).block != msg.block:
+        votes = self.votes.get(msg.view, {})
+        if sender in votes and votes[sender].block != msg.block:
             raise PeerFault(f"voted for two blocks in view {msg.view}", strength=Strength.PROOF)
+        self.votes.setdefault(msg.view, votes)[sender] = msg
         same = [(p, v.signature) for p, v in sorted(votes.items()) if v.block == msg.block]
         if len(same) >= self.quorum:
             qc = QC("generic", msg.view, msg.block, tuple(same))
-            self._update(ctx, qc)
+            self._update(ctx, sender, qc)
             self.enter(ctx, msg.view + 1, tell=False)
             self.propose(ctx)
 
     # --- as a replica -----------------------------------------------------------------------
 
-    def _on_generic(self, ctx: Ctx, sender: Party, msg: Generic) -> None:
+    def _on_generic(self, ctx: Ctx, sender: Party, msg: ChainedGeneric) -> None:
         block, justify = msg.block, msg.justify
         if sender != self.leader(ctx, block.view):
             raise PeerFault(f"proposed in view {block.view}, which another party leads")
@@ -153,27 +157,27 @@ class ChainedHotStuff(HotStuffBase):
             return
         if justify.view == block.view - 1:
             self.enter(ctx, block.view, tell=False)  # a quorum was in the view before
-        self._update(ctx, justify)
+        self._update(ctx, sender, justify)
         self.shown = max(self.shown, justify.view)
         if block.view != self.view or self.voted[0] >= block.view:
             return
         self.add_block(ctx, digest, block)
         # Alg. 1, safeNode
-        if self.extends(digest, self.locked.block) or justify.view > self.locked.view:
+        if self.tree.extends(digest, self.locked.block) or justify.view > self.locked.view:
             if block.op and block.op not in self.done:
                 self.pending.setdefault(block.op, block.value)
-                self.tail = block.view
+                self.last_full = block.view
             self.vote(ctx, self.leader(ctx, self.view + 1), "generic", digest)
             self.enter(ctx, self.view + 1, tell=False)
 
-    def _update(self, ctx: Ctx, qc: QC) -> None:
+    def _update(self, ctx: Ctx, source: Party, qc: QC) -> None:
         """Alg. 3, lines 15–20: what one more certificate means for its ancestors."""
-        second = self.blocks.get(qc.block)  # b″
-        first = self.blocks.get(second.parent) if second else None  # b′
-        base = self.blocks.get(first.parent) if first else None  # b
+        blocks = self.tree.blocks
+        second = blocks.get(qc.block)  # b″
+        first = blocks.get(second.parent) if second else None  # b′
+        base = blocks.get(first.parent) if first else None  # b
         if second is None or (base is None and second.parent != ROOT):
-            self.goal = max(self.goal or qc, qc, key=lambda c: c.view)
-            self._fetch_missing(ctx)
+            self.aim(ctx, source, qc)
         if second is None:
             return
         if qc.view > self.high.view:
@@ -189,13 +193,21 @@ class ChainedHotStuff(HotStuffBase):
             return
         if second.view == first.view + 1 == base.view + 2:
             known = len(self.done)
-            self.execute(ctx, first.parent, qc)  # COMMIT of b
+            self.execute(ctx, source, first.parent, qc)  # COMMIT of b
             if len(self.done) > known:
-                self.news = qc.view
+                self.deciding = qc.view
 
-    def learn(self, ctx: Ctx, qc: QC) -> None:
-        if self.goal is not None and qc.view >= self.goal.view:
-            self.goal = None
-        self._update(ctx, qc)
+    def learn(self, ctx: Ctx, source: Party, qc: QC) -> None:
+        goal = self.fetch.goal
+        if goal is not None and qc.view >= goal.view and self.tree.missing(qc.block) is None:
+            self.fetch.done(ctx)
+        self._update(ctx, source, qc)
         self.enter(ctx, qc.view + 1)
         self.propose(ctx)
+
+    # --- lies -------------------------------------------------------------------------------
+
+    def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None:
+        if isinstance(msg, ChainedGeneric):
+            return ChainedGeneric(other_block(msg.block, values), msg.justify)
+        return super().variant(msg, values)

@@ -17,18 +17,14 @@ moment, and after a timeout to all. A proposal that comes before the end of the 
 kept until then.
 """
 
-from mpclab.consensus.hotstuff_base import HotStuffBase
+from collections.abc import Mapping
+
+from mpclab.consensus.hotstuff_base import HotStuffBase, other_block
 from mpclab.consensus.hotstuff_messages import (
     QC,
     Block,
-    Blocks,
-    Fetch,
-    NewView,
-    Proof,
-    Request,
-    Status,
-    Vote,
-    Wish,
+    CommonMessage,
+    HotStuffVote,
     digest_of,
 )
 from mpclab.core import notes
@@ -38,14 +34,14 @@ from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
 
 
-class Propose(Message, frozen=True):
+class HotStuffPropose(Message, frozen=True):
     """The leader's block; `justify` certifies its parent."""
 
     block: Block
     justify: QC
 
 
-class Advance(Message, frozen=True):
+class HotStuffAdvance(Message, frozen=True):
     """n − f voted: on to the next phase. After commit votes it means: decide."""
 
     qc: QC
@@ -55,13 +51,20 @@ class HotStuff(HotStuffBase):
     """One replica, and the leader in its turn."""
 
     title = "HotStuff"
+    unvaried = (*HotStuffBase.unvaried, HotStuffAdvance)
     PHASES = ("prepare", "pre-commit", "commit")
 
+    proposed: bytes | None
+    """Our block in this view."""
+    votes: dict[str, dict[Party, bytes]]
+    """The signatures on it, by phase."""
+    early: dict[int, HotStuffPropose]
+    """Proposals for views that we are not in yet."""
+    open: bool
+    """A proposal of this view is on its way."""
+
     def start(self, ctx: Ctx) -> None:
-        self.proposed: bytes | None = None  # ours, in this view
-        self.votes: dict[str, dict[Party, bytes]] = {}
-        self.early: dict[int, Propose] = {}
-        self.open = False  # a proposal of this view is on its way
+        self.proposed, self.votes, self.early, self.open = None, {}, {}, False
         super().start(ctx)
 
     def leader(self, ctx: Ctx, view: int) -> Party:
@@ -72,31 +75,30 @@ class HotStuff(HotStuffBase):
         return super().busy or self.open
 
     def on_message(
-        self,
-        ctx: Ctx,
-        sender: Party,
-        msg: Propose | Advance | Vote | Request | NewView | Wish | Status | Proof | Fetch | Blocks,
+        self, ctx: Ctx, sender: Party, msg: HotStuffPropose | HotStuffAdvance | CommonMessage
     ) -> None:
-        self.heard.add(sender)
         match msg:
-            case Vote():
+            case HotStuffVote():
                 self._on_vote(ctx, sender, msg)
-            case Advance(qc):
+            case HotStuffAdvance(qc):
                 self._on_advance(ctx, sender, qc)
-            case Propose():
+            case HotStuffPropose():
                 self._on_propose(ctx, sender, msg)
             case _:
                 self.take_others(ctx, sender, msg)
+        self.heard_from.add(sender)
 
     def entered(self, ctx: Ctx) -> None:
         self.proposed, self.votes, self.open = None, {}, False
-        self.said.pop("Propose", None)
-        self.said.pop("Advance", None)
-        for op in sorted(self.mine & self.pending.keys()):
+        self.last_sent.pop("HotStuffPropose", None)
+        self.last_sent.pop("HotStuffAdvance", None)
+        for op in self.oldest_requests(1):  # a view decides one block
             self.hand_in(ctx, op)
-        self.early = {v: m for v, m in self.early.items() if v >= self.view}
-        if (early := self.early.pop(self.view, None)) is not None:
-            self._on_propose(ctx, self.leader(ctx, self.view), early)
+        early = self.early.pop(self.view, None)
+        self.early = {v: m for v, m in self.early.items() if v > self.view}
+        if early is not None:
+            # A delivery of its own: if it is wrong, only it is undone, and its leader is blamed.
+            ctx.redeliver(self.leader(ctx, self.view), early)
 
     # --- as the leader ----------------------------------------------------------------------
 
@@ -107,31 +109,30 @@ class HotStuff(HotStuffBase):
             return
         if len(heard) < self.quorum:
             return
-        high = max([self.high, *heard.values()], key=lambda qc: qc.view)
+        source, high = max([(ctx.me, self.high), *heard.items()], key=lambda item: item[1].view)
         block = self.next_block(high.block)
         if block is not None:
             self.proposed = digest_of(block)
-            self.say(ctx, ctx.members, Propose(block, high))
-        elif high.block not in self.blocks:
-            self.goal = self.goal or high  # we need its branch before we can extend it
-            self._fetch_missing(ctx)
+            self.say(ctx, ctx.members, HotStuffPropose(block, high))
+        elif self.tree.missing(high.block) is not None:
+            self.aim(ctx, source, high)  # we need its branch before we can extend it
 
-    def _on_vote(self, ctx: Ctx, sender: Party, msg: Vote) -> None:
-        if msg.view != self.view or msg.block != self.proposed or msg.phase not in self.PHASES:
+    def _on_vote(self, ctx: Ctx, sender: Party, msg: HotStuffVote) -> None:
+        if msg.view != self.view or msg.block != self.proposed:
+            return
+        if not self.check_vote(sender, msg):
             return
         votes = self.votes.setdefault(msg.phase, {})
         if sender in votes or len(votes) >= self.quorum:
             return
-        if not self.check_vote(sender, msg):
-            return
         votes[sender] = msg.signature
         if len(votes) == self.quorum:
             signed = tuple(sorted(votes.items()))
-            self.say(ctx, ctx.members, Advance(QC(msg.phase, self.view, msg.block, signed)))
+            self.say(ctx, ctx.members, HotStuffAdvance(QC(msg.phase, self.view, msg.block, signed)))
 
     # --- as a replica -----------------------------------------------------------------------
 
-    def _on_propose(self, ctx: Ctx, sender: Party, msg: Propose) -> None:
+    def _on_propose(self, ctx: Ctx, sender: Party, msg: HotStuffPropose) -> None:
         block, justify = msg.block, msg.justify
         if sender != self.leader(ctx, block.view):
             raise PeerFault(f"proposed in view {block.view}, which another party leads")
@@ -149,7 +150,7 @@ class HotStuff(HotStuffBase):
         if self.voted[0] < self.view:  # the first of its view is the one we keep
             self.add_block(ctx, digest, block)
         # Alg. 1, safeNode: it extends what we are locked on, or shows something newer
-        safe = self.extends(digest, self.locked.block) or justify.view > self.locked.view
+        safe = self.tree.extends(digest, self.locked.block) or justify.view > self.locked.view
         if safe:
             if block.op and block.op not in self.done:
                 self.pending.setdefault(block.op, block.value)
@@ -173,12 +174,19 @@ class HotStuff(HotStuffBase):
                 self.locked = max(self.locked, qc, key=lambda c: c.view)
                 self.vote(ctx, sender, "commit", qc.block)
             case "commit":
-                self.learn(ctx, qc)
+                self.learn(ctx, sender, qc)
 
-    def learn(self, ctx: Ctx, qc: QC) -> None:
+    def learn(self, ctx: Ctx, source: Party, qc: QC) -> None:
         if qc.phase == "commit":  # line 30: decide
-            self.execute(ctx, qc.block, qc)
+            self.execute(ctx, source, qc.block, qc)
             self.enter(ctx, qc.view + 1)
-        elif self.goal is qc:
-            self.goal = None
+        elif self.fetch.goal is qc:
+            self.fetch.done(ctx)
             self.propose(ctx)
+
+    # --- lies -------------------------------------------------------------------------------
+
+    def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None:
+        if isinstance(msg, HotStuffPropose):
+            return HotStuffPropose(other_block(msg.block, values), msg.justify)
+        return super().variant(msg, values)

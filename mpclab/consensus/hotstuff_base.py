@@ -12,33 +12,34 @@ linearity and responsiveness", PODC 2019 (arXiv 1803.05069: the sections and alg
   Quadratic, but only where something failed (compare Bravo, Chockler and Gotsman, "Making
   Byzantine consensus live", DISC 2020).
 
-A block names its parent by hash, so who has a certified block can take all before it from
-anybody: nothing else is needed to catch up.
+How a party that missed blocks catches up is in `hotstuff_blocks`.
 """
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any, ClassVar
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.agreement import Agreement, Decided, Submit, flipped
+from mpclab.consensus.hotstuff_blocks import BlockFetch, BlockTree
 from mpclab.consensus.hotstuff_messages import (
-    GENESIS,
     QC,
     ROOT,
     Block,
-    Blocks,
-    Fetch,
-    NewView,
-    Proof,
-    Request,
-    Status,
-    Vote,
-    Wish,
+    HotStuffBlocks,
+    HotStuffFetch,
+    HotStuffNewView,
+    HotStuffProof,
+    HotStuffRequest,
+    HotStuffStatus,
+    HotStuffVote,
+    HotStuffWish,
     digest_of,
 )
 from mpclab.consensus.quorum import at_least, max_faulty, signed_by
 from mpclab.core import notes
-from mpclab.core.errors import PeerFault
+from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -51,14 +52,60 @@ class HotStuffBase(Agreement):
     """Everything but the phases. Subclasses handle proposals and certificates."""
 
     PHASES: ClassVar[tuple[str, ...]] = ()
-    PAGE: ClassVar = 32
-    """Blocks in one answer, at most."""
+    unvaried: ClassVar[tuple[type[Message], ...]] = (HotStuffProof, HotStuffFetch, HotStuffBlocks)
     OPEN: ClassVar = 256
     """Undecided operations that we keep for others."""
+    RETRIED: ClassVar = 32
+    """Own operations that are handed in again after a timeout, the oldest first."""
     GOSSIP: ClassVar = 5
     """Patiences between asking a few others whether we missed anything."""
     TRIES: ClassVar = 8
     """Timeouts without progress before we count an operation as blocked."""
+
+    members: frozenset[Party]
+    f: int
+    quorum: int
+    """n − f."""
+    genesis: QC
+    """The certificate of the root; nobody has to vote for it."""
+
+    # --- stored: what we must never contradict ---
+    view: int
+    high: QC
+    """The highest certificate of the first phase: what a leader must extend."""
+    locked: QC
+    """What we vote against only when shown something newer."""
+    proof: QC
+    """What made us execute up to the tip."""
+    voted: tuple[int, int]
+    """The last view and phase, counted from 1, in which we voted."""
+    tree: BlockTree
+
+    # --- what is open ---
+    fetch: BlockFetch
+    done: set[str]
+    """Operations executed here."""
+    pending: dict[str, bytes]
+    """Values to be decided, by operation, oldest first."""
+    own_requests: set[str]
+    """Those of them that our own user submitted."""
+
+    # --- the pacemaker ---
+    new_views: dict[int, dict[Party, QC]]
+    """By view: the highest certificates of those who are in it, to us as its leader."""
+    wishes: dict[Party, int]
+    """The highest view that each party wished for."""
+    wish: int
+    heard_from: set[Party]
+    """Since the last timeout; `heard_before`: in the time before that."""
+    heard_before: set[Party]
+    failures: int
+    """Timeouts in a row: the next one waits twice as long."""
+    tries: int
+    timing: bool
+    """The view's timers are set."""
+    last_sent: dict[str, tuple[tuple[Party, ...], Message]]
+    """The last message of each kind that must arrive, and to whom: lost ones are sent again."""
 
     @classmethod
     def check_size(cls, n: int) -> None:
@@ -68,25 +115,17 @@ class HotStuffBase(Agreement):
         self.members = frozenset(ctx.members)
         self.f = max_faulty(ctx.n)
         self.quorum = ctx.n - self.f
-        genesis = QC(self.PHASES[0], 0, ROOT, ())
-        self.view = 0
-        self.high = self.locked = self.proof = genesis
-        self.voted = (0, 0)  # the last view and phase in which we voted
-        self.blocks: dict[bytes, Block] = {ROOT: GENESIS}
-        self.tip = ROOT  # the last executed block
-        self.executed: set[bytes] = {ROOT}
-        self.goal: QC | None = None  # proves blocks that we cannot execute yet
-        self.done: set[str] = set()
-        self.pending: dict[str, bytes] = {}
-        self.mine: set[str] = set()
-        self.new_views: dict[int, dict[Party, QC]] = {}
-        self.wishes: dict[Party, int] = {}
-        self.wish = 0
-        self.heard: set[Party] = set()  # since the last timeout; and since the one before
-        self.heard_before: set[Party] = set()
+        self.genesis = QC(self.PHASES[0], 0, ROOT, ())
+        self.view, self.voted = 0, (0, 0)
+        self.high = self.locked = self.proof = self.genesis
+        self.tree = BlockTree()
+        self.fetch = BlockFetch(self.tree, self.patience)
+        self.done, self.pending, self.own_requests = set(), {}, set()
+        self.new_views, self.wishes, self.wish = {}, {}, 0
+        self.heard_from, self.heard_before = set(), set()
         self.failures = self.tries = 0
-        self.armed = False
-        self.said: dict[str, tuple[tuple[Party, ...], Message]] = {}  # last, by kind
+        self.timing = False
+        self.last_sent = {}
         self._recover(ctx)
         ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
 
@@ -106,30 +145,34 @@ class HotStuffBase(Agreement):
         """If we lead, and know enough, and there is something to do: do it."""
         raise NotImplementedError
 
-    def learn(self, ctx: Ctx, qc: QC) -> None:
-        """A valid certificate that may prove something to be decided."""
+    def learn(self, ctx: Ctx, source: Party, qc: QC) -> None:
+        """A valid certificate, from `source`, that may prove something to be decided."""
         raise NotImplementedError
 
     @property
     def busy(self) -> bool:
         """Whether something is on its way that a failed leader would hold up."""
-        return bool(self.pending) or self.goal is not None
+        return bool(self.pending) or self.fetch.goal is not None
 
     # --- requests -------------------------------------------------------------------------
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
             case Submit(op, value) if op and self.fits(op, value) and op not in self.done:
-                self.mine.add(op)
+                self.own_requests.add(op)
                 self.pending.setdefault(op, value)
                 self.hand_in(ctx, op)
                 self.watch(ctx)
                 self.propose(ctx)
 
     def hand_in(self, ctx: Ctx, op: str) -> None:
-        """Give our operation to who proposes now."""
+        """Give our operation to the party that proposes now."""
         if (leader := self.leader(ctx, self.view)) != ctx.me:
-            ctx.send(leader, Request(op, self.pending[op]))
+            ctx.send(leader, HotStuffRequest(op, self.pending[op]))
+
+    def oldest_requests(self, count: int) -> list[str]:
+        """Our own open operations, the first `count` in the order in which they came."""
+        return list(islice((op for op in self.pending if op in self.own_requests), count))
 
     def on_request(self, ctx: Ctx, op: str, value: bytes) -> None:
         if not op or not self.fits(op, value):
@@ -142,13 +185,9 @@ class HotStuffBase(Agreement):
     def next_block(self, parent: bytes) -> Block | None:
         """What to propose upon `parent`: an operation that its branch does not hold, an empty
         block if the branch has something to be decided, else nothing."""
-        branch = set()
-        walk = parent
-        while walk not in self.executed:
-            if walk not in self.blocks:
-                return None
-            branch.add(self.blocks[walk].op)
-            walk = self.blocks[walk].parent
+        if self.tree.missing(parent) is not None:
+            return None
+        branch = {block.op for _, block in self.tree.branch(parent)}
         for op, value in self.pending.items():
             if op not in branch:
                 return Block(self.view, parent, op, value)
@@ -163,11 +202,23 @@ class HotStuffBase(Agreement):
             return
         self.voted = rank
         self.keep(ctx)
-        signature = self.identity.sign(_VOTE, self.session, phase, self.view, block)
-        self.say(ctx, (to,), Vote(phase, self.view, block, signature))
+        self.say(ctx, (to,), self._signed(phase, self.view, block))
 
-    def check_vote(self, sender: Party, vote: Vote) -> bool:
-        """Whether its voter signed it; False too when we do not know the voter's key yet."""
+    def _signed(self, phase: str, view: int, block: bytes) -> HotStuffVote:
+        signature = self.identity.sign(_VOTE, self.session, phase, view, block)
+        return HotStuffVote(phase, view, block, signature)
+
+    def check_vote(self, sender: Party, vote: HotStuffVote) -> bool:
+        """Whether its voter signed it; False too when we do not know the voter's key yet.
+
+        The phase is part of what is signed. A vote for a phase that this protocol does not have
+        would make a certificate void that counts it, so no honest party casts one.
+
+        Raises:
+            PeerFault: it is wrong.
+        """
+        if vote.phase not in self.PHASES:
+            raise PeerFault(f"voted in phase {vote.phase!r}, which does not exist")
         if sender not in self.keys:
             return False
         parts = (self.session, vote.phase, vote.view, vote.block)
@@ -183,7 +234,7 @@ class HotStuffBase(Agreement):
         Raises:
             PeerFault: it is wrong.
         """
-        if qc.view == 0 and qc.block == ROOT:
+        if qc == self.genesis:
             return True
         parts = (self.session, qc.phase, qc.view, qc.block)
         parties = {p for p, _ in qc.votes}
@@ -196,18 +247,8 @@ class HotStuffBase(Agreement):
                 signed_by(self.keys[p], _VOTE, parts, s) for p, s in qc.votes if p in self.keys
             )
         ):
-            raise PeerFault("showed a certificate that is none")
+            raise PeerFault("invalid quorum certificate")
         return parties <= self.keys.keys()
-
-    def extends(self, block: bytes, ancestor: bytes) -> bool:
-        """Whether `ancestor` is on the way from `block` to the root, as far as we know it."""
-        height = self.blocks[ancestor].view if ancestor in self.blocks else 0
-        while block != ancestor:
-            known = self.blocks.get(block)
-            if known is None or known.view <= height:
-                return False
-            block = known.parent
-        return True
 
     # --- the pacemaker ----------------------------------------------------------------------
 
@@ -225,14 +266,18 @@ class HotStuffBase(Agreement):
         self.unwatch(ctx)
         self.entered(ctx)
         if tell:
-            self.say(ctx, (leader,), NewView(view, self.high))
+            self.say(ctx, (leader,), HotStuffNewView(view, self.high))
         self.watch(ctx)
 
     def take_new_view(self, ctx: Ctx, sender: Party, view: int, high: QC) -> None:
-        if high.view > view:
-            raise PeerFault("showed a certificate from the future")
+        # Alg. 2, line 36: a NEW-VIEW carries a certificate of the first phase. With another one
+        # its receiver would propose what nobody can accept.
+        if high.view > view or high.phase != self.PHASES[0]:
+            raise PeerFault("NEW-VIEW with a certificate of the future or of another phase")
         if not self.check_qc(high) or view < self.view or self.leader(ctx, view) != ctx.me:
             return
+        if any(sender in m for v, m in self.new_views.items() if v > view):
+            return  # it has gone on; one word of each party is kept
         for other in [v for v, m in self.new_views.items() if sender in m and v < view]:
             del self.new_views[other][sender]
         self.new_views.setdefault(view, {})[sender] = high
@@ -248,155 +293,149 @@ class HotStuffBase(Agreement):
 
     def _wish_for(self, ctx: Ctx, view: int) -> None:
         self.wish = view
-        self.say(ctx, ctx.members, Wish(view))
+        self.say(ctx, ctx.members, HotStuffWish(view))
 
     def watch(self, ctx: Ctx) -> None:
         """While something is open, the view must end in time."""
-        if self.busy and not self.armed:
-            self.armed = True
+        if self.busy and not self.timing:
+            self.timing = True
             delay = 2 * self.patience << min(self.failures, 8)
             ctx.set_timer("view", delay, background=self.tries > 4 * self.TRIES)
             ctx.set_timer("again", self.patience, background=self.tries > 4 * self.TRIES)
 
     def unwatch(self, ctx: Ctx) -> None:
-        self.armed = False
+        self.timing = False
         ctx.cancel_timer("view")
         ctx.cancel_timer("again")
 
     def say(self, ctx: Ctx, to: tuple[Party, ...], msg: Message) -> None:
         """Send, and remember the last of its kind, in case it is lost."""
-        self.said[type(msg).__name__] = (to, msg)
+        self.last_sent[type(msg).__name__] = (to, msg)
         ctx.multicast(to, msg)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
-        if name == "gossip":
-            height = self.blocks[self.tip].view
-            ctx.multicast(ctx.rng.sample(ctx.others, self.f + 1), Status(height))
-            ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
-            return
-        if name == "again":
-            for to, msg in self.said.values():
-                ctx.multicast([p for p in to if p != ctx.me], msg)
-            ctx.multicast(ctx.others, Status(self.blocks[self.tip].view))
-            self._fetch_missing(ctx)
-            ctx.set_timer("again", self.patience, background=self.tries > 4 * self.TRIES)
-            return
-        self.unwatch(ctx)
-        if not self.busy:
-            return
+        match name:
+            case "gossip":
+                ctx.multicast(
+                    ctx.rng.sample(ctx.others, self.f + 1), HotStuffStatus(self.tree.height)
+                )
+                ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
+            case "fetch":
+                self.fetch.again(ctx)
+            case "again":
+                for to, msg in self.last_sent.values():
+                    ctx.multicast([p for p in to if p != ctx.me], msg)
+                ctx.multicast(ctx.others, HotStuffStatus(self.tree.height))
+                ctx.set_timer("again", self.patience, background=self.tries > 4 * self.TRIES)
+            case _:
+                self.unwatch(ctx)
+                if self.busy:
+                    self._time_out(ctx)
+                    self.watch(ctx)
+
+    def _time_out(self, ctx: Ctx) -> None:
+        """The view has not ended in time: all are asked to leave it."""
         self.failures += 1
         self.tries += 1
-        for op in sorted(self.mine & self.pending.keys()):  # so that all wait for it
-            ctx.multicast(ctx.others, Request(op, self.pending[op]))
+        for op in self.oldest_requests(self.RETRIED):  # so that all wait for them
+            ctx.multicast(ctx.others, HotStuffRequest(op, self.pending[op]))
         self._wish_for(ctx, max(self.wish, self.next_try(self.view)))
         if self.tries == self.TRIES:
-            missing = [p for p in ctx.others if p not in self.heard | self.heard_before]
+            missing = [p for p in ctx.others if p not in self.heard_from | self.heard_before]
             why = f"view {self.view} has no quorum of {self.quorum}"
             for op in sorted(self.pending):
                 ctx.note(notes.Blocked(op=op, waiting_for=tuple(missing), why=why))
-        self.heard_before, self.heard = self.heard, set()
-        self.watch(ctx)
+        self.heard_before, self.heard_from = self.heard_from, set()
 
     # --- executing ----------------------------------------------------------------------------
 
-    def execute(self, ctx: Ctx, target: bytes, proof: QC) -> bool:
-        """Execute all up to `target`, which `proof` decides; False while blocks are missing."""
-        if target in self.executed:
-            return True
-        chain = []
-        walk = target
-        while walk not in self.executed:
-            if (block := self.blocks.get(walk)) is None:
-                self.goal = proof
-                self._fetch_missing(ctx)
-                self.watch(ctx)
-                return False
-            chain.append((walk, block))
-            walk = block.parent
-        if walk != self.tip:
-            raise PeerFault("decided against what is decided")  # more than f must have lied
-        self.goal = None
+    def execute(self, ctx: Ctx, source: Party, target: bytes, proof: QC) -> None:
+        """Execute all up to `target`, which `proof` decides; fetch what is missing first."""
+        if target in self.tree.executed:
+            return
+        if self.tree.missing(target) is not None:
+            self.aim(ctx, source, proof)
+            return
+        branch = self.tree.branch(target)
+        if branch[-1][1].parent != self.tree.tip:
+            # More than f must have lied. Not who passed the certificate on: it is genuine.
+            ctx.blame(None, "a decision against what is decided", Strength.SOMEONE)
+            return
+        self.fetch.done(ctx)
         self.proof = proof
-        self.tip = target
+        self.tree.tip = target
         self.failures = self.tries = 0
         self.keep(ctx)
-        for digest, block in reversed(chain):
+        for digest, block in reversed(branch):
             self._run(ctx, digest, block)
-        return True
 
     def _run(self, ctx: Ctx, digest: bytes, block: Block) -> None:
-        self.executed.add(digest)
+        self.tree.executed.add(digest)
         self.pending.pop(block.op, None)
-        self.mine.discard(block.op)
+        self.own_requests.discard(block.op)
         if block.op and block.op not in self.done:  # a leader may propose one twice
             self.done.add(block.op)
             place = len(self.done) - 1
             ctx.note(notes.Decided(op=block.op, index=place))
             ctx.output(Decided(block.op, block.value, place))
 
-    def _missing(self) -> bytes | None:
-        """The first block that keeps us from executing what `goal` decides."""
-        walk = self.goal.block if self.goal is not None else ROOT
-        while walk not in self.executed:
-            if walk not in self.blocks:
-                return walk
-            walk = self.blocks[walk].parent
-        return None
+    def aim(self, ctx: Ctx, source: Party, qc: QC) -> None:
+        """Fetch what is missing before the block of `qc`, which `source` holds."""
+        goal = self.fetch.goal
+        if goal is None or (self.decides(qc), qc.view) > (self.decides(goal), goal.view):
+            self.fetch.goal = qc
+        self.fetch.want(ctx, source)
+        self.watch(ctx)
 
-    def _fetch_missing(self, ctx: Ctx) -> None:
-        if (missing := self._missing()) is not None:
-            ctx.multicast(ctx.others, Fetch(missing))
+    def decides(self, qc: QC) -> bool:
+        """Whether a certificate of this phase decides something by itself."""
+        return qc.phase == self.PHASES[-1]
 
     def take_others(self, ctx: Ctx, sender: Party, msg: Message) -> None:
         """Messages that have nothing to do with phases."""
         match msg:
-            case Request(op, value):
+            case HotStuffRequest(op, value):
                 self.on_request(ctx, op, value)
-            case NewView(view, high):
+            case HotStuffNewView(view, high):
                 self.take_new_view(ctx, sender, view, high)
-            case Wish(view):
+            case HotStuffWish(view):
                 self.take_wish(ctx, sender, view)
-            case Status(executed):
-                if executed < self.blocks[self.tip].view:
-                    ctx.send(sender, Proof(self.proof))
-            case Proof(qc):
+            case HotStuffStatus(executed):
+                if executed < self.tree.height:
+                    ctx.send(sender, HotStuffProof(self.proof))
+            case HotStuffProof(qc):
                 if self.check_qc(qc):
-                    self.learn(ctx, qc)
-            case Fetch(block):
-                page: list[Block] = []
-                size = 0
-                while block in self.blocks and block != ROOT and len(page) < self.PAGE:
-                    size += len(self.blocks[block].value)
-                    if page and size > 128 * 1024:
-                        break
-                    page.append(self.blocks[block])
-                    block = page[-1].parent
-                if page:
-                    ctx.send(sender, Blocks(tuple(page)))
-            case Blocks(blocks):
-                missing = self._missing()
-                for block_ in blocks:
-                    if missing is None or digest_of(block_) != missing:
-                        break  # not what we asked for, or here already
-                    self.add_block(ctx, missing, block_)
-                    missing = self._missing()
-                if self.goal is not None:
-                    if missing is None:
-                        self.learn(ctx, self.goal)
-                        ctx.note(notes.CaughtUp(records=len(blocks), source=sender))
-                    elif missing not in self.blocks:
-                        self._fetch_missing(ctx)
+                    self.learn(ctx, sender, qc)
+            case HotStuffFetch(block):
+                if page := self.tree.page(block):
+                    ctx.send(sender, HotStuffBlocks(page))
+            case HotStuffBlocks(blocks):
+                self._take_page(ctx, sender, blocks)
+
+    def _take_page(self, ctx: Ctx, sender: Party, blocks: tuple[Block, ...]) -> None:
+        """Add what we asked for; ask for more only when something was added."""
+        added = self.fetch.matching(blocks)
+        goal = self.fetch.goal
+        if not added or goal is None:
+            return
+        for digest, block in added:
+            self.add_block(ctx, digest, block)
+        if self.tree.missing(added[-1][1].parent) is not None:
+            self.fetch.want(ctx, sender)
+        else:
+            ctx.note(notes.CaughtUp(records=len(added), source=sender))
+            self.learn(ctx, sender, goal)
 
     # --- the store --------------------------------------------------------------------------
 
     def add_block(self, ctx: Ctx, digest: bytes, block: Block) -> None:
-        if digest not in self.blocks:
-            self.blocks[digest] = block
+        if digest not in self.tree.blocks:
+            self.tree.blocks[digest] = block
             ctx.persist(f"block/{digest.hex()}", _encode(block))
 
     def keep(self, ctx: Ctx) -> None:
         """Store what we must never contradict: before the message that says it."""
-        state = (self.view, self.voted, self.high, self.locked, self.proof, self.tip)
+        state = (self.view, self.voted, self.high, self.locked, self.proof, self.tree.tip)
         ctx.persist("state", _encode(state))
 
     def _recover(self, ctx: Ctx) -> None:
@@ -405,18 +444,42 @@ class HotStuffBase(Agreement):
             self.enter(ctx, 1)
             return
         kept = msgspec.msgpack.decode(data, type=tuple[int, tuple[int, int], QC, QC, QC, bytes])
-        view, self.voted, self.high, self.locked, self.proof, self.tip = kept
+        view, self.voted, self.high, self.locked, self.proof, self.tree.tip = kept
         for key, value in ctx.stored.items():
             kind, _, name = key.partition("/")
             if kind == "block":
-                self.blocks[bytes.fromhex(name)] = msgspec.msgpack.decode(value, type=Block)
-        chain = []
-        walk = self.tip
-        while walk != ROOT:
-            chain.append((walk, self.blocks[walk]))
-            walk = self.blocks[walk].parent
-        for digest, block in reversed(chain):
+                self.tree.blocks[bytes.fromhex(name)] = msgspec.msgpack.decode(value, type=Block)
+        for digest, block in reversed(self.tree.branch(self.tree.tip)):
             self._run(ctx, digest, block)
         self.view = view - 1
         self.enter(ctx, view)
-        ctx.multicast(ctx.others, Status(self.blocks[self.tip].view))
+        ctx.multicast(ctx.others, HotStuffStatus(self.tree.height))
+
+    # --- lies -------------------------------------------------------------------------------
+
+    def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None:
+        """Votes are for another block, and signed; a NEW-VIEW hides what we know."""
+        match msg:
+            case HotStuffVote(phase, view, digest):
+                block = self.tree.blocks.get(digest)
+                other = digest_of(other_block(block, values)) if block else flipped(digest)
+                return self._signed(phase, view, other)
+            case HotStuffNewView(view, high) if high != self.genesis:
+                return HotStuffNewView(view, self.genesis)
+            case HotStuffWish(view):
+                return HotStuffWish(view + 1)
+            case HotStuffStatus(executed):
+                return HotStuffStatus(executed + 1)
+            case HotStuffRequest():
+                return super().variant(msg, values)
+        return None
+
+
+def other_block(block: Block, values: Mapping[bytes, bytes]) -> Block:
+    """What a leader could have proposed as well: another value of its operation, a block without
+    the operation, or (where there is none) an empty block of another hash."""
+    if block.value in values:
+        return msgspec.structs.replace(block, value=values[block.value])
+    if block.op:
+        return Block(block.view, block.parent, "", b"")
+    return Block(block.view, block.parent, "", bytes([len(block.value) + 1]))

@@ -1,5 +1,7 @@
 """The messages that basic and chained HotStuff share, and the root of their tree."""
 
+from typing import TypeAlias
+
 from mpclab.core.ids import Party
 from mpclab.core.wire import Message
 from mpclab.crypto.transcript import digest as hash_of
@@ -23,55 +25,67 @@ class QC(Message, frozen=True):
     votes: tuple[tuple[Party, bytes], ...]
 
 
-class Request(Message, frozen=True):
+class HotStuffRequest(Message, frozen=True):
     """Get this decided."""
 
     op: str
     value: bytes
 
 
-class Vote(Message, frozen=True):
+class HotStuffVote(Message, frozen=True):
     phase: str
     view: int
     block: bytes
     signature: bytes
 
 
-class NewView(Message, frozen=True):
+class HotStuffNewView(Message, frozen=True):
     """To the leader of `view`: I am in it, and this is my highest certificate."""
 
     view: int
     high: QC
 
 
-class Wish(Message, frozen=True):
+class HotStuffWish(Message, frozen=True):
     """I want to be in `view`: the one before it has not decided in time."""
 
     view: int
 
 
-class Status(Message, frozen=True):
+class HotStuffStatus(Message, frozen=True):
     """I have executed up to the block of this view; did I miss anything?"""
 
     executed: int
 
 
-class Proof(Message, frozen=True):
+class HotStuffProof(Message, frozen=True):
     """You did: this certificate made us execute."""
 
     qc: QC
 
 
-class Fetch(Message, frozen=True):
+class HotStuffFetch(Message, frozen=True):
     """I lack this block."""
 
     block: bytes
 
 
-class Blocks(Message, frozen=True):
+class HotStuffBlocks(Message, frozen=True):
     """A block and some of its ancestors, newest first."""
 
     blocks: tuple[Block, ...]
+
+
+CommonMessage: TypeAlias = (
+    HotStuffVote
+    | HotStuffRequest
+    | HotStuffNewView
+    | HotStuffWish
+    | HotStuffStatus
+    | HotStuffProof
+    | HotStuffFetch
+    | HotStuffBlocks
+)
 
 
 def digest_of(block: Block) -> bytes:

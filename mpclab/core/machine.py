@@ -65,6 +65,7 @@ class Outbox(Protocol):
         """`decode`: how the receivers will read it, to be tried before it is sent."""
 
     def emit_direct(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None: ...
+    def emit_again(self, path: Path, sender: Party, msg: Message, codec: str) -> None: ...
     def emit_received(self, sender: Party, frame: Frame) -> None: ...
     def emit_output(self, path: Path, value: Any) -> None: ...
     def emit_report(self, path: Path, value: Any) -> None: ...
@@ -228,6 +229,11 @@ class Ctx:
 
     def _slip(self, problem: str) -> MachineError:
         return MachineError(f"{self._name} {problem}")
+
+    def redeliver(self, sender: Party, msg: Message) -> None:
+        """Deliver `msg`, which came from `sender` and was kept, again: after this handler, as a
+        delivery of its own. So if it is wrong, only it is undone, and `sender` is blamed."""
+        self._node.emit_again(self.path, sender, msg, self._seat_codec)
 
     # --- time, storage, results ---
 

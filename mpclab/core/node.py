@@ -344,6 +344,9 @@ class Node:
         if lost:
             self.out.append(Send(lost, frame, "none"))
 
+    def emit_again(self, path: Path, sender: Party, msg: Message, codec: str) -> None:
+        self._fifo.append(("frame", path, sender, Frame(0, path, msg, codec=codec)))
+
     def emit_direct(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
         self.out.append(Send(to, Frame(self.next_id, path, msg, codec=codec)))
         self.next_id += 1

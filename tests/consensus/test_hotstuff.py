@@ -1,24 +1,22 @@
 """HotStuff, basic and chained: published counts, certificates that are real, safety, liveness."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.consensus.chained_hotstuff import ChainedHotStuff, Generic
-from mpclab.consensus.hotstuff import Advance, HotStuff, Propose
+from mpclab.consensus.chained_hotstuff import ChainedGeneric, ChainedHotStuff
+from mpclab.consensus.hotstuff import HotStuff, HotStuffAdvance, HotStuffPropose
 from mpclab.consensus.hotstuff_base import HotStuffBase
+from mpclab.consensus.hotstuff_blocks import PAGE
 from mpclab.consensus.hotstuff_messages import (
     QC,
     ROOT,
     Block,
-    Blocks,
-    Fetch,
-    NewView,
-    Proof,
-    Request,
-    Status,
-    Vote,
-    Wish,
+    CommonMessage,
+    HotStuffNewView,
+    HotStuffVote,
     digest_of,
 )
 from mpclab.core.errors import PeerFault, UsageError
@@ -36,11 +34,11 @@ def test_basic_messages_and_delays_are_the_published_ones(n: int) -> None:
     c = Cluster(HotStuff, n)
     c.run(15)  # the NEW-VIEWs of view 1 are there
     begun = c.world.now
-    assert c.sent() == {"NewView": n - 1}
+    assert c.sent() == {"HotStuffNewView": n - 1}
     c.submit(1, "a")
     c.run()
     count = c.sent(since=begun)
-    assert count.pop("NewView") == n - 1, "of the next view"
+    assert count.pop("HotStuffNewView") == n - 1, "of the next view"
     assert count.total() == 7 * (n - 1)
     assert max(c.parent(p).decided_at["a"] for p in c.honest) == begun + 70 * MS
 
@@ -52,7 +50,7 @@ def test_chained_delays_are_the_published_ones(n: int) -> None:
     begun = c.world.now
     c.submit(1, "a")
     c.run()
-    assert c.sent("Generic", since=begun).total() == 4 * (n - 1), "it and its three children"
+    assert c.sent("ChainedGeneric", since=begun).total() == 4 * (n - 1), "it and its three children"
     assert max(c.parent(p).decided_at["a"] for p in c.honest) == begun + 70 * MS
 
 
@@ -66,7 +64,7 @@ def test_chained_takes_about_2n_minus_2_messages_for_each_of_many(n: int) -> Non
     assert c.all_decided(*names)
     views = len(names) + 3  # the last needs three children
     # the next leader's vote is for itself: n − 1 votes travel in each view
-    assert c.sent("Generic", "Vote").total() == views * 2 * (n - 1)
+    assert c.sent("ChainedGeneric", "HotStuffVote").total() == views * 2 * (n - 1)
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -161,27 +159,26 @@ def test_certificates_are_checked() -> None:
 class TwoFaced(Machine):
     """The first leader: one block to some, another to the rest, and its vote for whatever."""
 
-    messages = (
-        Propose | Advance | Generic | Vote | Request | NewView | Wish | Status | Proof | Fetch
-        | Blocks
-    )  # fmt: skip
+    messages = HotStuffPropose | HotStuffAdvance | ChainedGeneric | CommonMessage
 
     def __init__(self, make: type[Message], first: frozenset[int]) -> None:
         self.make = make
         self.first = first
 
     def start(self, ctx: Ctx) -> None:
-        phase = "prepare" if self.make is Propose else "generic"
+        phase = "prepare" if self.make is HotStuffPropose else "generic"
         genesis = QC(phase, 0, ROOT, ())
         for p in ctx.others:
             op = "x" if p in self.first else "y"
             block = Block(1, ROOT, op, b"v")
             ctx.send(p, self.make(block, genesis))
             signed = IDENTITIES[1].sign("mpclab hotstuff vote", "", phase, 1, digest_of(block))
-            ctx.send(p, Vote(phase, 1, digest_of(block), signed))
+            ctx.send(p, HotStuffVote(phase, 1, digest_of(block), signed))
 
 
-@pytest.mark.parametrize(("protocol", "make"), [(HotStuff, Propose), (ChainedHotStuff, Generic)])
+@pytest.mark.parametrize(
+    ("protocol", "make"), [(HotStuff, HotStuffPropose), (ChainedHotStuff, ChainedGeneric)]
+)
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(4, 8), first=st.frozensets(st.integers(2, 8)), seed=st.integers(0, 2**32))
 def test_a_two_faced_leader_splits_nobody_and_is_passed_over(
@@ -254,3 +251,140 @@ def test_one_log_whatever_happens_and_progress_when_it_stops(
     c.run_until(lambda: c.all_decided(*names), 3_000_000)
     c.check_agreement()
     assert c.blamed() == set()
+
+
+# --- one liar ----------------------------------------------------------------------------------
+
+
+class Scripted(Machine):
+    """A liar: `moves` says what it does on a message, given the context."""
+
+    messages = HotStuffPropose | HotStuffAdvance | ChainedGeneric | CommonMessage
+
+    def __init__(self, moves: Callable[[Ctx, int, Message], None]) -> None:
+        self.moves = moves
+
+    def on_message(self, ctx: Ctx, sender: int, msg: Message) -> None:
+        self.moves(ctx, sender, msg)
+
+
+def signed(p: int, phase: str, view: int, block: bytes) -> HotStuffVote:
+    signature = IDENTITIES[p].sign("mpclab hotstuff vote", "", phase, view, block)
+    return HotStuffVote(phase, view, block, signature)
+
+
+def test_an_early_proposal_that_is_wrong_undoes_nothing_but_itself() -> None:
+    """It is read in view 2, which honest parties enter by deciding view 1."""
+    bad = QC("prepare", 1, bytes(32), tuple((p, bytes(64)) for p in (1, 3, 4)))
+
+    def early(ctx: Ctx, sender: int, msg: Message) -> None:
+        if isinstance(msg, HotStuffPropose) and msg.block.view == 1:
+            ctx.multicast(ctx.others, HotStuffPropose(Block(2, bytes(32), "", b""), bad))
+
+    c = Cluster(HotStuff, 4, others={2: lambda: Scripted(early)}, patience=200 * MS)
+    c.submit(1, "a")
+    c.run_until(lambda: c.all_decided("a"))
+    c.submit(3, "b")
+    c.run_until(lambda: c.all_decided("a", "b"))
+    assert c.blamed() == {2}
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_a_vote_signed_for_another_phase_voids_no_certificate(
+    protocol: type[HotStuffBase],
+) -> None:
+    def vote(ctx: Ctx, sender: int, msg: Message) -> None:
+        if isinstance(msg, HotStuffPropose | ChainedGeneric):
+            view, digest = msg.block.view, digest_of(msg.block)
+            for phase in ("other", "commit", "generic"):
+                ctx.multicast(ctx.others, signed(4, phase, view, digest))
+
+    c = Cluster(protocol, 4, others={4: lambda: Scripted(vote)}, patience=200 * MS)
+    if protocol is ChainedHotStuff:
+        c.lossy(lambda src, dst: (src, dst) == (2, 1))  # so that leader 1 needs the liar's vote
+    for op, by in (("a", 1), ("b", 2), ("c", 3)):
+        c.submit(by, op)
+    c.run_until(lambda: c.all_decided("a", "b", "c"))
+    assert c.blamed() == {4}
+
+
+def test_a_new_view_with_a_later_phase_does_not_frame_the_leader() -> None:
+    """A leader that proposed upon a pre-commit certificate would be blamed by everybody."""
+
+    def show(ctx: Ctx, sender: int, msg: Message) -> None:
+        if isinstance(msg, HotStuffAdvance):
+            ctx.multicast(ctx.others, HotStuffNewView(msg.qc.view + 1, msg.qc))
+
+    c = Cluster(HotStuff, 4, others={4: lambda: Scripted(show)}, patience=200 * MS)
+    c.submit(1, "a")
+    c.run_until(lambda: c.all_decided("a"))
+    c.submit(2, "b")
+    c.run_until(lambda: c.all_decided("a", "b"))
+    assert c.blamed() == {4}
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_new_views_of_one_party_take_one_place(protocol: type[HotStuffBase]) -> None:
+    genesis = QC(protocol.PHASES[0], 0, ROOT, ())
+
+    class Flood(Scripted):
+        def start(self, ctx: Ctx) -> None:
+            for view in range(400, 0, -1):
+                ctx.multicast(ctx.others, HotStuffNewView(view, genesis))
+
+    c = Cluster(protocol, 4, others={4: lambda: Flood(lambda ctx, sender, msg: None)})
+    c.run(100)
+    for p in c.honest:
+        assert sum(4 in heard for heard in c.machine(p).new_views.values()) <= 1
+
+
+# --- catching up -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+@pytest.mark.parametrize(("n", "missed"), [(4, 300), (7, 160)])
+def test_catching_up_takes_messages_linear_in_what_was_missed(
+    protocol: type[HotStuffBase], n: int, missed: int
+) -> None:
+    c = Cluster(protocol, n, network=Network(Delay("constant", 5 * MS)))
+    c.cut([n], range(1, n))
+    names = [f"op{k}" for k in range(missed)]
+    for k, name in enumerate(names):
+        c.submit(1 + k % (n - 1), name)
+    c.run_until(lambda: all(len(c.log(p)) == missed for p in range(1, n)), 600_000)
+    healed = c.world.now
+    c.heal()
+    c.run_until(lambda: c.all_decided(*names))
+    sent = c.sent(since=healed)
+    pages = 2 + missed // PAGE * 3 // 2  # of a chain with some empty blocks in it
+    assert sent["HotStuffFetch"] <= pages
+    assert sent["HotStuffBlocks"] <= pages
+    assert c.blamed() == set()
+
+
+def test_a_lost_page_is_asked_for_again_while_views_go_on() -> None:
+    c = Cluster(HotStuff, 4, patience=100 * MS)
+    c.cut([4], [1, 2, 3])
+    names = [f"op{k}" for k in range(200)]
+    for name in names[:80]:
+        c.submit(1, name)
+    c.run_until(lambda: all(len(c.log(p)) == 80 for p in (1, 2, 3)), 600_000)
+    drop = iter(range(4))
+    c.lossy(lambda src, dst: dst == 4 and next(drop, None) is not None)
+    for name in names[80:]:
+        c.submit(2, name)
+    c.run_until(lambda: c.all_decided(*names), 600_000)
+    c.check_agreement()
+
+
+def test_requests_for_each_operation_do_not_grow_with_the_backlog() -> None:
+    def requests(backlog: int) -> float:
+        c = Cluster(HotStuff, 4)
+        names = [f"op{k}" for k in range(backlog)]
+        for k, name in enumerate(names):
+            c.submit(k % 4 + 1, name)
+        c.run_until(lambda: c.all_decided(*names))
+        return c.sent()["HotStuffRequest"] / backlog
+
+    assert requests(20) <= 4
+    assert requests(80) <= 4

@@ -1,0 +1,134 @@
+"""HotStuff's tree of blocks, what of it is executed, and how missing blocks are fetched.
+
+A block names its parent by hash, so whoever holds a certified block can take all blocks before
+it from anybody, one after the other: a page is believed for its hashes, not for its sender.
+
+Fetching costs messages linear in the blocks that are missing: one block is asked for at a time,
+of the party that proved to have it, and the next only when a page brought something. When nothing
+comes within a patience, all others are asked for that same block.
+"""
+
+from typing import ClassVar
+
+from mpclab.consensus.hotstuff_messages import GENESIS, QC, ROOT, Block, HotStuffFetch, digest_of
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx
+
+PAGE = 32
+"""Blocks in one answer, at most."""
+PAGE_BYTES = 128 * 1024
+"""Bytes of values in one answer, at most, unless its first block alone is longer."""
+
+
+class BlockTree:
+    """The blocks that we know, by hash.
+
+    Attributes:
+        blocks: all known blocks, the root included.
+        tip: the last executed block.
+        executed: the blocks from the root to `tip`.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: dict[bytes, Block] = {ROOT: GENESIS}
+        self.tip: bytes = ROOT
+        self.executed: set[bytes] = {ROOT}
+
+    @property
+    def height(self) -> int:
+        """The view of the last executed block."""
+        return self.blocks[self.tip].view
+
+    def extends(self, block: bytes, ancestor: bytes) -> bool:
+        """Whether `ancestor` is on the way from `block` to the root, as far as we know it."""
+        height = self.blocks[ancestor].view if ancestor in self.blocks else 0
+        while block != ancestor:
+            known = self.blocks.get(block)
+            if known is None or known.view <= height:
+                return False
+            block = known.parent
+        return True
+
+    def missing(self, block: bytes) -> bytes | None:
+        """The first unknown block on the way from `block` to what is executed."""
+        while block not in self.executed:
+            if block not in self.blocks:
+                return block
+            block = self.blocks[block].parent
+        return None
+
+    def branch(self, block: bytes) -> list[tuple[bytes, Block]]:
+        """The known blocks from `block` down to what is executed, newest first."""
+        found = []
+        while block not in self.executed and block in self.blocks:
+            found.append((block, self.blocks[block]))
+            block = self.blocks[block].parent
+        return found
+
+    def page(self, block: bytes) -> tuple[Block, ...]:
+        """`block` and its ancestors, newest first, as many as one answer takes."""
+        found: list[Block] = []
+        size = 0
+        while block in self.blocks and block != ROOT and len(found) < PAGE:
+            size += len(self.blocks[block].value)
+            if found and size > PAGE_BYTES:
+                break
+            found.append(self.blocks[block])
+            block = found[-1].parent
+        return tuple(found)
+
+
+class BlockFetch:
+    """What is missing, and whom we asked for it.
+
+    Attributes:
+        goal: the certificate whose block we cannot use yet, since blocks before it are missing.
+        target: the one block that we asked for and do not have.
+        tries: how often in a row nothing came.
+    """
+
+    TRIES: ClassVar = 32
+    """After so many tries the next ones keep no run going."""
+
+    def __init__(self, tree: BlockTree, patience: int) -> None:
+        self.tree = tree
+        self.patience = patience
+        self.goal: QC | None = None
+        self.target: bytes | None = None
+        self.tries = 0
+
+    def want(self, ctx: Ctx, source: Party) -> None:
+        """Ask `source` for the first missing block of `goal`, unless it is asked for already."""
+        missing = None if self.goal is None else self.tree.missing(self.goal.block)
+        if missing is None or missing == self.target:
+            return
+        self.target, self.tries = missing, 0
+        if source != ctx.me:
+            ctx.send(source, HotStuffFetch(missing))
+        ctx.set_timer("fetch", self.patience)
+
+    def again(self, ctx: Ctx) -> None:
+        """Nothing came for a patience: ask all others for the same block."""
+        self.target = None if self.goal is None else self.tree.missing(self.goal.block)
+        if self.target is not None:
+            self.tries += 1
+            ctx.multicast(ctx.others, HotStuffFetch(self.target))
+            ctx.set_timer("fetch", self.patience, background=self.tries > self.TRIES)
+
+    def matching(self, blocks: tuple[Block, ...]) -> list[tuple[bytes, Block]]:
+        """Those of a page that we asked for, with their hashes: the target, and each block that
+        the one before it names as its parent."""
+        found: list[tuple[bytes, Block]] = []
+        wanted = self.target
+        for block in blocks:
+            if wanted is None or wanted in self.tree.blocks or digest_of(block) != wanted:
+                break
+            found.append((wanted, block))
+            wanted = block.parent
+        return found
+
+    def done(self, ctx: Ctx) -> None:
+        """Nothing is missing any more."""
+        if self.target is not None:
+            ctx.cancel_timer("fetch")
+        self.goal = self.target = None
