@@ -178,13 +178,12 @@ class Agreement(Machine):
         """
         if isinstance(msg, self.unvaried):
             return None
-        return with_values(msg, values) or altered(msg)
+        others = {**values, **{fingerprint(v): fingerprint(w) for v, w in values.items()}}
+        return with_values(msg, others) or altered(msg)
 
 
-def with_values(msg: M, values: Mapping[bytes, bytes]) -> M | None:
-    """`msg` with the other value, or its fingerprint, where a field holds one of `values`; None
-    when none does."""
-    instead = {**values, **{fingerprint(v): fingerprint(w) for v, w in values.items()}}
+def with_values(msg: M, instead: Mapping[bytes, bytes]) -> M | None:
+    """`msg` with something else where a field holds what `instead` names; None where none does."""
     changed = {
         name: instead[old]
         for name in msg.__struct_fields__

@@ -23,12 +23,13 @@ Deviations: one operation in each place. State is the history itself, so who lag
 its places from f + 1 parties that say the same. Retransmission by `PbftStatus` (thesis §5.2).
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
 
 from mpclab.consensus import pbft_repair
-from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.agreement import Agreement, Decided, Submit, with_values
 from mpclab.consensus.pbft_messages import (
     KeptSlot,
     PbftCheckpoint,
@@ -59,6 +60,7 @@ from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
 from mpclab.crypto.transcript import digest as hash_of
 
 _encode = msgspec.msgpack.encode
@@ -494,3 +496,14 @@ class Pbft(Agreement):
 
     def _keep_view(self, ctx: Ctx) -> None:
         ctx.persist("view", _encode((self.view, self.active)))
+
+    # --- lies -------------------------------------------------------------------------------
+
+    def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None:
+        """A request's other value, and in votes its digest."""
+        others = dict(values)
+        for request in self.requests.values():
+            if request.value in values:
+                other = digest_of(request.op, values[request.value])
+                others[digest_of(request.op, request.value)] = other
+        return with_values(msg, others) or super().variant(msg, values)
