@@ -2,14 +2,19 @@
 
 A counter-based generator (splitmix64's finaliser over the key), so that one more message
 somewhere moves no other message's delivery. Not for secrets. Scalar for a few receivers, NumPy
-for many; both give the same numbers.
+for many; both give the same numbers. NumPy is imported when many are drawn, for a browser's tab
+has none.
 """
+
+from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -39,6 +44,8 @@ def uniform(base: int, lane: int) -> float:
 
 def uniforms(base: int, lanes: Sequence[int]) -> npt.NDArray[np.float64]:
     """`[uniform(base, lane) for lane in lanes]` at once; shape `(len(lanes),)`."""
+    import numpy as np
+
     steps = np.asarray(lanes, dtype=np.uint64) + np.uint64(1)
     x = np.uint64(base) + np.uint64(_GOLDEN) * steps
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

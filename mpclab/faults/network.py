@@ -1,13 +1,16 @@
 """What the network is like when nothing is wrong: delays, loss, bandwidth, order."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import format_duration, parse_duration
@@ -63,6 +66,8 @@ class Delay:
 
     def samples(self, base: int, lanes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`sample` for many lanes at once; shape `(len(lanes),)`, int64 µs."""
+        import numpy as np
+
         if self.shape == "constant":
             return np.full(len(lanes), int(self.a), dtype=np.int64)
         u = uniforms(base, 2 * lanes)  # type: ignore[arg-type]
@@ -76,7 +81,7 @@ class Delay:
             case "normal":  # Box and Muller 1958
                 z = m.sqrt(-2.0 * m.log(u)) * m.cos(2.0 * math.pi * v)
                 drawn = self.a + self.b * z
-                return np.maximum(drawn, 0.0) if m is np else max(drawn, 0.0)
+                return max(drawn, 0.0) if m is math else m.maximum(drawn, 0.0)
             case "exponential":
                 return -self.a * m.log(u)
             case "pareto":
