@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -60,50 +61,69 @@ class AdversaryContext(Protocol):
 
 
 class FaultTarget(Protocol):
-    """What a world offers to faults. What it cannot do raises `UsageError` and says so."""
+    """What a world offers to faults. What it cannot do raises `UsageError` and says so; a world
+    that leaves a verb out cannot be made."""
 
     link_rules: LinkRules
 
     @property
+    @abstractmethod
     def now(self) -> int: ...
     @property
+    @abstractmethod
     def actors(self) -> tuple[Party, ...]:
         """Those that are up."""
 
+    @abstractmethod
     def at(self, time: int, action: Callable[[], None]) -> None: ...
+    @abstractmethod
     def mark_fault(
         self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
     ) -> None:
         """Write the trace's row: phase is begin, end, or act (with what happened in `text`)."""
 
+    @abstractmethod
     def crash(self, actor: Party) -> None: ...
+    @abstractmethod
     def tear(self, actor: Party, on: bool = True) -> None:
         """Let the actor crash in the middle of its next step; `on=False`: no longer."""
 
+    @abstractmethod
     def restart(self, actor: Party, *, amnesia: bool = False) -> None: ...
+    @abstractmethod
     def remove(self, actor: Party) -> None: ...
+    @abstractmethod
     def pause(self, actor: Party) -> None: ...
+    @abstractmethod
     def resume(self, actor: Party) -> None: ...
+    @abstractmethod
     def slow(self, actor: Party, step: int) -> None:
         """From now on each step of the actor takes `step` µs of its time; 0: none."""
 
+    @abstractmethod
     def skew(self, actor: Party, offset: int, drift: float) -> None:
         """Set the actor's clock ahead by `offset` µs, running 1 + `drift` times as fast."""
 
+    @abstractmethod
     def reset(self, a: Party, b: Party) -> None:
         """Close the link between two actors, once."""
 
+    @abstractmethod
     def corruptible(self, actor: Party) -> None:
         """Raise `UsageError` where nobody can speak for `actor` here; for most one can."""
 
+    @abstractmethod
     def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
         """Put what the actor's node does through `filter`; filters of several handles are
         applied in the order of the handles."""
 
+    @abstractmethod
     def set_tamper(self, actor: Party, tamper: Tamper | None, handle: int = 0) -> None:
         """Put what the actor's machines say through `tamper`, by the handles in order."""
 
+    @abstractmethod
     def stop_server(self, *, kill: bool = False) -> None: ...
+    @abstractmethod
     def restart_server(self, *, amnesia: bool = True) -> None:
         """Start the server again at its old address; with `amnesia`, with empty rooms."""
 

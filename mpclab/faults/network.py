@@ -156,7 +156,7 @@ class Network:
             raise UsageError(f"network.bandwidth: {self.bandwidth}; use bytes per second, or 0")
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any]) -> "Network":
+    def parse(cls, fields: Mapping[str, Any]) -> Network:
         """Read a scenario file's `network`.
 
         Raises:
