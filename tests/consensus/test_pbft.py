@@ -8,24 +8,22 @@ from hypothesis import strategies as st
 
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.pbft_messages import (
-    PbftCheckpoint,
-    PbftCommit,
-    PbftExecuted,
-    PbftPrepare,
-    PbftPrePrepare,
-    PbftRequest,
-    PbftStatus,
-    digest_of,
-)
-from mpclab.consensus.pbft_views import (
     GENESIS,
     NULL,
     CheckpointId,
     Claim,
+    PbftCheckpoint,
+    PbftCommit,
+    PbftExecuted,
     PbftNewView,
+    PbftPrepare,
+    PbftPrePrepare,
+    PbftRequest,
+    PbftStatus,
     PbftViewChange,
-    decide,
+    digest_of,
 )
+from mpclab.consensus.pbft_views import decide
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
@@ -95,7 +93,7 @@ def test_garbage_is_collected_and_a_sleeper_catches_up() -> None:
     for name in names:
         c.submit(1, name)
     c.run()
-    assert len(c.machine(1).slots) <= Pbft.WINDOW
+    assert len(c.machine(1).slots.slots) <= Pbft.options_type().window
     assert c.machine(1).stable == 48
     c.restart(4)
     c.submit(2, "last")
@@ -242,32 +240,32 @@ class TestDecide:
     """Thesis §3.2.4, by hand: n = 4, f = 1, q = 3."""
 
     def test_nothing_prepared_starts_empty(self) -> None:
-        assert decide([change(p) for p in (1, 2, 3)], 3, 1) == (CheckpointId(0, GENESIS), ())
+        assert decide([change(p) for p in (1, 2, 3)], 3, 1, 16) == (CheckpointId(0, GENESIS), ())
 
     def test_two_messages_are_too_few(self) -> None:
-        assert decide([change(p) for p in (1, 2)], 3, 1) is None
+        assert decide([change(p) for p in (1, 2)], 3, 1, 16) is None
 
     def test_what_may_be_committed_is_chosen(self) -> None:
         a = Claim(1, 0, b"a")
-        got = decide([change(1, a), change(2, a), change(3)], 3, 1)
+        got = decide([change(1, a), change(2, a), change(3)], 3, 1, 16)
         assert got == (CheckpointId(0, GENESIS), (CheckpointId(1, b"a"),))
 
     def test_a_later_view_wins(self) -> None:
         a, b = Claim(1, 0, b"a"), Claim(1, 2, b"b")
-        got = decide([change(1, a), change(2, b), change(3, b)], 3, 1)
+        got = decide([change(1, a), change(2, b), change(3, b)], 3, 1, 16)
         assert got == (CheckpointId(0, GENESIS), (CheckpointId(1, b"b"),))
 
     def test_a_lone_claim_that_nobody_vouches_for_is_not_chosen(self) -> None:
         lie = change(4, Claim(1, 4, b"lie"))
-        assert decide([change(1), change(2), lie], 3, 1) is None, "wait for another"
-        assert decide([change(1), change(2), change(3), lie], 3, 1) == (
+        assert decide([change(1), change(2), lie], 3, 1, 16) is None, "wait for another"
+        assert decide([change(1), change(2), change(3), lie], 3, 1, 16) == (
             CheckpointId(0, GENESIS),
             (),
         )
 
     def test_a_gap_is_filled_with_a_null_request(self) -> None:
         b = Claim(2, 0, b"b")
-        got = decide([change(1, b), change(2, b), change(3)], 3, 1)
+        got = decide([change(1, b), change(2, b), change(3)], 3, 1, 16)
         assert got == (CheckpointId(0, GENESIS), (CheckpointId(1, NULL), CheckpointId(2, b"b")))
 
 
