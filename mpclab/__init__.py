@@ -29,6 +29,7 @@ _HOMES = {
     "Machine": "mpclab.core",
     "Message": "mpclab.core",
     "MpclabError": "mpclab.core",
+    "Duration": "mpclab.core",
     "MS": "mpclab.core",
     "Party": "mpclab.core",
     "PeerFault": "mpclab.core",
@@ -36,6 +37,7 @@ _HOMES = {
     "SECOND": "mpclab.core",
     "UsageError": "mpclab.core",
     "Trace": "mpclab.trace",
+    "register": "mpclab.plugins",
 }
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         MS,
         SECOND,
         Ctx,
+        Duration,
         Machine,
         Message,
         MpclabError,
@@ -52,12 +55,14 @@ if TYPE_CHECKING:
         UsageError,
     )
     from mpclab.lab import Lab, Run, Scenario
+    from mpclab.plugins import register
     from mpclab.trace import Trace
 
 __all__ = [
     "MS",
     "SECOND",
     "Ctx",
+    "Duration",
     "Lab",
     "Machine",
     "Message",
@@ -69,6 +74,7 @@ __all__ = [
     "Scenario",
     "Trace",
     "UsageError",
+    "register",
 ]
 
 

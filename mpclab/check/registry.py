@@ -1,8 +1,12 @@
 """The checks by name, and how to run some of them on a trace."""
 
-from collections.abc import Callable, Iterable
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 from mpclab.check.agreement import agreement
 from mpclab.check.blame import blame
@@ -13,11 +17,15 @@ from mpclab.check.order import durability, leaders, total_order
 from mpclab.check.termination import termination
 from mpclab.check.validity import certificates, validity
 from mpclab.check.verdict import Verdict
-from mpclab.core.errors import UsageError, nearest
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
+from mpclab.core.registry import Registry, read_arguments, word_of
 from mpclab.trace import Trace
 
-CHECKS: dict[str, Callable[[Facts], Verdict]] = {
+Check: TypeAlias = Callable[..., Verdict]
+"""`check(facts)` judges; what a file may set of it are its further parameters."""
+
+_OURS: dict[str, Check] = {
     "agreement": agreement,
     "validity": validity,
     "integrity": integrity,
@@ -30,10 +38,13 @@ CHECKS: dict[str, Callable[[Facts], Verdict]] = {
     "blame": blame,
 }
 
+CHECKS: Registry[Check] = Registry("check", _OURS, accepts=inspect.isfunction, word=word_of)
+"""Every check by its word, and those that you registered."""
+
 
 def run_checks(
     trace: Trace,
-    names: Iterable[str] = ("agreement", "validity", "integrity", "termination"),
+    checks: Iterable[str | Check] = ("agreement", "validity", "integrity", "termination"),
     *,
     n: int,
     policy: PolicyLike = "unanimous",
@@ -42,6 +53,8 @@ def run_checks(
     """Judge a trace by these checks, in this order.
 
     Args:
+        checks: words, with parameters where a check has some (`"soon(within=500ms)"`), or
+            functions.
         policy: `"unanimous"`, `"threshold(k)"`, or anything that says how many are `needed`.
         faulty: parties whose word does not count; by default those that the Byzantine faults
             in the trace aim at.
@@ -49,11 +62,10 @@ def run_checks(
     Raises:
         UsageError: a name that is no check; says which is nearest.
     """
-    wanted = list(names)
-    check_names(wanted)
+    bound = [bind(check) for check in checks]
     ordered, numbers = in_order_of_time(trace)
     facts = Facts.of(ordered, n=n, policy=policy, faulty=faulty)
-    verdicts = [CHECKS[name](facts) for name in wanted]
+    verdicts = [_judge(check, facts) for check in bound]
     if numbers is None:
         return verdicts
     return [
@@ -77,8 +89,81 @@ def in_order_of_time(trace: Trace) -> tuple[Trace, list[int] | None]:
     return ordered, numbers
 
 
-def check_names(names: Iterable[str]) -> None:
-    """Raise `UsageError` for the first of `names` that is no check."""
-    for name in names:
-        if name not in CHECKS:
-            raise UsageError(f"checks: {name!r} is not known{nearest(name, CHECKS)}")
+def _judge(check: Callable[[Facts], Verdict], facts: Facts) -> Verdict:
+    verdict: Any = check(facts)
+    if isinstance(verdict, Verdict):
+        return verdict
+    name = word_of(check.func if isinstance(check, partial) else check)
+    raise UsageError(
+        f"check {name}: it answers {verdict!r:.40}; answer ok(…), unknown(…) or violated(…) of "
+        f"mpclab.check"
+    )
+
+
+# --- words with parameters --------------------------------------------------------------------
+
+_CALL = re.compile(r"([^()\s]+)\s*(?:\((.*)\))?\s*")
+
+
+def bind(check: str | Check, where: str = "checks") -> Callable[[Facts], Verdict]:
+    """The check that a word means, its parameters filled in.
+
+    Raises:
+        UsageError: the check, a parameter or a value is not known; names `where` and the nearest.
+    """
+    if not isinstance(check, str):
+        return check
+    match = _CALL.fullmatch(check)
+    if match is None:
+        raise UsageError(f"{where}: {check!r}; write a name, or name(parameter=value)")
+    word, rest = match[1], match[2]
+    found = CHECKS.find(word, where)
+    given: dict[str, str] = {}
+    for part in (rest or "").split(","):
+        name, is_given, value = part.partition("=")
+        if is_given:
+            given[name.strip()] = value.strip()
+        elif part.strip():
+            raise UsageError(f"{where}.{word}: {part.strip()!r}; write parameter=value")
+    return partial(found, **read_arguments(found, given, f"{where}.{word}")) if given else found
+
+
+def spell(item: Any, where: str = "checks") -> str:
+    """The word for an entry of a scenario's `checks`: a word, `{soon: {within: 500ms}}`,
+    `{kind: soon, within: 500ms}`, or from Python a function, which is registered.
+
+    Raises:
+        UsageError: as `bind`.
+    """
+    text = str(item)
+    if inspect.isfunction(item):
+        text = next((w for w, f in CHECKS.items() if f is item), "")
+        text = text or word_of(CHECKS.register(item))
+    elif isinstance(item, Mapping):
+        if "kind" in item:
+            word, given = item["kind"], {k: v for k, v in item.items() if k != "kind"}
+        elif len(item) == 1:
+            [(word, given)] = item.items()
+        else:
+            raise UsageError(f"{where}: {dict(item)!r}; write {{check: {{parameter: value}}}}")
+        if not isinstance(given, Mapping):
+            raise UsageError(f"{where}.{word}: {given!r}; write {{parameter: value}}")
+        inner = ", ".join(f"{name}={value}" for name, value in given.items())
+        text = f"{word}({inner})" if inner else str(word)
+    bind(text, where)
+    return text
+
+
+def unspell(text: str) -> str | dict[str, dict[str, str]]:
+    """What `spell` reads back as `text`, as one writes it in a file."""
+    match = _CALL.fullmatch(text)
+    if match is None or not match[2]:
+        return text
+    pairs = (part.partition("=") for part in match[2].split(","))
+    return {match[1]: {name.strip(): value.strip() for name, _, value in pairs}}
+
+
+def check_names(checks: Iterable[str | Check]) -> None:
+    """Raise `UsageError` for the first of `checks` that is none."""
+    for check in checks:
+        bind(check)

@@ -77,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         "--peer", action="append", default=[], metavar="ID=KEY",
         help="trust only this key (64 hex digits) for that party; may be repeated",
     )  # fmt: skip
+    party.add_argument(
+        "--plugin", action="append", default=[], metavar="NAME",
+        help="load a module or file of your own, which runs it; may be repeated",
+    )  # fmt: skip
     party.add_argument("--propose", metavar="TEXT", help="propose this note once all are here")
     party.add_argument("--until", type=int, metavar="N", help="leave after N settled operations")
     party.add_argument("--attached", action="store_true", help=argparse.SUPPRESS)

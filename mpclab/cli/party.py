@@ -33,6 +33,7 @@ def be_party(args: argparse.Namespace) -> int:
         policy=args.policy,
         agreement=args.agreement,
         store=args.store,
+        plugins=tuple(args.plugin),
         **({"threshold": args.threshold} if args.threshold else {}),
     )
     with lab:

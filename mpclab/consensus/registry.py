@@ -15,9 +15,9 @@ from mpclab.consensus.raft import Raft
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
 from mpclab.consensus.wrong import ForgetfulRaft, OneEcho, Pbft2f
-from mpclab.core.errors import UsageError, nearest
+from mpclab.core.registry import Registry, word_of
 
-AGREEMENTS: dict[str, type[Agreement]] = {
+_OURS: dict[str, type[Agreement]] = {
     "direct": Direct,
     "2pc": TwoPhase,
     "3pc": ThreePhase,
@@ -28,6 +28,14 @@ AGREEMENTS: dict[str, type[Agreement]] = {
     "bracha": Bracha,
     "ben-or": BenOr,
 }
+
+AGREEMENTS: Registry[type[Agreement]] = Registry(
+    "agreement",
+    _OURS,
+    accepts=lambda thing: isinstance(thing, type) and issubclass(thing, Agreement),
+    word=word_of,
+)
+"""Those to choose from, and those that you registered."""
 
 WRONG: dict[str, type[Agreement]] = {
     "wrong-direct": OneEcho,
@@ -43,10 +51,15 @@ def agreement(name: str) -> type[Agreement]:
     Raises:
         UsageError: there is none; names the nearest.
     """
-    found = AGREEMENTS.get(name) or WRONG.get(name)
-    if found is None:
-        raise UsageError(f"agreement: {name!r} is not known{nearest(name, AGREEMENTS)}")
-    return found
+    return WRONG[name] if name in WRONG else AGREEMENTS.find(name)
+
+
+def word(protocol: str | type[Agreement]) -> str:
+    """The word of a protocol; a class of your own is registered if it was not."""
+    if isinstance(protocol, str):
+        return protocol
+    known = [w for w, cls in {**AGREEMENTS, **WRONG}.items() if cls is protocol]
+    return known[0] if known else word_of(AGREEMENTS.register(protocol))
 
 
 def options(name: str, given: Mapping[str, Any], field: str = "agreement") -> Options:

@@ -2,7 +2,7 @@
 
 from mpclab.core.effects import Effect, Event
 from mpclab.core.errors import MachineError, MpclabError, PeerFault, Strength, UsageError
-from mpclab.core.ids import MS, SECOND, SERVER, US, Party, Path
+from mpclab.core.ids import MS, SECOND, SERVER, US, Duration, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Node
 from mpclab.core.rounds import Aborted, Finished, RoundMachine
@@ -15,6 +15,7 @@ __all__ = [
     "US",
     "Aborted",
     "Ctx",
+    "Duration",
     "Effect",
     "Event",
     "Finished",

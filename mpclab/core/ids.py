@@ -2,7 +2,7 @@
 
 import random
 import re
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from mpclab.core.errors import UsageError
 
@@ -18,6 +18,9 @@ US: Final = 1
 MS: Final = 1_000
 SECOND: Final = 1_000_000
 """Durations and times are integer microseconds: `150 * MS`."""
+
+Duration: TypeAlias = Annotated[int, "duration"]
+"""Microseconds; a parameter of this type is written as `500ms` in files and forms."""
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s|min)\s*")
 _UNITS = {"us": US, "µs": US, "ms": MS, "s": SECOND, "min": 60 * SECOND}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mpclab.core.effects import Effect, Words
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER, Party, format_duration, parse_duration
 from mpclab.core.node import Node
+from mpclab.core.registry import Registry
 from mpclab.faults.link_rules import LinkRules
 
 Filter: TypeAlias = Callable[[list[Effect], "AdversaryContext"], list[Effect]]
@@ -283,7 +285,7 @@ class Fault:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__dict__.get("kind"):
-            KINDS[cls.kind] = cls
+            KINDS.register(cls)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Fault:
         return self
@@ -365,10 +367,23 @@ class Fault:
         return fault
 
     @classmethod
+    def draw(cls, rng: random.Random, n: int) -> dict[str, Any] | None:
+        """Random fields for a nemesis, beyond when, how long and whom; None: never drawn.
+
+        By default a fault is drawn when nothing but its party must be said.
+        """
+        needed = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+        return {} if needed <= {"party"} else None
+
+    @classmethod
     def doc(cls) -> str:
         """One line for a menu."""
         return (inspect.getdoc(cls) or cls.kind).splitlines()[0]
 
 
-KINDS: dict[str, type[Fault]] = {}
-"""Every kind of fault by its word in a scenario file."""
+KINDS: Registry[type[Fault]] = Registry(
+    "fault",
+    accepts=lambda thing: isinstance(thing, type) and issubclass(thing, Fault) and bool(thing.kind),
+    word=lambda cls: cls.kind,
+)
+"""Every kind of fault by its word in a scenario file. A subclass with a `kind` registers itself."""

@@ -44,9 +44,10 @@ def nemesis(
     Raises:
         UsageError: for a kind that is not known or cannot be drawn.
     """
+    known = drawable(n)
     for kind in kinds:
-        if kind not in DRAWN:
-            raise UsageError(f"kinds: {kind!r} cannot be drawn{nearest(kind, DRAWN)}")
+        if kind not in known:
+            raise UsageError(f"kinds: {kind!r} cannot be drawn{nearest(kind, known)}")
     if n < 2 or rate <= 0 or until < 2 * _SHORTEST or not kinds:
         raise UsageError("a nemesis needs two parties, kinds, a rate above 0, and some time")
     limit = (n - 1) // 3 if most is None else most
@@ -67,6 +68,15 @@ def nemesis(
             faults.append(fault)
 
 
+def drawable(n: int = 4) -> tuple[str, ...]:
+    """The kinds that a nemesis can draw among `n` parties: ours, and yours that say how."""
+    probe = random.Random(0)
+    return (
+        *DRAWN,
+        *(word for word, kind in KINDS.added.items() if kind.draw(probe, n) is not None),
+    )
+
+
 def _draw(rng: random.Random, fields: dict[str, Any], n: int, liars: list[Party]) -> Fault | None:
     drawn = fields["kind"]
     kind = fields["kind"] = "crash" if drawn == "torn-crash" else drawn
@@ -76,7 +86,8 @@ def _draw(rng: random.Random, fields: dict[str, Any], n: int, liars: list[Party]
         fields["party"] = rng.choice(liars)
     elif issubclass(KINDS[kind], PartyFault):
         fields["party"] = rng.randint(1, n)
-    fields |= DRAWN[drawn](rng, n)
+    own = DRAWN[drawn](rng, n) if drawn in DRAWN else KINDS[kind].draw(rng, n)
+    fields |= own or {}
     if KINDS[kind].momentary:
         del fields["for"]
     if kind == "send-to-some":  # … of the others

@@ -30,6 +30,8 @@ __all__ = [
     "schedule",
 ]
 
+KINDS.seal()
+
 
 def parse_fault(fields: Mapping[str, Any], n: int, index: int | None = None) -> Fault:
     """Read one entry of a scenario's `faults`, for parties `1..n`.

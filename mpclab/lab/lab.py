@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from mpclab.check import Verdict, run_checks
+from mpclab.check import Check, Verdict, run_checks
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, SERVER, Party
@@ -349,11 +349,11 @@ class Lab:
 
     # --- verdicts ---
 
-    def check(self, *names: str) -> list[Verdict]:
-        """Judge the trace so far by these checks, or by the scenario's."""
+    def check(self, *checks: str | Check) -> list[Verdict]:
+        """Judge the trace so far by these checks (words or functions), or by the scenario's."""
         return run_checks(
             self.trace,
-            names or self.scenario.checks,
+            checks or self.scenario.checks,
             n=self.scenario.parties,
             policy=self.scenario.policy,
         )

@@ -100,6 +100,7 @@ def arguments(
         "--first-frame", str(1 + (life - 1) * FRAMES_A_LIFE),
     ]  # fmt: skip
     words += ["--relay"] if s.world == "websocket" else []
+    words += [word for plugin in s.plugins for word in ("--plugin", plugin)]
     words += ["--joined"] if now.joined else []
     for other, public in sorted(now.pins.items()):
         words += ["--peer", f"{other}={public.hex()}"] if other != party else []

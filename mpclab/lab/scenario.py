@@ -28,8 +28,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpclab.check import CHECKS
+from mpclab import plugins
+from mpclab.check.registry import spell, unspell
 from mpclab.consensus.registry import agreement as agreement_named
+from mpclab.consensus.registry import word as agreement_word
 from mpclab.coordinator.policy import Policy, parse_policy
 from mpclab.coordinator.statements import MIN_DEADLINE
 from mpclab.core.errors import UsageError, nearest
@@ -68,6 +70,8 @@ class Scenario:
         private: numbers of each party's own, which it puts into computations that they fit.
         patience: how long a proposal stays open, µs.
         until: how long to run at the most, µs.
+        plugins: modules and files with protocols, operations, faults and checks of your own. They
+            are loaded first, which runs their code (see `mpclab.plugins`).
     """
 
     name: str = ""
@@ -87,13 +91,19 @@ class Scenario:
     session: str = "lab"
     mesh: str = "negotiated"
     patience: int = 10 * SECOND
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        plugins.load_installed()
+        for plugin in self.plugins:
+            plugins.load(plugin)
+        # A protocol and checks of one's own may be given as what they are, not by their words.
+        object.__setattr__(self, "agreement", agreement_word(self.agreement))
+        object.__setattr__(self, "checks", tuple(map(spell, self.checks)))
         self._check_sizes()
         for name, value, known in (
             ("world", self.world, WORLDS),
             ("mesh", self.mesh, ("negotiated", "ready")),
-            *(("checks", check, CHECKS) for check in self.checks),
         ):
             if value not in known:
                 raise UsageError(f"{name}: {value!r} is not known{nearest(str(value), known)}")
@@ -176,11 +186,11 @@ class Scenario:
             raise UsageError(f"{path}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise UsageError(f"{path}: is not a text file") from error
-        return cls.from_text(text, str(path))
+        return cls.from_text(text, str(path), Path(path).parent)
 
     @classmethod
-    def from_text(cls, text: str, where: str = "scenario") -> Scenario:
-        """Read a scenario from YAML text; `where` names it in errors."""
+    def from_text(cls, text: str, where: str = "scenario", folder: Path | None = None) -> Scenario:
+        """Read a scenario from YAML text; `where` names it in errors, `folder` has its plugins."""
         import yaml
 
         try:
@@ -190,17 +200,21 @@ class Scenario:
         if not isinstance(fields, dict):
             raise UsageError(f"{where}: a scenario is a list of `key: value` lines")
         try:
-            return cls.parse(fields)
+            return cls.parse(fields, folder)
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from error
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any]) -> Scenario:
-        """A scenario from plain fields, as a file's.
+    def parse(cls, fields: Mapping[str, Any], folder: Path | None = None) -> Scenario:
+        """A scenario from plain fields, as a file's in `folder`, where its plugins are.
 
         Raises:
             UsageError: naming the field and, for an unknown word, the nearest known one.
         """
+        plugins.load_installed()
+        named = _list(fields.get("plugins", ()), "plugins")
+        for plugin in named:
+            plugins.load(str(plugin), folder)
         for key in fields:
             if key not in _KEYS:
                 raise UsageError(f"{key!r} is not a key of a scenario{nearest(str(key), _KEYS)}")
@@ -227,10 +241,14 @@ class Scenario:
                 parse_fault(_mapping(item, f"faults[{i}]"), n, i) for i, item in enumerate(items)
             )
         if "checks" in given:
-            given["checks"] = tuple(map(str, _list(given["checks"], "checks")))
+            given["checks"] = tuple(map(spell, _list(given["checks"], "checks")))
         for name in ("threshold", "seed"):
             if not isinstance(given.get(name, 0), int):
                 raise UsageError(f"{name}: {given[name]!r}; use a whole number")
+        if "agreement" in given:
+            given["agreement"] = agreement_word(given["agreement"])
+        if named:
+            given["plugins"] = tuple(_found(str(plugin), folder) for plugin in named)
         for name in ("name", "policy", "agreement", "world", "session", "mesh"):
             if name in given:
                 given[name] = str(given[name])
@@ -253,12 +271,13 @@ class Scenario:
                 for p in self.operations
             ],
             "faults": [dict(fault.as_fields()) for fault in self.faults],
-            "checks": list(self.checks),
+            "checks": [unspell(check) for check in self.checks],
             "until": format_duration(self.until),
             "seed": self.seed,
             "session": self.session,
             "mesh": self.mesh,
             "patience": format_duration(self.patience),
+            "plugins": list(self.plugins),
         }
         for name in ("session", "mesh"):
             if fields[name] == _DEFAULTS[name]:
@@ -287,6 +306,12 @@ class Scenario:
 
 _KEYS = tuple(f.name for f in dataclasses.fields(Scenario))
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Scenario)}
+
+
+def _found(plugin: str, folder: Path | None) -> str:
+    """A plugin as it is found from anywhere: a file by its whole path."""
+    is_file = plugin.endswith(".py") or "/" in plugin
+    return str(((folder or Path()) / plugin).resolve()) if is_file else plugin
 
 
 def _flow(value: Any, yaml: Any) -> str:

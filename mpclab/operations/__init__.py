@@ -5,7 +5,7 @@ from mpclab.operations.computations import input_path
 from mpclab.operations.keys import present_key
 from mpclab.operations.parameters import Bytes, Number, Numbers, Parameter, Reference, Text
 from mpclab.operations.proposal import Params, Proposal, Value
-from mpclab.operations.registry import OPERATIONS, register
+from mpclab.operations.registry import OPERATIONS
 from mpclab.operations.spec import Execution, Known, Operations, OperationSpec, Result
 
 __all__ = [
@@ -29,5 +29,4 @@ __all__ = [
     "Value",
     "input_path",
     "present_key",
-    "register",
 ]

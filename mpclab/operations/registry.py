@@ -3,12 +3,7 @@
 from mpclab.operations.basic import BASIC_OPERATIONS
 from mpclab.operations.computations import COMPUTATIONS
 from mpclab.operations.keys import KEY_OPERATIONS
-from mpclab.operations.spec import Operations, OperationSpec
+from mpclab.operations.spec import Operations
 
-OPERATIONS = Operations((*BASIC_OPERATIONS, *KEY_OPERATIONS, *COMPUTATIONS))
+OPERATIONS = Operations((*BASIC_OPERATIONS, *KEY_OPERATIONS, *COMPUTATIONS), standard=True)
 """The kinds that a session knows unless it is given a registry of its own."""
-
-
-def register(spec: OperationSpec) -> OperationSpec:
-    """Make a kind known to every session that uses the standard registry."""
-    return OPERATIONS.register(spec)

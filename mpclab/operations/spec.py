@@ -3,7 +3,8 @@
     def dice(execution: Execution) -> Machine:
         return Dice(sides=execution.params["sides"])        # a RoundMachine of your own
 
-    register(OperationSpec("dice", dice, (Number("sides", low=2),), "throw a die of {sides}"))
+    parameters = (Number("sides", low=2),)
+    mpclab.register(OperationSpec("dice", dice, parameters, "throw a die of {sides}"))
 
 `make` gets an `Execution`, which holds all that an executor may need and nothing of the session's
 state, and answers with a machine (a child of the session at every party, whose output
@@ -27,6 +28,7 @@ import msgspec
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Machine
+from mpclab.core.registry import Registry
 from mpclab.crypto.identity import Identity
 from mpclab.operations.parameters import Parameter, Reference
 from mpclab.operations.proposal import Params, Proposal, Value
@@ -188,35 +190,17 @@ def _short(value: Value) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-class Operations:
-    """A registry: kind → `OperationSpec`."""
+class Operations(Registry[OperationSpec]):
+    """A registry: kind → `OperationSpec`. A session has the standard one unless given its own."""
 
-    def __init__(self, specs: Iterable[OperationSpec] = ()) -> None:
-        self._specs = {spec.name: spec for spec in specs}
-
-    def register(self, spec: OperationSpec) -> OperationSpec:
-        """Add a kind, or replace it: a notebook's cell is run more than once."""
-        self._specs[spec.name] = spec
-        return spec
-
-    def __getitem__(self, kind: str) -> OperationSpec:
-        """The kind's spec. `UsageError` with the nearest known kind, for one that is unknown."""
-        if kind not in self._specs:
-            raise UsageError(f"operation {kind!r} is not known{nearest(kind, self._specs)}")
-        return self._specs[kind]
-
-    def __contains__(self, kind: object) -> bool:
-        return kind in self._specs
-
-    def __iter__(self) -> Any:
-        return iter(self._specs.values())
-
-    def __len__(self) -> int:
-        return len(self._specs)
+    def __init__(self, specs: Iterable[OperationSpec] = (), *, standard: bool = False) -> None:
+        super().__init__(
+            "operation",
+            {spec.name: spec for spec in specs},
+            accepts=(lambda thing: isinstance(thing, OperationSpec)) if standard else None,
+            word=lambda spec: spec.name,
+        )
 
     def copy(self) -> Operations:
         """A registry of its own, with the same kinds."""
-        return Operations(self._specs.values())
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Operations:
-        return self  # code, not state: a forked world runs the same kinds
+        return Operations(self.values())

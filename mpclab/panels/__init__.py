@@ -14,11 +14,13 @@ from mpclab.panels.operations import OperationsPanel
 from mpclab.panels.outcome import OutcomePanel
 from mpclab.panels.panel import Panel
 from mpclab.panels.parties import PartiesPanel
+from mpclab.panels.registry import PANELS
 from mpclab.panels.server import ServerPanel
 from mpclab.panels.time_controls import TimePanel
 from mpclab.panels.world import WorldPanel
 
 __all__ = [
+    "PANELS",
     "ConnectionsPanel",
     "Coordinator",
     "FaultPanel",

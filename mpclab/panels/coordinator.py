@@ -18,6 +18,7 @@ from mpclab.panels.operations import OperationsPanel
 from mpclab.panels.outcome import OutcomePanel
 from mpclab.panels.panel import Banner, Panel
 from mpclab.panels.parties import PartiesPanel
+from mpclab.panels.registry import PANELS
 from mpclab.panels.server import ServerPanel
 from mpclab.panels.time_controls import TimePanel
 from mpclab.panels.world import WorldPanel
@@ -55,6 +56,8 @@ class Coordinator(Panel):
             self.banner, self.world, self.time, self.server, self.parties, self.connections,
             self.operations, self.faults, self.flow, self.outcome, self.history, self.log,
         )  # fmt: skip
+        self.yours = tuple(panel(controller) for panel in PANELS.values())
+        self.parts += self.yours
         self.steps = controls.page("", "mpclab-hint")
         self._pointed = ""
         return [self.steps, self.banner.card]
@@ -82,6 +85,7 @@ class Coordinator(Panel):
             self.time.card,
             body,
             self.faults.card,
+            *(panel.card for panel in self.yours),
             self.pictures,
             gap="12px",
         )

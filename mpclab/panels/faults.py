@@ -53,9 +53,13 @@ class FaultPanel(Panel):
     name: ClassVar[str] = "faults"
 
     def build(self) -> list[Any]:
-        kinds = sorted(k for k in KINDS if k not in NEEDS_CODE)
         self.kind = controls.choice(
-            "Fault", kinds, "partition", width="168px", tip="what goes wrong", name="fault-kind"
+            "Fault",
+            kinds_to_choose(),
+            "partition",
+            width="168px",
+            tip="what goes wrong",
+            name="fault-kind",
         )
         self.lasts = controls.text(
             "For how long", "", "until healed", width="110px", tip="like 2s or 500ms", name="lasts"
@@ -176,6 +180,8 @@ class FaultPanel(Panel):
 
     def refresh(self, now: Tick) -> None:
         lab, state = now.lab, now.state
+        if now.is_new:
+            controls.set_options(self.kind, [(word, word) for word in kinds_to_choose()])
         if now.is_new and lab.scenario.parties != self._n:
             self._n = lab.scenario.parties
             self._make_fields()
@@ -222,6 +228,11 @@ def aim_field(name: str, spec: Any, n: int) -> Any:
     if not needed and spec.default is not None:
         start = str(spec.metadata["write"](spec.default))
     return controls.text(words, start, hint, width="150px", tip=hint or words, **options)
+
+
+def kinds_to_choose() -> list[str]:
+    """The words of all faults that a form can make, yours included."""
+    return sorted(k for k in KINDS if k not in NEEDS_CODE)
 
 
 def read_value(name: str, value: Any) -> Any:

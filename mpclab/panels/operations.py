@@ -41,7 +41,7 @@ class OperationsPanel(Panel):
     def build(self) -> list[Any]:
         self.by = controls.party_choice("Proposer", 4, tip="who proposes", name="by")
         self.kind = controls.choice(
-            "Operation", [s.name for s in OPERATIONS], width="118px", name="kind",
+            "Operation", list(OPERATIONS), width="118px", name="kind",
             tip="what is proposed",
         )  # fmt: skip
         self.parameters = controls.row()
@@ -125,7 +125,7 @@ class OperationsPanel(Panel):
         lab, state = now.lab, now.state
         if now.is_new:
             controls.set_options(self.by, [(f"party {p}", p) for p in lab.group.everyone])
-            controls.set_options(self.kind, [(s.name, s.name) for s in OPERATIONS])
+            controls.set_options(self.kind, [(word, word) for word in OPERATIONS])
         if now.is_new or now.rows:
             self._known = [o for o in state.operations.values() if o.proposed_at is not None]
             self._offer_operations()

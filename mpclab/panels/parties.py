@@ -180,6 +180,7 @@ class PartiesPanel(Panel):
     def refresh(self, now: Tick) -> None:
         lab, state = now.lab, now.state
         if now.is_new:
+            controls.set_options(self.agreement, [(word, word) for word in AGREEMENTS])
             self._read_settings(lab)
             self._make_rows(lab)
         present, joined = lab.group.present, lab.group.joined

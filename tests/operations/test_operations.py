@@ -23,7 +23,6 @@ from mpclab.operations import (
     OperationSpec,
     Result,
     Text,
-    register,
 )
 from mpclab.testing.sessions import Sessions
 from mpclab.trace import rows
@@ -58,7 +57,7 @@ DICE = OperationSpec(
 
 
 def own(*specs: OperationSpec) -> Operations:
-    return Operations([*OPERATIONS, *specs])
+    return Operations([*OPERATIONS.values(), *specs])
 
 
 def test_a_kind_of_ones_own_runs() -> None:
@@ -82,7 +81,7 @@ def test_registering_again_replaces() -> None:
     assert len(registry) == len(OPERATIONS) + 1
     assert "dice" not in OPERATIONS
     assert registry.copy()["dice"] is later
-    assert register(NOTE) is OPERATIONS["note"]
+    assert OPERATIONS.register(NOTE) is OPERATIONS["note"]
 
 
 @pytest.mark.parametrize("name", ["", "Dice", "a b", "x_y", "é!"])
