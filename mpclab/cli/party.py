@@ -7,14 +7,18 @@ import sys
 import time
 from collections.abc import Mapping
 
+import msgspec
+
 from mpclab.cli.attached import die_with_parent, serve
 from mpclab.cli.show import console
+from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
+from mpclab.core.notes import word_of
 from mpclab.lab.keys import load_key
 from mpclab.lab.lab import Lab
 from mpclab.trace.fold import State
-from mpclab.trace.rows import Blamed, Linked, Noted, Output
+from mpclab.trace.rows import Blamed, Linked, Noted
 from mpclab.worlds.real.world import RealWorld
 
 _LOOK = 0.05  # seconds between two looks at the trace
@@ -104,22 +108,33 @@ class _News:
             _say(self._rows[self._read - 1], self._me)
 
 
-_ENDED = ("executed", "failed", "aborted")
-_SHOWN = ("proposed", "heard", "voted", "committed", "aborted", "executed", "failed", "said")
+_ENDED = ("executed", "failed", "aborted", "expired")
+_SHOWN = (
+    notes.Proposed,
+    notes.Heard,
+    notes.Voted,
+    notes.Committed,
+    notes.Aborted,
+    notes.Expired,
+    notes.Executed,
+    notes.Failed,
+    notes.Said,
+)
 
 
 def _say(row: object, me: Party) -> None:
     match row:
-        case Noted(actor=actor, what=what, details=details) if actor == me and what in _SHOWN:
-            told = ", ".join(f"{k} {v}" for k, v in details.items() if v not in ("", [], None))
-            console.print(f"[dim]{row.at / 1e6:8.3f} s[/]  {what}  [dim]{told}[/]")
+        case Noted(note=notes.NotAdmitted(reason, hint)):
+            raise UsageError(f"the server refused us: {reason}{f' ({hint})' if hint else ''}")
+        case Noted(actor=actor, note=note) if actor == me and isinstance(note, _SHOWN):
+            fields = msgspec.structs.asdict(note).items()
+            told = ", ".join(f"{k} {v}" for k, v in fields if v not in ("", (), None))
+            console.print(f"[dim]{row.at / 1e6:8.3f} s[/]  {word_of(note)}  [dim]{told}[/]")
         case Linked(actor=actor, peer=peer, state=state) if actor == me:
             whom = f"party {peer}" if peer else "the server"
             console.print(f"[dim]{row.at / 1e6:8.3f} s[/]  {whom}: {state}")
         case Blamed(party=party, reason=reason):
             console.print(f"[red]{row.at / 1e6:8.3f} s  party {party}: {reason}[/]")
-        case Output(path=(), text=text) if text.startswith("Refused("):
-            raise UsageError(f"the server refused us: {text[8:-1]}")
 
 
 def _all_linked(state: State, me: Party, n: int) -> bool:

@@ -79,6 +79,20 @@ class Note(_Data, frozen=True):
     note: AnyNote
 
 
+class Lied(_Data, frozen=True):
+    """What the adversary in this node made of a message that a machine wanted to send.
+
+    Those in `to` did not get message `id` of this `kind`; what was said instead has the ids
+    `said`. A message that no machine had wanted (kind "", id 0) is in `said` alone.
+    """
+
+    path: Path
+    kind: str
+    id: int
+    to: tuple[Party, ...]
+    said: tuple[int, ...]
+
+
 class Received(_Data, frozen=True):
     """A frame that came by relay was opened and handed to its machine."""
 
@@ -150,6 +164,7 @@ Effect: TypeAlias = (
     | Output
     | Blame
     | Note
+    | Lied
     | Received
     | Connect
     | MakeOffer

@@ -9,21 +9,27 @@ never touches a clock or a socket: a step is a pure function of the node, the ev
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 import msgspec
 
 from mpclab.core import notes
 from mpclab.core.effects import (
+    AddCandidates,
     Asked,
     Blame,
     CancelTimer,
+    Connect,
     Delivered,
     Described,
     Effect,
     Event,
+    HangUp,
+    Lied,
     LinkClosed,
     LinkOpened,
+    MakeAnswer,
+    MakeOffer,
     Note,
     Output,
     Persist,
@@ -33,6 +39,7 @@ from mpclab.core.effects import (
     Send,
     SetTimer,
     Started,
+    TakeAnswer,
     TimerFired,
     Words,
 )
@@ -154,6 +161,10 @@ class Node:
             case Described() | LinkOpened() | LinkClosed():
                 if linked := self._seats.get(event.path):
                     self._run(linked, linked.machine.on_link, linked.ctx, event)
+            case Delivered():
+                raise AssertionError("delivered above")
+            case _:
+                assert_never(event)
         self._drain()
         if self._refusal is not None:
             refusal, self._refusal = self._refusal, None
@@ -245,8 +256,16 @@ class Node:
                         items.pop(key, None)
                     else:
                         items[key] = value
-                case Route(_, peer, via) if self.routes is not None:
-                    self.routes[peer] = via
+                case Route(_, peer, via):
+                    if self.routes is not None:
+                        self.routes[peer] = via
+                case (
+                    Send() | Note() | Output() | Blame() | Lied() | Received() | Connect()
+                    | MakeOffer() | MakeAnswer() | TakeAnswer() | AddCandidates() | HangUp()
+                ):  # fmt: skip
+                    pass  # for the host
+                case _:
+                    assert_never(effect)
 
     def _drain(self) -> None:
         """Run loopback messages, outputs, asks and births, first in first out."""
@@ -303,12 +322,18 @@ class Node:
             self._fifo.append(("frame", path, self.me, frame))
             to = tuple(p for p in to if p != self.me) if to is not self.members else self.others
         if self.tamper is not None:
-            self._say(self.tamper(Words(path, to, msg)), frame)
+            self._say(self.tamper(Words(path, to, msg)), frame, to)
         elif to:
             self._route(to, frame)
 
-    def _say(self, words: Iterable[Words], honest: Frame | None = None) -> None:
-        """Send what an adversary wants; `honest` is the frame of what it left as it was."""
+    def _say(
+        self, words: Iterable[Words], honest: Frame | None = None, wanted: tuple[Party, ...] = ()
+    ) -> None:
+        """Send what an adversary wants; `honest` is the frame that a machine `wanted` sent to
+        these others. Where something else is said, a `Lied` says so before it."""
+        mark, path = len(self.out), () if honest is None else honest.path
+        kind, number = ("", 0) if honest is None else (honest.kind, honest.id)
+        missed, said = wanted, []
         for one in words:
             to = tuple(p for p in one.to if p != self.me)
             if not to:
@@ -316,14 +341,19 @@ class Node:
             if honest is not None and (one.path, one.msg) == (honest.path, honest.msg):
                 self._route(to, honest)
                 honest = None  # said again, it is another message
+                missed = tuple(p for p in wanted if p not in to)
                 continue
             id, self.next_id = self.next_id, self.next_id + 1
+            path = path or one.path
+            said.append(id)
             if isinstance(one.msg, bytes):
                 self._route(to, Frame(id, one.path, body=one.msg))
             else:
                 seat = self._seats.get(one.path)
                 codec = seat.machine.codec if seat else "msgpack"
                 self._route(to, Frame(id, one.path, one.msg, codec=codec))
+        if missed or said:
+            self.out.insert(mark, Lied(path, kind, number, missed, tuple(said)))
 
     def _route(self, to: tuple[Party, ...], frame: Frame) -> None:
         """Give `frame` to the links; by relay it is named only, and goes to the carrier."""

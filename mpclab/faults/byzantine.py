@@ -132,6 +132,7 @@ class ByzantineFault(PartyFault):
     `messages` limits it to some types of message, such as [Proposal, Vote].
     """
 
+    byzantine = True
     messages: tuple[str, ...] | None = the(some_words, None, list)
 
     def ready(self, target: FaultTarget) -> None:
@@ -336,6 +337,7 @@ class Custom(PartyFault):
     """
 
     kind = "filter"
+    byzantine = True
     filter: Filter | None = the(_a_function, None, _write_function)
     words: Tamper | None = the(_a_function, None, _write_function)
 

@@ -80,7 +80,15 @@ class FaultTarget(Protocol):
     def at(self, time: int, action: Callable[[], None]) -> None: ...
     @abstractmethod
     def mark_fault(
-        self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
+        self,
+        index: int,
+        kind: str,
+        phase: str,
+        parties: tuple[Party, ...],
+        text: str,
+        *,
+        byzantine: bool = False,
+        life: str = "",
     ) -> None:
         """Write the trace's row: phase is begin, end, or act (with what happened in `text`)."""
 
@@ -278,6 +286,8 @@ class Fault:
     kind: ClassVar[str] = ""
     momentary: ClassVar[bool] = False
     """It happens once and lasts no time (a restart, a reset)."""
+    byzantine: ClassVar[bool] = False
+    """While it holds, those it aims at are no longer honest."""
 
     at: int = the(a_duration, 0, format_duration)
     for_: int | None = the(a_lasting, None, format_duration)
@@ -314,6 +324,11 @@ class Fault:
     def word(self) -> str:
         """What the trace calls it: the kind, or more exactly."""
         return self.kind
+
+    @property
+    def life(self) -> str:
+        """How it leaves those it aims at: up, paused, crashed, left; "" for links and servers."""
+        return ""
 
     def check(self, where: Callable[[str], Where]) -> None:
         """Raise `UsageError` where fields contradict each other; `where(name)` gives a place."""

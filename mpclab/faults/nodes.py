@@ -39,6 +39,10 @@ class PartyFault(Fault):
     def parties(self) -> tuple[Party, ...]:
         return (self.party,)
 
+    @property
+    def life(self) -> str:
+        return "up"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Crash(PartyFault):
@@ -57,6 +61,10 @@ class Crash(PartyFault):
     def word(self) -> str:
         # The party stops later than the fault begins; when it does, its host says `crashed`.
         return "torn-crash" if self.torn else self.kind
+
+    @property
+    def life(self) -> str:
+        return "up" if self.torn else "crashed"
 
     @property
     def lasts(self) -> int | None:
@@ -110,6 +118,10 @@ class Pause(PartyFault):
     """A party does nothing for a while; what arrives waits, and then all comes at once."""
 
     kind = "pause"
+
+    @property
+    def life(self) -> str:
+        return "paused"
 
     def begin(self, target: FaultTarget, index: int) -> None:
         target.pause(self.party)
@@ -192,6 +204,10 @@ class Leave(PartyFault):
     """A party closes its links and goes for good."""
 
     kind = "leave"
+
+    @property
+    def life(self) -> str:
+        return "left"
 
     def begin(self, target: FaultTarget, index: int) -> None:
         target.remove(self.party)

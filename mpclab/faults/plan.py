@@ -135,4 +135,7 @@ def _end(fault: Fault, target: FaultTarget, index: int) -> None:
 
 
 def _mark(fault: Fault, target: FaultTarget, index: int, phase: str, text: str) -> None:
-    target.mark_fault(index, fault.word, phase, fault.parties(), text)
+    life = fault.life if phase == "begin" else "up" if phase == "end" and fault.life else ""
+    target.mark_fault(
+        index, fault.word, phase, fault.parties(), text, byzantine=fault.byzantine, life=life
+    )

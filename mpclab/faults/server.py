@@ -120,6 +120,7 @@ class MaliciousServer(ServerFault):
     `from` limits it to what some parties send; `rate` says how often it does it.
     """
 
+    byzantine = True
     from_: tuple[Party, ...] | None = the(some_parties, None, list)
     rate: float = the(a_rate, 1.0)
 

@@ -15,6 +15,7 @@ from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Machine
 from mpclab.core.node import Coins, Node
+from mpclab.core.notes import NotAdmitted
 from mpclab.crypto.identity import Identity
 from mpclab.lab.keys import load_key
 from mpclab.lab.life import APP, SESSION, Life
@@ -34,7 +35,7 @@ from mpclab.signaling.party import (
     Tell,
     WhenRunning,
 )
-from mpclab.trace.rows import Output
+from mpclab.trace.rows import Noted, Output
 from mpclab.worlds.base import Build, Stored, World
 
 BY_HAND = "hand"
@@ -372,11 +373,12 @@ class Group:
         while self._rows_read < len(rows):
             row = rows[self._rows_read]
             self._rows_read += 1
-            if type(row) is Output and row.path == () and row.text.startswith("Refused("):
+            if type(row) is Noted and isinstance(refused := row.note, NotAdmitted):
                 party = row.actor - self.base
                 if party in self._joined:
                     self._joined.discard(party)
-                    self._refusals[party] = row.text.removeprefix("Refused(").removesuffix(")")
+                    hint = f"; {refused.hint}" if refused.hint else ""
+                    self._refusals[party] = refused.reason + hint
 
     def _builder(self, party: Party) -> Build:
         return partial(_build, self, party)

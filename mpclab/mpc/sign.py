@@ -328,7 +328,9 @@ class Sign(Machine):
             if verify_again(self.key, self.message, signature):
                 self._finish(ctx, signature)
                 return
-            ctx.note("refused", attempt=attempt, why="two libraries disagree on the signature")
+            ctx.note(
+                notes.PackageRefused(attempt=attempt, why="two libraries disagree on the signature")
+            )
         self._next(ctx, attempt)
 
     def _right(self, package: Package, party: Party, share: Share) -> bool:
@@ -379,7 +381,11 @@ class Sign(Machine):
             raise PeerFault("signature does not verify")
         if not verify_again(self.key, self.message, signature):
             # Valid by one library: nobody broke the protocol, and we give out what both accept.
-            ctx.note("refused", attempt=self.attempt, why="two libraries disagree on the signature")
+            ctx.note(
+                notes.PackageRefused(
+                    attempt=self.attempt, why="two libraries disagree on the signature"
+                )
+            )
             return
         self._finish(ctx, signature)
 

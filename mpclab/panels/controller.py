@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from mpclab.core.errors import UsageError
+from mpclab.core.notes import NotAdmitted
 from mpclab.lab import Lab, Scenario
 from mpclab.panels.sentences import is_background
 from mpclab.trace.fold import State
-from mpclab.trace.rows import Asked, Delivered, Dropped, Fired, Output, Row, Sent
+from mpclab.trace.rows import Asked, Delivered, Dropped, Fired, Noted, Row, Sent
 
 TICK: Final = 0.125  # seconds
 SIMULATED_PORT: Final = 8080
@@ -269,7 +270,7 @@ class Controller:
                 self.kinds.add(kind)
             case Delivered(sender=sender, id=id) | Dropped(sender=sender, id=id):
                 return (sender, id) not in self._background
-            case Output(path=(), text=text) if text.startswith("Refused("):
+            case Noted(note=NotAdmitted()):
                 self.ask(_raise_refusal, lambda _: None)
                 return True
             case Fired() | Asked():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
+from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.lab import Lab
@@ -20,8 +21,15 @@ from mpclab.trace.fold import State
 from mpclab.trace.rows import Noted
 
 _SHOWN = 40
-_NEWS = frozenset(
-    {"committed", "caught-up", "executed", "crashed", "restarted", "removed", "paused", "resumed"}
+_NEWS = (
+    notes.Committed,
+    notes.CaughtUp,
+    notes.Executed,
+    notes.Crashed,
+    notes.Restarted,
+    notes.Removed,
+    notes.Paused,
+    notes.Resumed,
 )
 
 
@@ -53,7 +61,7 @@ class HistoryPanel(Panel):
         return [self.chain, self.heads]
 
     def refresh(self, now: Tick) -> None:
-        news = any(type(row) is Noted and row.what in _NEWS for row in now.rows)
+        news = any(type(row) is Noted and isinstance(row.note, _NEWS) for row in now.rows)
         if now.is_new:
             self._chains, self._asked = {}, False
         self._stale = self._stale or news or now.is_new

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
+import msgspec
+
+from mpclab.core import notes
 from mpclab.core.ids import SERVER, Party
+from mpclab.core.notes import word_of
 from mpclab.panels.controls import party_tips
 from mpclab.plots.style import shorten
 from mpclab.trace.rows import (
@@ -15,6 +19,7 @@ from mpclab.trace.rows import (
     Dropped,
     Fault,
     Fired,
+    Lied,
     Linked,
     Noted,
     Output,
@@ -68,8 +73,7 @@ def _words(row: Row) -> tuple[str, int]:
         case Noted():
             return _note(row)
         case Output(path=path, text=text):
-            told = path == () or text.startswith("Heard(")
-            return f"{'/'.join(path) or 'reports'}: {shorten(text, 140)}", 0 if told else 2
+            return f"{'/'.join(path) or 'reports'}: {shorten(text, 140)}", 2 if path else 0
         case Blamed(party=party, reason=reason, strength=strength):
             whom = "somebody" if party is None else _name(party)
             return f"blames {whom} ({strength.lower()}): {reason}", 0
@@ -85,61 +89,97 @@ def _words(row: Row) -> tuple[str, int]:
                 "closed": f"has no link to {_name(peer)} any more",
             }.get(state, f"link to {_name(peer)}: {state}")
             return words + why, 0 if state in ("confirmed", "relay", "closed") else 2
-        case Fault(phase=phase, text=text):
+        case Fault(index=index, phase=phase, text=text):
             begins = {"begin": "fault begins", "end": "healed"}.get(phase, "fault")
-            return f"{begins}: {text}", 0 if phase != "act" or "not" in text else 1
-    raise AssertionError(row)
+            return f"{begins}: {text}", 1 if index < 0 else 0
+        case Lied(kind=kind, to=to, said=said):
+            if not kind:
+                return f"is made to say {len(said)} messages of its adversary's own", 2
+            what = "something else than" if said else "nothing instead of"
+            return f"tells {_all(to)} {what} {kind}", 2
+        case _:
+            assert_never(row)
 
 
 def _note(row: Noted) -> tuple[str, int]:
-    d = row.details
-    op = str(d.get("op", ""))
-    match row.what:
-        case "proposed":
-            return f"proposes {d.get('text') or d.get('kind', '')} [{op}]", 0
-        case "heard":
-            return f"hears the proposal of party {d.get('by')} [{op}]", 1
-        case "voted":
-            why = f": {d['reason']}" if d.get("reason") else ""
-            return f"{'approves' if d.get('approve') else 'rejects'} [{op}]{why}", 0
-        case "certified":
-            return f"holds a certificate of {_all(tuple(d.get('approvals', ())))} [{op}]", 1
-        case "committed":
-            place = f" as entry {d['index']}" if d.get("index") is not None else ""
-            return f"commits{place}, head {d.get('head')} [{op}]", 0
-        case "aborted":
-            return f"aborts: {d.get('reason', '')} [{op}]", 0
-        case "executed":
-            return f"executed it: {shorten(str(d.get('result', '')), 90)} [{op}]", 0
-        case "failed":
-            return f"failed: {d.get('reason', d.get('error', ''))}" + (f" [{op}]" if op else ""), 0
-        case "caught-up":
-            return f"caught up on {d.get('records')} records from {d.get('source')}", 0
-        case "opened":
-            return f"opens session {d.get('session')!r}", 0
-        case "joined":
-            return f"admits party {d.get('party')} to session {d.get('session')!r}", 0
-        case "left":
-            why = f": {d['why']}" if d.get("why") else ""
-            return f"sees party {d.get('party')} leave{why}", 0
-        case "refused":
-            return f"refuses: {d.get('reason', '')}", 0
-        case "closed":
-            return f"closes session {d.get('session')!r}", 0
-        case "confirmed":
-            return f"and party {d.get('peer')} know each other's fingerprints", 1
-        case "blocked":
-            return f"is blocked: {d.get('why', '')}", 0
-        case "became-leader":
-            return f"becomes the leader ({_details(d)})", 0
-        case "started" | "crashed" | "restarted" | "removed" | "paused" | "resumed" | "stopped":
-            more = " and remembers nothing" if d.get("amnesia") else ""
-            return row.what.replace("removed", "left for good") + more, 0
-    return f"{row.what} {_details(d)}".strip(), 1 if row.path else 0
+    """What a note says, and in which log."""
+    note = row.note
+    match note:
+        case notes.Proposed(op, kind, _, text):
+            return f"proposes {text or kind} [{op}]", 0
+        case notes.Heard(op, _, by):
+            return f"hears the proposal of party {by} [{op}]", 1
+        case notes.Voted(op, approve, reason):
+            why = f": {reason}" if reason else ""
+            return f"{'approves' if approve else 'rejects'} [{op}]{why}", 0
+        case notes.Certified(op, approvals):
+            return f"holds a certificate of {_all(approvals)} [{op}]", 1
+        case notes.Committed(op, _, index, _, head):
+            place = f" as entry {index}" if index is not None else ""
+            return f"commits{place}, head {head} [{op}]", 0
+        case notes.Aborted(op, reason):
+            return f"aborts: {reason} [{op}]", 0
+        case notes.Expired(op, reason):
+            return f"stops waiting: {reason} [{op}]", 0
+        case notes.Executed(op, result):
+            return f"executed it: {shorten(result, 90)} [{op}]", 0
+        case notes.Failed(op, reason):
+            return f"failed: {reason} [{op}]", 0
+        case notes.Broken(error):
+            return f"breaks: {error}", 0
+        case notes.CaughtUp(records, source):
+            return f"caught up on {records} records from {source}", 0
+        case notes.Opened(session):
+            return f"opens session {session!r}", 0
+        case notes.Joined(session, party):
+            return f"admits party {party} to session {session!r}", 0
+        case notes.Left(_, party, why):
+            return f"sees party {party} leave{f': {why}' if why else ''}", 0
+        case notes.JoinRefused(reason):
+            return f"refuses: {reason}", 0
+        case notes.NotAdmitted(reason, hint):
+            return f"is not admitted: {reason}{f' ({hint})' if hint else ''}", 0
+        case notes.PackageRefused(attempt, why):
+            return f"does not sign in attempt {attempt}: {why}", 0
+        case notes.AskRefused(ask, why):
+            return f"refuses {ask}: {why}", 0
+        case notes.Closed(session):
+            return f"closes session {session!r}", 0
+        case notes.Confirmed(peer):
+            return f"and party {peer} know each other's fingerprints", 1
+        case notes.Blocked(_, why):
+            return f"is blocked: {why}", 0
+        case notes.BecameLeader():
+            return f"becomes the leader ({_fields(note)})", 0
+        case notes.Said(sender, text, to_all):
+            return f"hears party {sender} say{' to all' if to_all else ''}: {text}", 0
+        case notes.Restarted(amnesia):
+            return f"restarted{' and remembers nothing' if amnesia else ''}", 0
+        case notes.Removed():
+            return "left for good", 0
+        case notes.Started() | notes.Crashed() | notes.Paused() | notes.Resumed():
+            return word_of(note), 0
+        case notes.CouldNot(verb, reason):
+            return f"could not {verb}: {reason}", 0
+        case notes.Remark(what, details):
+            more = ", ".join(f"{k} {v}" for k, v in details.items())
+            return f"{what} {more}".strip(), 1 if row.path else 0
+        case (
+            notes.Ignored() | notes.Decided() | notes.Phase() | notes.Round()
+            | notes.EnteredView() | notes.Restored() | notes.InputWanted() | notes.KeyAgreed()
+            | notes.Signed() | notes.Beacon() | notes.LinkFailed() | notes.Suspected()
+            | notes.StaleOffer() | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()
+            | notes.UnconfirmedDropped() | notes.EarlyDropped() | notes.Expelled()
+        ):  # fmt: skip
+            return f"{word_of(note)} {_fields(note)}".strip(), 1
+        case _:
+            assert_never(note)
 
 
-def _details(details: dict[str, object]) -> str:
-    return ", ".join(f"{k} {v}" for k, v in details.items())
+def _fields(note: notes.AnyNote) -> str:
+    """The fields that are not at their defaults: `term 3`."""
+    told = msgspec.to_builtins(note)
+    return ", ".join(f"{field} {value}" for field, value in told.items() if field != "word")
 
 
 def _name(party: Party) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, assert_never
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from mpclab.core import notes
 from mpclab.core.ids import SERVER, Party
+from mpclab.core.notes import AnyNote, op_of
 from mpclab.plots import style
 from mpclab.plots.clock import Clock
 from mpclab.trace import Blamed, Fault, Fired, Noted, Row
@@ -30,7 +32,7 @@ class Mark:
     row: int
     text: str = ""
     value: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
+    op: str = ""
 
 
 LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,6 +48,7 @@ LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "committed": ("committed", {"marker": "o", "ms": 9, "mfc": style.GOOD, "mec": style.PAPER}),
     "aborted": ("aborted", {"marker": "X", "ms": 10, "mfc": style.BAD, "mec": style.PAPER}),
+    "expired": ("gave up waiting", {"marker": "X", "ms": 8, "mfc": style.WARN, "mec": style.PAPER}),
     "leader": (
         "became leader",
         {"marker": "*", "ms": 10, "mfc": "#f2b705", "mec": "#8a6500", "mew": 0.7},
@@ -70,6 +73,7 @@ LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
 _PRIORITY = {
     "aborted": 0,
     "committed": 1,
+    "expired": 1,
     "proposed": 2,
     "leader": 3,
     "blamed": 4,
@@ -81,17 +85,20 @@ _PRIORITY = {
 
 def find_marks(rows: Sequence[Row], *, timers: bool = False) -> list[Mark]:
     """The marks of a trace, in order."""
-    notes = [row for row in rows if isinstance(row, Noted) and "op" in row.details]
-    commits = {(row.actor, row.details["op"]): row.at for row in notes if row.what == "committed"}
+    noted = [row for row in rows if isinstance(row, Noted)]
+    commits = {
+        (row.actor, row.note.op): row.at for row in noted if isinstance(row.note, notes.Committed)
+    }
     found: list[Mark] = []
     for number, row in enumerate(rows):
         match row:
-            case Noted(at, actor) if (what := row.what) in _NOTES and actor > SERVER:
-                if what == "decided" and commits:
+            case Noted(at, actor, _, note) if actor > SERVER:
+                if isinstance(note, notes.Decided) and commits:
                     continue  # the coordinator has the last word
-                if what == "certified" and commits.get((actor, row.details.get("op"))) == at:
+                if isinstance(note, notes.Certified) and commits.get((actor, note.op)) == at:
                     continue  # it committed in the same instant
-                found.append(_NOTES[what](Mark(at, actor, what, number, details=row.details)))
+                if (mark := _mark(at, actor, number, note)) is not None:
+                    found.append(mark)
             case Fault(at, actor, phase="act") if actor > SERVER:
                 found.append(Mark(at, actor, "acted", number))
             case Blamed(at, actor, _, party):
@@ -101,64 +108,50 @@ def find_marks(rows: Sequence[Row], *, timers: bool = False) -> list[Mark]:
                 found.append(Mark(at, actor, "fired", number, name))
             case _:
                 pass
-    names = style.short_ids(str(row.details["op"]) for row in notes)
+    names = style.short_ids(op for row in noted if (op := op_of(row.note)))
     for mark in found:
-        if (op := str(mark.details.get("op", ""))) in names:
-            mark.text = mark.text.replace(op, names[op])
+        if mark.op in names:
+            mark.text = mark.text.replace(mark.op, names[mark.op])
     return found
 
 
-def _proposed(mark: Mark) -> Mark:
-    mark.text = f"{mark.details.get('op', '')} {mark.details.get('kind', '')}".strip()
-    return mark
-
-
-def _voted(mark: Mark) -> Mark:
-    mark.what = "approved" if mark.details.get("approve") else "rejected"
-    return mark
-
-
-def _committed(mark: Mark) -> Mark:
-    mark.what, mark.text = "committed", str(mark.details.get("op", ""))
-    mark.value = str(mark.details.get("value", ""))
-    return mark
-
-
-def _aborted(mark: Mark) -> Mark:
-    mark.text = str(mark.details.get("op", ""))
-    return mark
-
-
-def _leader(mark: Mark) -> Mark:
-    mark.what = "leader"
-    mark.text = _numbered(mark)
-    return mark
-
-
-def _view(mark: Mark) -> Mark:
-    mark.what, mark.text = "view", _numbered(mark)
-    return mark
-
-
-def _numbered(mark: Mark) -> str:
-    return next((f"{w} {mark.details[w]}" for w in ("term", "view") if w in mark.details), "")
-
-
-def _plain(mark: Mark) -> Mark:
-    return mark
-
-
-_NOTES = {
-    "proposed": _proposed,
-    "voted": _voted,
-    "certified": _plain,
-    "committed": _committed,
-    "decided": _committed,
-    "aborted": _aborted,
-    "became-leader": _leader,
-    "entered-view": _view,
-    "blocked": _plain,
-}
+def _mark(at: int, actor: Party, number: int, note: AnyNote) -> Mark | None:
+    """The mark of a note; most have none."""
+    match note:
+        case notes.Proposed(op, kind):
+            return Mark(at, actor, "proposed", number, f"{op} {kind}".strip(), op=op)
+        case notes.Voted(op, approve):
+            return Mark(at, actor, "approved" if approve else "rejected", number, op=op)
+        case notes.Certified(op):
+            return Mark(at, actor, "certified", number, op=op)
+        case notes.Decided(op, value=value) | notes.Committed(op, value=value):
+            return Mark(at, actor, "committed", number, op, value, op)
+        case notes.Aborted(op):
+            return Mark(at, actor, "aborted", number, op, op=op)
+        case notes.Expired(op):
+            return Mark(at, actor, "expired", number, op, op=op)
+        case notes.BecameLeader(term, view):
+            text = f"view {view}" if term is None else f"term {term}"
+            return Mark(at, actor, "leader", number, text)
+        case notes.EnteredView(view):
+            return Mark(at, actor, "view", number, f"view {view}")
+        case notes.Blocked(op=op):
+            return Mark(at, actor, "blocked", number, op=op)
+        case (
+            notes.Heard() | notes.Ignored() | notes.Executed() | notes.Failed() | notes.Phase()
+            | notes.Round() | notes.CaughtUp() | notes.Restored() | notes.InputWanted()
+            | notes.KeyAgreed() | notes.PackageRefused() | notes.Signed() | notes.Beacon()
+            | notes.Confirmed() | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
+            | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox() | notes.AskRefused()
+            | notes.UnconfirmedDropped() | notes.EarlyDropped() | notes.NotAdmitted()
+            | notes.Said() | notes.Opened() | notes.Joined() | notes.Left() | notes.JoinRefused()
+            | notes.Expelled() | notes.Closed() | notes.Started() | notes.Crashed()
+            | notes.Restarted() | notes.Paused() | notes.Resumed() | notes.Removed()
+            | notes.Broken() | notes.CouldNot() | notes.Remark()
+        ):  # fmt: skip
+            return None
+        case _:
+            assert_never(note)
 
 
 def draw_marks(
@@ -197,7 +190,7 @@ def draw_marks(
         look = dict(LOOKS[mark.what][1])
         look["ms"] *= shrink
         if mark.what == "committed" and mark.value:
-            look["mfc"] = values[mark.details.get("op", ""), mark.value]
+            look["mfc"] = values[mark.op, mark.value]
         if mark.what in ("approved", "rejected"):
             size, edge = 8.5 * shrink, look["mec"]
             stamps.add(x, y, zorder=7, marker="o", ms=size, mfc=style.PAPER, mec=edge, mew=0.7)
@@ -253,7 +246,7 @@ def _write(
         if mark.what == "aborted":
             colour = style.BAD
         elif mark.what == "committed":
-            colour = values.get((mark.details.get("op", ""), mark.value), style.GOOD)
+            colour = values.get((mark.op, mark.value), style.GOOD)
         elif mark.what in ("blamed", "blocked"):
             colour = style.WARN
         ax.annotate(
@@ -276,7 +269,7 @@ def _colours_by_op(marks: Iterable[Mark]) -> dict[tuple[str, str], str]:
     counts: dict[str, dict[str, int]] = {}
     for mark in marks:
         if mark.what == "committed":
-            values = counts.setdefault(mark.details.get("op", ""), {})
+            values = counts.setdefault(mark.op, {})
             values[mark.value] = values.get(mark.value, 0) + 1
     return {
         (op, value): colour

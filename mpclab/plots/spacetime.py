@@ -144,10 +144,10 @@ def _read(
 def _readable(marks: list[Mark], close: float) -> list[Mark]:
     """Without the certificates that became a commit so soon that the two could not be told
     apart (µs)."""
-    commits = {(m.party, m.details.get("op")): m.at for m in marks if m.what == "committed"}
+    commits = {(m.party, m.op): m.at for m in marks if m.what == "committed"}
 
     def hasty(mark: Mark) -> bool:
-        committed = commits.get((mark.party, mark.details.get("op")))
+        committed = commits.get((mark.party, mark.op))
         return committed is not None and 0 <= committed - mark.at <= close
 
     return [m for m in marks if m.what != "certified" or not hasty(m)]

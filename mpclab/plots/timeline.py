@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from mpclab.core import notes
 from mpclab.core.ids import MS, SERVER, Party
 from mpclab.plots import style
 from mpclab.plots.clock import Clock, Scale, choose_scale
@@ -29,10 +30,10 @@ from mpclab.plots.lanes import (
 )
 from mpclab.plots.marks import Mark, draw_marks, find_marks, mark_legend
 from mpclab.trace import Fault, Noted, Row, Trace
-from mpclab.trace.fold import LIFE_NOTES, UP, State
+from mpclab.trace.fold import UP, State
 
 _LEFT, _RIGHT, _TOP, _WIDTH = 0.85, 0.3, 0.72, 11.0
-_SHOWN = ("proposed", "committed", "aborted", "leader", "view", "blamed")
+_SHOWN = ("proposed", "committed", "aborted", "expired", "leader", "view", "blamed")
 IDLE = frozenset({"", "idle", "done", "decided", "committed", "follower"})
 """Phases in which nothing is going on: drawn as the bare lane."""
 
@@ -53,9 +54,9 @@ def timeline(
     rows = list(trace)
     lanes = tuple(parties or sorted({row.actor for row in rows if row.actor > SERVER}))
     marks = [m for m in find_marks(rows) if m.what in _SHOWN and m.party in lanes]
-    notes = [r for r in rows if isinstance(r, Noted) and r.actor in lanes]
-    moments = [r.at for r in notes if r.path]
-    stops = [r.at for r in notes if not r.path]
+    noted = [r for r in rows if isinstance(r, Noted) and r.actor in lanes]
+    moments = [r.at for r in noted if r.path]
+    stops = [r.at for r in noted if not r.path]
     with style.styled():
         if not moments:
             return style.empty(ax or style.new_axes(7, 2), "no protocol has begun yet")
@@ -207,11 +208,11 @@ def _phase_handles(colours: dict[str, str], rows: Sequence[Row]) -> list[Line2D 
         Patch(fc=style.tint(colour, 0.5), ec=colour, lw=0.8, label=name)
         for name, colour in colours.items()
     ]
-    said = {row.what for row in rows if isinstance(row, Noted)}
-    if "blocked" in said:
+    said = {type(row.note) for row in rows if isinstance(row, Noted)}
+    if notes.Blocked in said:
         fill = style.tint(style.WARN, 0.85)
         handles.append(Patch(fc=fill, ec=style.WARN, hatch="////", lw=0.8, label="blocked"))
-    if "became-leader" in said:
+    if notes.BecameLeader in said:
         handles.append(Line2D([], [], color=style.GOLD, lw=2.6, label="leads"))
     return handles
 
@@ -223,11 +224,12 @@ def _subtitle(rows: Sequence[Row], clock: Clock) -> str:
             break
         state.apply(row)
     parts = [f"{style.milliseconds(clock.end - clock.start)}"]
-    notes = [r for r in rows if isinstance(r, Noted)]
-    elected = sum(r.what == "became-leader" for r in notes)
+    noted = [r for r in rows if isinstance(r, Noted)]
+    elected = sum(isinstance(r.note, notes.BecameLeader) for r in noted)
     if elected:
         parts.append(f"{style.count(elected, 'time')} a leader")
-    stopped = sum(r.what in LIFE_NOTES and LIFE_NOTES[r.what] != UP and not r.path for r in notes)
+    stops = (notes.Crashed, notes.Paused, notes.Removed)
+    stopped = sum(isinstance(r.note, stops) and not r.path for r in noted)
     if stopped:
         parts.append(f"{style.count(stopped, 'stop')} of a party")
     blocked = [p for p, one in sorted(state.parties.items()) if one.blocked]

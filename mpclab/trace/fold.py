@@ -7,42 +7,31 @@ moving a slider back costs as little as moving it on.
 
 import copy
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import TypeAlias, assert_never
 
+from mpclab.core import notes
 from mpclab.core.ids import SERVER, Party
 from mpclab.trace.log import Trace
-from mpclab.trace.rows import WORLD, Blamed, Fault, Linked, Noted, Row
+from mpclab.trace.rows import (
+    Asked,
+    Blamed,
+    Delivered,
+    Dropped,
+    Fault,
+    Fired,
+    Lied,
+    Linked,
+    Noted,
+    Output,
+    Persisted,
+    Row,
+    Sent,
+)
 
 UP, PAUSED, CRASHED, LEFT = "up", "paused", "crashed", "left"
-
-LIFE: dict[tuple[str, str], str] = {
-    ("crash", "begin"): CRASHED,
-    ("crash", "end"): UP,
-    ("kill", "begin"): CRASHED,
-    ("kill", "end"): UP,
-    ("restart", "begin"): UP,
-    ("pause", "begin"): PAUSED,
-    ("pause", "end"): UP,
-    ("resume", "begin"): UP,
-    ("leave", "begin"): LEFT,
-    ("leave", "end"): UP,
-    ("join", "begin"): UP,
-}
-"""What a fault aimed at a party does to it, by the fault's kind and phase."""
-
-LIFE_NOTES = {
-    "crashed": CRASHED,
-    "restarted": UP,
-    "paused": PAUSED,
-    "resumed": UP,
-    "removed": LEFT,
-    "started": UP,
-    "stopped": CRASHED,
-}
-"""The same, as the host itself notes it."""
 
 WEAKEST_FIRST = ("closed", "dialing", "open", "relay", "confirmed")
 """A pair is linked as well as its worse end says."""
@@ -69,13 +58,36 @@ class Commit:
     row: int
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One party's word on how an operation ended, in order of time over the whole run.
+
+    `what` is committed, aborted, expired, or decided: an agreement protocol's commit, which is
+    the last word where no coordinator runs.
+    """
+
+    party: Party
+    op: str
+    what: str
+    value: str
+    index: int | None
+    head: str
+    at: int
+    row: int
+    life: int  # how often the party had begun by then, from 1
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Decision":
+        return self
+
+
 @dataclass(slots=True)
 class Operation:
     """One proposal and all that became of it.
 
     Attributes:
-        standing: each party's latest word: open, certified, committed, executed, failed, aborted.
-        commits, aborts, results: by party; aborts and results hold text.
+        standing: each party's latest word: open, certified, committed, executed, failed, aborted,
+            expired.
+        commits, aborts, expiries, results: by party; all but commits hold text.
         certified: by party, when it held a certificate, and whose approvals it names.
     """
 
@@ -90,12 +102,15 @@ class Operation:
     commits: dict[Party, Commit] = field(default_factory=dict)
     aborts: dict[Party, str] = field(default_factory=dict)
     aborted_at: dict[Party, int] = field(default_factory=dict)
+    expiries: dict[Party, str] = field(default_factory=dict)
     results: dict[Party, str] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
-        """committed or aborted when anyone says so (committed first), else open."""
-        return "committed" if self.commits else "aborted" if self.aborts else "open"
+        """committed, aborted or expired when anyone says so (in this order), else open."""
+        if self.commits:
+            return "committed"
+        return "aborted" if self.aborts else "expired" if self.expiries else "open"
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -126,10 +141,33 @@ class PartyState:
     blocked: str = ""
     blames: dict[Party, str] = field(default_factory=dict)
 
+    def enter(self, phase: str, op: str) -> None:
+        self.phase, self.phase_op = phase, op
+
+    def lead(self, leads: bool, term: int | None, view: int | None) -> None:
+        """A new term or view, which this party leads or follows."""
+        self.leader, self.phase, self.phase_op = leads, "", ""
+        self.term = self.term if term is None else term
+        self.view = self.view if view is None else view
+
+    def ended(self, op: str) -> None:
+        """It settled an operation, or is further with it: nothing blocks it there."""
+        self.waiting_for, self.blocked = (), ""
+        if self.phase_op in ("", op):
+            self.phase = self.phase_op = ""
+
 
 @dataclass(slots=True)
 class State:
-    """Everything at one moment. `rows` of the trace have been applied, the last one at `at`."""
+    """Everything at one moment. `rows` of the trace have been applied, the last one at `at`.
+
+    Attributes:
+        decisions: everybody's commits, aborts and expiries, in order.
+        begun: how often each party has begun; `crashes`: the rows at which it stopped.
+        liars: parties that a Byzantine fault aimed at, or that said what no machine of theirs
+            wanted to say; `told`: the rows of their lies.
+        faults: those now active.
+    """
 
     at: int = 0
     rows: int = 0
@@ -138,7 +176,12 @@ class State:
     members: dict[str, dict[Party, str]] = field(default_factory=dict)  # session → party → state
     links: dict[tuple[Party, Party], str] = field(default_factory=dict)  # (end, other end) → state
     operations: dict[str, Operation] = field(default_factory=dict)
-    faults: dict[int, Fault] = field(default_factory=dict)  # those now active
+    faults: dict[int, Fault] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+    begun: dict[Party, int] = field(default_factory=dict)
+    crashes: dict[Party, list[int]] = field(default_factory=dict)
+    liars: set[Party] = field(default_factory=set)
+    told: list[int] = field(default_factory=list)
 
     def apply(self, row: Row) -> None:
         """Take one more row into account."""
@@ -148,16 +191,22 @@ class State:
         elif actor == SERVER and not self.server:
             self.server = UP
         match row:
+            case Sent() | Delivered() | Dropped() | Fired() | Asked() | Output() | Persisted():
+                pass
             case Noted():
                 self._note(row)
             case Linked(_, _, peer, state):
                 self.links[actor, peer] = state
             case Fault():
                 self._fault(row)
-            case Blamed(party=int(guilty), reason=reason):
-                self._party(actor).blames[guilty] = reason
+            case Blamed(party=guilty, reason=reason):
+                if guilty is not None:
+                    self._party(actor).blames[guilty] = reason
+            case Lied():
+                self.liars.add(actor)
+                self.told.append(self.rows)
             case _:
-                pass
+                assert_never(row)
         self.at = row.at
         self.rows += 1
 
@@ -195,6 +244,8 @@ class State:
             return
         if actor < SERVER:
             return
+        if life == CRASHED != self._party(actor).life:
+            self.crashes.setdefault(actor, []).append(self.rows)
         self._party(actor).life = life
         if life in (CRASHED, LEFT):  # its ends of its links are gone; the others have to notice
             self.parties[actor] = PartyState(life)
@@ -206,101 +257,148 @@ class State:
                     del one.standing[actor]
 
     def _fault(self, row: Fault) -> None:
+        begun = self.faults.pop(row.index, None) if row.phase == "end" else None
         if row.phase == "begin":
-            self.faults[row.index] = row
-        elif row.phase == "end":
-            self.faults.pop(row.index, None)
-        if life := LIFE.get((row.kind, row.phase)):
-            aimed = row.parties or ((row.actor,) if row.actor != WORLD else ())
-            for party in aimed:
-                self._set_life(party, life)
+            begun = self.faults[row.index] = row
+        if begun is not None and begun.life in (CRASHED, PAUSED, LEFT):
+            for party in row.parties:
+                self._set_life(party, begun.life if row.phase == "begin" else UP)
+        if row.byzantine and row.phase == "begin":
+            self.liars.update(row.parties)
 
     def _note(self, row: Noted) -> None:
-        actor, details = row.actor, row.details
-        if row.what in LIFE_NOTES and len(row.path) == 0:
-            self._set_life(actor, LIFE_NOTES[row.what])
-        elif actor == SERVER:
-            self._server_note(row.what, details)
-        elif actor > SERVER:
-            if "op" in details:
-                self._operation_note(row, str(details["op"]))
-            self._protocol_note(self._party(actor), row.what, details)
-
-    def _server_note(self, what: str, details: Mapping[str, Any]) -> None:
-        session = str(details.get("session", ""))
-        match what:
-            case "opened":
+        """What a note changes; each class has to say, or that it changes nothing."""
+        note, actor = row.note, row.actor
+        match note:
+            # Of these the host speaks, who has no path; a machine may call its own things alike.
+            case notes.Started() | notes.Restarted() | notes.Resumed():
+                if not row.path:
+                    if actor > SERVER and not isinstance(note, notes.Resumed):
+                        self.begun[actor] = self.begun.get(actor, 0) + 1
+                    self._set_life(actor, UP)
+            case notes.Crashed():
+                if not row.path:
+                    self._set_life(actor, CRASHED)
+            case notes.Paused():
+                if not row.path:
+                    self._set_life(actor, PAUSED)
+            case notes.Removed():
+                if not row.path:
+                    self._set_life(actor, LEFT)
+            case notes.Opened(session):
                 self.members.setdefault(session, {})
-            case "joined":
-                self._party(int(details["party"]))
-                self.members.setdefault(session, {})[int(details["party"])] = "present"
-            case "left":
-                self.members.setdefault(session, {})[int(details["party"])] = "away"
-            case "closed":
+            case notes.Joined(session, party):
+                self._party(party)
+                self.members.setdefault(session, {})[party] = "present"
+            case notes.Left(session, party):
+                self.members.setdefault(session, {})[party] = "away"
+            case notes.Closed(session):
                 self.members.pop(session, None)
+            case (
+                notes.Proposed() | notes.Heard() | notes.Voted() | notes.Certified()
+                | notes.Decided() | notes.Committed() | notes.Aborted() | notes.Expired()
+                | notes.Executed() | notes.Failed()
+            ):  # fmt: skip
+                self._operation_note(row, note)
+                if not isinstance(note, OPENING):
+                    self._party(actor).ended(note.op)
+            case notes.Phase(phase, op):
+                self._party(actor).enter(phase, op)
+            case notes.Round(round, of):
+                self._party(actor).enter(f"round {round} of {of}", "")
+            case notes.BecameLeader(term, view):
+                self._party(actor).lead(True, term, view)
+            case notes.EnteredView(view):
+                self._party(actor).lead(False, None, view)
+            case notes.Blocked(waiting_for, why):
+                one = self._party(actor)
+                one.waiting_for, one.blocked = waiting_for, why or "blocked"
+            case (
+                notes.Ignored() | notes.CaughtUp() | notes.Restored() | notes.InputWanted()
+                | notes.KeyAgreed() | notes.PackageRefused() | notes.Signed() | notes.Beacon()
+                | notes.Confirmed() | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
+                | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()
+                | notes.UnconfirmedDropped() | notes.EarlyDropped() | notes.AskRefused()
+                | notes.NotAdmitted() | notes.Said() | notes.JoinRefused() | notes.Expelled()
+                | notes.Broken() | notes.CouldNot() | notes.Remark()
+            ):  # fmt: skip
+                pass
+            case _:
+                assert_never(note)
 
-    def _protocol_note(self, party: PartyState, what: str, details: Mapping[str, Any]) -> None:
-        match what:
-            case "phase":
-                party.phase = str(details.get("phase", ""))
-                party.phase_op = str(details.get("op", ""))
-            case "round":
-                party.phase = f"round {details.get('round')} of {details.get('of')}"
-                party.phase_op = ""
-            case "became-leader":
-                party.leader, party.phase, party.phase_op = True, "", ""
-                party.term = details.get("term", party.term)
-                party.view = details.get("view", party.view)
-            case "entered-view" | "became-follower" | "became-candidate":
-                party.leader, party.phase, party.phase_op = False, "", ""
-                party.term = details.get("term", party.term)
-                party.view = details.get("view", party.view)
-            case "blocked":
-                party.waiting_for = tuple(details.get("waiting_for", ()))
-                party.blocked = str(details.get("why", "blocked"))
-            case "decided" | "committed" | "aborted" | "executed" | "failed":
-                party.waiting_for, party.blocked = (), ""
-                if party.phase_op in ("", details.get("op")):
-                    party.phase = party.phase_op = ""
-
-    def _operation_note(self, row: Noted, op: str) -> None:
-        actor, details, what = row.actor, row.details, row.what
+    def _operation_note(self, row: Noted, note: "OperationNote") -> None:
+        actor, op = row.actor, note.op
         one = self.operations.setdefault(op, Operation(op))
-        match what:
-            case "proposed" | "heard":
-                one.kind = one.kind or str(details.get("kind", ""))
-                if one.by is None:
-                    one.by = details.get("by", actor if what == "proposed" else None)
-                if what == "proposed":
-                    one.text = str(details.get("text", ""))
-                    one.proposed_at = row.at
+        match note:
+            case notes.Proposed(_, kind, by, text):
+                one.kind = one.kind or kind
+                one.by = actor if one.by is None and by is None else one.by or by
+                one.text, one.proposed_at = text, row.at
                 one.standing.setdefault(actor, "open")
-            case "voted":
-                reason = str(details.get("reason", ""))
-                one.votes[actor] = Vote(bool(details["approve"]), reason, row.at, self.rows)
+            case notes.Heard(_, kind, by):
+                one.kind = one.kind or kind
+                one.by = by if one.by is None else one.by
                 one.standing.setdefault(actor, "open")
-            case "certified":
-                one.certified[actor] = (row.at, tuple(details.get("approvals", ())))
+            case notes.Voted(_, approve, reason):
+                one.votes[actor] = Vote(approve, reason, row.at, self.rows)
+                one.standing.setdefault(actor, "open")
+            case notes.Certified(_, approvals):
+                one.certified[actor] = (row.at, approvals)
                 if one.standing.get(actor, "open") == "open":
                     one.standing[actor] = "certified"
-            case "committed" | "decided":
+            case notes.Decided(_, index, value):
+                self._decide(row, "decided", op, value, index)
                 # Under a coordinator its commit counts; a bare protocol has only its decision.
-                if what == "committed" or not (one.votes or one.by or actor in one.commits):
-                    value, head = str(details.get("value", "")), str(details.get("head", ""))
-                    index = details.get("index")
-                    one.kind = one.kind or str(details.get("kind", ""))
-                    one.commits[actor] = Commit(value, index, head, row.at, self.rows)
+                if not (one.votes or one.by or actor in one.commits):
+                    one.commits[actor] = Commit(value, index, "", row.at, self.rows)
                     one.standing[actor] = "committed"
-            case "aborted":
-                one.aborts[actor] = str(details.get("reason", ""))
+            case notes.Committed(_, kind, index, _, head, value):
+                self._decide(row, "committed", op, value, index, head)
+                one.kind = one.kind or kind
+                one.commits[actor] = Commit(value, index, head, row.at, self.rows)
+                one.standing[actor] = "committed"
+            case notes.Aborted(_, reason):
+                self._decide(row, "aborted", op)
+                one.aborts[actor] = reason
                 one.aborted_at[actor] = row.at
                 one.standing[actor] = "aborted"
-            case "executed":
-                one.results[actor] = str(details.get("result", ""))
+            case notes.Expired(_, reason):
+                self._decide(row, "expired", op)
+                one.expiries[actor] = reason
+                one.standing[actor] = "expired"
+            case notes.Executed(_, result):
+                one.results[actor] = result
                 one.standing[actor] = "executed"
-            case "failed":
-                one.results[actor] = str(details.get("reason", ""))
+            case notes.Failed(_, reason):
+                one.results[actor] = reason
                 one.standing[actor] = "failed"
+            case _:
+                assert_never(note)
+
+    def _decide(
+        self, row: Noted, what: str, op: str, value: str = "", index: int | None = None,
+        head: str = "",
+    ) -> None:  # fmt: skip
+        life = self.begun.get(row.actor, 1)
+        decision = Decision(row.actor, op, what, value, index, head, row.at, self.rows, life)
+        self.decisions.append(decision)
+
+
+OPENING = (notes.Proposed, notes.Heard, notes.Voted, notes.Certified)
+"""Notes on an operation that do not end what its protocol is doing."""
+
+OperationNote: TypeAlias = (
+    notes.Proposed
+    | notes.Heard
+    | notes.Voted
+    | notes.Certified
+    | notes.Decided
+    | notes.Committed
+    | notes.Aborted
+    | notes.Expired
+    | notes.Executed
+    | notes.Failed
+)
 
 
 def fold(rows: Iterable[Row], until: int | None = None) -> State:

@@ -122,7 +122,9 @@ class Linked(_Row, frozen=True):
 class Fault(_Row, frozen=True):
     """Fault `index` of the run begins, ends, or (phase "act") touches the actor.
 
-    `parties` are those it aims at; `text` says it in words.
+    `parties` are those it aims at; `text` says it in words. The class of the fault says the
+    rest: `byzantine`, whether those parties are no longer honest, and `life`, how this row leaves
+    them (up, paused, crashed, left; "": it is about links or the server).
     """
 
     index: int
@@ -130,6 +132,23 @@ class Fault(_Row, frozen=True):
     phase: str
     parties: tuple[Party, ...] = ()
     text: str = ""
+    byzantine: bool = False
+    life: str = ""
+
+
+class Lied(_Row, frozen=True):
+    """The adversary in `actor` made it say something else than its machine wanted.
+
+    The machine at `path` had a message of this `kind`, number `id`, for others; those in `to` did
+    not get it. What was said instead are the actor's messages `said`, perhaps none. A message
+    that no machine had wanted (kind "", id 0) is in `said` alone.
+    """
+
+    path: Path
+    kind: str
+    id: int
+    to: tuple[Party, ...]
+    said: tuple[int, ...] = ()
 
 
 Row: TypeAlias = (
@@ -144,4 +163,5 @@ Row: TypeAlias = (
     | Persisted
     | Linked
     | Fault
+    | Lied
 )

@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from mpclab.core.effects import Effect, Words
-from mpclab.core.ids import Party
+from msgspec import structs
+
+from mpclab.core.effects import Effect, Lied, Send, Words
+from mpclab.core.ids import SERVER, Party
 from mpclab.core.node import Node
 from mpclab.faults import draws
 from mpclab.faults.fault import Filter, Tamper
@@ -68,7 +70,7 @@ class HostedContext:
 
     def remark(self, text: str) -> None:
         actor, site = self._host.actor, self._site
-        site.trace.append(rows.Fault(site.now, actor, -1, "byzantine", "act", (actor,), text))
+        site.trace.append(rows.Fault(site.now, actor, -1, "byzantine", "act", (actor,), text, True))
 
     def later(self, delay: int, effects: list[Effect]) -> None:
         self._site.do_later(self._host.actor, self._host.incarnation, delay, effects)
@@ -109,9 +111,29 @@ class Adversaries:
         if not (filters := self._filters.get(host.actor)):
             return effects
         adversary = HostedContext(site, host)
+        wanted = effects
         for filter in list(filters.values()):
             effects = filter(effects, adversary)
-        return effects
+        told = lies(wanted, effects)
+        if host.actor == SERVER:  # its frames are for connections, which no row names
+            told = [structs.replace(lie, to=()) for lie in told]
+        return [*told, *effects]
+
+
+def lies(wanted: list[Effect], done: list[Effect]) -> list[Lied]:
+    """Which messages of a step a filter kept back or changed; and, last, what it added."""
+    sent = {e.frame.id: e for e in done if isinstance(e, Send)}
+    found = []
+    for effect in wanted:
+        if isinstance(effect, Send):
+            frame, there = effect.frame, sent.pop(effect.frame.id, None)
+            reached = there.to if there is not None and there.frame is frame else ()
+            if missed := tuple(p for p in effect.to if p not in reached):
+                found.append(Lied(frame.path, frame.kind, frame.id, missed, ()))
+    added = [e.frame for e in sent.values()]
+    if added:
+        found.append(Lied(added[0].path, "", 0, (), tuple(frame.id for frame in added)))
+    return found
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, assert_never
 
 import msgspec
 
@@ -15,6 +15,7 @@ from mpclab.core.effects import (
     Connect,
     Effect,
     HangUp,
+    Lied,
     MakeAnswer,
     MakeOffer,
     Note,
@@ -183,6 +184,9 @@ def record(trace: Trace, now: int, actor: Party, effect: Effect, base: int = 0) 
             )  # fmt: skip
         case Note(path, note):
             trace.append(rows.Noted(now, actor, path, note))
+        case Lied(path, kind, id, to, said):
+            told = tuple(base + p for p in to)
+            trace.append(rows.Lied(now, actor, path, kind, id, told, said))
         case Output(path, value):
             trace.append(rows.Output(now, actor, path, text_of(value)))
         case Blame(path, party, reason, strength):
@@ -198,6 +202,8 @@ def record(trace: Trace, now: int, actor: Party, effect: Effect, base: int = 0) 
             trace.append(rows.Linked(now, actor, base + peer, state))
         case SetTimer() | CancelTimer() | Connect() | TakeAnswer() | AddCandidates() | HangUp():
             pass
+        case _:
+            assert_never(effect)
 
 
 def text_of(value: Any) -> str:

@@ -303,4 +303,4 @@ def test_what_only_one_library_accepts_ends_the_attempt_and_no_node(
     cast = signing(3, 2).run()
     assert {type(o) for o in cast.outcomes().values()} == {Aborted}
     assert cast.accused() == set()
-    assert cast.world.trace.notes("refused")
+    assert cast.world.trace.notes("package-refused")

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 from mpclab.core import notes
+from mpclab.faults.plan import KINDS
 from mpclab.trace import Delivered, Dropped, Fault, Linked, Noted, Sent, Trace
 
 SESSION = ("session",)
+LIFE = {"crash": "crashed", "pause": "paused", "leave": "left", "slow": "up", "skew": "up"}
 
 
 class Story:
@@ -36,7 +38,10 @@ class Story:
         return self.note(actor, what, path=())
 
     def fault(self, index: int, kind: str, phase: str, *parties: int, text: str = "") -> int:
-        self.trace.append(Fault(self.now, -1, index, kind, phase, parties, text))
+        byzantine, life = KINDS[kind].byzantine if kind in KINDS else False, LIFE.get(kind, "")
+        if phase == "end" and life:
+            life = "up"
+        self.trace.append(Fault(self.now, -1, index, kind, phase, parties, text, byzantine, life))
         return len(self.trace) - 1
 
     def link(self, actor: int, peer: int, state: str) -> None:

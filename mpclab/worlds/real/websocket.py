@@ -13,22 +13,32 @@ import ipaddress
 import ssl
 from collections.abc import Callable
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
 from mpclab.core import notes
 from mpclab.core.effects import (
+    AddCandidates,
     Blame,
+    CancelTimer,
     Connect,
     Delivered,
     Effect,
     HangUp,
+    Lied,
     LinkClosed,
     LinkOpened,
     MakeAnswer,
     MakeOffer,
     Note,
+    Output,
+    Persist,
+    Received,
+    Route,
+    Send,
+    SetTimer,
+    TakeAnswer,
 )
 from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
@@ -269,6 +279,14 @@ class WebSocketWorld(WithProcesses):
             case MakeOffer(path, peer, attempt) | MakeAnswer(path, peer, attempt):
                 why = "this world has no data channels"
                 self.linked(host, LinkClosed(path, peer, attempt, why))
+            case (
+                Send() | SetTimer() | CancelTimer() | Persist() | Output() | Blame() | Note()
+                | Lied() | Received() | Route() | TakeAnswer() | AddCandidates()
+                | HangUp()
+            ):  # fmt: skip
+                pass  # not for links
+            case _:
+                assert_never(effect)
 
     def _connect(self, host: Host, path: Path) -> None:
         if old := self._clients.pop(host.actor, None):

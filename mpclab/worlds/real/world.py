@@ -250,9 +250,17 @@ class RealWorld(World):
     # --- faults ------------------------------------------------------------------------------
 
     def mark_fault(
-        self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
+        self,
+        index: int,
+        kind: str,
+        phase: str,
+        parties: tuple[Party, ...],
+        text: str,
+        *,
+        byzantine: bool = False,
+        life: str = "",
     ) -> None:
-        row = rows.Fault(self.now, rows.WORLD, index, kind, phase, parties, text)
+        row = rows.Fault(self.now, rows.WORLD, index, kind, phase, parties, text, byzantine, life)
         self.call(self.trace.append, row)
 
     def pause(self, actor: Party) -> None:

@@ -13,6 +13,7 @@ from mpclab.core.effects import (
     Blame,
     CancelTimer,
     Effect,
+    Lied,
     Note,
     Output,
     Persist,
@@ -32,7 +33,7 @@ from mpclab.worlds.simulated.links import Links
 from mpclab.worlds.simulated.network import SimulatedNetwork
 from mpclab.worlds.simulated.queue import Action, InFlight, Queue, Scheduled
 
-HARMLESS = frozenset({Note, Output, Blame, SetTimer, CancelTimer})
+HARMLESS = frozenset({Note, Lied, Output, Blame, SetTimer, CancelTimer})
 """Effects that leave nothing behind but in the trace, or in the memory that a crash wipes."""
 
 

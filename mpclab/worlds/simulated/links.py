@@ -6,18 +6,35 @@ connection to the server as on TCP (`server_connections`).
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from mpclab.core.effects import (
     AddCandidates,
+    Asked,
+    Blame,
+    CancelTimer,
     Connect,
+    Delivered,
     Described,
     Effect,
     Event,
     HangUp,
+    Lied,
     LinkClosed,
     LinkOpened,
     MakeAnswer,
     MakeOffer,
+    Note,
+    Output,
+    Persist,
+    Prompted,
+    Received,
+    Route,
+    Send,
+    SetTimer,
+    Started,
     TakeAnswer,
+    TimerFired,
 )
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SERVER, Party, Path
@@ -108,6 +125,13 @@ class Links:
                 if current is not None and current.attempt == attempt:
                     current.candidates += candidates
                     self._try_open(current)
+            case (
+                Send() | SetTimer() | CancelTimer() | Persist() | Output() | Blame() | Note()
+                | Lied() | Received() | Route()
+            ):  # fmt: skip
+                pass  # not for links
+            case _:
+                assert_never(effect)
 
     def _see(self, host: Host, end: End, sdp: str) -> None:
         seen = read_description(sdp)
@@ -214,6 +238,13 @@ class Links:
             case LinkClosed(_, peer, attempt, reason):
                 other = host.base + peer if peer else SERVER
                 self._linked(host.actor, other, "closed", attempt, reason)
+            case (
+                Started() | Delivered() | TimerFired() | Asked() | Prompted() | Described()
+                | LinkOpened()
+            ):  # fmt: skip
+                pass
+            case _:
+                assert_never(event)
 
     def is_stale(self, actor: Party, number: int, event: Event) -> bool:
         """Whether an event is about an end that has closed; closes the end if it says so."""

@@ -260,10 +260,20 @@ class SimulatedWorld(World):
                 self._queue.push(self._queue.now, item)
 
     def mark_fault(
-        self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str
+        self,
+        index: int,
+        kind: str,
+        phase: str,
+        parties: tuple[Party, ...],
+        text: str,
+        *,
+        byzantine: bool = False,
+        life: str = "",
     ) -> None:
         with self._lock:
-            self.trace.append(rows.Fault(self.now, rows.WORLD, index, kind, phase, parties, text))
+            self.trace.append(
+                rows.Fault(self.now, rows.WORLD, index, kind, phase, parties, text, byzantine, life)
+            )
 
     def set_filter(self, actor: Party, filter: Filter | None, handle: int = 0) -> None:
         with self._lock:
