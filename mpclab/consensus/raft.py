@@ -1,23 +1,28 @@
 """`raft`: a leader, its log, and the others who copy it.
 
 D. Ongaro and J. Ousterhout, "In search of an understandable consensus algorithm (extended
-version)", 2014: the sections below. Pre-vote and the check of the quorum: Ongaro's thesis,
-§9.6 and §6.2.
+version)", 2014: the sections below. Pre-vote, the check of the quorum and the refusal to unseat a
+leader: Ongaro's thesis, §9.6, §6.2 and §4.2.3.
 
 * Assumes: parties crash and restart with what they stored; nobody lies; links are authenticated.
   Messages may be lost, late, doubled or out of order. n > 2f for progress.
 * Guarantees, whatever the timing: at most one leader a term, and one log: no two parties decide
   different operations at one place.
-* Progress while a majority is up and a message is much quicker than an election timeout.
+* Progress while a majority is up and delays do not grow without end: election timeouts double
+  while nobody answers in time.
 
-An operation takes 2(n − 1) messages from its leader and one round trip to a majority; the others
-learn of the commit with the next message from the leader. A submit elsewhere is forwarded. An
-operation stands in the log once: a leader does not append what its log already holds, and every
-entry of every log was appended by a leader.
+An operation takes 2(n − 1) messages from its leader and one round trip to a majority; a commit
+notice tells the others at once. A submit elsewhere is forwarded. An operation stands in the log
+once: a leader does not append what its log already holds, and every entry of every log was
+appended by a leader.
+
+A liar may stop this protocol or split it; it ends no program. A term that is absurdly far ahead is
+refused and blamed, and never stored.
 
 Deviations: heartbeats are messages of their own, which also carry the commit index and uncover
 what was lost; a snapshot is the history of operations itself, sent in pages and without what the
-follower has (§7 sends an opaque state in chunks).
+follower has (§7 sends an opaque state in chunks); votes and pre-votes that come later than a
+timeout still count, as long as our term is the one that they are for.
 """
 
 from dataclasses import dataclass
@@ -25,9 +30,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.agreement import Agreement, Submit
+from mpclab.consensus.backlog import Backlog
 from mpclab.consensus.options import Options, count, duration, switch
 from mpclab.consensus.quorum import majority
+from mpclab.consensus.raft_followers import NOTICE, Followers
 from mpclab.consensus.raft_log import RaftEntry, RaftLog
 from mpclab.consensus.raft_messages import (
     RaftAppendEntries,
@@ -43,6 +50,8 @@ from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
+
+Term = tuple[int, Party]  # current term, and for whom we voted in it (0: nobody)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +79,6 @@ class RaftOptions(Options):
         return least, least + spread
 
 
-Term = tuple[int, Party]  # current term, and for whom we voted in it (0: nobody)
-
-
 class Raft(Agreement):
     """One server of the group (Fig. 2)."""
 
@@ -82,6 +88,42 @@ class Raft(Agreement):
 
     TRIES: ClassVar = 8
     """Attempts at a submit before we count it as blocked."""
+    LEAP: ClassVar = 2**32
+    """How far a term may be ahead of ours: more elections than an honest group ever holds."""
+    LAST_TERM: ClassVar = 2**53 - 2
+    """Beyond, nobody campaigns: the next term could not be said."""
+    MOST_BACKOFF: ClassVar = 8
+    """How often an election timeout is doubled at most, as a factor."""
+
+    log: RaftLog
+    term: int
+    """currentTerm (Fig. 2), stored with `vote`."""
+    vote: Party
+    """votedFor: whom we voted for in `term`; 0 is nobody."""
+    commit: int
+    """commitIndex: the log up to here is decided."""
+    applied: int
+    """lastApplied: up to here our user was told."""
+    role: str
+    """follower, pre-candidate, candidate or leader."""
+    leader: Party
+    """Who leads `term`, as far as we know; 0 is nobody."""
+    followers: Followers | None
+    """While we lead: how far the others are."""
+    heard_leader: int
+    """When we last heard the leader, µs."""
+    heard: dict[Party, int]
+    """When we last heard each party, µs."""
+    votes: set[Party]
+    """Who votes for us in `term`; and `pre_votes`, who would in the next."""
+    pre_votes: set[Party]
+    answers: set[Party]
+    """Who answered our latest request for votes, either way."""
+    backoff: int
+    """The factor of our election timeouts."""
+    page: list[RaftEntry]
+    """The pages of a snapshot that is arriving."""
+    backlog: Backlog
 
     @classmethod
     def liars(cls, n: int) -> int:
@@ -92,25 +134,19 @@ class Raft(Agreement):
         self.election = o.timeouts
         self.heartbeat = self.election[0] // 5 if o.heartbeat is None else o.heartbeat
         self.log = RaftLog(ctx.stored)
-        self.term: int = 0
-        self.vote: Party = 0
+        self.term, self.vote = 0, 0
         if (kept := ctx.stored.get("term")) is not None:
             self.term, self.vote = msgspec.msgpack.decode(kept, type=Term)
         self.commit = self.applied = self.log.start  # the snapshot is decided
-        self.role = "follower"
-        self.leader: Party = 0
-        self.heard_leader = -self.election[1]  # when
-        self.heard: dict[Party, int] = {}  # when we last heard anybody
-        self.votes: set[Party] = set()
-        self.next: dict[Party, int] = {}
-        self.match: dict[Party, int] = {}
-        self.sent_at: dict[Party, int] = {}
-        self.page: list[RaftEntry] = []  # of a snapshot that is arriving
-        self.pending: dict[str, bytes] = {}  # our own submits, until decided
-        self.tries: dict[str, int] = {}
-        self.done: set[str] = set()
-        for place, entry in enumerate(self.log.history):
-            self._decide(ctx, place, entry)
+        self.role, self.leader, self.followers = "follower", 0, None
+        self.heard_leader = -self.election[1]
+        self.heard = {}
+        self.votes, self.pre_votes, self.answers = set(), set(), set()
+        self.backoff = 1
+        self.page = []
+        self.backlog = Backlog(self.TRIES)
+        for entry in self.log.history:
+            self.backlog.decide(ctx, entry.op, entry.value)
         self._wait(ctx)
 
     # --- elections, §5.2 and §5.4.1 ---------------------------------------------------------
@@ -118,11 +154,14 @@ class Raft(Agreement):
     def _wait(self, ctx: Ctx) -> None:
         """Restart the election timer, with a random timeout (§5.2: splits are rare)."""
         low, high = self.election
-        idle = self.role == "follower" and not self.pending and self.applied == self.log.last
-        ctx.set_timer("election", low + ctx.rng.randrange(high - low + 1), background=idle)
+        timeout = self.backoff * (low + ctx.rng.randrange(high - low + 1))
+        idle = self.role == "follower" and not self.backlog.pending
+        ctx.set_timer("election", timeout, background=idle and self.applied == self.log.last)
 
     def _set_term(self, ctx: Ctx, term: int, vote: Party = 0) -> None:
-        """A new term: stored before anything is said in it."""
+        """Fig. 2, persistent state: stored before anything is said in a new term."""
+        if term != self.term:
+            self.votes, self.pre_votes = set(), set()
         self.term, self.vote = term, vote
         self._keep_term(ctx)
 
@@ -135,12 +174,14 @@ class Raft(Agreement):
             # would keep those back who can.
             self._wait(ctx)
         if self.role == "leader":
-            ctx.cancel_timer("heartbeat")
-            ctx.cancel_timer("commit-notice")
-            ctx.cancel_timer("quorum")
+            self.followers = None
+            for timer in ("heartbeat", "commit-notice", "quorum"):
+                ctx.cancel_timer(timer)
         if self.role != "follower":
             self.role = "follower"
             ctx.note(notes.Phase(phase=self.role, term=self.term))
+        if leader:
+            self.pre_votes = set()  # they were for a time without a leader
         if leader and leader != self.leader:
             self.leader = leader
             self._push(ctx)
@@ -148,32 +189,42 @@ class Raft(Agreement):
 
     def _campaign(self, ctx: Ctx, *, pre: bool) -> None:
         """Become a (pre-)candidate and ask everybody."""
+        if self.term > self.LAST_TERM:
+            return
         self.role = "pre-candidate" if pre else "candidate"
         self.leader = 0
         if not pre:
+            # §5.2: increment the current term, vote for oneself
             self._set_term(ctx, self.term + 1, ctx.me)
         ctx.note(notes.Phase(phase=self.role, term=self.term + pre))
-        self.votes = {ctx.me}
+        (self.pre_votes if pre else self.votes).add(ctx.me)
+        self.answers = {ctx.me}
         self._wait(ctx)
         ask = RaftRequestVote(self.term + pre, self.log.last, self.log.last_term, pre)
         ctx.multicast(ctx.others, ask)
         self._count(ctx)
 
-    def _on_request(self, ctx: Ctx, sender: Party, msg: RaftRequestVote) -> None:
-        in_lease = self.options.prevote and ctx.now - self.heard_leader < self.election[0]
-        if in_lease or (self.role == "leader" and self.options.prevote):
-            # Thesis §4.2.3: who hears a leader does not help to unseat it.
-            granted = False
+    def _again(self, ctx: Ctx) -> None:
+        """The election timeout passed. When too few answered in it, it is too short."""
+        if self.role != "follower" and len(self.answers) < majority(ctx.n):
+            self.backoff = min(2 * self.backoff, self.MOST_BACKOFF)
+        # The pre-vote comes first each time; a candidate that lost begins again.
+        self._campaign(ctx, pre=self.options.prevote)
+
+    def _on_request_vote(self, ctx: Ctx, sender: Party, msg: RaftRequestVote) -> None:
+        lease = self.backoff * self.election[0]
+        in_lease = self.role == "leader" or ctx.now - self.heard_leader < lease
+        if self.options.prevote and in_lease:
+            granted = False  # thesis §4.2.3: who hears a leader does not help to unseat it
         else:
             if msg.term > self.term and not msg.pre:
-                self._set_term(ctx, msg.term)
-                self._follow(ctx, 0)
-            free = msg.pre or self.vote in (0, sender)
+                self._newer(ctx, msg.term)
+            # §5.2: one vote a term, first come first served. §9.6: a pre-vote binds nobody, and is
+            # for a term that we are not in yet.
+            free = msg.term > self.term if msg.pre else self.vote in (0, sender)
             # §5.4.1: its log must be at least as up to date as ours
             current = (msg.last_term, msg.last) >= (self.log.last_term, self.log.last)
             granted = msg.term >= self.term and free and current
-            if msg.pre and msg.term == self.term:
-                granted = False  # it would campaign in a term that we are in already
         if granted and not msg.pre:
             self._set_term(ctx, self.term, sender)
             self._wait(ctx)
@@ -183,36 +234,35 @@ class Raft(Agreement):
     def _answer(self, ctx: Ctx, to: Party, msg: RaftRequestVoteResponse) -> None:
         ctx.send(to, msg)
 
-    def _on_voted(self, ctx: Ctx, sender: Party, msg: RaftRequestVoteResponse) -> None:
-        if msg.pre and msg.granted:
-            current = self.role == "pre-candidate" and msg.term == self.term + 1
-        else:
-            if self._newer(ctx, msg.term):
-                return
-            current = self.role == "candidate" and msg.term == self.term and not msg.pre
-        if current and msg.granted:
-            self.votes.add(sender)
+    def _on_vote(self, ctx: Ctx, sender: Party, msg: RaftRequestVoteResponse) -> None:
+        if not (msg.pre and msg.granted) and self._newer(ctx, msg.term):
+            return
+        self.answers.add(sender)
+        if self.role in ("follower", "leader") or not msg.granted:
+            return
+        if msg.term == self.term + msg.pre:
+            (self.pre_votes if msg.pre else self.votes).add(sender)
             self._count(ctx)
 
     def _count(self, ctx: Ctx) -> None:
-        if len(self.votes) < majority(ctx.n):
-            return
-        if self.role == "pre-candidate":
+        """§5.2: a candidate wins with the votes of a majority in its term. Also when it asks for
+        pre-votes again by then: the votes are for the term that it still is in."""
+        if self.vote == ctx.me and len(self.votes) >= majority(ctx.n):
+            self._lead(ctx)
+        elif self.role == "pre-candidate" and len(self.pre_votes) >= majority(ctx.n):
             self._campaign(ctx, pre=False)
-            return
-        self.role = "leader"
-        self.leader = ctx.me
+
+    def _lead(self, ctx: Ctx) -> None:
+        self.role, self.leader = "leader", ctx.me
         ctx.note(notes.BecameLeader(term=self.term))
         ctx.cancel_timer("election")
-        self.next = dict.fromkeys(ctx.others, self.log.last + 1)
-        self.match = dict.fromkeys(ctx.others, 0)
-        self.sent_at = dict.fromkeys(ctx.others, 0)
+        self.followers = Followers(self.term, self.log, ctx.others, self.options.batch)
         # §8: an entry of its own term tells the leader what is committed. It is also what makes
         # §5.4.2 harmless: only entries of this term are counted, the older ones come with them.
         self._append(ctx, RaftEntry(self.term, "", b""))
         self._push(ctx)
         ctx.set_timer("heartbeat", self.heartbeat, background=True)
-        ctx.set_timer("quorum", self.election[1], background=True)
+        ctx.set_timer("quorum", self.backoff * self.election[1], background=True)
 
     def _newer(self, ctx: Ctx, term: int) -> bool:
         """Fig. 2, all servers: a greater term makes us a follower in it."""
@@ -226,69 +276,51 @@ class Raft(Agreement):
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if self.fits(op, value) and op not in self.done:
-                if not self.pending:
+            case Submit(op, value) if self.fits(op, value) and op not in self.backlog.done:
+                if not self.backlog.pending:
                     ctx.set_timer("retry", self.election[0])
-                self.pending[op] = value
+                self.backlog.add(op, value, own=True)
                 self._push(ctx, op)
 
     def _push(self, ctx: Ctx, only: str = "") -> None:
         """Hand our pending operations to the leader, whoever it is now."""
-        for op in [only] if only else list(self.pending):
+        pending = self.backlog.pending
+        for op in [only] if only else list(pending):
             if self.role == "leader":
                 if op not in self.log.ops:
-                    self._append(ctx, RaftEntry(self.term, op, self.pending[op]))
+                    self._append(ctx, RaftEntry(self.term, op, pending[op]))
             elif self.leader:
-                ctx.send(self.leader, RaftForward(op, self.pending[op]))
+                ctx.send(self.leader, RaftForward(op, pending[op]))
 
     def _retry(self, ctx: Ctx) -> None:
-        for op in self.pending:
-            self.tries[op] = tries = self.tries.get(op, 0) + 1
-            if tries == self.TRIES:
-                recent = ctx.now - 2 * self.election[1]
-                missing = [p for p in ctx.others if self.heard.get(p, -1) < recent]
-                why = "not enough parties are heard" if missing else "no leader has committed it"
-                ctx.note(notes.Blocked(op=op, waiting_for=tuple(missing), why=why))
-        if self.pending:
+        if self.backlog.pending:
+            self.backlog.attempt(ctx, "no leader has committed it")
             self._push(ctx)
-            hopeless = min(self.tries.values()) >= 4 * self.TRIES
-            ctx.set_timer("retry", self.election[0], background=hopeless)
+            ctx.set_timer("retry", self.election[0], background=self.backlog.is_hopeless)
 
     # --- replication, §5.3 ------------------------------------------------------------------
 
     def _append(self, ctx: Ctx, entry: RaftEntry) -> None:
-        self.log.append(ctx, entry)
-        for peer in ctx.others:
-            # Optimistic: what is on its way counts as sent. A failure resets `next`.
-            if self.next[peer] == self.log.last:
-                self._send_entries(ctx, peer)
-        self._advance(ctx)
-
-    def _send_entries(self, ctx: Ctx, peer: Party) -> None:
-        prev = self.next[peer] - 1
-        term = self.log.term(prev)
-        self.sent_at[peer] = ctx.now
-        if term is None:
-            self._send_snapshot(ctx, peer, 0)
-            return
-        entries = self.log.after(prev, self.options.batch)
-        self.next[peer] = prev + len(entries) + 1
-        ctx.send(peer, RaftAppendEntries(self.term, prev, term, entries, self.commit))
+        if self.followers is not None:
+            self.log.append(ctx, entry)
+            self.followers.replicate(ctx, self.commit)
+            self._advance(ctx)
 
     def _on_append(self, ctx: Ctx, sender: Party, msg: RaftAppendEntries) -> None:
         log = self.log
+        if msg.term >= self.term and self._overwrites(msg):
+            raise PeerFault("wrote over what is decided")
         if not self._accept_leader(ctx, sender, msg.term):
-            ctx.send(
-                sender, RaftAppendEntriesResponse(self.term, False, log.last, len(log.history))
-            )
+            self._reply(ctx, sender, False, log.last)  # 1. Reply false if term < currentTerm
             return
-        if log.term(msg.prev) != msg.prev_term and msg.prev >= log.start:
-            # §5.3: refused. The hint skips all of a conflicting term at once.
+        if msg.prev >= log.start and log.term(msg.prev) != msg.prev_term:
+            # 2. Reply false if the log has no entry at prevLogIndex with that term. The hint skips
+            # all of a conflicting term at once.
             hint = min(msg.prev - 1, log.last)
             conflict = log.term(msg.prev)
             while hint > self.commit and conflict is not None and log.term(hint) == conflict:
                 hint -= 1
-            ctx.send(sender, RaftAppendEntriesResponse(self.term, False, hint, len(log.history)))
+            self._reply(ctx, sender, False, hint)
             return
         index = msg.prev
         for entry in msg.entries:
@@ -296,41 +328,45 @@ class Raft(Agreement):
             if index <= log.start or log.term(index) == entry.term:
                 continue  # we have it
             if index <= log.last:
-                if index <= self.commit:
-                    raise PeerFault("wrote over what is decided")
-                log.truncate(ctx, index - 1)
-            log.append(ctx, entry)
-        ctx.send(
-            sender,
-            RaftAppendEntriesResponse(self.term, True, max(index, log.start), len(log.history)),
-        )
+                log.truncate(ctx, index - 1)  # 3. A conflict deletes the entry and all after it
+            log.append(ctx, entry)  # 4. Append those that are new
+        self._reply(ctx, sender, True, max(index, log.start))
+        # 5. commitIndex = min(leaderCommit, index of last new entry)
         self._commit(ctx, min(msg.commit, index))
 
+    def _overwrites(self, msg: RaftAppendEntries) -> bool:
+        """Whether it contradicts what is committed here: no honest leader does (§5.4.3)."""
+        first = max(msg.prev + 1, self.log.start + 1)
+        return any(
+            self.log.term(index) != msg.entries[index - msg.prev - 1].term
+            for index in range(first, min(msg.prev + len(msg.entries), self.commit) + 1)
+        )
+
+    def _reply(self, ctx: Ctx, to: Party, ok: bool, index: int) -> None:
+        history = len(self.log.history)
+        ctx.send(to, RaftAppendEntriesResponse(self.term, ok, index, history))
+
     def _on_appended(self, ctx: Ctx, peer: Party, msg: RaftAppendEntriesResponse) -> None:
-        if self._newer(ctx, msg.term) or self.role != "leader" or msg.term != self.term:
+        if self._newer(ctx, msg.term) or self.followers is None or msg.term != self.term:
             return
         if not msg.ok:
-            self.next[peer] = max(self.match[peer], min(msg.index, self.log.last)) + 1
-            if self.log.term(self.next[peer] - 1) is None:
-                self._send_snapshot(ctx, peer, msg.history)
-            else:
-                self._send_entries(ctx, peer)
-        elif msg.index > self.match[peer]:
-            self.match[peer] = msg.index
-            self.next[peer] = max(self.next[peer], msg.index + 1)
-            if self.next[peer] <= self.log.last:
-                self._send_entries(ctx, peer)
+            self.followers.refused(ctx, peer, msg, self.commit)
+        elif self.followers.accepted(ctx, peer, msg.index, self.commit):
             self._advance(ctx)
-            if self.commit >= msg.index:
-                ctx.set_timer("commit-notice", self.heartbeat // 2)  # it may not know yet
+            self._tell(ctx)
 
     def _advance(self, ctx: Ctx) -> None:
         """Commit what a majority holds, if it is of this term (§5.4.2, Fig. 8)."""
-        held = sorted([self.log.last, *self.match.values()], reverse=True)
-        index = held[majority(ctx.n) - 1]
-        if index > self.commit and self.log.term(index) == self.term:
-            self._commit(ctx, index)
-            ctx.set_timer("commit-notice", self.heartbeat // 2)  # the others want to know
+        if self.followers is not None:
+            index = self.followers.replicated(ctx.n)
+            if index > self.commit and self.log.term(index) == self.term:
+                self._commit(ctx, index)
+                self._tell(ctx)
+
+    def _tell(self, ctx: Ctx) -> None:
+        """Tell the others at once what is committed; in a burst, every other moment."""
+        if self.followers is not None and self.followers.tell(ctx, self.commit):
+            ctx.set_timer("commit-notice", NOTICE)
 
     def _commit(self, ctx: Ctx, index: int) -> None:
         self.commit = max(self.commit, min(index, self.log.last))
@@ -339,18 +375,15 @@ class Raft(Agreement):
             entry = self.log.at(self.applied)
             if entry.op:
                 self.log.history.append(entry)
-                self._decide(ctx, len(self.log.history) - 1, entry)
+                self._decide(ctx, entry)
         if self.applied - self.log.start >= self.options.compaction:
             # The last few stay, for followers that are only a little behind.
             self.log.compact(ctx, self.applied - self.options.compaction // 4, self.applied)
 
-    def _decide(self, ctx: Ctx, place: int, entry: RaftEntry) -> None:
-        if self.pending.pop(entry.op, None) is not None and not self.pending:
+    def _decide(self, ctx: Ctx, entry: RaftEntry) -> None:
+        self.backlog.decide(ctx, entry.op, entry.value)
+        if not self.backlog.pending:
             ctx.cancel_timer("retry")
-        self.tries.pop(entry.op, None)
-        self.done.add(entry.op)
-        ctx.note(notes.Decided(op=entry.op, index=place))
-        ctx.output(Decided(entry.op, entry.value, place))
 
     # --- heartbeats ---------------------------------------------------------------------------
 
@@ -362,6 +395,8 @@ class Raft(Agreement):
             self._set_term(ctx, term)
         elif self.role == "leader":
             raise PeerFault(f"leads term {term}, which we lead")
+        if self.backoff > 1 and ctx.now - self.heard_leader < self.election[0]:
+            self.backoff -= 1  # it is heard steadily again
         self.heard_leader = ctx.now
         self._follow(ctx, sender)
         return True
@@ -371,42 +406,18 @@ class Raft(Agreement):
             self._commit(ctx, msg.commit)
         ctx.send(sender, RaftHeartbeatResponse(self.term))
 
-    def _on_heartbeat_reply(self, ctx: Ctx, peer: Party, msg: RaftHeartbeatResponse) -> None:
-        if self._newer(ctx, msg.term) or self.role != "leader":
-            return
-        late = ctx.now - self.sent_at[peer] >= self.heartbeat
-        if self.match[peer] < self.log.last and late:  # something was lost
-            self.next[peer] = self.match[peer] + 1
-            self._send_entries(ctx, peer)
-
-    def _send_heartbeats(self, ctx: Ctx) -> None:
-        # A follower is told to commit no further than its log is known to equal ours.
-        for peer in ctx.others:
-            ctx.send(peer, RaftHeartbeat(self.term, min(self.commit, self.match[peer])))
+    def _on_heartbeat_response(self, ctx: Ctx, peer: Party, msg: RaftHeartbeatResponse) -> None:
+        if not self._newer(ctx, msg.term) and self.followers is not None:
+            self.followers.heard(ctx, peer, self.heartbeat, self.commit)
 
     # --- snapshots, §7 ------------------------------------------------------------------------
-
-    def _send_snapshot(self, ctx: Ctx, peer: Party, have: int) -> None:
-        """What `peer` lacks of the snapshot's history (it holds the first `have` operations)."""
-        log = self.log
-        first = min(have, log.kept)
-        while True:
-            page = log.page(first, self.options.batch)
-            ctx.send(
-                peer,
-                RaftInstallSnapshot(self.term, log.start, log.start_term, first, log.kept, page),
-            )
-            first += len(page)
-            if first >= log.kept:
-                break
-        self.next[peer] = log.start + 1
 
     def _on_snapshot(self, ctx: Ctx, sender: Party, msg: RaftInstallSnapshot) -> None:
         if not self._accept_leader(ctx, sender, msg.term):
             return
         log = self.log
         if msg.last <= self.applied:
-            ctx.send(sender, RaftAppendEntriesResponse(self.term, True, msg.last, len(log.history)))
+            self._reply(ctx, sender, True, msg.last)
             return
         have = len(log.history)
         if msg.first <= have:
@@ -419,10 +430,10 @@ class Raft(Agreement):
         history, self.page = self.page, []
         log.install(ctx, msg.last, msg.last_term, history)
         self.applied = self.commit = msg.last
-        for place in range(have, len(history)):
-            self._decide(ctx, place, history[place])
+        for entry in history[have:]:
+            self._decide(ctx, entry)
         ctx.note(notes.CaughtUp(records=len(history) - have, source=sender))
-        ctx.send(sender, RaftAppendEntriesResponse(self.term, True, msg.last, len(history)))
+        self._reply(ctx, sender, True, msg.last)
 
     # --- inputs -------------------------------------------------------------------------------
 
@@ -439,47 +450,48 @@ class Raft(Agreement):
         | RaftInstallSnapshot
         | RaftForward,
     ) -> None:
+        if not isinstance(msg, RaftForward) and msg.term > self.term + self.LEAP:
+            raise PeerFault(f"term {msg.term} is absurd: ours is {self.term}")
         self.heard[sender] = ctx.now
+        self.backlog.hear(sender)
         match msg:
             case RaftAppendEntriesResponse():
                 self._on_appended(ctx, sender, msg)
             case RaftAppendEntries():
                 self._on_append(ctx, sender, msg)
             case RaftHeartbeatResponse():
-                self._on_heartbeat_reply(ctx, sender, msg)
+                self._on_heartbeat_response(ctx, sender, msg)
             case RaftHeartbeat():
                 self._on_heartbeat(ctx, sender, msg)
             case RaftForward(op, value):
                 if not self.fits(op, value):
-                    raise PeerFault(f"forwarded a value of {op} that is not valid")
-                if self.role == "leader" and op not in self.log.ops:
+                    raise PeerFault(f"forwarded an invalid value of {op!r}")
+                if op not in self.log.ops:
                     self._append(ctx, RaftEntry(self.term, op, value))
             case RaftRequestVote():
-                self._on_request(ctx, sender, msg)
+                self._on_request_vote(ctx, sender, msg)
             case RaftRequestVoteResponse():
-                self._on_voted(ctx, sender, msg)
+                self._on_vote(ctx, sender, msg)
             case RaftInstallSnapshot():
                 self._on_snapshot(ctx, sender, msg)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         match name:
-            case "election":
-                if self.role != "leader":
-                    # The pre-vote comes first each time; a candidate that lost begins again.
-                    self._campaign(ctx, pre=self.options.prevote)
-            case "heartbeat":
-                self._send_heartbeats(ctx)
+            case "election" if self.role != "leader":
+                self._again(ctx)
+            case "heartbeat" if self.followers is not None:
+                self.followers.send_heartbeats(ctx, self.commit)
                 busy = self.commit < self.log.last
                 ctx.set_timer("heartbeat", self.heartbeat, background=not busy)
             case "commit-notice":
-                self._send_heartbeats(ctx)
+                self._tell(ctx)
             case "quorum":
-                # Thesis §6.2: a leader that a majority does not hear is none.
-                recent = ctx.now - self.election[1]
+                # Thesis §6.2: a leader that a majority does not hear steps down.
+                recent = ctx.now - self.backoff * self.election[1]
                 active = sum(self.heard.get(p, -1) >= recent for p in ctx.others)
                 if active + 1 < majority(ctx.n):
                     self._follow(ctx, 0)
                 else:
-                    ctx.set_timer("quorum", self.election[1], background=True)
+                    ctx.set_timer("quorum", self.backoff * self.election[1], background=True)
             case "retry":
                 self._retry(ctx)

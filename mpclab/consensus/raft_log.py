@@ -10,11 +10,16 @@ Stored: `log/<index>` an entry, `done/<place>` an operation of the snapshot, `sn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
+
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""A term, an index or a count in a message. Larger ones are malformed: a party that counts on from
+what it was told must still be able to say and to store it."""
 
 PAGE_BYTES = 128 * 1024
 """Values in one message, about: frames have a limit (`core.wire.MAX_BODY`)."""
@@ -25,7 +30,7 @@ _encode = msgspec.msgpack.encode
 class RaftEntry(Message, frozen=True):
     """One place in the log. An empty `op`: a new leader's first entry, which does nothing."""
 
-    term: int
+    term: Number
     op: str
     value: bytes
 
@@ -43,17 +48,29 @@ def _first(entries: Sequence[RaftEntry]) -> tuple[RaftEntry, ...]:
 class RaftLog:
     """The entries, the snapshot before them, and which operations they hold."""
 
+    start: int
+    """Index of the last entry that the snapshot replaces (Fig. 13: lastIncludedIndex)."""
+    start_term: int
+    history: list[RaftEntry]
+    """The operations of the snapshot, then those applied since."""
+    kept: int
+    """How much of the history is the snapshot, stored as `done/…`."""
+    entries: list[RaftEntry]
+    """Those after `start`."""
+    ops: set[str]
+    """What history and entries hold: an operation is appended once."""
+
     def __init__(self, stored: Mapping[str, bytes]) -> None:
         self.start, self.start_term, count = 0, 0, 0
         if (mark := stored.get("snapshot")) is not None:
             self.start, self.start_term, count = msgspec.msgpack.decode(
                 mark, type=tuple[int, int, int]
             )
-        self.history: list[RaftEntry] = [  # of the snapshot, then of what was applied since
+        self.history = [
             msgspec.msgpack.decode(stored[f"done/{k}"], type=RaftEntry) for k in range(count)
         ]
-        self.entries: list[RaftEntry] = []
-        self.kept = count  # how much of the history is stored as `done/…`
+        self.entries = []
+        self.kept = count
         while (data := stored.get(f"log/{self.last + 1}")) is not None:
             self.entries.append(msgspec.msgpack.decode(data, type=RaftEntry))
         self.ops = {e.op for e in self.history} | {e.op for e in self.entries if e.op}
@@ -102,14 +119,23 @@ class RaftLog:
 
     def compact(self, ctx: Ctx, index: int, applied: int) -> None:
         """Put all up to `index` into the snapshot; the history reaches to `applied`."""
-        term = self.term(index)
-        assert term is not None
+        if (term := self.term(index)) is None:
+            return  # it is in the snapshot already
         tail = self.entries[index - self.start : applied - self.start]
         count = len(self.history) - sum(bool(entry.op) for entry in tail)
         self._snapshot(ctx, index, term, self.history[:count])
 
     def install(self, ctx: Ctx, index: int, term: int, history: Sequence[RaftEntry]) -> None:
-        """Take another's snapshot. Entries after it stay where the log agrees with it."""
+        """Take another's snapshot (§7). Entries after it stay where the log agrees with it.
+
+        A crash may fall between any two of the deeds:
+        1. Where the log does not agree, its entries go first, from the end. What is lost then is
+           replaced by the snapshot, which a majority without us holds: its last entry is
+           committed and we lack it. So no committed entry loses its majority.
+        2. The operations are stored before the mark that counts them; unmarked they are nothing.
+        3. The entries that the mark covers go last: left over, they are below `start` and unread.
+        Were the mark stored before 1, entries of an old term would follow it after the crash.
+        """
         if self.term(index) != term:
             self.truncate(ctx, self.start)
         self._snapshot(ctx, index, term, history)
