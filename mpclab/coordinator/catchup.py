@@ -200,7 +200,7 @@ def on_committed(session: Session, ctx: Ctx, sender: Party, msg: CommittedBatch)
 def restore(session: Session, ctx: Ctx) -> None:
     """Take up what an earlier life of this party stored."""
     kept: dict[str, dict[str, bytes]]
-    kept = {what: {} for what in ("proposal", "vote", "record", "end", "secret")}
+    kept = {what: {} for what in ("proposal", "vote", "record", "end", "secret", "bound")}
     for key, data in sorted(ctx.stored.items()):
         what, op = key.split("/", 1)
         kept[what][op] = data

@@ -13,16 +13,20 @@ from dataclasses import dataclass, field
 import msgspec
 
 from mpclab.coordinator.messages import Report, ResultRequest
+from mpclab.coordinator.succession import Succession
 from mpclab.coordinator.tally import End, Operation, Status
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx, Machine
-from mpclab.core.rounds import Aborted, Finished
+from mpclab.core.peers import PeerUp
+from mpclab.core.rounds import Aborted, Finished, Proceed, Ready, Stored
 from mpclab.crypto.identity import Identity
 from mpclab.operations import Execution, Operations, Result
 
 RUNNING = "running"
+_BINDING = ("pending", "without", "certificate")
+"""What a certified executor keeps that others may need."""
 LINGERING = 32
 """Executors that have ended and stay, to answer those who are behind; older ones are closed."""
 
@@ -40,7 +44,6 @@ class Executor:
     results: dict[str, Result]
     round_deadline: int
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
-    retired: dict[str, str] = field(default_factory=dict)  # op → what replaced its secrets
     private: tuple[int, ...] = field(default=(), repr=False)  # our user's, for computations
     running: dict[str, str] = field(default_factory=dict)  # child → op
     waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)  # op → needed before
@@ -48,6 +51,11 @@ class Executor:
     reports: dict[str, dict[Party, Report]] = field(default_factory=dict)
     waiters: dict[str, list[Party]] = field(default_factory=dict)
     lingering: dict[str, str] = field(default_factory=dict)  # ended child → op, oldest first
+    keepers: dict[str, str] = field(default_factory=dict)  # ended child with signatures → op
+    held: dict[str, str] = field(default_factory=dict)  # child that waits for a rival's end → op
+
+    def __post_init__(self) -> None:
+        self.succession = Succession(self.kinds, self.operations, self.results)
 
     # --- beginning ------------------------------------------------------------------------
 
@@ -57,7 +65,8 @@ class Executor:
             self._fail(ctx, o, Aborted(o.invalid_reason))
             return
         spec = self.kinds[o.kind]
-        needs = tuple(op for op in spec.after(spec.read(o.params)) if not self._has_ended(op))
+        wanted = (*spec.after(spec.read(o.params)), *self._rivals_ahead(o))
+        needs = tuple(op for op in dict.fromkeys(wanted) if not self._has_ended(op))
         if needs and not executed_elsewhere:
             self.waiting[o.op] = needs
             ctx.set_timer(f"needs/{o.op}", 2 * self.round_deadline)
@@ -67,9 +76,9 @@ class Executor:
     def _start(self, ctx: Ctx, o: Operation, executed_elsewhere: bool = False) -> None:
         spec = self.kinds[o.kind]
         for need in () if executed_elsewhere else spec.after(spec.read(o.params)):
-            if (successor := self._successor(need)) not in (None, o.op):
-                why = f"the secrets of {need} were replaced by those of {successor}: name that"
-                self._fail(ctx, o, Aborted(why))
+            if (successor := self.succession.successor(need)) not in (None, o.op):
+                assert successor is not None
+                self._fail_replaced(ctx, o, need, successor)
                 ctx.multicast(ctx.others, ResultRequest((o.op,)))  # they may have begun before that
                 return
         try:
@@ -113,29 +122,56 @@ class Executor:
 
     def on_output(self, ctx: Ctx, child: str, outcome: object) -> None:
         """An executor has a result. Its first counts, unless that was none."""
+        if isinstance(outcome, Ready):
+            self._let_proceed(ctx, child)
+            return
         op = self.running.pop(child, None)
         if op is None:
-            if child in self.lingering and isinstance(outcome, Finished):
-                self._finish_late(ctx, self.operations[self.lingering[child]], outcome)
-                ctx.forget(child)
+            op = self.keepers.get(child) or self.lingering.get(child)
+            if op is not None and isinstance(outcome, Finished):
+                self._finish_late(ctx, self.operations[op], outcome)
+                self._settle(ctx, child, self.operations[op])
             return
-        self.lingering[child] = op
-        if len(self.lingering) > LINGERING:
-            oldest = next(iter(self.lingering))
-            del self.lingering[oldest]
-            ctx.close(oldest)
         o = self.operations[op]
+        self.held.pop(child, None)
+        self._linger(ctx, child, o)
         match outcome:
             case Aborted():
                 self._fail(ctx, o, outcome)
+                if child not in self.keepers:
+                    ctx.forget(child)  # it is bound to nothing
                 if not outcome.blamed:  # another may have got what we lacked
                     ctx.multicast(ctx.others, ResultRequest((op,)))
             case Finished(result):
                 self._finish(ctx, o, _as_result(result))
-                ctx.forget(child)
             case _:
                 self._finish(ctx, o, _as_result(outcome))
-                ctx.forget(child)
+        if o.status is Status.EXECUTED:
+            self._settle(ctx, child, o)
+        if self._holds_retired(o):  # its shares were replaced while it ran
+            self._close(ctx, child)
+
+    def _linger(self, ctx: Ctx, child: str, o: Operation) -> None:
+        """An executor that has ended stays, for those who are behind; one with everybody's
+        signatures, or bound by its own, for as long as they are good for something."""
+        if self.kinds[o.kind].certified and ctx.kept_by(child).keys() & {*_BINDING}:
+            self.keepers[child] = o.op
+            return
+        self.lingering[child] = o.op
+        if len(self.lingering) > LINGERING:
+            self._close(ctx, next(iter(self.lingering)))
+
+    def _settle(self, ctx: Ctx, child: str, o: Operation) -> None:
+        """Its result is stored here."""
+        if self.kinds[o.kind].certified:
+            ctx.ask(child, Stored())
+        else:
+            ctx.forget(child)
+
+    def _close(self, ctx: Ctx, child: str) -> None:
+        for known in (self.lingering, self.keepers, self.running, self.held):
+            known.pop(child, None)
+        ctx.close(child)
 
     def _finish_late(self, ctx: Ctx, o: Operation, outcome: Finished[object]) -> None:
         """An executor gave up and went on listening, as after a confirmation that was lost, and
@@ -156,8 +192,8 @@ class Executor:
         self._retire(ctx, o)
         self._ended(ctx, o)
 
-    def _fail(self, ctx: Ctx, o: Operation, why: Aborted) -> None:
-        end = End(Status.FAILED, why.reason, missing=why.missing, blamed=why.blamed)
+    def _fail(self, ctx: Ctx, o: Operation, why: Aborted, data: bytes = b"") -> None:
+        end = End(Status.FAILED, why.reason, "", data, missing=why.missing, blamed=why.blamed)
         self._keep(ctx, o.op, end)
         o.status, o.reason, o.missing, o.blamed = Status.FAILED, *end_names(end)
         ctx.note(notes.Failed(op=o.op, reason=why.reason, missing=why.missing, blamed=why.blamed))
@@ -175,58 +211,106 @@ class Executor:
                 del self.waiting[op]
                 ctx.cancel_timer(f"needs/{op}")
                 self._start(ctx, self.operations[op])
+        for child in list(self.held):
+            self._let_proceed(ctx, child)
 
     def _has_ended(self, op: str) -> bool:
         o = self.operations.get(op)
-        return o is not None and o.status in (Status.EXECUTED, Status.FAILED, Status.ABORTED)
+        if o is None or o.status not in (Status.EXECUTED, Status.FAILED, Status.ABORTED):
+            return False
+        # We gave up and are bound: the others may have the result, and we may yet hear of it.
+        return o.status is not Status.FAILED or _child(o) not in self.keepers
+
+    def on_peer_up(self, ctx: Ctx, ask: PeerUp) -> None:
+        """A peer can be reached (again): ask it for signatures that we lack."""
+        for child, op in self.keepers.items():
+            if self.operations[op].status is not Status.EXECUTED:
+                ctx.ask(child, ask)
 
     def _keep(self, ctx: Ctx, op: str, end: End) -> None:
         ctx.persist(f"end/{op}", msgspec.msgpack.encode(end))
 
+    # --- one result for each key ----------------------------------------------------------
+
+    def _rivals_ahead(self, o: Operation) -> tuple[str, ...]:
+        """Committed operations on the same key that were proposed before `o`."""
+        rank = self.succession.rank(o)
+        return tuple(
+            other.op
+            for other in self.succession.rivals(o)
+            if other.status is Status.COMMITTED and self.succession.rank(other) < rank
+        )
+
+    def _let_proceed(self, ctx: Ctx, child: str) -> None:
+        """An executor could bind us: see `succession` for when it may."""
+        op = self.running.get(child)
+        if op is None:
+            return
+        o = self.operations[op]
+        later = [
+            other.op
+            for other in self.succession.rivals(o)
+            if self.succession.rank(other) > self.succession.rank(o)
+            and f"bound/{other.op}" in ctx.stored
+        ]
+        if later:
+            self._close(ctx, child)
+            ctx.forget(child)
+            self._fail(ctx, o, Aborted(f"operation {later[0]} on the same key was ahead of it"))
+        elif self._rivals_ahead(o):
+            self.held[child] = op
+        else:
+            self.held.pop(child, None)
+            if self.succession.replaced_by(o):
+                ctx.persist(f"bound/{op}", b"1")
+            ctx.ask(child, Proceed())
+
+    def _fail_replaced(self, ctx: Ctx, o: Operation, old: str, successor: str) -> None:
+        """What it builds on was replaced meanwhile. Who names `o` as a key means that key."""
+        why = f"the secrets of {old} were replaced by those of {successor}: name that"
+        data = self.results[successor].data if self.kinds[o.kind].certified else b""
+        self._fail(ctx, o, Aborted(why), data)
+        if data:
+            self.results[o.op] = Result(why, data)
+
     # --- secrets --------------------------------------------------------------------------
 
     def _keep_secret(self, ctx: Ctx, op: str, result: Result) -> None:
-        if result.secret and self._successor(op, result.data) is None:
+        if result.secret and self.succession.successor(op, result.data) is None:
             ctx.persist(f"secret/{op}", result.secret)
             self.secrets[op] = result.secret
 
-    def _successor(self, op: str, data: bytes = b"") -> str | None:
-        """The operation that replaced the secret of `op`. One secret may belong to several
-        operations, such as a key and its repair: their public bytes are the same."""
-        if not data and op in self.results:
-            data = self.results[op].data
-        for old, successor in self.retired.items():
-            known = self.results.get(old)
-            if old == op or (data and known is not None and known.data == data):
-                return successor
-        return None
-
     def _retire(self, ctx: Ctx, o: Operation) -> None:
         """What `o` replaces must not stay: not in the store, nor in a machine that lingers."""
-        for old in self._replaced_by(o):
-            self.retired.setdefault(old, o.op)
-        for op in [op for op in self.secrets if self._successor(op) is not None]:
+        if not self.succession.add(o):
+            return
+        for op in [op for op in self.secrets if self.succession.successor(op) is not None]:
             del self.secrets[op]
             ctx.persist(f"secret/{op}", None)
         for made in self.operations.values():  # a share that was never confirmed is one too
-            if made.signed is not None and self._successor(made.op) is not None:
+            if made.signed is None or self.succession.successor(made.op) in (None, made.op):
+                continue
+            if made.status is not Status.COMMITTED or f"bound/{made.op}" in ctx.stored:
                 ctx.forget(_child(made))
-        for child, op in list(self.lingering.items()):
+                ctx.persist(f"bound/{made.op}", None)
+        for child, op in [*self.lingering.items(), *self.keepers.items()]:
             if self._holds_retired(self.operations[op]):
-                del self.lingering[child]
-                ctx.close(child)
-
-    def _replaced_by(self, o: Operation) -> tuple[str, ...]:
-        if o.invalid_reason or o.kind not in self.kinds:
-            return ()
-        spec = self.kinds[o.kind]
-        return tuple(spec.retires(spec.read(o.params)))
+                self._close(ctx, child)
+        for rival in self.succession.rivals(o):
+            child, old = _child(rival), self.succession.replaced_by(rival)[0]
+            bound = f"bound/{rival.op}" in ctx.stored
+            successor = self.succession.successor(rival.op if bound else old)
+            if child in self.running and successor is not None:
+                self._close(ctx, child)
+                ctx.forget(child)
+                self._fail_replaced(ctx, rival, old, successor)
 
     def _holds_retired(self, o: Operation) -> bool:
         """Who replaced a secret has dropped the old one, and may be asked for the new one."""
         spec = self.kinds[o.kind]
-        held = {o.op, *spec.after(spec.read(o.params))} - {*self._replaced_by(o)}
-        return any(self._successor(op) is not None for op in held)
+        replaced = {*self.succession.replaced_by(o)}
+        held = {o.op, *spec.after(spec.read(o.params))} - replaced
+        return any(self.succession.successor(op) is not None for op in held)
 
     # --- after a crash --------------------------------------------------------------------
 
@@ -248,6 +332,8 @@ class Executor:
             if o.status is Status.EXECUTED:
                 o.result = self.results[o.op] = Result(end.text, end.data)
                 self._retire(ctx, o)
+            elif end.data:
+                self.results[o.op] = Result(end.reason, end.data)
             if resumable and ctx.kept_by(_child(o)):
                 self._listen_on(ctx, o)
 
@@ -258,7 +344,7 @@ class Executor:
         except UsageError:
             return
         if isinstance(made, Machine):
-            self.lingering[_child(o)] = o.op
+            self._linger(ctx, _child(o), o)
             ctx.spawn(_child(o), made)
 
     def on_timer(self, ctx: Ctx, what: str, o: Operation) -> None:

@@ -187,6 +187,7 @@ class Session(Approval):
             case PeerUp(party, via):
                 self.up[party] = via
                 catchup.greet(self, ctx, (party,))
+                self.executor.on_peer_up(ctx, ask)
             case PeerDown(party):
                 self.up.pop(party, None)
             case _:

@@ -40,6 +40,18 @@ class Aborted(msgspec.Struct, frozen=True):
     blamed: tuple[Party, ...] = ()
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """A report to our parent: we could bind ourselves now. Its ask `Proceed` lets us do it."""
+
+
+class Proceed(msgspec.Struct, frozen=True):
+    """The parent's answer to `Ready`; it may never come."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The parent has stored our result: what only a restart needed may go."""
+
+
 class Again(Message, frozen=True):
     """What did you say in this round? It did not reach me."""
 

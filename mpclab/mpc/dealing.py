@@ -5,13 +5,14 @@ The common part of key generation, refresh and reshare. Three rounds when all go
 1. **Deal**: every dealer broadcasts its commitments and, sealed, everyone's share (`envelopes`).
 2. **Ack**: every participant broadcasts which dealings it saw, by hash and dealer's signature, and
    a complaint, with its proof, for each share that does not fit. Whoever is convicted by that
-   (see `facts`) is out; then everyone acknowledges again what is left, until all agree.
-3. **Confirm**: everyone signs the transcript: the dealings counted, those excluded, the key.
-   The result becomes active at a party when it holds the signatures on *its own* transcript of
-   every participant that is not convicted in it.
+   (see `facts`) is out; then everyone acknowledges again what is left, until all agree. If
+   somebody is out, the others **deal anew** without it, in a child machine: what was sealed to it
+   before is a share of nothing.
+3. **Confirm**: everyone stores its share and signs the record of the key. With all signatures, its
+   certificate, the result is in use (see `activation`).
 
 Guarantee, for any number of corrupt participants and any network: no two honest parties ever
-activate different results. For an honest party signs one transcript at most, is never convicted,
+activate different results. For an honest party signs one record at most, is never convicted,
 and so must have signed whatever became active anywhere. A participant that cheats is convicted with
 proof, and the rest go on while `needed` dealers and `threshold` receivers are left. A participant
 that is *silent* cannot be told from a slow one: the result is `Aborted(missing=…)`, within a
@@ -20,8 +21,11 @@ and leave it out. Secrecy needs fewer than `threshold` corrupt receivers.
 
 What is impossible, and so not claimed: that all honest parties activate in bounded time or none
 does, when messages may be lost at the last moment. A party that signed and then gave up keeps its
-share, sealed, and for a while still takes a late set of signatures (`Finished` after `Aborted`);
-one that crashed after signing goes on when it is started again.
+share, sealed, and asks on, ever more rarely, in this life and in later ones (`Finished` after
+`Aborted`). One that crashed before it signed says again what it had said, to the letter.
+
+State that is stored: `deal` and `ack/k`, our own words; `evidence/p`, what convicts p; `without`,
+who was out when we dealt anew; `pending`, what we signed and our share; `certificate`.
 
 Note: Pedersen's dealers may see others' commitments before they publish theirs, see `pedersen`.
 """
@@ -29,7 +33,7 @@ Note: Pedersen's dealers may see others' commitments before they publish theirs,
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -38,7 +42,8 @@ from mpclab.core import notes
 from mpclab.core.errors import PeerFault, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx
-from mpclab.core.rounds import Aborted, Finished
+from mpclab.core.peers import PeerUp
+from mpclab.core.rounds import Aborted, Finished, Proceed, Ready, Stored
 from mpclab.core.wire import Message
 from mpclab.crypto import shamir
 from mpclab.crypto.errors import BadShare
@@ -47,6 +52,7 @@ from mpclab.crypto.identity import Coins, Identity
 from mpclab.crypto.keys import GroupKey, KeyShare
 from mpclab.crypto.transcript import Part, digest
 from mpclab.mpc import envelopes
+from mpclab.mpc.activation import Pending, check_certificate, unconfirmed
 from mpclab.mpc.facts import Facts, Parameters
 from mpclab.mpc.gossip import ROUNDS, FactSharing
 from mpclab.mpc.messages import (
@@ -54,7 +60,7 @@ from mpclab.mpc.messages import (
     CONFIRM,
     DEAL,
     Ack,
-    Announce,
+    Certificate,
     Complaint,
     Confirm,
     Deal,
@@ -65,8 +71,10 @@ from mpclab.mpc.messages import (
     deal_hash,
     deal_parts,
 )
-from mpclab.mpc.pending import Pending
-from mpclab.mpc.records import KeyRecord, open_share
+from mpclab.mpc.records import KeyRecord
+
+RAREST = 6
+"""Rounds between two questions, at the most, of a party that does not know how it ended."""
 
 
 class SharedKey(msgspec.Struct, frozen=True):
@@ -76,8 +84,12 @@ class SharedKey(msgspec.Struct, frozen=True):
     share: KeyShare | None = None
 
 
+class Bound(msgspec.Struct, frozen=True):
+    """A child's report: it signed, and no other record may be signed for this purpose."""
+
+
 class SharedDealing(FactSharing):
-    """Subclasses say what is dealt: `draw`, `flaw`, `commitments`, `combine`.
+    """Subclasses say what is dealt: `draw`, `flaw`, `commitments`, `combine`, `again`.
 
     Args:
         context: hash of what was agreed, the same for all; nothing said here means anything
@@ -88,9 +100,11 @@ class SharedDealing(FactSharing):
         needed: dealers without whom there is no result.
         deadline: µs that each round may take.
         present: makes the result of `Finished` of a `SharedKey`.
+        gated: report `Ready` and sign only when our parent asks to `Proceed`.
+        excluded: who was convicted in dealings before this one.
     """
 
-    messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Want | Announce
+    messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Want | Certificate
     kind: ClassVar[str]
     share: KeyShare | None = None
     """Ours of the key that there is already, while it is needed."""
@@ -109,6 +123,8 @@ class SharedDealing(FactSharing):
         parts: tuple[Part, ...] = (),
         deadline: int = 10 * SECOND,
         present: Callable[[SharedKey], Any] = lambda result: result,
+        gated: bool = False,
+        excluded: tuple[Party, ...] = (),
     ) -> None:
         dealers, receivers = tuple(sorted(dealers)), tuple(sorted(receivers))
         fixed = (dealers, receivers, threshold, group.name, parts)
@@ -123,11 +139,15 @@ class SharedDealing(FactSharing):
         self.identity = identity
         self.threshold, self.needed = threshold, needed
         self.deadline, self.present = deadline, present
+        self.gated, self.excluded = gated, excluded
         self.shares: dict[Party, int] = {}
         self.combined: tuple[tuple[Party, ...], tuple[GroupKey, KeyShare | None]] | None = None
         self.agreed: KeyShare | None = None
+        self.anew: tuple[Party, ...] = ()  # without whom the others deal anew, in a child
+        self.bound = False  # whether we signed there
+        self.asking_until = 0  # µs: we gave up, and ask often how it ended until then
+        self.pause = deadline  # and then once in a while
         self.outcome: Finished[Any] | Aborted | None = None
-        self.announced: dict[Party, bytes] = {}
 
     # --- what subclasses say --------------------------------------------------------------
 
@@ -150,28 +170,46 @@ class SharedDealing(FactSharing):
         whose shares do not fit."""
         raise NotImplementedError
 
+    def again(self, out: tuple[Party, ...]) -> SharedDealing:
+        """The same dealing by those who are left, its context following from ours."""
+        raise NotImplementedError
+
     # --- beginning ------------------------------------------------------------------------
 
     def start(self, ctx: Ctx) -> None:
-        if ctx.me not in self.participants:
+        if "without" in ctx.stored:
+            self._deal_anew(
+                ctx, msgspec.msgpack.decode(ctx.stored["without"], type=tuple[int, ...])
+            )
+        if "certificate" in ctx.stored:
+            self._keep_on(ctx)
+        elif self.anew:
+            said = self._recall(ctx)
+            self.number = max((msg.number for msg in said if isinstance(msg, Ack)), default=0)
+            ctx.set_timer("tick", self.deadline // 6)
+        elif ctx.me not in self.participants:
             ctx.set_timer("deadline", 4 * self.deadline)
             ctx.set_timer("tick", self.deadline)
-            return
-        if "pending" in ctx.stored:
+        elif "pending" in ctx.stored:
             self._resume(ctx)
-            return
-        if "began" in ctx.stored:
-            self._end(ctx, Aborted("this party was restarted before the key was agreed"))
-            return
-        for party in self.participants:
-            if not envelopes.is_identity_key(self.parameters.keys.get(party, b"")):
-                what = f"party {party} has no key that shares can be sealed to"
-                self._end(ctx, Aborted(what, blamed=(party,)))
-                return
-        ctx.persist("began", b"1")
-        self._enter(ctx, "deal")
-        if ctx.me in self.parameters.dealers:
-            ctx.multicast(self.participants, self._deal(ctx.me, ctx.rng))
+        elif said := self._recall(ctx):
+            self._repeat(ctx, said)
+        elif strangers := [p for p in self.participants if not self._can_seal_to(p)]:
+            what = f"party {strangers[0]} has no key that shares can be sealed to"
+            self._end(ctx, Aborted(what, blamed=(strangers[0],)))
+        elif (lack := self.unable(ctx.me)) is not None:
+            self._end(ctx, Aborted(lack))
+        else:
+            self._enter(ctx, "deal")
+            if ctx.me in self.parameters.dealers:
+                self._say(ctx, "deal", self._deal(ctx.me, ctx.rng))
+
+    def unable(self, me: Party) -> str | None:
+        """Why we cannot take part, or None."""
+        return None
+
+    def _can_seal_to(self, party: Party) -> bool:
+        return envelopes.is_identity_key(self.parameters.keys.get(party, b""))
 
     def _deal(self, me: Party, coins: Coins) -> Deal:
         """Draw, commit, seal, sign. The polynomial and the one-time key end with this call."""
@@ -201,21 +239,52 @@ class SharedDealing(FactSharing):
             return None
         return self._deal(msg.dealer, random.Random(f"{msg.signature.hex()} {story}"))
 
+    # --- after a crash --------------------------------------------------------------------
+
+    def _repeat(self, ctx: Ctx, said: tuple[Deal | Ack, ...]) -> None:
+        """We had not signed yet: say it again, and ask for what we had heard."""
+        numbers = [msg.number for msg in said if isinstance(msg, Ack)]
+        self.number = max(numbers, default=0)
+        self._enter(ctx, "ack" if numbers else "deal")
+        for msg in said:
+            if isinstance(msg, Deal) or msg.number == self.number:
+                ctx.multicast(self.participants, msg)
+        self.asked = True  # of everybody: authors may be gone
+        self._ask_again(ctx)
+        self._advance(ctx)
+
+    def _resume(self, ctx: Ctx) -> None:
+        """We had signed before the crash: the others may have finished since."""
+        self.pending = Pending.from_bytes(ctx.stored["pending"])
+        self.agreed = self.pending.opened(self.identity, ctx.me)
+        self._report_bound(ctx)
+        self._enter(ctx, "confirm")
+        self._stand_by(ctx)
+        ctx.multicast(self._peers(ctx), Want(confirms=self.participants))
+
+    def _keep_on(self, ctx: Ctx) -> None:
+        """It was done: we are here for those who do not know, and for a parent that crashed
+        before it had stored our result."""
+        found = type(self).decode()(ctx.stored["certificate"])
+        assert isinstance(found, Certificate)
+        self.certificate = found
+        if "pending" in ctx.stored:
+            self.agreed = Pending.from_bytes(ctx.stored["pending"]).opened(self.identity, ctx.me)
+        shared = SharedKey(KeyRecord.from_bytes(found.record), self.agreed)
+        self._end(ctx, Finished(self.present(shared)))
+
     # --- rounds ---------------------------------------------------------------------------
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Any) -> None:
-        if isinstance(msg, Announce):
-            self._observe(ctx, sender, msg)
+        if isinstance(msg, Certificate):
+            self._take(ctx, msg)
             return
         if isinstance(msg, Want):
-            if sender in self.participants:
-                self._answer(ctx, sender, msg)
-            elif isinstance(self.outcome, Finished) and self.pending is not None:
-                ctx.send(sender, Announce(self.pending.record.to_bytes()))
+            self._answer(ctx, sender, msg, self.deadline // 6)
             return
         if sender not in self.participants:
             raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
-        if ctx.me in self.participants:
+        if ctx.me in self.participants and self.certificate is None:
             self.facts.add(msg)
             self._advance(ctx)
             if isinstance(msg, Confirm) and self.pending and msg.digest != self.pending.digest:
@@ -225,22 +294,30 @@ class SharedDealing(FactSharing):
         self._spread_news(ctx)
         if self.phase == "confirm":
             self._try_finish(ctx)
-        while self.outcome is None and self.phase != "confirm":
+        while self.outcome is None and self.phase != "confirm" and not self.bound:
             out = self.facts.excluded
             holders = [p for p in self.parameters.receivers if p not in out]
-            if len(self._counted()) < self.needed or len(holders) < self.threshold:
+            if ctx.me in out:
+                self._end(ctx, Aborted("this party was convicted", blamed=out))
+            elif len(self._counted()) < self.needed or len(holders) < self.threshold:
                 few = "too few are left" if out else "too few take part"
                 self._end(ctx, Aborted(f"cheating was proved, and {few}", blamed=out))
             elif any(self._lacking()):
                 return
             elif self.phase == "deal":
                 self._acknowledge(ctx, 0)
-            elif all(self.facts.acks[self.number, p].excluded == out for p in self.active):
-                self._confirm(ctx)
-            elif self.number < len(self.participants):
-                self._acknowledge(ctx, self.number + 1)
+            elif any(self.facts.acks[self.number, p].excluded != out for p in self.active):
+                if self.number < len(self.participants):
+                    self._acknowledge(ctx, self.number + 1)
+                else:
+                    self._end(ctx, Aborted("no agreement on who cheated", blamed=out))
+            elif out:
+                self._deal_anew(ctx, out)
+                return
+            elif self.phase == "ready":
+                return
             else:
-                self._end(ctx, Aborted("no agreement on who cheated", blamed=out))
+                self._conclude(ctx)
 
     def _acknowledge(self, ctx: Ctx, number: int) -> None:
         self.number = number
@@ -265,7 +342,7 @@ class SharedDealing(FactSharing):
         )
         parts = ack_parts(self.parameters.context, ack)
         signature = self.identity.sign(ACK, *parts)
-        ctx.multicast(self.participants, msgspec.structs.replace(ack, signature=signature))
+        self._say(ctx, f"ack/{number}", msgspec.structs.replace(ack, signature=signature))
 
     def _combine(self, me: Party) -> tuple[GroupKey, KeyShare | None]:
         """The key as it is with the dealers that count now."""
@@ -290,74 +367,164 @@ class SharedDealing(FactSharing):
                 )
         return self.combine(deals, me, {d: self.shares[d] for d in deals})
 
+    # --- anew, without those who cheated --------------------------------------------------
+
+    def _deal_anew(self, ctx: Ctx, out: Iterable[Party]) -> None:
+        """All agree on who is out. It holds, of what was dealt here, a share that fits: so this is
+        not what anybody signs. Whoever is left deals to those who are left."""
+        out = tuple(out)
+        self.phase = "again"
+        if out == self.anew:
+            return
+        if self.anew:
+            ctx.close(_without(self.anew))  # where we signed nothing
+        self.anew = out
+        ctx.cancel_timer("deadline")
+        ctx.persist("without", msgspec.msgpack.encode(out))
+        ctx.spawn(_without(out), self.again(out))
+
+    def on_output(self, ctx: Ctx, child: str, value: Any) -> None:
+        if child != _without(self.anew):
+            return
+        match value:
+            case Finished():
+                made = ctx.child(child)
+                assert isinstance(made, SharedDealing)
+                assert made.certificate is not None
+                found = made.certificate
+                without = (self.anew, *found.without)
+                self.certificate = msgspec.structs.replace(found, without=without)
+                ctx.persist("certificate", msgspec.msgpack.encode(self.certificate))
+                self._tell(ctx, self._observers(ctx))
+                self._end(ctx, value)
+            case Aborted():
+                blamed = tuple(sorted({*self.anew, *value.blamed}))
+                self._end(ctx, msgspec.structs.replace(value, blamed=blamed))
+            case Bound():
+                self.bound = True
+                self._report_bound(ctx)
+            case _:
+                ctx.report(value)
+
+    def _report_bound(self, ctx: Ctx) -> None:
+        """Who signed below must not begin anew above, whatever is proved there later."""
+        if self.excluded:
+            ctx.report(Bound())
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        if not isinstance(ask, Proceed | Stored | PeerUp):
+            raise UsageError(f"a key in the making cannot {type(ask).__name__}")
+        if self.anew:
+            ctx.ask(_without(self.anew), ask)
+        match ask:
+            case Stored():
+                self._forget_said(ctx)
+            case Proceed() if self.phase == "ready" and self.outcome is None:
+                self._confirm(ctx)
+            case PeerUp(party) if self.pending is not None and party in self.participants:
+                if self.certificate is None:
+                    ctx.send(party, self._confirmation(ctx.me))
+                    ctx.send(party, Want(confirms=self.participants))
+
     # --- the end --------------------------------------------------------------------------
 
+    def _conclude(self, ctx: Ctx) -> None:
+        """All saw the same and nobody is out."""
+        if self.gated:
+            self.phase = "ready"
+            ctx.cancel_timer("deadline")
+            ctx.report(Ready())
+        else:
+            self._confirm(ctx)
+
     def _confirm(self, ctx: Ctx) -> None:
-        """Sign the transcript, once and for all; our share is safe before that is sent."""
+        """Sign the record, once and for all; our share is safe before that is sent."""
         key, share = self._combine(ctx.me)
-        out = self.facts.excluded
-        holders = tuple(p for p in self.parameters.receivers if p not in out)
-        dealings = tuple((d, self.facts.hashes[d]) for d in self._counted())
-        transcript = digest(
-            "mpclab transcript", self.parameters.context, dealings, out, holders, key.fingerprint()
-        )
-        record = KeyRecord(key.suite.name, key.commitments, holders, out, transcript)
+        dealings = tuple((d, self.facts.hashes[d]) for d in self.parameters.dealers)
+        transcript = digest("mpclab transcript", self.parameters.context, dealings)
+        holders = self.parameters.receivers
+        record = KeyRecord(key.suite.name, key.commitments, holders, self.excluded, transcript)
         self.agreed = share
-        self.pending = Pending.make(record, self.active, self.identity, share)
+        self.pending = Pending.make(record, self.identity, share)
         ctx.persist("pending", self.pending.to_bytes())
+        self._report_bound(ctx)
         self._enter(ctx, "confirm")
         self._stand_by(ctx)
         self._try_finish(ctx)
 
     def _stand_by(self, ctx: Ctx) -> None:
+        ctx.multicast(self.participants, self._confirmation(ctx.me))
+
+    def _confirmation(self, me: Party) -> Confirm:
         assert self.pending is not None
-        parts = confirm_parts(self.parameters.context, ctx.me, self.pending.digest)
-        signature = self.identity.sign(CONFIRM, *parts)
-        ctx.multicast(self.participants, Confirm(ctx.me, self.pending.digest, signature))
+        parts = confirm_parts(self.parameters.context, me, self.pending.digest)
+        return Confirm(me, self.pending.digest, self.identity.sign(CONFIRM, *parts))
 
     def _try_finish(self, ctx: Ctx) -> None:
-        pending = self.pending
+        pending, confirms = self.pending, self.facts.confirms
         assert pending is not None
         if isinstance(self.outcome, Finished):
             return
-        if not pending.unconfirmed(self.facts.confirms):
-            self._finish(ctx, SharedKey(pending.record, self.agreed))
-        elif self.outcome is None and (late := self._convicted_late()):
-            # We signed a transcript in which they take part: only they can still complete it.
+        if not unconfirmed(self.participants, pending.digest, confirms):
+            record = pending.record.to_bytes()
+            signed = tuple(confirms[p] for p in self.participants)
+            self._finish(ctx, Certificate((), record, signed), pending.record)
+        elif self.outcome is None and (late := self.facts.excluded):
+            # We signed a record that they signed too: only they can still complete it. It may be
+            # complete elsewhere already, and so:
+            # 1. party 1 signs; 2. cheat 3 shows party 2 that it cheated, so that 2 never signs,
+            # or 2 has signed and hears it late; 3. in the second case 3's signature makes a
+            # certificate at whomever 3 sends it to. We cannot tell these apart: we give up, keep
+            # our share, and ask on.
             self._end(ctx, Aborted("cheating was proved after signing", blamed=late))
 
-    def _convicted_late(self) -> tuple[Party, ...]:
-        assert self.pending is not None
-        return tuple(p for p in self.pending.signers if p in self.facts.convicted)
+    def _take(self, ctx: Ctx, certificate: Certificate) -> None:
+        """Somebody shows that it is done, with everybody's signature: whoever brought it."""
+        if self.certificate is not None:
+            return
+        last, excluded = self, self.excluded
+        for out in certificate.without:
+            dealers = set(last.parameters.dealers) - set(out)
+            receivers = set(last.parameters.receivers) - set(out)
+            if not out or len(dealers) < self.needed or len(receivers) < self.threshold:
+                raise PeerFault("certificate of too few participants")
+            last, excluded = last.again(out), tuple(sorted({*excluded, *out}))
+        record = check_certificate(last.parameters, excluded, self.threshold, certificate)
+        if ctx.me in last.participants and last is not self:
+            return  # our child makes use of it
+        if self.pending is not None and self.pending.record != record:
+            self.agreed = None  # we signed another in this life, and this one before we forgot it
+        self._finish(ctx, certificate, record)
 
-    def _finish(self, ctx: Ctx, result: SharedKey) -> None:
-        record = result.record
+    def _finish(self, ctx: Ctx, certificate: Certificate, record: KeyRecord) -> None:
+        late = isinstance(self.outcome, Aborted)
+        self.certificate = certificate
+        ctx.persist("certificate", msgspec.msgpack.encode(certificate))
         ctx.note(notes.KeyAgreed(key=record.public.hex()[:16], excluded=record.excluded))
-        observers = tuple(p for p in ctx.members if p not in self.participants)
-        if observers and ctx.me in self.participants:
-            ctx.multicast(observers, Announce(record.to_bytes()))
-        self._end(ctx, Finished(self.present(result)))
+        if ctx.me in self.participants:
+            # Who hears of it late may be the only one who has heard of it.
+            self._tell(ctx, ctx.others if late else self._observers(ctx))
+        self._end(ctx, Finished(self.present(SharedKey(record, self.agreed))))
+
+    def _tell(self, ctx: Ctx, to: Iterable[Party]) -> None:
+        if (to := tuple(to)) and self.certificate is not None:
+            ctx.multicast(to, self.certificate)
+
+    def _observers(self, ctx: Ctx) -> tuple[Party, ...]:
+        return tuple(p for p in ctx.members if p not in self.participants)
 
     def _end(self, ctx: Ctx, outcome: Finished[Any] | Aborted) -> None:
         self.outcome, self.combined, self.share = outcome, None, None
         self.shares.clear()
-        ctx.cancel_timer("deadline")
-        ctx.cancel_timer("tick")
-        if isinstance(outcome, Aborted) and self.pending is not None:
-            # We signed, so somebody may hold all signatures: ask on for as long as a round takes.
-            ctx.set_timer("deadline", self.deadline)
-            ctx.set_timer("tick", self.deadline // 6)
+        for timer in ("deadline", "tick", "ask"):
+            ctx.cancel_timer(timer)
+        if isinstance(outcome, Finished):
+            self.agreed = None
+        elif self.pending is not None or ctx.me not in self.participants:
+            # Somebody may hold all signatures: ask on.
+            self.asking_until = ctx.now + self.deadline
+            ctx.set_timer("ask", self.deadline // 6)
         ctx.output(outcome)
-
-    def _resume(self, ctx: Ctx) -> None:
-        """We had signed before the crash: the others may have finished since."""
-        pending = self.pending = Pending.from_bytes(ctx.stored["pending"])
-        if pending.share:
-            key = pending.record.key()
-            self.agreed = open_share(self.identity, key, ctx.me, pending.share)
-        self._enter(ctx, "confirm")
-        self._stand_by(ctx)
-        ctx.multicast(self._peers(ctx), Want(confirms=pending.signers))
 
     # --- time, and what was lost ----------------------------------------------------------
 
@@ -368,39 +535,39 @@ class SharedDealing(FactSharing):
         ctx.set_timer("tick", self.deadline // 6)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
-        if name == "tick":
+        if name == "tick" and self.outcome is None:
             ctx.set_timer("tick", self.deadline // 6)
             if ctx.me in self.participants:
                 self._ask_again(ctx)
             else:
                 ctx.multicast(self.participants, Want())
-        elif self.outcome is None:
+        elif name == "deadline" and self.outcome is None:
             self._give_up(ctx)
-        else:
-            ctx.cancel_timer("tick")
+        elif name == "ask" and self.certificate is None:
+            if ctx.now < self.asking_until:
+                ctx.set_timer("ask", self.deadline // 6)
+            else:
+                ctx.set_timer("ask", self.pause, background=True)
+                self.pause = min(2 * self.pause, RAREST * self.deadline)
+            if self.pending is not None:
+                self._stand_by(ctx)
+            ctx.multicast(self._peers(ctx), Want(confirms=self.participants))
 
     def _give_up(self, ctx: Ctx) -> None:
         if ctx.me not in self.participants:
             self._end(ctx, Aborted("nobody told what key was made", missing=self.participants))
             return
-        words, accused, confirms = self._lacking()
+        lacking = self._lacking()
         # Who accuses and does not prove has not answered.
-        accusers = [p for p in self.active if set(accused) & set(self._excluded_by(p))]
-        missing = tuple(sorted({*words, *confirms, *accusers} - {ctx.me}))
+        accusers = [p for p in self.active if set(lacking.proofs) & set(self._excluded_by(p))]
+        silent = {*lacking.deals, *lacking.acks, *lacking.confirms, *accusers} - {ctx.me}
+        missing = tuple(sorted(silent))
         named = ", ".join(map(str, missing))
         what = {"deal": "dealing", "ack": "acknowledgement", "confirm": "confirmation"}[self.phase]
         blamed = self.facts.excluded
         self._end(ctx, Aborted(f"no {what} from {named} in time", missing=missing, blamed=blamed))
 
-    def _observe(self, ctx: Ctx, sender: Party, msg: Announce) -> None:
-        """Of `threshold` participants that say the same, one is honest."""
-        if ctx.me in self.participants or sender not in self.participants:
-            raise PeerFault("announced a key to a party that makes it, or without making it")
-        try:
-            record = KeyRecord.from_bytes(msg.record)
-        except UsageError as error:
-            raise PeerFault(f"announced what is no key: {error}") from None
-        self.announced[sender] = msg.record
-        alike = [p for p, said in self.announced.items() if said == msg.record]
-        if self.outcome is None and len(alike) >= self.threshold:
-            self._finish(ctx, SharedKey(record))
+
+def _without(out: tuple[Party, ...]) -> str:
+    """The name of the child that deals without these."""
+    return "-".join(("without", *map(str, out)))

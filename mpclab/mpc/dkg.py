@@ -43,6 +43,8 @@ class Dkg(SharedDealing):
         *,
         deadline: int = 10 * SECOND,
         present: Callable[[SharedKey], Any] = lambda result: result,
+        gated: bool = False,
+        excluded: tuple[Party, ...] = (),
     ) -> None:
         super().__init__(
             context,
@@ -56,6 +58,8 @@ class Dkg(SharedDealing):
             parts=(suite.name,),
             deadline=deadline,
             present=present,
+            gated=gated,
+            excluded=excluded,
         )
         self.params = Params(suite, threshold, self.participants, self.parameters.context)
 
@@ -80,6 +84,20 @@ class Dkg(SharedDealing):
         dealings = {d: Dealing(deal.commitments, deal.proof) for d, deal in deals.items()}
         share = pedersen.finish(self.params, me, dealings, shares)  # names the guilty
         return share.key, share
+
+    def again(self, out: tuple[Party, ...]) -> Dkg:
+        return Dkg(
+            self.parameters.context,
+            self.identity,
+            self.parameters.keys,
+            self.threshold,
+            tuple(p for p in self.participants if p not in out),
+            self.params.suite,
+            deadline=self.deadline,
+            present=self.present,
+            gated=self.gated,
+            excluded=tuple(sorted({*self.excluded, *out})),
+        )
 
 
 # Pure functions of public values, remembered: simulated parties share this process.

@@ -63,7 +63,7 @@ class Ack(Message, frozen=True):
 
 
 class Confirm(Message, frozen=True):
-    """`party` stands by the transcript with this digest and by no other."""
+    """`party` stands by the record with this digest and by no other, and has stored its share."""
 
     party: Party
     digest: bytes
@@ -88,8 +88,21 @@ class Want(Message, frozen=True):
     proofs: tuple[Party, ...] = ()
 
 
+class Certificate(Message, frozen=True):
+    """All participants signed this record: the key is in use, for everyone who sees this.
+
+    Attributes:
+        without: who was convicted and left out, dealing by dealing; empty when nobody was.
+        confirms: one of each participant of the last dealing, ascending.
+    """
+
+    without: tuple[tuple[Party, ...], ...]
+    record: bytes
+    confirms: tuple[Confirm, ...]
+
+
 class Announce(Message, frozen=True):
-    """For members that take no part: the record of the key."""
+    """For members that take no part in a repair: it is done."""
 
     record: bytes
 

@@ -2,7 +2,8 @@
 
 Everyone deals a share of *zero* (Herzberg et al., CRYPTO 1995; `crypto.proactive`), in the rounds
 of `SharedDealing`. Shares stolen before and shares stolen after do not add up. The old share must
-be deleted afterwards: who keeps it undoes this.
+be deleted afterwards: who keeps it undoes this. A holder that has lost its share cannot take part:
+the others would take it for one of those who can sign. Repair it first.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Refresh(SharedDealing):
     Args:
         record: of the key; all its holders take part.
         share: our old share; None when we hold none.
+        excluded: holders that were convicted before, and hold nothing of what is dealt now.
     """
 
     kind = "refresh"
@@ -41,8 +43,10 @@ class Refresh(SharedDealing):
         *,
         deadline: int = 10 * SECOND,
         present: Callable[[SharedKey], Any] = lambda result: result,
+        gated: bool = False,
+        excluded: tuple[Party, ...] = (),
     ) -> None:
-        self.key, self.share = record.key(), share
+        self.record, self.key, self.share = record, record.key(), share
         if share is not None and share.key != self.key:
             raise UsageError("the share is one of another key")
         super().__init__(
@@ -50,14 +54,32 @@ class Refresh(SharedDealing):
             identity,
             keys,
             self.key.suite.group,
-            record.holders,
-            record.holders,
+            tuple(p for p in record.holders if p not in excluded),
+            tuple(p for p in record.holders if p not in excluded),
             record.threshold,
             needed=record.threshold,  # so that one who dealt is honest
             parts=(self.key.fingerprint(),),
             deadline=deadline,
             present=present,
+            gated=gated,
+            excluded=excluded,
         )
+
+    def again(self, out: tuple[Party, ...]) -> Refresh:
+        return Refresh(
+            self.parameters.context,
+            self.identity,
+            self.parameters.keys,
+            self.record,
+            self.share,
+            deadline=self.deadline,
+            present=self.present,
+            gated=self.gated,
+            excluded=tuple(sorted({*self.excluded, *out})),
+        )
+
+    def unable(self, me: Party) -> str | None:
+        return "this party has no share of the key to refresh" if self.share is None else None
 
     def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
         secret, commitments = proactive.refresh_deal(self.key, coins)

@@ -14,8 +14,6 @@ from typing import Any
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, Party
-from mpclab.core.machine import Ctx
-from mpclab.core.rounds import Aborted
 from mpclab.crypto import proactive, shamir
 from mpclab.crypto.errors import Blamed
 from mpclab.crypto.identity import Coins, Identity
@@ -49,8 +47,10 @@ class Reshare(SharedDealing):
         *,
         deadline: int = 10 * SECOND,
         present: Callable[[SharedKey], Any] = lambda result: result,
+        gated: bool = False,
+        excluded: tuple[Party, ...] = (),
     ) -> None:
-        self.key, self.share = record.key(), share
+        self.record, self.key, self.share = record, record.key(), share
         if share is not None and share.key != self.key:
             raise UsageError("the share is one of another key")
         dealers = record.holders if dealers is None else tuple(sorted(set(dealers)))
@@ -73,13 +73,30 @@ class Reshare(SharedDealing):
             parts=(self.key.fingerprint(),),
             deadline=deadline,
             present=present,
+            gated=gated,
+            excluded=excluded,
         )
 
-    def start(self, ctx: Ctx) -> None:
-        if ctx.me in self.parameters.dealers and self.share is None and "pending" not in ctx.stored:
-            self._end(ctx, Aborted("this party has no share of the key to deal"))
-        else:
-            super().start(ctx)
+    def again(self, out: tuple[Party, ...]) -> Reshare:
+        return Reshare(
+            self.parameters.context,
+            self.identity,
+            self.parameters.keys,
+            self.record,
+            self.share,
+            tuple(p for p in self.parameters.receivers if p not in out),
+            self.threshold,
+            tuple(p for p in self.parameters.dealers if p not in out),
+            deadline=self.deadline,
+            present=self.present,
+            gated=self.gated,
+            excluded=tuple(sorted({*self.excluded, *out})),
+        )
+
+    def unable(self, me: Party) -> str | None:
+        if me in self.parameters.dealers and self.share is None:
+            return "this party has no share of the key to deal"
+        return None
 
     def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
         assert self.share is not None

@@ -56,6 +56,7 @@ from mpclab.mpc.packages import (
 )
 from mpclab.mpc.records import KeyRecord
 
+DISAGREE = "two libraries disagree on the signature"
 SPARE = 2
 """Attempts for which nobody is to blame: lost messages, restarts."""
 
@@ -328,9 +329,7 @@ class Sign(Machine):
             if verify_again(self.key, self.message, signature):
                 self._finish(ctx, signature)
                 return
-            ctx.note(
-                notes.PackageRefused(attempt=attempt, why="two libraries disagree on the signature")
-            )
+            ctx.note(notes.PackageRefused(attempt=attempt, why=DISAGREE))
         self._next(ctx, attempt)
 
     def _right(self, package: Package, party: Party, share: Share) -> bool:
@@ -381,11 +380,7 @@ class Sign(Machine):
             raise PeerFault("signature does not verify")
         if not verify_again(self.key, self.message, signature):
             # Valid by one library: nobody broke the protocol, and we give out what both accept.
-            ctx.note(
-                notes.PackageRefused(
-                    attempt=self.attempt, why="two libraries disagree on the signature"
-                )
-            )
+            ctx.note(notes.PackageRefused(attempt=self.attempt, why=DISAGREE))
             return
         self._finish(ctx, signature)
 

@@ -59,10 +59,13 @@ def share_of(execution: Execution, op: str) -> KeyShare | None:
     """
     from mpclab.mpc.records import open_share
 
-    sealed = execution.secrets.get(op)
-    if not sealed:
-        return None
-    return open_share(execution.identity, key_of(execution, op).key(), execution.me, sealed)
+    record = key_of(execution, op)
+    data = execution.results[op].data
+    for other, sealed in execution.secrets.items():  # a share may go by several operations
+        known = execution.results.get(other)
+        if sealed and known is not None and known.data == data:
+            return open_share(execution.identity, record.key(), execution.me, sealed)
+    return None
 
 
 def present_key(execution: Execution) -> Callable[[SharedKey], Result]:
@@ -98,6 +101,13 @@ def needs_key(params: Mapping[str, Any], known: Known) -> str | None:
     return None
 
 
+def about_key(data: bytes) -> bytes:
+    """The public key that a result of these operations is about."""
+    from mpclab.mpc.records import KeyRecord
+
+    return KeyRecord.from_bytes(data).public
+
+
 def the_key(params: Mapping[str, Any]) -> Iterable[str]:
     return (params["key"],)
 
@@ -129,6 +139,7 @@ def _dkg(execution: Execution) -> Machine:
         ciphersuite(CURVES[execution.params["curve"]]),
         deadline=execution.deadline,
         present=present_key(execution),
+        gated=True,
     )
 
 
@@ -144,6 +155,7 @@ def _refresh(execution: Execution) -> Machine:
         share_of(execution, op),
         deadline=execution.deadline,
         present=present_key(execution),
+        gated=True,
     )
 
 
@@ -164,6 +176,7 @@ def _reshare(execution: Execution) -> Machine:
         dealers,
         deadline=execution.deadline,
         present=present_key(execution),
+        gated=True,
     )
 
 
@@ -261,6 +274,8 @@ KEY_OPERATIONS = (
         ),
         sentence="make a key together ({curve})",
         resumable=True,
+        about=about_key,
+        certified=True,
     ),
     OperationSpec(
         "sign",
@@ -285,6 +300,8 @@ KEY_OPERATIONS = (
         after=the_key,
         retires=the_key,
         resumable=True,
+        about=about_key,
+        certified=True,
     ),
     OperationSpec(
         "reshare",
@@ -300,6 +317,8 @@ KEY_OPERATIONS = (
         after=the_key,
         retires=the_key,
         resumable=True,
+        about=about_key,
+        certified=True,
     ),
     OperationSpec(
         "repair",
@@ -312,6 +331,7 @@ KEY_OPERATIONS = (
         sentence="give party {party} its share of key {key} back",
         validate=needs_key,
         after=the_key,
+        about=about_key,
     ),
     OperationSpec(
         "beacon",

@@ -129,6 +129,11 @@ class OperationSpec:
         retires: ids of operations whose secrets it replaces. Once it is executed every party
             deletes its own of them, and of others with the same public bytes, for good.
         resumable: the executor may be started again after a crash.
+        about: from a result's public bytes to the key that they are about. Of all results about
+            one key one is in use, see `coordinator.succession`.
+        certified: the executor's result is final by everybody's signatures. It reports `Ready`
+            before it signs and waits for `Proceed`; it stays for as long as the result is in use,
+            to show the signatures to whoever asks, and may finish after it had aborted.
     """
 
     name: str
@@ -139,6 +144,8 @@ class OperationSpec:
     after: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     retires: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     resumable: bool = False
+    about: Callable[[bytes], bytes] | None = None
+    certified: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.replace("-", "").isalnum() or self.name != self.name.lower():

@@ -25,7 +25,7 @@ from mpclab.mpc.dkg import Dkg
 from mpclab.mpc.messages import (
     ACK,
     Ack,
-    Announce,
+    Certificate,
     Complaint,
     Confirm,
     Deal,
@@ -34,6 +34,7 @@ from mpclab.mpc.messages import (
     Want,
     ack_parts,
 )
+from mpclab.mpc.records import KeyRecord
 from mpclab.trace import rows
 from tests.mpc.parties import CONTEXT, DEADLINE, IDENTITIES, KEYS, Cast, Lossy, Tamper, finished
 
@@ -294,13 +295,39 @@ def test_lost_messages_are_asked_for_again(seed: int) -> None:
     assert cast.accused() == set()
 
 
-def test_a_party_that_restarts_before_it_signed_aborts() -> None:
+@pytest.mark.parametrize("at", range(1, 31, 4))
+def test_a_party_that_restarts_before_it_signed_says_the_same_again(at: int) -> None:
     cast = Cast(3, dkg(3, 2))
-    cast.world.at(5 * MS, lambda: cast.world.crash(2))
+    cast.world.at(at * MS, lambda: cast.world.crash(2))
     cast.world.at(500 * MS, lambda: cast.world.restart(2))
-    outcomes = cast.run().outcomes()
-    assert not finished(outcomes)
-    assert outcomes[1].missing == outcomes[3].missing == (2,)
+    check_key(cast.run().outcomes())
+    assert cast.accused() == set()
+
+
+@pytest.mark.parametrize("amnesia", [False, True])
+def test_the_certificate_is_given_to_whoever_asks_in_a_later_life(amnesia: bool) -> None:
+    """Party 3 hears no signature but its own; all the others restart before it comes back."""
+    cast = Cast(4, dkg(4, 2))
+    cast.world.at(15 * MS, lambda: cast.world.link_rules.rules.update({0: Lossy(deaf)}))
+    cast.world.at(3 * DEADLINE, cast.world.link_rules.rules.clear)
+    cast.world.at(3 * DEADLINE + MS, lambda: cast.world.crash(3))
+
+    def deaf(src: Party, dst: Party, draw: Any) -> bool:
+        return dst == 3
+
+    def renew() -> None:
+        for p in (1, 2, 4):
+            cast.world.crash(p)
+            cast.world.restart(p)
+        cast.world.restart(3, amnesia=amnesia)
+
+    cast.world.at(4 * DEADLINE, renew)
+    cast.run()
+    mine = cast.outcome(3)
+    if amnesia:  # it lost its share: what it learns is the key, and that it is a holder
+        assert (mine.record, mine.share) == (cast.outcome(1).record, None)
+    else:
+        check_key(cast.outcomes())
     assert cast.accused() == set()
 
 
@@ -408,7 +435,9 @@ def test_messages_that_are_no_facts_are_blamed_on_their_sender() -> None:
         Equivocation(Receipt(1, bytes(32), bytes(64)), Receipt(1, b"2" * 32, bytes(64))),
         Confirm(1, bytes(32), bytes(64)),
         Ack(1, 0, (), (), (), bytes(64)),
-        Announce(b"no record"),
+        Certificate((), b"no record", ()),
+        Certificate(((1,), (1,)), b"", ()),
+        Certificate((), KeyRecord("?", (), ()).to_bytes(), ()),
         Want(deals=(9,), acks=(77,), proofs=(-1,), number=10**9),
     ]
 
