@@ -73,8 +73,13 @@ class RoundMachine(Machine):
     Args:
         participants: who takes part; all members by default.
         deadline: microseconds that each round may take.
+
+    With `stores = True` what we say in a round is stored before it is sent, and said again to the
+    letter after a restart: for protocols in which two different words convict their author. What
+    is stored must not be a secret.
     """
 
+    stores: ClassVar[bool] = False
     rounds: ClassVar[tuple[type[Message], ...]] = ()
 
     def __init__(
@@ -161,7 +166,7 @@ class RoundMachine(Machine):
                 sender,
             )
             return
-        if k > self.round + 1:
+        if k > self.round + 1 and not self.stores:  # who restarted may be that far behind
             raise PeerFault(f"{type(msg).__name__} two rounds early")
         if k == self.round and not self._passes(ctx, k, sender, msg):
             return
@@ -202,7 +207,7 @@ class RoundMachine(Machine):
         ctx.set_timer("deadline", self.deadline)
         ctx.note(notes.Round(round=self.round + 1, of=len(self.rounds)))
         ctx.set_timer("again", self.deadline // AGAIN)
-        mine = self.produce(ctx, self.round)
+        mine = self._word(ctx, self.round)
         wanted = self.rounds[self.round]
         for one in mine.values() if isinstance(mine, Mapping) else (mine,):
             if one is not None and type(one) is not wanted:
@@ -216,6 +221,18 @@ class RoundMachine(Machine):
                 ctx.send(party, msg)
         elif mine is not None:
             ctx.multicast(self.participants, mine)
+
+    def _word(self, ctx: Ctx, k: int) -> Message | Mapping[Party, Message] | None:
+        """What we say in round k, or said in an earlier life."""
+        if not self.stores:
+            return self.produce(ctx, k)
+        if (data := ctx.stored.get(f"said/{k}")) is not None:
+            return type(self).decode()(data)
+        mine = self.produce(ctx, k)
+        if not isinstance(mine, Message):
+            raise MachineError(f"{type(self).__name__} stores what it says: one message for all")
+        ctx.persist(f"said/{k}", msgspec.msgpack.encode(mine))
+        return mine
 
     def _advance(self, ctx: Ctx) -> None:
         while self.outcome is None and len(self.received[self.round]) == len(self.participants):

@@ -3,7 +3,8 @@
 A party's input never travels in a proposal and is never stored or traced: its own user gives it, by
 asking the machine with `Input`. The machine notes `input-wanted` when it waits for one. With
 everybody's first message there, rounds follow as fast as messages do. A party that is missing at
-a deadline ends it: `Aborted(missing=…)`. What is lost is said again.
+a deadline ends it: `Aborted(missing=…)`. What is lost is said again. Shares of inputs are never
+stored, so a party that restarts takes no part any more: it would contradict itself.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mpclab.core import notes
-from mpclab.core.errors import PeerFault, Strength, UsageError
+from mpclab.core.errors import PeerFault, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.rounds import AGAIN, Aborted, Again, Finished
@@ -75,6 +76,9 @@ class Compute(Machine):
         if ctx.me not in self.participants:
             self._end(ctx, Aborted(f"party {ctx.me} takes no part in this computation"))
             return
+        if "began" in ctx.stored:
+            self._end(ctx, Aborted("this party was restarted while it computed"))
+            return
         ctx.set_timer("deadline", self.patience)
         ctx.set_timer("again", self.deadline // AGAIN)
         if ctx.me not in self.givers:
@@ -101,6 +105,7 @@ class Compute(Machine):
 
     def _enter(self, ctx: Ctx, values: tuple[int, ...]) -> None:
         self.given = None
+        ctx.persist("began", b"1")
         evaluation = Evaluation(self.circuit, ctx.me, self.participants, list(values))
         self.evaluation = evaluation
         self._say(ctx)
@@ -183,8 +188,6 @@ class Compute(Machine):
         self.received.clear()
         ctx.cancel_timer("deadline")
         ctx.cancel_timer("again")
-        if isinstance(outcome, Aborted) and not outcome.missing and not outcome.blamed:
-            ctx.blame(None, outcome.reason, Strength.SOMEONE)
         ctx.output(outcome)
 
 

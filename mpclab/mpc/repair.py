@@ -5,10 +5,13 @@ Laing and Stinson's enrollment (ePrint 2017/1155) with committed pieces (`crypto
 1. Every helper splits its part of the lost share among all helpers, sealed, and commits to it all.
 2. Every helper adds up the pieces that it got and seals the sum to the owner, or complains of a
    piece and discloses it. It also says which splits it saw, so nobody can tell two stories.
-3. The owner adds up the sums and checks the share against the key, or complains of a sum.
+3. The owner adds up the sums and checks the share against the key, or complains of a sum, and says
+   which sums it saw: a complaint is judged by what its author was shown, not by what we were.
 
-Whoever is shown to be wrong is named at everyone, and the repair ends; propose it again with other
-helpers. The pieces are sealed as in `envelopes`, so a false complaint convicts its author.
+Splits and sums are signed, so that two of one author convict it. Whoever is shown to be wrong is
+named at everyone, and the repair ends; propose it again with other helpers. The pieces are sealed
+as in `envelopes`, so a false complaint convicts its author. What we say is stored before it is
+sent (`said/k`) and said again to the letter after a restart.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ from mpclab.mpc.envelopes import EncryptionContext
 from mpclab.mpc.messages import Announce, Complaint, Receipt, genuine
 from mpclab.mpc.records import KeyRecord
 
-SPLIT = "mpclab repair split"
+SPLIT, SUMS = "mpclab repair split", "mpclab repair sums"
+"""Labels of signatures."""
 
 
 class Box(Message, frozen=True):
@@ -59,11 +63,14 @@ class Sums(Message, frozen=True):
     receipts: tuple[Receipt, ...] = ()
     box: Box = Box()
     complaints: tuple[Complaint, ...] = ()
+    signature: bytes = b""
 
 
 class Verdict(Message, frozen=True):
-    """The owner's complaints of sums; none means that it has its share."""
+    """The owner's complaints of sums; none means that it has its share. `receipts`: the sums
+    that it saw."""
 
+    receipts: tuple[Receipt, ...] = ()
     complaints: tuple[Complaint, ...] = ()
 
 
@@ -76,6 +83,7 @@ class Repair(RoundMachine):
     """
 
     rounds = (Split, Sums, Verdict)
+    stores = True
 
     def __init__(
         self,
@@ -122,26 +130,31 @@ class Repair(RoundMachine):
         return msgspec.structs.replace(split, signature=signature)
 
     def _sum(self, ctx: Ctx) -> Sums:
-        receipts = tuple(self._receipt(h) for h in self.helpers)
+        receipts = self._receipts(0)
         opened = {h: self._open(self._box(0, h), h, ctx.me) for h in self.helpers}
         try:
             total = proactive.repair_sum(self.key, ctx.me, self._commitments(), opened)
         except BadShare as error:
-            return Sums(receipts, complaints=self._complain(ctx, 0, error.culprits))
-        return Sums(receipts, self._seal(ctx.me, {self.lost: total}, ctx.rng))
+            sums = Sums(receipts, complaints=self._complain(ctx, 0, error.culprits))
+        else:
+            sums = Sums(receipts, self._seal(ctx.me, {self.lost: total}, ctx.rng))
+        signature = self.identity.sign(SUMS, self._hash(ctx.me, sums))
+        return msgspec.structs.replace(sums, signature=signature)
 
     def _judge(self, ctx: Ctx) -> Verdict:
         try:
             self.share = self._restored(ctx.me)
         except BadShare as error:
-            return Verdict(self._complain(ctx, 1, error.culprits))
-        return Verdict()
+            return Verdict(self._receipts(1), self._complain(ctx, 1, error.culprits))
+        return Verdict(self._receipts(1))
 
     def _restored(self, me: Party) -> KeyShare:
         sums = {h: self._open(self._box(1, h), h, me) for h in self.helpers}
         return proactive.repair_finish(self.key, me, self._commitments(), sums)
 
     def result(self, ctx: Ctx) -> Any:
+        if ctx.me == self.lost and self.share is None:  # judged in an earlier life
+            self.share = self._restored(ctx.me)
         mine = self.share if ctx.me == self.lost else None
         return self.present(SharedKey(self.record, mine))
 
@@ -156,18 +169,19 @@ class Repair(RoundMachine):
             case Split():
                 self._check_split(sender, msg)
             case Sums():
-                for helper, receipt in zip(self.helpers, msg.receipts, strict=False):
-                    self._compare(sender, helper, receipt)
-                if len(msg.receipts) != len(self.helpers):
-                    raise PeerFault("did not say which splits it saw")
+                if not self._signed(SUMS, sender, self._hash(sender, msg), msg.signature):
+                    raise PeerFault("sums are not signed by their author")
+                self._compare(0, sender, msg.receipts)
                 self._settle(0, sender, msg.complaints)
-                self._check_box(sender, msg.box, 1)
+                if not msg.complaints:
+                    self._check_box(sender, msg.box, 1)
             case Verdict():
+                self._compare(1, sender, msg.receipts)
                 self._settle(1, sender, msg.complaints)
 
     def _check_split(self, helper: Party, split: Split) -> None:
-        if not genuine(self.keys[helper], SPLIT, (self._hash(helper, split),), split.signature):
-            raise PeerFault("did not sign its split")
+        if not self._signed(SPLIT, helper, self._hash(helper, split), split.signature):
+            raise PeerFault("split is not signed by its author")
         if len(split.commitments) != len(self.helpers):
             raise PeerFault("split for others than the helpers", strength=Strength.PROOF)
         commitments = dict(zip(self.helpers, split.commitments, strict=True))
@@ -189,14 +203,20 @@ class Repair(RoundMachine):
         except Blamed as error:
             raise PeerFault(f"its one-time key: {error.reason}") from None
 
-    def _compare(self, sender: Party, helper: Party, receipt: Receipt) -> None:
-        if receipt.dealer == helper and receipt.hash == self._receipt(helper).hash:
-            return
-        if receipt.dealer == helper and genuine(
-            self.keys[helper], SPLIT, (receipt.hash,), receipt.signature
-        ):
-            raise PeerFault("signed two different splits", party=helper, strength=Strength.PROOF)
-        raise PeerFault(f"claims a split that party {helper} did not sign")
+    def _compare(self, k: int, sender: Party, receipts: tuple[Receipt, ...]) -> None:
+        """What `sender` saw of the helpers in round k must be what we saw."""
+        if tuple(receipt.dealer for receipt in receipts) != self.helpers:
+            raise PeerFault("did not say what it saw of each helper")
+        label, what = (SPLIT, "splits") if k == 0 else (SUMS, "sums")
+        for receipt in receipts:
+            helper = receipt.dealer
+            if receipt.hash == self._receipt(k, helper).hash:
+                continue
+            if self._signed(label, helper, receipt.hash, receipt.signature):
+                raise PeerFault(
+                    f"signed two different {what}", party=helper, strength=Strength.PROOF
+                )
+            raise PeerFault(f"claims {what} that party {helper} did not sign")
 
     def _settle(self, k: int, sender: Party, complaints: tuple[Complaint, ...]) -> None:
         """Anyone can open what is disclosed: it convicts the accused, or the accuser."""
@@ -271,16 +291,20 @@ class Repair(RoundMachine):
             for h in self.helpers
         }
 
-    def _receipt(self, helper: Party) -> Receipt:
-        split = self.received[0][helper]
-        return Receipt(helper, self._hash(helper, split), split.signature)
+    def _receipt(self, k: int, helper: Party) -> Receipt:
+        said = self.received[k][helper]
+        return Receipt(helper, self._hash(helper, said), said.signature)
 
-    def _hash(self, helper: Party, split: Split) -> bytes:
-        box = split.box
-        return digest(
-            SPLIT, self.context, helper, split.commitments, box.ephemeral, box.proof,
-            box.ciphertexts,
-        )  # fmt: skip
+    def _receipts(self, k: int) -> tuple[Receipt, ...]:
+        return tuple(self._receipt(k, helper) for helper in self.helpers)
+
+    def _signed(self, label: str, helper: Party, hash: bytes, signature: bytes) -> bool:
+        return genuine(self.keys[helper], label, (hash,), signature)
+
+    def _hash(self, helper: Party, said: Split | Sums) -> bytes:
+        """Of all that a helper said in one message, but the signature, for this repair alone."""
+        body = msgspec.msgpack.encode(msgspec.structs.replace(said, signature=b""))
+        return digest("mpclab repair", self.context, helper, body)
 
     # --- members who only watch -----------------------------------------------------------
 

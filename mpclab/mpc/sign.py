@@ -15,7 +15,9 @@ attempt uses up a bad leader or shows a bad or slow signer: 2f + 1 attempts are 
 are for lost messages and restarts, and then it is `Aborted`.
 
 A nonce is drawn for one attempt, leaves memory *before* the share is computed, and is never stored:
-a holder that restarts begins with fresh ones. The result is verified twice, the second time by
+a holder that restarts begins with fresh ones. Packages and shares of ours are stored before they
+are sent (`package/k`, `share/k`) and said again to the letter, so a leader that restarts packs
+nothing twice. The result is verified twice, the second time by
 OpenSSL, before anyone sees it. A signature proves itself, so who has one gives it to who lacks it.
 
 Note: under message loss two attempts may both succeed. Then two parties may hold different, equally
@@ -99,6 +101,7 @@ class Sign(Machine):
         self.mine: Commitment | None = None
         self.offers: dict[int, dict[Party, Commitment]] = {}
         self.packages: dict[int, Package] = {}
+        self.packed: dict[int, Package] = {}  # ours, of this life and before
         self.shares: dict[int, dict[Party, Share]] = {}
         self.bad: set[Party] = set()
         self.slow: set[Party] = set()
@@ -113,6 +116,13 @@ class Sign(Machine):
     # --- attempts -------------------------------------------------------------------------
 
     def start(self, ctx: Ctx) -> None:
+        decode = type(self).decode()
+        for data in ctx.stored.values():
+            match decode(data):
+                case Package() as package:
+                    self.packed[package.attempt] = package
+                case Share() as share:
+                    self.shares.setdefault(share.attempt, {})[ctx.me] = share
         self._begin(ctx, 0)
 
     def _begin(self, ctx: Ctx, attempt: int) -> None:
@@ -214,6 +224,9 @@ class Sign(Machine):
         attempt = self.attempt
         if ctx.me != self.leader(attempt) or attempt in self.packages or self.share is None:
             return
+        if attempt in self.packed:
+            ctx.multicast(self.holders, self.packed[attempt])
+            return
         offers = {p: o for p, o in self.offers.get(attempt, {}).items() if p not in self.bad}
         quick = [p for p in offers if p not in self.slow]
         chosen = quick if self.patient else [*quick, *(p for p in offers if p in self.slow)]
@@ -226,6 +239,8 @@ class Sign(Machine):
         package = Package(attempt, entries)
         signature = self.identity.sign(PACKAGE, *self._endorsed(attempt, self._digest(package)))
         package = msgspec.structs.replace(package, signature=signature)
+        self.packed[attempt] = package
+        ctx.persist(f"package/{attempt}", msgspec.msgpack.encode(package))
         ctx.multicast(self.holders, package)
 
     def _unpack(self, ctx: Ctx, sender: Party, package: Package) -> None:
@@ -257,7 +272,9 @@ class Sign(Machine):
             return
         self.packages[attempt] = package
         # Never skip to a later attempt because its leader says so: it might be the last one.
-        if attempt == self.attempt and ctx.me in parties:
+        if ctx.me in self.shares.get(attempt, {}):  # of an earlier life
+            ctx.multicast(self.holders, self.shares[attempt][ctx.me])
+        elif attempt == self.attempt and ctx.me in parties:
             self._sign(ctx, package)
         for party in self._waiting(attempt):
             self._judge(ctx, attempt, party)
@@ -284,6 +301,7 @@ class Sign(Machine):
             package.signature,
             self.key.suite.group.encode_scalar(z),
         )
+        ctx.persist(f"share/{package.attempt}", msgspec.msgpack.encode(share))
         ctx.multicast(self.holders, share)
 
     # --- shares ---------------------------------------------------------------------------

@@ -332,6 +332,7 @@ KEY_OPERATIONS = (
         validate=needs_key,
         after=the_key,
         about=about_key,
+        resumable=True,
     ),
     OperationSpec(
         "beacon",

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import Party
+from mpclab.core.ids import MS, Party
 from mpclab.core.machine import Ctx
 from mpclab.core.rounds import Aborted
 from mpclab.core.wire import Message
@@ -16,7 +16,7 @@ from mpclab.crypto.ciphersuites import FROST_ED25519, FROST_SECP256K1
 from mpclab.faults.network import Delay, Network
 from mpclab.mpc import envelopes
 from mpclab.mpc.messages import Complaint
-from mpclab.mpc.repair import SPLIT, Repair, Split, Sums, Verdict
+from mpclab.mpc.repair import SPLIT, SUMS, Repair, Split, Sums, Verdict
 from tests.mpc.parties import CONTEXT, DEADLINE, IDENTITIES, KEYS, Cast, Tamper
 from tests.mpc.test_sign import key_for
 
@@ -89,8 +89,26 @@ def other_commitments(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...
 def wrong_sum(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
     if not isinstance(msg, Sums):
         return None
+    return [(to, spoiled(machine, ctx.me, msg))]
+
+
+def spoiled(machine: Any, me: Party, msg: Sums) -> Sums:
     box = msgspec.structs.replace(msg.box, ciphertexts=(bytes(32),))
-    return [(to, msgspec.structs.replace(msg, box=box))]
+    return resigned(machine, me, msgspec.structs.replace(msg, box=box))
+
+
+def resigned(machine: Any, me: Party, msg: Sums) -> Sums:
+    signature = machine.identity.sign(SUMS, machine._hash(me, msg))
+    return msgspec.structs.replace(msg, signature=signature)
+
+
+def wrong_sum_to_the_owner_alone(
+    machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]
+) -> Any:
+    """The others see a right one, and then a complaint of it."""
+    if not isinstance(msg, Sums):
+        return None
+    return [((2,), spoiled(machine, ctx.me, msg)), (tuple(p for p in to if p != 2), msg)]
 
 
 def false_complaint(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
@@ -99,13 +117,14 @@ def false_complaint(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...])
     accused = machine.helpers[0]
     bound = machine._encryption_context(machine._box(0, accused), accused, ctx.me)
     opened = envelopes.disclose(bound, machine.identity, ctx.rng)
-    return [(to, msgspec.structs.replace(msg, complaints=(Complaint(accused, *opened),)))]
+    told = msgspec.structs.replace(msg, complaints=(Complaint(accused, *opened),))
+    return [(to, resigned(machine, ctx.me, told))]
 
 
 def false_verdict(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
     if not isinstance(msg, Verdict):
         return None
-    return [(to, Verdict((Complaint(1, bytes(32), bytes(64)),)))]
+    return [(to, Verdict(msg.receipts, (Complaint(1, bytes(32), bytes(64)),)))]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +134,7 @@ def false_verdict(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -
         (4, two_splits),
         (4, other_commitments),
         (4, wrong_sum),
+        (4, wrong_sum_to_the_owner_alone),
         (4, false_complaint),
         (2, false_verdict),
     ],
@@ -139,3 +159,14 @@ def test_who_cannot_help_is_refused(lost: Party, helpers: tuple[Party, ...]) -> 
     record, _ = key_for(4, 2)
     with pytest.raises(UsageError, match="helpers"):
         Repair(CONTEXT, IDENTITIES[1], KEYS, record, None, lost, helpers)
+
+
+@pytest.mark.parametrize("at", range(1, 45, 4))
+@pytest.mark.parametrize("who", [1, 2, 3])
+def test_who_restarts_says_the_same_again(who: Party, at: int) -> None:
+    cast = repair(4, 2, 2, (1, 3, 4))
+    cast.world.at(at * MS, lambda: cast.world.crash(who))
+    cast.world.at((at + 200) * MS, lambda: cast.world.restart(who))
+    cast.run()
+    assert cast.outcome(2).share == key_for(4, 2)[1][2]
+    assert cast.accused() == set()
