@@ -22,7 +22,7 @@ Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 what it was told must still be able to say and to store it."""
 
 PAGE_BYTES = 128 * 1024
-"""Values in one message, about: frames have a limit (`core.wire.MAX_BODY`)."""
+"""Values in one message, about: so that heartbeats come between two of them."""
 
 _encode = msgspec.msgpack.encode
 

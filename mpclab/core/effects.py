@@ -25,8 +25,8 @@ class _Data(msgspec.Struct, frozen=True):
 class Send(_Data, frozen=True):
     """Give one frame to each party in `to`: one serialisation, one row in the trace.
 
-    `via` is "link" (a data channel, or the socket when the peer is the server) or "relay":
-    then the frame is only *named* here; the sealed message that carries it follows.
+    `via` is "link" (a data channel, or the socket when the peer is the server); or "relay" or
+    "pieces": then the frame is only *named* here, and what carries it follows; or "none".
     """
 
     to: tuple[Party, ...]

@@ -55,6 +55,7 @@ class Outbox(Protocol):
     now: int
     coins: Callable[[Path], random.Random]
     stored: dict[Path, dict[str, bytes]]
+    heard: dict[Party, int]
     out: list[Effect]
     """The effects of this step, in order."""
 
@@ -324,6 +325,10 @@ class Ctx:
         return self._node.machine((*self.path, name))
 
     # --- links: for signaling and mesh alone ---
+
+    def heard(self, party: Party) -> int:
+        """When the last frame came from `party` by link, µs; 0: never."""
+        return self._node.heard.get(party, 0)
 
     def do(self, effect: Effect) -> None:
         """Emit a link effect (`Connect`, `MakeOffer`, …, `HangUp`, `Route`)."""

@@ -4,11 +4,17 @@ The node routes frames to machines by path, keeps frames for machines not yet bo
 per sender) and drops those for closed ones, runs our own loopback messages, child outputs and
 asks through one FIFO to completion within the step, and turns `PeerFault` into `Blame`. It
 never touches a clock or a socket: a step is a pure function of the node, the event and `now`.
+
+What a handler raises on a peer's message is that peer's fault too, whatever it is: the handler's
+effects are undone, the peer is blamed (SUSPECT, for it may be a bug of ours), and the node goes
+on; `contained` tells the host. What is raised on anything else is a bug, and the host's to handle.
 """
 
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path as FilePath
 from typing import Any, TypeAlias, assert_never
 
 import msgspec
@@ -46,8 +52,9 @@ from mpclab.core.effects import (
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
+from mpclab.core.pieces import PIECES, Assembly, cut
 from mpclab.core.slips import nobody_reads
-from mpclab.core.wire import Decode, Frame, Message
+from mpclab.core.wire import MAX_MESSAGE, PIECE, Decode, Frame, Message
 
 Coins: TypeAlias = Callable[[Path], random.Random]
 
@@ -87,6 +94,8 @@ class Node:
     Attributes:
         next_id: the number of the next frame. A host goes on counting where an earlier life
             stopped, so that (sender, id) names one message of the run.
+        heard: when the last frame came from each peer, by link. Any frame is a sign of life.
+        contained: what peers' messages made fail in the last step, and whose they were.
         tamper: the adversary, where a host has put one: asked before anything is routed or
             sealed, so it lies by relay as on links. What a party tells itself stays honest.
     """
@@ -123,7 +132,11 @@ class Node:
         self._early: dict[Path, list[tuple[Party, Frame]]] = {}
         self._early_from: dict[Party, deque[Frame]] = {}  # the same frames, oldest first
         self._early_bytes: dict[Party, int] = {}
+        self.heard: dict[Party, int] = {}
+        self.contained: list[tuple[Party, Exception]] = []
+        self._pieces = Assembly()
         self._fifo: deque[tuple[Any, ...]] = deque()
+        self._cause: tuple[Party, str] | None = None  # whose message is handled; None: nobody's
         self._asked = False  # whether this step is our own user's
         self._refusal: UsageError | None = None  # what a child of the asked machine said to that
         self._seats[at] = _Seat(machine, Ctx(self, at, machine))
@@ -142,6 +155,8 @@ class Node:
             return self.deliver(event.sender, event.frame, now)
         self.now = now
         self.out = []
+        self.contained = []
+        self._cause = None
         self._asked = type(event) is Asked
         match event:
             case Started():
@@ -172,22 +187,28 @@ class Node:
         return self.out
 
     def deliver(self, sender: Party, frame: Frame, now: int) -> list[Effect]:
-        """`step(Delivered(sender, frame), now)`, for hosts in a hurry."""
+        """`step(Delivered(sender, frame), now)`, without an event object."""
         self.now = now
         self.out = []
+        self.contained = []
+        self._cause = None
         self._asked = False
         routes = self.routes
-        if routes is not None and frame.path != self._carrier and sender != SERVER:
-            if routes.get(sender) != "link":
+        if routes is not None and sender != SERVER:
+            if routes.get(sender) != "link" and frame.path != self._carrier:
                 self.out.append(Note(frame.path, notes.UnconfirmedDropped(sender, frame.kind)))
                 return self.out
+            self.heard[sender] = now
         seat = self._seats.get(frame.path)
-        if seat is None:
-            self._keep_early(sender, frame)
-        else:
+        if seat is not None:
             self._receive(seat, sender, frame)
             if self._fifo:
                 self._drain()
+        elif frame.path == PIECES:
+            self._join(sender, frame)
+            self._drain()
+        else:
+            self._keep_early(sender, frame)
         return self.out
 
     def machine(self, path: Path) -> Machine | None:
@@ -205,6 +226,8 @@ class Node:
     def _receive(self, seat: _Seat, sender: Party, frame: Frame) -> None:
         out, fifo = self.out, self._fifo
         mark, queued = len(out), len(fifo)
+        if sender != self.me:
+            self._cause = sender, frame.kind
         try:
             seat.on_message(seat.ctx, sender, frame.open(seat.decode))
         except PeerFault as fault:
@@ -215,11 +238,29 @@ class Node:
             if sender == self.me:
                 raise nobody_reads(type(seat.machine), frame.msg) from error
             self._undo(mark, queued)
-            reason = f"sent what is no message of this protocol: {error}"
+            reason = f"malformed message: {error}"
             out.append(Blame(frame.path, sender, reason, Strength.KNOWN))
+        except Exception as error:
+            self._undo(mark, queued)
+            if sender != self.me:
+                self._cause = sender, frame.kind  # known now that it was opened
+            self._contain(frame.path, error)
         else:
             if len(out) > mark:
                 self._absorb(mark)
+
+    def _join(self, sender: Party, frame: Frame) -> None:
+        """A piece of a message came; the message comes with its last one."""
+        try:
+            whole = self._pieces.join(sender, frame)
+        except PeerFault as fault:
+            self.out.append(Blame(PIECES, sender, fault.reason, fault.strength))
+        except msgspec.DecodeError as error:
+            reason = f"malformed piece: {error}"
+            self.out.append(Blame(PIECES, sender, reason, Strength.KNOWN))
+        else:
+            if whole is not None:
+                self.emit_received(sender, whole)
 
     def _run(self, seat: _Seat, handler: Callable[..., None], *args: Any) -> None:
         mark, queued = len(self.out), len(self._fifo)
@@ -228,11 +269,24 @@ class Node:
         except PeerFault as fault:
             self._undo(mark, queued)
             self.out.append(Blame(seat.ctx.path, fault.party, fault.reason, fault.strength))
-        except UsageError:
+        except Exception:
             self._undo(mark, queued)
             raise
         else:
             self._absorb(mark)
+
+    def _contain(self, path: Path, error: Exception) -> None:
+        """Blame the peer whose message led to `error`; where there is none, it is a bug.
+
+        What we raise may come from values that the peer chose, or from a bug of ours; the node
+        cannot tell, so the blame is no more than a suspicion, and says where it happened.
+        """
+        if self._cause is None:
+            raise error
+        party, kind = self._cause
+        self.contained.append((party, error))
+        reason = f"its {kind} made us fail: {_where(error)}"
+        self.out.append(Blame(path, party, reason, Strength.SUSPECT))
 
     def _undo(self, mark: int, queued: int) -> None:
         del self.out[mark:]
@@ -259,6 +313,8 @@ class Node:
                 case Route(_, peer, via):
                     if self.routes is not None:
                         self.routes[peer] = via
+                        if via != "link":
+                            self._pieces.forget(peer)
                 case (
                     Send() | Note() | Output() | Blame() | Lied() | Received() | Connect()
                     | MakeOffer() | MakeAnswer() | TakeAnswer() | AddCandidates() | HangUp()
@@ -271,26 +327,36 @@ class Node:
         """Run loopback messages, outputs, asks and births, first in first out."""
         fifo = self._fifo
         while fifo:
-            kind, path, *rest = fifo.popleft()
-            match kind:
-                case "frame":
-                    sender, frame = rest
-                    if seat := self._seats.get(path):
-                        self._receive(seat, sender, frame)
-                    else:
-                        self._keep_early(sender, frame)
-                case "output":
-                    if seat := self._seats.get(path):
-                        self._run(seat, seat.machine.on_output, seat.ctx, *rest)
-                case "ask":
-                    self._pass_on(path, *rest)
-                case "spawn":
-                    self._seat(path, *rest)
-                case "close":
-                    self._unseat(path)
-                case "carry":
-                    if seat := self._seats.get(path):
-                        self._run(seat, seat.machine.on_carry, seat.ctx, *rest)
+            self._cause, kind, path, *rest = fifo.popleft()
+            try:
+                self._handle(kind, path, *rest)
+            except Exception as error:
+                self._contain(path, error)
+
+    def _handle(self, kind: str, path: Path, *rest: Any) -> None:
+        match kind:
+            case "frame":
+                sender, frame = rest
+                if seat := self._seats.get(path):
+                    self._receive(seat, sender, frame)
+                else:
+                    self._keep_early(sender, frame)
+            case "output":
+                if seat := self._seats.get(path):
+                    self._run(seat, seat.machine.on_output, seat.ctx, *rest)
+            case "ask":
+                self._pass_on(path, *rest)
+            case "spawn":
+                self._seat(path, *rest)
+            case "close":
+                self._unseat(path)
+            case "carry":
+                if seat := self._seats.get(path):
+                    self._run(seat, seat.machine.on_carry, seat.ctx, *rest)
+
+    def _queue(self, *item: Any) -> None:
+        """To be handled in this step, for the same cause as what is handled now."""
+        self._fifo.append((self._cause, *item))
 
     def _pass_on(self, path: Path, ask: Any) -> None:
         """A parent's ask. What its child refuses is an error of our user, if it began there."""
@@ -317,9 +383,14 @@ class Node:
         frame = Frame(self.next_id, path, msg, codec=codec)
         if decode is not None:
             frame.try_out(decode)
+        if len(frame.body) > MAX_MESSAGE:
+            raise UsageError(
+                f"{frame.kind} has {len(frame.body)} bytes; a message takes {MAX_MESSAGE} at most: "
+                "send it in several"
+            )
         self.next_id += 1
         if self.me in to:
-            self._fifo.append(("frame", path, self.me, frame))
+            self._queue("frame", path, self.me, frame)
             to = tuple(p for p in to if p != self.me) if to is not self.members else self.others
         if self.tamper is not None:
             self._say(self.tamper(Words(path, to, msg)), frame, to)
@@ -357,25 +428,35 @@ class Node:
 
     def _route(self, to: tuple[Party, ...], frame: Frame) -> None:
         """Give `frame` to the links; by relay it is named only, and goes to the carrier."""
-        if self.routes is None:
-            self.out.append(Send(to, frame))
-            return
         via = self.routes
+        if via is None:
+            self._send(to, frame)
+            return
         direct = tuple(p for p in to if p == SERVER or via.get(p) == "link")
         if direct:
-            self.out.append(Send(direct, frame))
+            self._send(direct, frame)
         if len(direct) == len(to):
             return
         carried = tuple(p for p in to if via.get(p) == "relay")
         if carried:
             self.out.append(Send(carried, frame, "relay"))
-            self._fifo.append(("carry", self._carrier, carried, frame))
+            self._queue("carry", self._carrier, carried, frame)
         lost = tuple(p for p in to if p != SERVER and via.get(p, "none") == "none")
         if lost:
             self.out.append(Send(lost, frame, "none"))
 
+    def _send(self, to: tuple[Party, ...], frame: Frame) -> None:
+        """By link: whole, or named here and sent in pieces."""
+        if len(frame.body) <= PIECE or SERVER in to or self.me == SERVER:
+            self.out.append(Send(to, frame))
+            return
+        self.out.append(Send(to, frame, "pieces"))
+        for piece in cut(frame):
+            self.out.append(Send(to, Frame(self.next_id, PIECES, piece)))
+            self.next_id += 1
+
     def emit_again(self, path: Path, sender: Party, msg: Message, codec: str) -> None:
-        self._fifo.append(("frame", path, sender, Frame(0, path, msg, codec=codec)))
+        self._queue("frame", path, sender, Frame(0, path, msg, codec=codec))
 
     def emit_direct(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
         self.out.append(Send(to, Frame(self.next_id, path, msg, codec=codec)))
@@ -383,27 +464,27 @@ class Node:
 
     def emit_received(self, sender: Party, frame: Frame) -> None:
         self.out.append(Received(sender, frame))
-        self._fifo.append(("frame", frame.path, sender, frame))
+        self._queue("frame", frame.path, sender, frame)
 
     def emit_output(self, path: Path, value: Any) -> None:
         self.out.append(Output(path, value))
         if path != self.top:
-            self._fifo.append(("output", path[:-1], path[-1], value))
+            self._queue("output", path[:-1], path[-1], value)
 
     def emit_report(self, path: Path, value: Any) -> None:
         if path == self.top:
             self.out.append(Output(path, value))
         else:
-            self._fifo.append(("output", path[:-1], path[-1], value))
+            self._queue("output", path[:-1], path[-1], value)
 
     def emit_spawn(self, path: Path, machine: Machine) -> None:
-        self._fifo.append(("spawn", path, machine))
+        self._queue("spawn", path, machine)
 
     def emit_close(self, path: Path) -> None:
-        self._fifo.append(("close", path))
+        self._queue("close", path)
 
     def emit_ask(self, path: Path, ask: Any) -> None:
-        self._fifo.append(("ask", path, ask))
+        self._queue("ask", path, ask)
 
     # --- births, deaths, and frames for neither -------------------------------------------
 
@@ -419,9 +500,13 @@ class Node:
         if path in self._seats or path in self._closed:
             raise RuntimeError(f"{'/'.join(path)} was spawned before; names are used once")
         seat = self._seats[path] = _Seat(machine, Ctx(self, path, machine))
-        self._run(seat, machine.start, seat.ctx)
+        try:
+            self._run(seat, machine.start, seat.ctx)
+        except Exception:
+            del self._seats[path]
+            raise
         for sender, frame in self._take_early(path):
-            self._fifo.append(("frame", path, sender, frame))
+            self._queue("frame", path, sender, frame)
 
     def _unseat(self, path: Path) -> None:
         depth = len(path)
@@ -461,3 +546,13 @@ class Node:
             self._early_from[sender].remove(frame)
             self._early_bytes[sender] -= len(frame.body)
         return taken
+
+
+def _where(error: Exception) -> str:
+    """`OverflowError: int too big to convert (raft.py:212)`."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    place = f" ({FilePath(step.tb_frame.f_code.co_filename).name}:{step.tb_lineno})" if step else ""
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", str(error))
+    return f"{type(error).__name__}: {text[:200]}{place}"

@@ -20,8 +20,12 @@ _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "json": msgspec.json.Encoder().encode,
 }
 
-MAX_BODY = 256 * 1024
-"""Largest body that a frame may carry, in bytes: what one WebRTC message can hold."""
+MAX_MESSAGE = 8 * 1024 * 1024
+"""Largest message, encoded, in bytes: in all worlds, and checked where it is sent."""
+PIECE = 48 * 1024
+"""Largest body of one frame, in bytes; a larger message travels in pieces of this size."""
+MAX_FRAME = 64 * 1024
+"""Largest frame on a link, in bytes: what every WebRTC implementation takes as one message."""
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
@@ -81,6 +85,7 @@ class Frame:
     __slots__ = ("_body", "_codec", "_decode", "_msg", "background", "id", "kind", "path")
 
     MAX_PATH: ClassVar = 16
+    MAX_PATH_TEXT: ClassVar = 1024  # characters of all its names
 
     def __init__(
         self,
@@ -145,17 +150,19 @@ class Frame:
         return _ENCODERS["msgpack"]((self.id, self.path, self.body))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Frame":
-        """Parse `to_bytes`.
+    def from_bytes(cls, data: bytes, limit: int = MAX_FRAME) -> "Frame":
+        """Parse `to_bytes`; `limit` is the most bytes that may come this way.
 
         Raises:
             msgspec.DecodeError: for bytes that are not a frame, or one over the bounds.
         """
-        if len(data) > MAX_BODY:
-            raise msgspec.DecodeError(f"frame of {len(data)} bytes; {MAX_BODY} is the most")
+        if len(data) > limit:
+            raise msgspec.DecodeError(f"frame of {len(data)} bytes; {limit} is the most")
         id, path, body = _decode_frame(data)
-        if id < 0 or len(path) > cls.MAX_PATH:
-            raise msgspec.DecodeError("frame with a negative id or too long a path")
+        if not 0 <= id < 2**63:
+            raise msgspec.DecodeError("frame id is not a number of 0 to 2⁶³ − 1")
+        if len(path) > cls.MAX_PATH or sum(map(len, path)) > cls.MAX_PATH_TEXT:
+            raise msgspec.DecodeError("frame with too long a path")
         return cls(id, path, body=body)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Frame":

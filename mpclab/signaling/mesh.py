@@ -63,6 +63,7 @@ from mpclab.signaling.messages import NONCE_BYTES, Answer, Member, Offer, Sealed
 from mpclab.signaling.negotiate import MAX_CANDIDATE, MAX_CANDIDATES, Confirm
 from mpclab.signaling.peer_link import Incarnation, Link, MeshSettings
 from mpclab.signaling.relay import (
+    MAX_RELAYED,
     Candidates,
     Channel,
     Content,
@@ -247,7 +248,11 @@ class Mesh(Dialer):
                 continue
             if asleep:  # we ourselves were stopped: their beats are still in our queue
                 link.heard_at = ctx.now
+            # Whatever came by the link is a sign of life: beats may wait behind large messages.
+            link.heard_at = max(link.heard_at, ctx.heard(link.party))
             silent = ctx.now - link.heard_at
+            if silent < settings.suspect_after and link.state == "suspect":
+                link.move("up")
             if silent >= settings.dead_after:
                 self._fail(ctx, link, f"silent for {silent // 1_000_000} s")
                 continue
@@ -409,7 +414,7 @@ class Mesh(Dialer):
     def _piece(self, ctx: Ctx, link: Link, channel: Channel, piece: Piece) -> None:
         try:
             whole = channel.join(piece)
-            frame = Frame.from_bytes(whole) if whole is not None else None
+            frame = Frame.from_bytes(whole, MAX_RELAYED) if whole is not None else None
         except (SealError, msgspec.DecodeError) as error:
             raise PeerFault(f"relayed what is no frame: {error}", party=link.party) from None
         if frame is None:

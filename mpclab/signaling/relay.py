@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from mpclab.core.ids import Party
-from mpclab.core.wire import MAX_BODY, Message, decoder
+from mpclab.core.wire import MAX_MESSAGE, Message, decoder
 from mpclab.crypto.errors import SealError
 from mpclab.crypto.identity import Identity, ReceiveWindow, Seal
 from mpclab.crypto.transcript import digest, encode
@@ -25,6 +25,8 @@ from mpclab.signaling.negotiate import Pair
 
 PIECE: Final = 32 * 1024
 """Bytes of a frame in one box: with base64 and JSON around it, it fits a signaling message."""
+MAX_RELAYED: Final = MAX_MESSAGE + 2048
+"""The largest frame that is relayed: the largest message, with its path and number."""
 _REQUEST_BYTES: Final = 60 * 1024
 _ENVELOPE_BYTES: Final = 48  # around a payload: {"type":"Envelope","to":1000,"payload":…},
 
@@ -130,9 +132,9 @@ class Channel:
             self._partial = b""  # pieces before this one were lost, and so is the frame
             if piece.offset != 0:
                 return None
-        if len(self._partial) + len(piece.data) > MAX_BODY:
+        if len(self._partial) + len(piece.data) > MAX_RELAYED:
             self._partial = b""
-            raise SealError(f"a relayed frame of more than {MAX_BODY} bytes")
+            raise SealError(f"a relayed frame of more than {MAX_RELAYED} bytes")
         whole = self._partial + piece.data
         self._partial = b"" if piece.last else whole
         return whole if piece.last else None

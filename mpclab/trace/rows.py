@@ -26,7 +26,8 @@ class _Row(msgspec.Struct, frozen=True, tag_field="row", tag=str.lower):
 
 
 class Sent(_Row, frozen=True):
-    """One message to one or many. `via` is link, relay or none (no way to reach them)."""
+    """One message to one or many. `via` is link, relay, pieces
+    (of a large one, sent by link) or none (no way to reach them)."""
 
     id: int
     to: tuple[Party, ...]

@@ -85,11 +85,18 @@ class Adversaries:
     def __init__(self) -> None:
         self._filters: dict[Party, dict[int, Filter]] = {}
         self._tampers: dict[Party, dict[int, Tamper]] = {}
+        self._ever: set[Party] = set()
+
+    def ever_held(self, actor: Party) -> bool:
+        """Whether an adversary holds this actor, or once did."""
+        return actor in self._ever
 
     def set_filter(self, actor: Party, filter: Filter | None, handle: int) -> None:
+        self._ever.add(actor)
         self._filters[actor] = _with(self._filters.get(actor, {}), handle, filter)
 
     def set_tamper(self, actor: Party, tamper: Tamper | None, handle: int) -> None:
+        self._ever.add(actor)
         self._tampers[actor] = _with(self._tampers.get(actor, {}), handle, tamper)
 
     def enter(self, site: Site, host: Hosting) -> None:

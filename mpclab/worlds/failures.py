@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from mpclab.core.effects import Asked, Delivered, Event, TimerFired
 from mpclab.core.ids import SERVER, Party
+from mpclab.core.node import Node
 from mpclab.trace import rows
+from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.base import text_of
 from mpclab.worlds.recording import Recording, describe_error
 
@@ -14,17 +18,41 @@ class NodeFailed(RuntimeError):
 
     Attributes:
         actor: whose node it was.
+        at: when, µs since the world began.
         event: what it failed on.
+        seed: of the world.
         recording: its inputs up to this one, to be replayed; None where nothing is recorded.
     """
 
-    def __init__(self, actor: Party, at: int, event: Event, error: BaseException) -> None:
+    def __init__(
+        self, actor: Party, at: int, event: Event, error: BaseException, seed: int
+    ) -> None:
         super().__init__(
-            f"{who(actor)} failed at {at / 1000:.3f} ms on {_brief(event)}: {describe_error(error)}"
+            f"{who(actor)} failed at {at / 1000:.3f} ms on {_brief(event)} (seed {seed}): "
+            f"{describe_error(error)}"
         )
         self.actor = actor
+        self.at = at
         self.event = event
+        self.seed = seed
         self.recording: Recording | None = None
+        self.__cause__ = error
+
+
+def a_bug_among(
+    node: Node, here: Container[Party], base: Party, adversaries: Adversaries
+) -> Exception | None:
+    """What a peer's message made fail in this step though its sender is as honest as we are.
+
+    Where both sides of a failure run here and nobody ever corrupted the sender, no peer can be at
+    fault: the machine is. `here`: the actors that this world hosts; `base` of the party's session.
+    """
+    for party, error in node.contained:
+        actor = base + party
+        if node.me != SERVER and party != SERVER and actor in here:
+            if not adversaries.ever_held(actor):
+                return error
+    return None
 
 
 def who(actor: Party) -> str:

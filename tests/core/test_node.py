@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import re
 from typing import Any
 
 import msgspec
@@ -11,7 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpclab.core import MS, Ctx, Frame, Machine, Message, Node, Path, PeerFault, UsageError
+from mpclab.core import (
+    MS,
+    Ctx,
+    Frame,
+    Machine,
+    Message,
+    Node,
+    Party,
+    Path,
+    PeerFault,
+    UsageError,
+)
 from mpclab.core.effects import (
     Asked,
     Blame,
@@ -469,3 +481,91 @@ def test_a_parent_sees_and_deletes_what_a_child_persisted_now_and_before() -> No
     ]
     assert root.seen[-1] == {"old": b"1", "new": b"4"}
     assert {path: items for path, items in n.stored.items() if items} == {("kid2",): {"k": b"3"}}
+
+
+# --- what peers' messages make fail -------------------------------------------------------------
+
+
+class Number(Message, frozen=True):
+    value: int
+
+
+class Child(Machine):
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def start(self, ctx: Ctx) -> None:
+        ctx.output(12 // self.value)
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Number) -> None:
+        ctx.output(12 // msg.value)
+
+
+class Divider(Machine):
+    """Divides by what it hears, itself or by a child; fails where that is nothing."""
+
+    def __init__(self) -> None:
+        self.results: list[Any] = []
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Number) -> None:
+        ctx.persist("heard", b"1")
+        if msg.value < 0:
+            ctx.spawn(f"child{msg.value}", Child(msg.value + 7))
+        else:
+            ctx.output(12 // msg.value)
+
+    def on_output(self, ctx: Ctx, child: str, value: Any) -> None:
+        self.results.append([10, 20][value])
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        ctx.spawn("asked", Child(ask))
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        raise KeyError(name)
+
+
+def divider() -> Node:
+    return Node(1, 3, Divider(), coins=coins)
+
+
+def test_what_a_peers_message_makes_fail_is_undone_and_the_node_goes_on() -> None:
+    it = divider()
+    [blame] = it.step(Delivered(2, frame(Number(0))), 0)
+    assert isinstance(blame, Blame)
+    assert (blame.party, blame.strength) == (2, Strength.SUSPECT)
+    assert re.fullmatch(
+        r"its Number made us fail: ZeroDivisionError: .* by zero \(test_node\.py:\d+\)",
+        blame.reason,
+    )
+    assert [(p, type(e)) for p, e in it.contained] == [(2, ZeroDivisionError)]
+    assert not it.stored
+    assert it.step(Delivered(2, frame(Number(3))), 0)[-1] == Output((), 4)
+    assert it.contained == []
+
+
+@pytest.mark.parametrize("value", [-7, -6, -1], ids=["birth", "output", "later"])
+def test_so_is_what_follows_from_it_in_the_same_step(value: int) -> None:
+    """A child that cannot start, and a parent that cannot take what its child gave."""
+    it = divider()
+    effects = it.step(Delivered(3, frame(Number(value))), 0)
+    blamed = [e.party for e in effects if isinstance(e, Blame)]
+    assert blamed == [3]
+    assert it.step(Delivered(2, frame(Number(3))), 0)[-1] == Output((), 4)
+
+
+def test_frames_kept_for_a_machine_are_their_senders_when_it_is_born() -> None:
+    it = divider()
+    it.step(Delivered(2, frame(Number(0), ("asked",))), 0)
+    effects = it.step(Asked((), 12), 0)
+    assert [e.party for e in effects if isinstance(e, Blame)] == [2]
+
+
+@pytest.mark.parametrize("event", [Asked((), 0), TimerFired((), "t"), Started()])
+def test_what_fails_on_our_own_events_is_a_bug(event: Any) -> None:
+    it = divider()
+    it.timers[(), "t"] = 0
+    if isinstance(event, Started):
+        it = Node(1, 3, Child(0), coins=coins)
+    with pytest.raises((ZeroDivisionError, KeyError)):
+        it.step(event, 0)
+    assert it.contained == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpclab.core.wire import MAX_BODY, Frame, Message, decoder
+from mpclab.core.wire import MAX_FRAME, Frame, Message, decoder
 
 
 class Ping(Message, frozen=True):
@@ -98,8 +98,16 @@ def test_random_bytes_are_a_frame_or_a_decode_error(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "frame",
-    [(-1, (), b""), (1, ("x",) * 17, b""), (1, (), b"x" * MAX_BODY), (1, ("a",)), ("1", (), b"")],
-    ids=["negative id", "long path", "large", "short", "text id"],
+    [
+        (-1, (), b""),
+        (2**63, (), b""),
+        (1, ("x",) * 17, b""),
+        (1, ("x" * 1025,), b""),
+        (1, (), b"x" * MAX_FRAME),
+        (1, ("a",)),
+        ("1", (), b""),
+    ],
+    ids=["negative id", "id of 64 bits", "deep path", "long path", "large", "short", "text id"],
 )
 def test_frames_over_the_bounds_are_refused(frame: object) -> None:
     with pytest.raises(msgspec.DecodeError):

@@ -7,10 +7,8 @@ import pytest
 
 from mpclab.core import MS, SECOND, Party
 from mpclab.core.effects import Described, HangUp
-from mpclab.core.wire import MAX_BODY
 from mpclab.faults.link_rules import Delivery, Draw, LinkRules
 from mpclab.trace import rows
-from mpclab.worlds.failures import NodeFailed
 from mpclab.worlds.real import data_channel
 from mpclab.worlds.real.webrtc import WebRTCWorld
 from mpclab.worlds.real.websocket import WebSocketWorld
@@ -184,33 +182,43 @@ def test_reset_closes_one_link_at_both_ends() -> None:
         assert meshed(world, 2, 3)
 
 
-def test_the_largest_message_passes_and_a_larger_one_is_our_own_error() -> None:
+def test_a_burst_to_a_peer_that_reads_waits_its_turn() -> None:
     with mesh(2) as world:
-        overhead = 60
-        world.ask(1, TALK, Say("big", bytes(MAX_BODY - overhead)))
-        assert world.run(lambda: heard(world, 2) == [(1, "big")], limit=LIMIT)
-        with pytest.raises(NodeFailed, match="send it in parts"):
-            world.ask(1, TALK, Say("bigger", bytes(MAX_BODY)))
+        for k in range(100):
+            world.ask(1, TALK, Say(f"{k}", bytes(100_000)))
+        assert world.run(lambda: len(heard(world, 2)) == 100, limit=LIMIT)
+        assert heard(world, 2) == [(1, f"{k}") for k in range(100)]
+        assert not station(world, 1).down
 
 
-def test_a_peer_that_does_not_read_loses_its_link_not_our_memory() -> None:
+def test_a_peer_that_takes_nothing_for_long_loses_its_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(data_channel, "STUCK_AFTER", 0.3)
     with mesh(2) as world:
+
+        async def deaf(data: bytes) -> None:
+            """Party 2's machine lives and answers, but its channel takes nothing any more."""
 
         def freeze() -> None:
-            # Party 2's sockets hear nothing any more, as if its process were stopped.
             for channel in world._channels[2].values():
                 assert channel._pc.sctp is not None
-                connection = channel._pc.sctp.transport.transport._connection
-                for protocol in connection._protocols:
-                    protocol.datagram_received = lambda data, addr: None  # type: ignore[method-assign]
+                channel._pc.sctp._handle_data = deaf  # type: ignore[method-assign]
 
         world.call(freeze)
-        for _ in range(100):
-            world.ask(1, TALK, Say("x", bytes(100_000)))
+        for _ in range(20):
+            world.ask(1, TALK, Say("x", bytes(40_000)))
         assert world.run(lambda: bool(station(world, 1).down), limit=LIMIT)
         assert station(world, 1).down[0].reason == "the peer does not read"
-        lost = [row for row in world.trace.of(rows.Dropped) if row.why == "no link"]
-        assert 50 <= len(lost) < 70  # the first 4 MiB were still taken
+        assert heard(world, 2) == []
+
+
+def test_what_waits_for_a_peer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_channel, "MAX_WAITING", 1_000_000)
+    with mesh(2) as world:
+        world.ask(1, TALK, Say("x", bytes(2_000_000)))
+        assert world.run(lambda: bool(station(world, 1).down), limit=LIMIT)
+        assert station(world, 1).down[0].reason == "more than 1000000 bytes wait for the peer"
 
 
 class Rule:

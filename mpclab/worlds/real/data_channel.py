@@ -33,8 +33,12 @@ from OpenSSL import SSL
 
 from mpclab.core.ids import Party, Path
 
-MAX_BUFFERED: Final = 4 * 1024 * 1024
-"""Bytes that may wait for a peer before its link is given up: aiortc itself has no limit."""
+WITH_AIORTC: Final = 256 * 1024
+"""Bytes that aiortc is given at once: it takes all, and would make packets of all."""
+MAX_WAITING: Final = 64 * 1024 * 1024
+"""Bytes that may wait for a peer in all before its link is given up."""
+STUCK_AFTER: Final = 10.0
+"""Seconds in which a peer must take something of what waits for it: else it does not read."""
 CHANNEL: Final = 0
 
 
@@ -113,6 +117,10 @@ class Channel:
         self._idle = asyncio.Event()  # no verb is being done
         self._idle.set()
         self._queueing: asyncio.Future[Any] | None = None  # for a place at the gate
+        self._waiting: deque[bytes] = deque()  # what the peer has no room for yet
+        self._waiting_bytes = 0
+        self._taken = 0  # how often something of it was taken
+        self._watch: asyncio.TimerHandle | None = None  # whether anything is
         servers = [RTCIceServer(urls=url) for url in settings.ice_servers]
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         # aiortc makes a certificate for each connection and has no way to be given one.
@@ -123,6 +131,8 @@ class Channel:
         self._channel.on("open", self._opened)
         self._channel.on("message", self._received)
         self._channel.on("close", lambda: self.give_up("the peer closed the link"))
+        self._channel.bufferedAmountLowThreshold = WITH_AIORTC // 2
+        self._channel.on("bufferedamountlow", self._send_waiting)
         self._pc.on("connectionstatechange", self._changed)
 
     # --- verbs: done one after another ------------------------------------------------------
@@ -170,17 +180,50 @@ class Channel:
         self._do(verb)
 
     def send(self, data: bytes) -> bool:
-        """Send one message; False: the link is not open (any more)."""
+        """Send one message, or keep it until the peer has room, in order; False: the link is not
+        open (any more). A peer that takes nothing for `STUCK_AFTER` loses its link."""
         if not self.is_open:
             return False
-        if self._channel.bufferedAmount + len(data) > MAX_BUFFERED:
-            self.give_up("the peer does not read")
+        if not self._waiting and self._channel.bufferedAmount + len(data) <= WITH_AIORTC:
+            return self._give_aiortc(data)
+        if self._waiting_bytes + len(data) > MAX_WAITING:
+            self.give_up(f"more than {MAX_WAITING} bytes wait for the peer")
             return False
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if self._watch is None:
+            self._expect_progress()
+        return True
+
+    def _send_waiting(self) -> None:
+        """The peer took something: give it more."""
+        self._taken += 1
+        while self.is_open and self._waiting and self._channel.bufferedAmount < WITH_AIORTC:
+            data = self._waiting.popleft()
+            self._waiting_bytes -= len(data)
+            if not self._give_aiortc(data):
+                return
+
+    def _give_aiortc(self, data: bytes) -> bool:
         try:
             self._channel.send(data)
         except InvalidStateError:
             return False
         return True
+
+    def _expect_progress(self) -> None:
+        before = self._taken
+
+        def look() -> None:
+            self._watch = None
+            if not self._waiting:
+                return
+            if self._taken == before:
+                self.give_up("the peer does not read")
+            else:
+                self._expect_progress()
+
+        self._watch = asyncio.get_running_loop().call_later(STUCK_AFTER, look)
 
     def hang_up(self) -> None:
         """Close properly; nothing is told any more."""
@@ -282,6 +325,11 @@ class Channel:
     def _close(self) -> None:
         self.is_open = False
         self._leave_gate()
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         if self._queueing is not None:
             self._queueing.cancel()
 

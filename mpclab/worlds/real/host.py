@@ -40,6 +40,7 @@ class HostingWorld(Site, Protocol):
     def perform(self, host: Host, effect: Effect) -> None: ...
     def dropped(self, src: Party, dst: Party, id: int, why: str) -> None: ...
     def failed(self, host: Host, event: Event, error: Exception) -> None: ...
+    def bug_in(self, host: Host) -> Exception | None: ...
     def stepped(self) -> None: ...
 
 
@@ -191,6 +192,9 @@ class Host:
             world.failed(self, event, error)
             return
         recording.add(event, now, first, effects, said=said)
+        if node.contained and (bug := world.bug_in(self)) is not None:
+            world.failed(self, event, bug)
+            return
         self._do(event, effects)
 
     def _do(self, event: Event, effects: list[Effect]) -> None:

@@ -28,7 +28,7 @@ from mpclab.core.effects import (
 )
 from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
-from mpclab.core.wire import MAX_BODY, Frame
+from mpclab.core.wire import Frame
 from mpclab.trace import rows
 from mpclab.worlds.real.data_channel import (
     Certificate,
@@ -75,7 +75,7 @@ class WebRTCWorld(WebSocketWorld):
             return super().fan_out(host, to, frame)
         if SERVER in to:
             return False
-        data = _to_bytes(frame)
+        data = frame.to_bytes()
         for dst in to:
             channel = self._open.get((host.actor, dst))
             if channel is None or not channel.send(data):
@@ -83,7 +83,7 @@ class WebRTCWorld(WebSocketWorld):
         return True
 
     def _put(self, host: Host, channel: Channel, frame: Frame) -> None:
-        if not channel.send(_to_bytes(frame)):
+        if not channel.send(frame.to_bytes()):
             self.dropped(host.actor, host.base + channel.peer, frame.id, "no link")
 
     # --- links ------------------------------------------------------------------------------
@@ -199,12 +199,3 @@ def _session_of(host: Host) -> str:
     top = host.node.machine(host.node.top) if host.node is not None else None
     config = getattr(top, "config", top)
     return str(getattr(config, "session", ""))
-
-
-def _to_bytes(frame: Frame) -> bytes:
-    data = frame.to_bytes()
-    if len(data) > MAX_BODY:
-        raise UsageError(
-            f"{frame} has {len(data)} bytes; a data channel takes {MAX_BODY}: send it in parts"
-        )
-    return data

@@ -40,7 +40,7 @@ from mpclab.trace.log import Trace
 from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.base import Build, World, record, text_of
 from mpclab.worlds.clock import Skew
-from mpclab.worlds.failures import NodeFailed, who
+from mpclab.worlds.failures import NodeFailed, a_bug_among, who
 from mpclab.worlds.real.delays import DelayQueues
 from mpclab.worlds.real.host import Host
 from mpclab.worlds.real.loop import LoopThread
@@ -335,6 +335,11 @@ class RealWorld(World):
             raise UsageError(f"{who(actor)} is not running")
         return host
 
+    def bug_in(self, host: Host) -> Exception | None:
+        """What failed in the last step though nobody is to blame but the machine."""
+        assert host.node is not None
+        return a_bug_among(host.node, self._hosts, host.base, self.adversaries)
+
     def stepped(self) -> None:
         """Something happened that a `run` may have waited for."""
         self._last_step = time.monotonic()
@@ -343,8 +348,7 @@ class RealWorld(World):
 
     def failed(self, host: Host, event: Event, error: Exception) -> None:
         """A bug: stop this node, keep the error for `run`, let the others go on."""
-        failure = NodeFailed(host.actor, self.now, event, error)
-        failure.__cause__ = error
+        failure = NodeFailed(host.actor, self.now, event, error, self.seed)
         failure.recording = host.recording
         self.failures.append(failure)
         self._unraised.append(failure)
@@ -357,8 +361,7 @@ class RealWorld(World):
         if self.excuses(context):
             return
         error = context.get("exception") or RuntimeError(context["message"])
-        failure = NodeFailed(rows.WORLD, self.now, Started(), error)
-        failure.__cause__ = error
+        failure = NodeFailed(rows.WORLD, self.now, Started(), error, self.seed)
         self.failures.append(failure)
         self._unraised.append(failure)
         self.stepped()

@@ -20,7 +20,11 @@ from mpclab.core.errors import UsageError
 
 MAX_MESSAGE: Final = 1024 * 1024
 """What we take from a server, bytes: a room's roster can be longer than one party's message."""
-_MAX_UNSENT: Final = 4 * 1024 * 1024
+MAX_UNSENT: Final = 64 * 1024 * 1024
+"""Bytes that may wait for a server before its connection is given up."""
+STUCK_AFTER: Final = 15.0
+"""Seconds in which a server must take something of what waits for it. It may slow us down for a
+while where we write to somebody who reads slowly."""
 OPEN_WITHIN: Final = 5.0
 CLOSE_WITHIN: Final = 2.0
 
@@ -65,6 +69,8 @@ class SocketClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._dialing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None  # whether the server takes anything
+        self._written = 0
         self._parts: list[bytes] = []
         self._reason = ""
         self._gone = asyncio.Event()  # there is no socket (any more)
@@ -129,6 +135,9 @@ class SocketClient(asyncio.Protocol):
         self._transport = None
         self._gone.set()
         self._abort_in(None)
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         received, refused = self._protocol.close_rcvd, self._protocol.handshake_exc
         if self._reason:
             why = self._reason
@@ -162,18 +171,42 @@ class SocketClient(asyncio.Protocol):
         """Send one message; False: the connection is not open (any more)."""
         if self._transport is None or self._protocol.state is not OPEN:
             return False
-        if self._transport.get_write_buffer_size() > _MAX_UNSENT:
-            self.abort("the server does not read")
+        unsent = self._transport.get_write_buffer_size()
+        if unsent > MAX_UNSENT:
+            self.abort(f"more than {MAX_UNSENT} bytes wait for the server")
             return False
         self._protocol.send_text(text)
         self._flush()
+        if unsent and self._watch is None:
+            self._expect_progress()
         return True
+
+    def _expect_progress(self) -> None:
+        """Look again after a while whether anything of what waits was taken."""
+        taken = self._taken()
+
+        def look() -> None:
+            self._watch = None
+            if self._transport is None or not self._transport.get_write_buffer_size():
+                return
+            if self._taken() > taken:
+                self._expect_progress()
+            else:
+                self.abort("the server does not read")
+
+        self._watch = asyncio.get_running_loop().call_later(STUCK_AFTER, look)
+
+    def _taken(self) -> int:
+        """Bytes that left us."""
+        unsent = self._transport.get_write_buffer_size() if self._transport else 0
+        return self._written - unsent
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
             if self._transport is None:
                 return
             if data:
+                self._written += len(data)
                 self._transport.write(data)
             else:
                 self._transport.close()

@@ -137,8 +137,8 @@ class Effects:
         if to != (SERVER,) and host.base:
             to = tuple(host.base + p for p in to)
         record(self.trace, self._queue.now, host.actor, Send(to, frame, effect.via))
-        if effect.via == "relay":
-            return
+        if effect.via in ("relay", "pieces"):
+            return  # what carries it follows
         sender, connection, reachable = host.actor - host.base, 0, to
         if to == (SERVER,):
             mine = self._links.connections.of(host.actor)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from mpclab.core import notes
+from mpclab.core.effects import Event
 from mpclab.core.ids import Party
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
+from mpclab.worlds.failures import NodeFailed
 from mpclab.worlds.simulated.host import Host, Hosts
 from mpclab.worlds.simulated.links import Links
 from mpclab.worlds.simulated.network import SimulatedNetwork
@@ -16,8 +20,15 @@ class Lifecycle:
     """Ends incarnations, and says so in the trace."""
 
     def __init__(
-        self, hosts: Hosts, queue: Queue, network: SimulatedNetwork, links: Links, trace: Trace
+        self,
+        seed: int,
+        hosts: Hosts,
+        queue: Queue,
+        network: SimulatedNetwork,
+        links: Links,
+        trace: Trace,
     ) -> None:
+        self._seed = seed
         self._hosts = hosts
         self._queue = queue
         self._network = network
@@ -34,6 +45,18 @@ class Lifecycle:
         self._drop_paused(host, "crashed")
         self._queue.forget(host.actor)
         self._links.vanish(host.actor)
+
+    def fail(self, host: Host, event: Event, error: Exception) -> NoReturn:
+        """Stop a node with a bug in it, and say so to who drives the world.
+
+        Raises:
+            NodeFailed: always.
+        """
+        failure = NodeFailed(host.actor, self._queue.now, event, error, self._seed)
+        self.remark(host.actor, notes.Broken(error=str(failure)))
+        if host.node is not None:
+            self.crash(host, notes.Crashed())
+        raise failure from error
 
     def remove(self, host: Host) -> None:
         """Stop hosting an actor for good."""

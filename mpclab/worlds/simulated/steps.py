@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from mpclab.core.effects import Event, TimerFired
+from mpclab.core.effects import Asked, Delivered, Event, TimerFired
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Path
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
+from mpclab.worlds.adversary import Adversaries
+from mpclab.worlds.failures import a_bug_among
 from mpclab.worlds.simulated.effects import Effects
 from mpclab.worlds.simulated.host import Host, Hosts
+from mpclab.worlds.simulated.lifecycle import Lifecycle
 from mpclab.worlds.simulated.links import Links
 from mpclab.worlds.simulated.network import SimulatedNetwork
 from mpclab.worlds.simulated.queue import Action, Deferred, Multicast, Queue, Scheduled, Timer
@@ -23,9 +26,13 @@ class Steps:
         queue: Queue,
         network: SimulatedNetwork,
         links: Links,
+        lifecycle: Lifecycle,
         effects: Effects,
+        adversaries: Adversaries,
         trace: Trace,
     ) -> None:
+        self._lifecycle = lifecycle
+        self._adversaries = adversaries
         self._hosts = hosts
         self._queue = queue
         self._network = network
@@ -34,16 +41,32 @@ class Steps:
         self._trace = trace
 
     def handle(self, host: Host, event: Event) -> None:
-        """Step a node, and perform what it answers."""
+        """Step a node, and perform what it answers.
+
+        Raises:
+            UsageError: an ask that cannot be done.
+            NodeFailed: the node has a bug; it is stopped.
+        """
         assert host.node is not None
         node = host.node
         try:
             effects = node.step(event, host.clock(self._queue.now))
-        except UsageError:
-            self._effects.perform(host, node.out)  # what others did before one refused
-            raise
+        except Exception as error:
+            if type(event) is Asked and isinstance(error, UsageError):
+                self._effects.perform(host, node.out)  # what others did before one refused
+                raise
+            self._lifecycle.fail(host, event, error)
+        if node.contained:
+            self._contained(host, event)
         if effects:
             self._effects.perform(host, effects)
+
+    def _contained(self, host: Host, event: Event) -> None:
+        """A peer's message made a node fail: a bug if that peer runs here and is honest."""
+        assert host.node is not None
+        bug = a_bug_among(host.node, self._hosts, host.base, self._adversaries)
+        if bug is not None:
+            self._lifecycle.fail(host, event, bug)
 
     def take_next(self) -> None:
         """Let the entry that is due next happen."""
@@ -141,5 +164,7 @@ class Steps:
             self._trace.delivered(now, host.actor, source, frame.id)
             local = now if host.skew is None else host.clock(now)
             effects = node.deliver(sender, frame, local)
+            if node.contained:
+                self._contained(host, Delivered(sender, frame))
             if effects:
                 self._effects.perform(host, effects)

@@ -60,16 +60,16 @@ class SimulatedWorld(World):
         self.link_rules = LinkRules()
         self._queue = queue = Queue()
         self._hosts = hosts = Hosts()
-        self._adversaries = Adversaries()
+        self._adversaries = adversaries = Adversaries()
         self._network = wires = SimulatedNetwork(
             seed, network or Network(), self.link_rules, queue, trace
         )
         self._links = links = Links(seed, hosts, queue, wires, self.link_rules, trace)
-        self._lifecycle = Lifecycle(hosts, queue, wires, links, trace)
-        self._effects = Effects(
-            seed, queue, hosts, wires, links, self._lifecycle, self._adversaries, trace
+        self._lifecycle = life = Lifecycle(seed, hosts, queue, wires, links, trace)
+        self._effects = effects = Effects(
+            seed, queue, hosts, wires, links, life, adversaries, trace
         )
-        self._steps = Steps(hosts, queue, wires, links, self._effects, trace)
+        self._steps = Steps(hosts, queue, wires, links, life, effects, adversaries, trace)
         self._served: tuple[str, int] | None = None  # where the server ran last
         self._lock = threading.RLock()
 
