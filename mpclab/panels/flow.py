@@ -1,4 +1,5 @@
-"""`FlowPanel`: the space-time diagram of what was sent to whom, or each party's phases; live."""
+"""`FlowPanel`: who told whom what, and when. A living diagram to zoom, filter and click; or a
+figure to keep, of the messages or of each party's phases."""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ from matplotlib.axes import Axes
 
 from mpclab.core.ids import MS, SECOND
 from mpclab.panels import controls
+from mpclab.panels.canvas import Canvas
 from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 from mpclab.plots import spacetime, timeline
 from mpclab.plots.clock import Scale
 from mpclab.trace.fold import State
 
+LIVING, FIGURE, PHASES = "living diagram", "figure", "figure of phases"
 LATEST, ALL = "since the latest proposal", "everything"
 WINDOWS = {LATEST: 0, "the last 1 s": 1, "the last 5 s": 5, "the last 30 s": 30, ALL: 0}
 _MOST = 600  # messages
@@ -27,8 +30,8 @@ class FlowPanel(Panel):
 
     def build(self) -> list[Any]:
         self.view = controls.choice(
-            "Picture", ["messages", "phases"], width="110px", name="view",
-            tip="messages between parties, or what each party's protocol is doing",
+            "Show", [LIVING, FIGURE, PHASES], width="150px", name="view",
+            tip="a diagram to zoom and click, or a figure to keep",
         )  # fmt: skip
         self.window = controls.choice(
             "Window", list(WINDOWS), width="190px", tip="which part of the run", name="window"
@@ -43,17 +46,28 @@ class FlowPanel(Panel):
         self.heartbeats = controls.check(
             "heartbeats", False, tip="also heartbeats and the like", name="flow-heartbeats"
         )
+        self.canvas = Canvas()
+        self.canvas.add_class("mpclab-canvas")
         self.picture = controls.Picture("Nothing has been sent yet.")
-        for each in (self.view, self.window, self.scale, self.server, self.heartbeats):
+        of_figure = (self.window, self.scale, self.server, self.heartbeats)
+        self._options = controls.row(*of_figure)
+        for each in (self.view, *of_figure):
             each.observe(lambda _: self.redraw(), "value")
-        return [
-            controls.row(self.view, self.window, self.scale, self.server, self.heartbeats),
-            self.picture.box,
-        ]
+        return [controls.row(self.view, self._options), self.canvas, self.picture.box]
 
     def refresh(self, now: Tick) -> None:
-        if self.picture_due(now, 0.7):
-            self.picture.draw(lambda: self._draw(now), dpi=115)
+        living = self.view.value == LIVING
+        controls.show(self.canvas, living)
+        controls.show(self.picture.box, not living)
+        controls.show(self._options, not living)
+        if now.is_new:
+            self.canvas.follow(now.lab.trace)
+        self.canvas.witnesses = list(self.controller.highlight)
+        if self.picture_due(now, 0.1 if living else 0.7):
+            if living:
+                self.canvas.update()
+            else:
+                self.picture.draw(lambda: self._draw(now), dpi=115)
 
     def _draw(self, now: Tick) -> Axes | None:
         state = now.state
@@ -61,7 +75,7 @@ class FlowPanel(Panel):
             return None
         parties = sorted(state.parties)
         since, until = window_of(self.window.value, state)
-        if self.view.value == "phases":
+        if self.view.value == PHASES:
             scale: Scale = "time" if self.scale.value == "auto" else self.scale.value
             return timeline(
                 now.lab.trace,

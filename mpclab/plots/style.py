@@ -1,8 +1,8 @@
-"""How everything looks: one colour per party, one glyph per kind, in this one file.
+"""How everything looks: one glyph per kind, sizes and inks, in this one file.
 
-Colours tell apart also for the colour-blind (after Okabe and Ito 2008, and Tol), and no
-picture depends on them alone: parties are numbered, marks have shapes. Light background,
-sizes for a notebook's width and for print.
+Parties have their colours from trace/palette.py, and no picture depends on colours alone:
+parties are numbered, marks have shapes. Light background, sizes for a notebook's width and for
+print.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from mpclab.core.ids import SERVER, Party
+from mpclab.trace.palette import SERVER_COLOUR as SERVER_COLOUR
+from mpclab.trace.palette import mix as mix
+from mpclab.trace.palette import party_colour as party_colour
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
@@ -38,20 +41,7 @@ BAD: Final = "#c92a2a"
 WARN: Final = "#b86e00"
 GOLD: Final = "#e0a800"  # leaders, and the edge of a witness
 WITNESS: Final = "#ffd43b"  # behind the rows that prove a verdict
-SERVER_COLOUR: Final = "#495464"
 
-_PARTIES = (
-    "#0072b2",
-    "#d55e00",
-    "#00876c",
-    "#b5559d",
-    "#b58900",
-    "#2f9fd8",
-    "#8c4b2f",
-    "#6650b8",
-    "#6c8a1f",
-    "#d1495b",
-)
 _VALUES = ("#1a7f4b", "#d9480f", "#7048e8", "#0b7285", "#a61e4d", "#5c940d")
 _BANDS = ("#e8590c", "#7048e8", "#0b7285", "#a61e4d", "#5f6b7a", "#846a00")
 _PHASES = ("#3d7cb8", "#7a5ac2", "#1f9e89", "#c2557d", "#8a9a1f", "#4b6584", "#d08a2e", "#2aa5c9")
@@ -125,16 +115,6 @@ def place(ax: Axes, left: float, bottom: float, right: float, top: float) -> Non
 # --- colours ------------------------------------------------------------------------------
 
 
-def party_colour(party: Party) -> str:
-    """The colour of a party, the same in every picture. 40 parties are all different."""
-    if party <= SERVER:
-        return SERVER_COLOUR
-    turn, place = divmod(party - 1, len(_PARTIES))
-    base = _PARTIES[place]
-    shade = (0.0, -0.38, 0.36, -0.62)[turn % 4]
-    return mix(base, "#000000", -shade) if shade < 0 else mix(base, "#ffffff", shade)
-
-
 def band_colour(number: int) -> str:
     """The colour of a fault's band."""
     return _BANDS[number % len(_BANDS)]
@@ -149,12 +129,6 @@ def value_colours(values: Iterable[str]) -> dict[str, str]:
     """A colour for each committed value, by how common it is: the first is green. Two colours
     for one operation mean that parties disagree."""
     return {value: _VALUES[i % len(_VALUES)] for i, value in enumerate(dict.fromkeys(values))}
-
-
-def mix(colour: str, other: str, amount: float) -> str:
-    """`colour` moved towards `other` by `amount` in 0..1, as #rrggbb."""
-    a, b = (tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in (colour, other))
-    return "#" + "".join(f"{round(x + (y - x) * amount):02x}" for x, y in zip(a, b, strict=True))
 
 
 def tint(colour: str, amount: float = 0.85) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from mpclab import Lab, Scenario, UsageError
 from mpclab.panels import Coordinator, HistoryPanel, OperationsPanel, ServerPanel
+from mpclab.panels.flow import FIGURE
 from mpclab.panels.panel import Panel
 from mpclab.panels.sentences import is_background
 from mpclab.trace import Trace
@@ -29,6 +30,7 @@ def test_a_session_from_nothing_to_a_committed_operation(hands: Make, world: str
     it.say("all heads are equal")
     it.say("Committed by everyone")
     assert "lunch at noon" in it.panel.history.chain.value
+    it.panel.flow.view.value = FIGURE
     wait(lambda: it.panel.flow.picture.image.value[:4] == b"\x89PNG", "a space-time diagram")
     it.press(it.panel.outcome.check)
     wait(lambda: it.panel.outcome.words.value.count(">ok<") == 4, "four checks hold")
@@ -243,6 +245,7 @@ def test_a_played_file_ends_in_its_last_picture_and_its_history(
     it.say("all heads are equal")
     assert "lunch" in it.panel.history.chain.value
     flow = it.panel.flow
+    flow.view.value = FIGURE
     wait(lambda: flow.picture.image.value[:4] == b"\x89PNG", "a space-time diagram")
     wait(lambda: not flow.is_behind, "the last picture shows the end")
     assert it.panel.controller.kinds == kinds_of(it.panel.lab.trace)
@@ -354,6 +357,7 @@ def test_only_the_picture_in_front_is_drawn(hands: Make) -> None:
     it.gather()
     it.press(it.panel.operations.propose)
     it.say("all heads are equal")
+    it.panel.flow.view.value = FIGURE
     flow, outcome = it.panel.flow.picture.image, it.panel.outcome.picture.image
     wait(lambda: flow.value, "the flow is drawn")
     assert not outcome.value

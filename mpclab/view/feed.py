@@ -1,0 +1,260 @@
+"""`Feed`: what a living space-time diagram needs of a trace, in binary chunks that only grow.
+
+A chunk is a little-endian u32, the length of a JSON head, the head itself in UTF-8, and then the
+columns that the head names, one after the other without padding:
+
+    columns   [[name, type, length], …]; types: f64 u32 u16 i16 u8
+    words     texts that are new; a column of words holds their numbers, 0 being the empty text
+    lanes     [[actor, colour], …] that are new
+    marks     what actors did: {at, actor, what, row, op?, text?, long?, other?}
+    bands     faults: {index, from, to?, text, parties}; a later one completes an earlier one
+    states    {at, actor, life?, leads?}: from then on
+    facts     {title?, ready?}: of the whole run
+    end       the time of the last row
+
+The columns of messages (`at` sender receiver kind path text size via background row id) have one
+entry for each receiver; `flight` and `end_*` say how earlier ones ended, by their number. Times
+are µs since the run began. The reader is `Store` in web/store.js.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from array import array
+from collections import deque
+from typing import Any, Final
+
+from mpclab.core import notes
+from mpclab.core.ids import SERVER, Party
+from mpclab.trace import palette
+from mpclab.trace.fold import State
+from mpclab.trace.log import Trace
+from mpclab.trace.rows import Blamed, Delivered, Dropped, Fault, Noted, Row, Sent
+
+_VIA: Final = {"link": 0, "relay": 1, "none": 2}
+_DELIVERED, _DROPPED = 1, 2
+_SENT: Final = (
+    ("at", "f64"), ("sender", "i16"), ("receiver", "i16"), ("kind", "u16"), ("path", "u16"),
+    ("text", "u32"), ("size", "u32"), ("via", "u8"), ("background", "u8"), ("row", "u32"),
+    ("id", "f64"),
+)  # fmt: skip
+_ENDED: Final = (
+    ("flight", "u32"), ("end_at", "f64"), ("end_fate", "u8"), ("end_row", "u32"),
+    ("end_why", "u32"),
+)  # fmt: skip
+_CODES: Final = {"f64": "d", "u32": "I", "u16": "H", "i16": "h", "u8": "B"}
+_LONGEST_TEXT: Final = 400
+_FEW_WORDS: Final = 65_535  # that many kinds and paths have numbers in a u16
+
+
+class Feed:
+    """Follows a growing trace; each `read()` gives what came since the last one.
+
+    Args:
+        ready: the time that counts as 0 for a reader, µs; earlier ones are negative.
+        title: of the run, for those who do not see the picture.
+    """
+
+    def __init__(self, trace: Trace, *, ready: int = 0, title: str = "") -> None:
+        self._trace = trace
+        self._facts: dict[str, Any] = {"ready": ready, "title": title}
+        self._cursor = (0, 0)
+        self._row = 0
+        self._count = 0
+        self._words: dict[str, int] = {"": 0}
+        self._new_words: list[str] = []
+        self._flying: dict[tuple[Party, int, Party], deque[int]] = {}
+        self._sent_rows: dict[tuple[Party, int], tuple[Sent, int]] = {}
+        self._known: set[Party] = set()
+        self._values: dict[str, str] = {}
+        self._state = State()
+        self._shown: dict[Party, tuple[str, bool]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sent = {name: array(_CODES[kind]) for name, kind in _SENT}
+        self._ended = {name: array(_CODES[kind]) for name, kind in _ENDED}
+        self._lanes: list[tuple[Party, str]] = []
+        self._marks: list[dict[str, Any]] = []
+        self._bands: list[dict[str, Any]] = []
+        self._states: list[dict[str, Any]] = []
+        self._new_words = []
+
+    def read(self) -> bytes | None:
+        """One chunk with all that is new; None when nothing is."""
+        rows, self._cursor = self._trace.since(self._cursor)
+        if not rows:
+            return None
+        self._begin()
+        for row in rows:
+            self._take(row)
+            self._row += 1
+        return self._pack(max(self._trace.end, rows[-1].at))
+
+    def _take(self, row: Row) -> None:
+        if row.actor >= SERVER and row.actor not in self._known:
+            self._known.add(row.actor)
+            self._lanes.append((row.actor, palette.party_colour(row.actor)))
+        match row:
+            case Sent():
+                self._send(row)
+            case Delivered(at, actor, sender, id):
+                self._end(at, actor, sender, id, _DELIVERED, "")
+            case Dropped(at, actor, sender, id, why):
+                self._end(at, actor, sender, id, _DROPPED, why)
+            case Noted():
+                self._note(row)
+                self._live(row)
+            case Fault():
+                self._fault(row)
+                self._live(row)
+            case Blamed(at, actor, _, party, reason):
+                whom = "somebody" if party is None else f"party {party}"
+                self._mark(row, "blamed", text=f"blames {party or '?'}", long=f"{whom}: {reason}")
+            case _:
+                pass  # timers, asks, outputs and stores have no mark
+
+    # --- messages ---
+
+    def _word(self, text: str, most: int | None = None) -> int:
+        number = self._words.get(text)
+        if number is None:
+            if most is not None and len(self._words) > most:
+                return 0
+            number = self._words[text] = len(self._words)
+            self._new_words.append(text)
+        return number
+
+    def _send(self, row: Sent) -> None:
+        self._sent_rows[row.actor, row.id] = (row, self._row)
+        for receiver in row.to:
+            number = self._fly(row, self._row, receiver)
+            if row.via == "none":
+                self._close(number, row.at, _DROPPED, "no way to reach them")
+            else:
+                name = (row.actor, row.id, receiver)
+                self._flying.setdefault(name, deque()).append(number)
+
+    def _fly(self, row: Sent, sent_row: int, receiver: Party) -> int:
+        columns = self._sent
+        columns["at"].append(row.at)
+        columns["sender"].append(row.actor)
+        columns["receiver"].append(receiver)
+        columns["kind"].append(self._word(row.kind, _FEW_WORDS))
+        columns["path"].append(self._word("/".join(row.path), _FEW_WORDS))
+        columns["text"].append(self._word(row.text[:_LONGEST_TEXT]))
+        columns["size"].append(min(row.size, 2**32 - 1))
+        columns["via"].append(_VIA[row.via])
+        columns["background"].append(row.background)
+        columns["row"].append(sent_row)
+        columns["id"].append(row.id)
+        self._count += 1
+        return self._count - 1
+
+    def _end(self, at: int, actor: Party, sender: Party, id: int, fate: int, why: str) -> None:
+        """An arrival ends the oldest flight of its name; when all have ended, it is a copy."""
+        waiting = self._flying.get((sender, id, actor))
+        if waiting:
+            self._close(waiting.popleft(), at, fate, why)
+            if not waiting:
+                del self._flying[sender, id, actor]
+        elif (before := self._sent_rows.get((sender, id))) is not None:
+            self._close(self._fly(*before, actor), at, fate, why)
+
+    def _close(self, number: int, at: int, fate: int, why: str) -> None:
+        columns = self._ended
+        columns["flight"].append(number)
+        columns["end_at"].append(at)
+        columns["end_fate"].append(fate)
+        columns["end_row"].append(self._row)
+        columns["end_why"].append(self._word(why))
+
+    # --- marks, faults, states ---
+
+    def _mark(self, row: Row, what: str, **more: Any) -> None:
+        mark = {"at": row.at, "actor": row.actor, "what": what, "row": self._row}
+        self._marks.append(mark | {name: value for name, value in more.items() if value})
+
+    def _note(self, row: Noted) -> None:
+        if row.actor <= SERVER:
+            return
+        match row.note:
+            case notes.Proposed(op, kind, _, text):
+                self._mark(row, "proposed", op=op, text=kind, long=text)
+            case notes.Voted(op, approve, reason):
+                self._mark(row, "approved" if approve else "rejected", op=op, long=reason)
+            case notes.Certified(op):
+                self._mark(row, "certified", op=op)
+            case notes.Committed(op, value=value):
+                other = self._values.setdefault(op, value) != value
+                self._mark(
+                    row, "committed", op=op, text="another value" if other else "", other=other
+                )
+            case notes.Decided(op):
+                if op not in self._values:  # a coordinator's commit says more
+                    self._mark(row, "decided", op=op)
+            case notes.Aborted(op, reason):
+                self._mark(row, "aborted", op=op, text="aborted", long=reason)
+            case notes.Expired(op, reason):
+                self._mark(row, "expired", op=op, text="expired", long=reason)
+            case notes.Executed(op, result):
+                self._mark(row, "executed", op=op, long=result[:_LONGEST_TEXT])
+            case notes.Failed(op, reason):
+                self._mark(row, "failed", op=op, text="failed", long=reason)
+            case notes.BecameLeader(term, view):
+                number = f"term {term}" if term is not None else f"view {view}"
+                self._mark(row, "became-leader", text=number)
+            case notes.EnteredView(view):
+                self._mark(row, "entered-view", text=f"view {view}")
+            case notes.Blocked(_, why, op):
+                self._mark(row, "blocked", op=op, text="blocked", long=why)
+            case _:
+                pass  # the log tells the rest
+
+    def _fault(self, row: Fault) -> None:
+        match row.phase:
+            case "begin":
+                self._bands.append(
+                    {"index": row.index, "from": row.at, "text": row.text or row.kind,
+                     "parties": list(row.parties), "row": self._row}
+                )  # fmt: skip
+            case "end":
+                self._bands.append({"index": row.index, "to": row.at})
+            case _ if row.actor > SERVER:
+                self._mark(row, "acted", long=row.text)
+
+    def _live(self, row: Row) -> None:
+        """What changed of anybody's life and lead."""
+        self._state.apply(row)
+        aimed = row.parties if isinstance(row, Fault) else (row.actor,)
+        for actor in aimed:
+            if (one := self._state.parties.get(actor)) is None:
+                continue
+            life, leads = self._shown.get(actor, ("up", False))
+            if (one.life, one.leader) == (life, leads):
+                continue
+            change: dict[str, Any] = {"at": row.at, "actor": actor}
+            if one.life != life:
+                change["life"] = one.life
+            if one.leader != leads:
+                change["leads"] = one.leader
+            self._shown[actor] = (one.life, one.leader)
+            self._states.append(change)
+
+    def _pack(self, end: int) -> bytes:
+        columns = [(name, kind, self._sent[name]) for name, kind in _SENT]
+        columns += [(name, kind, self._ended[name]) for name, kind in _ENDED]
+        head = {
+            "columns": [(name, kind, len(values)) for name, kind, values in columns],
+            "words": self._new_words,
+            "lanes": self._lanes,
+            "marks": self._marks,
+            "bands": self._bands,
+            "states": self._states,
+            "facts": self._facts,
+            "end": end,
+        }
+        text = json.dumps(head, separators=(",", ":")).encode()
+        body = b"".join(values.tobytes() for _, _, values in columns)
+        return struct.pack("<I", len(text)) + text + body
