@@ -1,4 +1,4 @@
-"""`mpclab serve | party | run | demo | lab`: the terminal's way to everything."""
+"""`mpclab serve | party | run | show | demo | lab`: the terminal's way to everything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, help="instead of the file's")
     run.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     run.add_argument("--out", type=Path, help="leave pictures, trace and report in this folder")
+    run.add_argument("--html", type=Path, help="write the run as one page, to open and to send")
     run.set_defaults(run=_run)
+
+    show = commands.add_parser("show", help="make a page of a saved trace, to open and to send")
+    show.add_argument("trace", type=Path, help="a trace (JSONL), as `run --out` leaves it")
+    show.add_argument("--html", type=Path, help="the page (default: beside the trace)")
+    show.set_defaults(run=_show)
 
     demo = commands.add_parser("demo", help="the whole story, in this terminal")
     demo.add_argument(
@@ -115,7 +121,26 @@ def _run(args: argparse.Namespace) -> int:
         write_report(run, args.out)
         if not args.json:
             print(f"pictures, trace and report: {args.out}/")
+    if args.html:
+        from mpclab.cli.report import run_page
+
+        args.html.write_text(run_page(run), encoding="utf-8")
+        if not args.json:
+            print(f"a page of the run: {args.html}")
     return VIOLATED if run.violated else OK
+
+
+def _show(args: argparse.Namespace) -> int:
+    from mpclab.trace import Trace
+    from mpclab.view import page
+
+    if not args.trace.is_file():
+        raise UsageError(f"{args.trace}: no such file; `mpclab run FILE --out FOLDER` leaves one")
+    trace = Trace.load(args.trace)
+    target = args.html or args.trace.with_suffix(".html")
+    target.write_text(page(trace, title=args.trace.stem), encoding="utf-8")
+    print(f"a page of {len(trace)} rows: {target}")
+    return OK
 
 
 def _demo(args: argparse.Namespace) -> int:

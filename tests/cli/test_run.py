@@ -80,6 +80,7 @@ def test_a_run_leaves_pictures_trace_and_a_scenario_that_runs_again(tmp_path: Pa
         "trace.jsonl",
         "scenario.yaml",
         "report.md",
+        "run.html",
     }
     assert "party 3 rejected" in (out / "report.md").read_text()
     first, again = (
@@ -87,3 +88,19 @@ def test_a_run_leaves_pictures_trace_and_a_scenario_that_runs_again(tmp_path: Pa
         for path in (SCENARIOS / "reject.yaml", out / "scenario.yaml")
     )
     assert first == again
+
+
+def test_a_run_is_a_page_and_so_is_the_trace_that_it_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, out = tmp_path / "run.html", tmp_path / "out"
+    path = str(SCENARIOS / "equivocate.yaml")
+    assert main(["run", path, "--html", str(made), "--out", str(out)]) == 1
+    text = made.read_text(encoding="utf-8")
+    assert "agreement: violated" in text
+    assert 'data-row="' in text  # the proof, one click away
+    assert (out / "run.html").read_text(encoding="utf-8") == text
+    assert main(["show", str(out / "trace.jsonl")]) == 0
+    assert "diagram" in (out / "trace.html").read_text(encoding="utf-8")
+    assert main(["show", str(out / "no.jsonl")]) == 2
+    assert "no such file" in capsys.readouterr().err
