@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeAlias
+from itertools import accumulate
+from typing import Protocol, TypeAlias, TypeVar, cast
 
+from mpclab.core import notes
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import Party
-from mpclab.trace import Fault, Noted, Row, Trace
+from mpclab.core.ids import SERVER, Party
+from mpclab.core.notes import Note, class_of
+from mpclab.trace import Fault, Lied, Noted, Row, Sent, Trace
 from mpclab.trace.flights import Flight, flights
-from mpclab.trace.fold import CRASHED, UP, State
+from mpclab.trace.fold import UP, Decision, State
 
-LYING = frozenset(
-    {
-        "byzantine",
-        "silent",
-        "equivocate",
-        "lie",
-        "vote-twice",
-        "replay",
-        "garbage",
-        "send-to-some",
-        "last-moment",
-        "filter",
-    }
-)
-"""Kinds of fault after which a party is no longer honest. Crashes and links are not lies."""
+__all__ = ["Decision", "Facts", "NeedsApprovals", "PolicyLike", "Vote", "names"]
+
+N = TypeVar("N", bound=Note)
 
 
 class NeedsApprovals(Protocol):
@@ -42,34 +33,32 @@ PolicyLike: TypeAlias = "str | NeedsApprovals"
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """One party's word that an operation was committed or aborted."""
+class Vote:
+    """What a party said of an operation, and in which row."""
 
-    party: Party
-    op: str
-    what: str  # committed | aborted
-    value: str
-    index: int | None
-    at: int
     row: int
-    life: int  # how often the party had been started by then, from 1
+    party: Party
+    approve: bool
 
 
 @dataclass
 class Facts:
-    """A trace, and what its readers agree on. Rows are row numbers.
+    """A trace, and what its readers agree on. Rows are row numbers, and stand for time: what
+    comes before in the trace came before.
 
     Attributes:
         n: number of parties; `members` is `1..n`.
         needed: approvals that the policy asks for.
-        faulty: parties that a Byzantine fault aims at; the others are honest.
+        faulty: parties whose word does not count; the others are honest.
+        final: the state after the last row.
     """
 
     trace: Trace
     n: int
     needed: int
     faulty: frozenset[Party]
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row]
+    final: State
 
     @classmethod
     def of(
@@ -80,7 +69,7 @@ class Facts:
         policy: PolicyLike = "unanimous",
         faulty: Iterable[Party] | None = None,
     ) -> Facts:
-        """Read `trace`. `faulty=None`: those that the trace's own Byzantine faults aim at.
+        """Read `trace`. `faulty=None`: those that the trace itself shows to be liars.
 
         Raises:
             UsageError: n is not positive, or the policy is not one.
@@ -88,18 +77,13 @@ class Facts:
         if n < 1:
             raise UsageError(f"n: {n} parties; a run has at least one")
         rows = list(trace)
-        if faulty is None:
-            faulty = (
-                p
-                for r in rows
-                if isinstance(r, Fault) and r.kind in LYING
-                # A fault of the plan only acts when it begins; its own "act" says why it did not.
-                if r.phase != "act" or r.index < 0
-                for p in r.parties
-            )
+        final = State()
+        for row in rows:
+            final.apply(row)
         # A malicious server is none of the parties, and neither is a liar of another session.
-        liars = frozenset(faulty).intersection(range(1, n + 1))
-        return cls(trace, n, approvals_needed(policy, n), liars, rows)
+        liars = final.liars if faulty is None else faulty
+        members = frozenset(range(1, n + 1))
+        return cls(trace, n, approvals_needed(policy, n), members.intersection(liars), rows, final)
 
     @property
     def members(self) -> range:
@@ -109,82 +93,174 @@ class Facts:
     def honest(self) -> tuple[Party, ...]:
         return tuple(p for p in self.members if p not in self.faulty)
 
+    # --- what was noted ---
+
     @cached_property
-    def final(self) -> State:
-        """The state after the last row."""
-        state = State()
-        for row in self.rows:
-            state.apply(row)
-        return state
+    def _noted(self) -> dict[type[Note], list[tuple[int, Noted]]]:
+        found: dict[type[Note], list[tuple[int, Noted]]] = {}
+        for i, row in enumerate(self.rows):
+            if type(row) is Noted and 0 < row.actor <= self.n:
+                found.setdefault(type(row.note), []).append((i, row))
+        return found
+
+    def notes(self, *kinds: type[Note] | str) -> list[tuple[int, Noted]]:
+        """The members' notes of these classes or words, with their row numbers, in order."""
+        wanted = [class_of(kind) if isinstance(kind, str) else kind for kind in kinds]
+        found = [pair for kind in dict.fromkeys(wanted) for pair in self._noted.get(kind, ())]
+        return sorted(found, key=lambda pair: pair[0]) if len(wanted) > 1 else found
+
+    @cached_property
+    def all_notes(self) -> list[tuple[int, Noted]]:
+        """All of the members' notes, in order."""
+        return self.notes(*self._noted)
+
+    def told(self, kind: type[N]) -> list[tuple[int, Party, N]]:
+        """The members' notes of one class: row, party, note."""
+        found = [(i, row.actor, row.note) for i, row in self._noted.get(kind, ())]
+        return cast("list[tuple[int, Party, N]]", found)
+
+    @cached_property
+    def clock(self) -> list[int]:
+        """The time of each row, µs, which never goes back; it does where a host's clock did."""
+        return list(accumulate((row.at for row in self.rows), max))
 
     @cached_property
     def flights(self) -> list[Flight]:
-        return flights(self.trace, background=False)
+        """The messages, without heartbeats and the like."""
+        return [flight for flight in self.all_flights if not flight.background]
 
     @cached_property
+    def all_flights(self) -> list[Flight]:
+        return flights(self.trace)
+
+    @cached_property
+    def sent(self) -> dict[tuple[Party, int], int]:
+        """The row of each message that was sent, by (sender, id)."""
+        return {(row.actor, row.id): i for i, row in enumerate(self.rows) if type(row) is Sent}
+
+    @cached_property
+    def untold(self) -> Fault | None:
+        """A Byzantine fault of our parties or the server that began and never acted, if any."""
+        lies = [(i, row.actor) for i, row in enumerate(self.rows) if type(row) is Lied]
+        ours = {SERVER, *self.members}
+        for i, row in enumerate(self.rows):
+            if type(row) is Fault and row.byzantine and row.phase == "begin":
+                ends = (
+                    j for j, other in enumerate(self.rows[i:], i)
+                    if type(other) is Fault and other.index == row.index and other.phase == "end"
+                )  # fmt: skip
+                end = next(ends, len(self.rows))
+                aimed = ours.intersection(row.parties)
+                if aimed and not any(i < j < end and actor in aimed for j, actor in lies):
+                    return row
+        return None
+
+    # --- operations ---
+
+    @property
     def crashes(self) -> dict[Party, list[int]]:
         """The rows at which each party stopped running."""
-        found: dict[Party, list[int]] = {}
-        state = State()
-        up = set(self.members)
-        for number, row in enumerate(self.rows):
-            state.apply(row)
-            if isinstance(row, Fault | Noted):
-                now = set(lives_left(state, self.members)) | (up - state.parties.keys())
-                for party in up - now:
-                    if state.parties[party].life == CRASHED:
-                        found.setdefault(party, []).append(number)
-                up = now
-        return found
+        return {p: rows for p, rows in self.final.crashes.items() if p in self.members}
 
     @cached_property
     def bare(self) -> bool:
         """A protocol experiment without a coordinator: nothing is proposed, voted, committed."""
-        return not self.notes("proposed", "heard", "voted", "committed")
+        kinds = (notes.Proposed, notes.Heard, notes.Voted, notes.Committed)
+        return not any(kind in self._noted for kind in kinds)
 
     @cached_property
     def decisions(self) -> list[Decision]:
-        """Everyone's commits and aborts, in order. Where the coordinator ran, its word counts;
-        in a bare protocol experiment that of the agreement protocol (`decided`)."""
-        words = {"committed": "committed", "aborted": "aborted"}
-        if self.bare:
-            words["decided"] = "committed"
-        found = []
-        for number, row in enumerate(self.rows):
-            if isinstance(row, Noted) and row.what in words and "op" in row.details:
-                if row.actor not in self.members:
-                    continue  # of another session that shares the world
-                details = row.details
-                value, index = str(details.get("value", "")), details.get("index")
-                life = 1 + sum(end < number for end in self.crashes.get(row.actor, ()))
-                found.append(
-                    Decision(
-                        row.actor,
-                        str(details["op"]),
-                        words[row.what],
-                        value,
-                        index,
-                        row.at,
-                        number,
-                        life,
-                    )
-                )
-        return found
+        """The members' commits, aborts and expiries, in order. Where the coordinator ran, its
+        word counts; in a bare protocol experiment that of the agreement protocol (`decided`)."""
+        return [
+            d
+            for d in self.final.decisions
+            if d.party in self.members and (self.bare or d.what != "decided")
+        ]
 
     def commits(self, *, honest: bool = True) -> list[Decision]:
         return [
             d
             for d in self.decisions
-            if d.what == "committed" and not (honest and d.party in self.faulty)
+            if d.what in ("committed", "decided") and not (honest and d.party in self.faulty)
         ]
 
-    def notes(self, *what: str) -> list[tuple[int, Noted]]:
-        """The members' notes of these names, with their row numbers."""
-        return [
-            (i, row)
-            for i, row in enumerate(self.rows)
-            if isinstance(row, Noted) and row.what in what and row.actor in self.members
-        ]
+    def aborts(self) -> list[Decision]:
+        """Honest parties' final aborts."""
+        return [d for d in self.decisions if d.what == "aborted" and d.party not in self.faulty]
+
+    @cached_property
+    def votes(self) -> dict[str, list[Vote]]:
+        """Everybody's votes, by operation, in order."""
+        found: dict[str, list[Vote]] = {}
+        for i, party, vote in self.told(notes.Voted):
+            found.setdefault(vote.op, []).append(Vote(i, party, vote.approve))
+        return found
+
+    @cached_property
+    def up(self) -> tuple[Party, ...]:
+        """Honest parties that are up at the end."""
+        lives = self.final.parties
+        return tuple(p for p in self.honest if p in lives and lives[p].life == UP)
+
+    @cached_property
+    def known(self) -> dict[str, dict[Party, int]]:
+        """For each operation, who proposed or heard of it, and the first row that says so."""
+        found: dict[str, dict[Party, int]] = {}
+        for i, row in self.notes(notes.Proposed, notes.Heard):
+            assert isinstance(row.note, notes.Proposed | notes.Heard)
+            found.setdefault(row.note.op, {}).setdefault(row.actor, i)
+        return found
+
+    @cached_property
+    def unsettled(self) -> dict[str, tuple[Party, ...]]:
+        """What honest parties that are up still owe an end, by operation.
+
+        An operation is owed where an honest party that is up knows of it, or committed it: what
+        only liars and the dead know, nobody can settle. A party that never heard of it, or heard
+        and forgot it in a crash before it voted, owes it an end only if somebody who is up
+        committed it: nobody tells others what it gave up.
+        """
+        last: dict[tuple[Party, str], Decision] = {(d.party, d.op): d for d in self.decisions}
+        certified = {(c.op, party): i for i, party, c in self.told(notes.Certified)}
+        committed = {d.op for d in self.commits()}
+        voted = {(v.party, op) for op, votes in self.votes.items() for v in votes}
+        proposed = {(party, note.op) for _, party, note in self.told(notes.Proposed)}
+        found: dict[str, tuple[Party, ...]] = {}
+        for op, heard in self.known.items():
+            knows = {
+                p
+                for p in self.up
+                if (p, op) in voted
+                or (p, op) in proposed
+                or (p in heard and heard[p] > self._crashed(p))
+            }
+            words = {p: last[p, op] for p in self.up if (p, op) in last}
+            holds = any(d.what in ("committed", "decided") for d in words.values())
+            if not (knows or holds):
+                continue
+            waiting = []
+            for p in self.up:
+                word = words.get(p)
+                if word is None:
+                    if p in knows or holds or not all(q in words for q in knows):
+                        waiting.append(p)
+                elif word.what == "expired":
+                    # It said that it stopped waiting, not that it is over.
+                    if op in committed or certified.get((op, p), -1) > word.row:
+                        waiting.append(p)
+            if waiting:
+                found[op] = tuple(waiting)
+        return found
+
+    @property
+    def settled(self) -> bool:
+        """Something was proposed, and every honest party that is up has an end for all of it."""
+        return bool(self.known) and not self.unsettled and bool(self.decisions)
+
+    def _crashed(self, party: Party) -> int:
+        """The row at which a party last crashed; -1: it never did."""
+        return self.final.crashes.get(party, [-1])[-1]
 
 
 def approvals_needed(policy: PolicyLike, n: int) -> int:
@@ -196,11 +272,6 @@ def approvals_needed(policy: PolicyLike, n: int) -> int:
     if match := re.fullmatch(r"\s*threshold\(\s*(\d+)\s*\)\s*", policy):
         return int(match[1])
     raise UsageError(f"policy: {policy!r} is not known; use unanimous or threshold(k)")
-
-
-def lives_left(state: State, parties: Iterable[Party]) -> list[Party]:
-    """Those of `parties` that are up in `state`."""
-    return [p for p in parties if p in state.parties and state.parties[p].life == UP]
 
 
 def names(parties: Iterable[Party]) -> str:

@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
+from mpclab.check.agreement import places
 from mpclab.check.facts import Decision, Facts, names
 from mpclab.check.verdict import Verdict, ok, unknown, violated
+from mpclab.core import notes
 from mpclab.core.ids import MS, Party
+from mpclab.core.notes import op_of, word_of
 
 NAME = "linearizability"
-ANSWERS = ("executed", "failed", "aborted")
+ANSWERS = (notes.Executed, notes.Failed, notes.Aborted)
+"""What ends a call. `expired` does not: the client was told that it may still happen."""
 
 Node: TypeAlias = "str | int"
 """An operation, or the moment (µs) of a response."""
@@ -61,12 +65,13 @@ def linearizability(facts: Facts) -> Verdict:
     histories = _histories(facts, commits)
     if histories is None:
         return unknown(NAME, "the trace does not say in which order operations were committed")
-    false = _false_aborts(commits, calls)
-    if false:
-        return violated(NAME, false)
+    wrong = _false_aborts(commits, calls)
     graph = _graph(histories, calls)
-    if cycle := _shortest_cycle(graph):
-        return violated(NAME, [_explain(cycle, histories, calls)])
+    if not wrong and (cycle := _shortest_cycle(graph)):
+        wrong = [_explain(cycle, histories, calls)]
+    # One machine has one thing at one place, whoever looks there, and however little of it.
+    if wrong := [*wrong, *places(commits)]:
+        return violated(NAME, wrong)
     ops = {d.op for d in commits}
     answered = sum(1 for op in ops if op in calls and calls[op].answered_at is not None)
     many = f"{len(ops)} operation{'s' * (len(ops) != 1)}"
@@ -80,20 +85,21 @@ def linearizability(facts: Facts) -> Verdict:
 def _calls(facts: Facts) -> dict[str, Call]:
     """What the honest proposers' clients saw, by operation."""
     calls: dict[str, Call] = {}
-    for i, row in facts.notes("proposed", *ANSWERS):
-        op = str(row.details.get("op"))
+    for i, row in facts.notes(notes.Proposed, *ANSWERS):
+        op, at = op_of(row.note), facts.clock[i]
         if row.actor in facts.faulty:
             continue
-        if row.what == "proposed":
-            calls.setdefault(op, Call(row.actor, row.at, i))
+        if isinstance(row.note, notes.Proposed):
+            calls.setdefault(op, Call(row.actor, at, i))
         elif (call := calls.get(op)) and call.by == row.actor and call.answered is None:
-            call.answer, call.answered_at, call.answered = row.what, row.at, i
+            call.answer, call.answered_at, call.answered = word_of(row.note), at, i
     return calls
 
 
 def _histories(facts: Facts, commits: list[Decision]) -> dict[Party, dict[str, Decision]] | None:
     """Each honest party's operations in its order, as known at the end; None: it is not told."""
-    by = {str(r.details["op"]): r.details.get("by", 0) for _, r in facts.notes("proposed", "heard")}
+    by = {note.op: note.by or 0 for _, _, note in facts.told(notes.Heard)}
+    by |= {note.op: note.by or party for _, party, note in facts.told(notes.Proposed)}
     places: dict[Party, list[tuple[tuple[int, int, str], Decision]]] = {}
     seen: set[tuple[Party, str]] = set()
     for d in commits:
@@ -102,7 +108,7 @@ def _histories(facts: Facts, commits: list[Decision]) -> dict[Party, dict[str, D
         seen.add((d.party, d.op))
         if d.index is not None:
             key = (d.index, 0, "")
-        elif (stamp := facts.rows[d.row].details.get("stamp")) is not None:  # type: ignore[union-attr]
+        elif (stamp := _stamp(facts, d)) is not None:
             key = (stamp, by.get(d.op, 0), d.op)
         else:
             return None
@@ -111,6 +117,11 @@ def _histories(facts: Facts, commits: list[Decision]) -> dict[Party, dict[str, D
         party: {d.op: d for _, d in sorted(mine, key=lambda item: item[0])}
         for party, mine in sorted(places.items())
     }
+
+
+def _stamp(facts: Facts, d: Decision) -> int | None:
+    note = getattr(facts.rows[d.row], "note", None)
+    return note.stamp if isinstance(note, notes.Committed) else None
 
 
 def _false_aborts(

@@ -1,81 +1,96 @@
 """Total order, durability, and one leader a term: what a replicated log promises."""
 
+from dataclasses import dataclass, field
+
+from mpclab.check.agreement import places
 from mpclab.check.facts import Decision, Facts, names
 from mpclab.check.verdict import Verdict, ok, unknown, violated
+from mpclab.core import notes
 from mpclab.core.ids import Party
+
+Found = list[tuple[str, list[int]]]
 
 
 def total_order(facts: Facts) -> Verdict:
-    """Honest parties commit the same operations in the same order, without gaps."""
+    """Honest parties commit the same operations at the same places, each in order."""
     commits = [d for d in facts.commits() if d.index is not None]
     if not commits:
         unordered = len(facts.commits())
         why = "this protocol orders nothing" if unordered else "nobody honest committed anything"
         return unknown("total-order", why)
-    found: list[tuple[str, list[int]]] = []
-    holder: dict[int, Decision] = {}
-    place: dict[str, Decision] = {}
+    found = places(facts.commits())
     previous: dict[tuple[Party, int], Decision] = {}
     for d in commits:
         assert d.index is not None
-        other = holder.setdefault(d.index, d)
-        if other.op != d.op:
-            found.append(
-                (
-                    f"at index {d.index}, party {other.party} committed {other.op} and "
-                    f"party {d.party} {d.op}",
-                    [other.row, d.row],
-                )
-            )
-        elsewhere = place.setdefault(d.op, d)
-        if elsewhere.index != d.index:
-            found.append(
-                (
-                    f"{d.op} is at index {elsewhere.index} for party {elsewhere.party} "
-                    f"and at {d.index} for party {d.party}",
-                    [elsewhere.row, d.row],
-                )
-            )
         before = previous.get((d.party, d.life))
         if before is not None and before.index is not None and d.index <= before.index:
-            found.append(
-                (
-                    f"party {d.party} committed index {d.index} after {before.index}",
-                    [before.row, d.row],
-                )
-            )
+            said = f"party {d.party} committed index {d.index} after {before.index}"
+            found.append((said, [before.row, d.row]))
         previous[d.party, d.life] = d
     if found:
         return violated("total-order", found)
+    count = len({d.index for d in commits})
     return ok(
         "total-order",
-        f"{len(holder)} operations stand in one order at {names(d.party for d in commits)}",
+        f"{count} operation{'s' * (count != 1)} stand{'s' * (count == 1)} in one order "
+        f"at {names(d.party for d in commits)}",
     )
+
+
+# --- durability -------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one party had committed, and what it showed of that since its last crash."""
+
+    held: dict[str, Decision] = field(default_factory=dict)
+    places: dict[int, Decision] = field(default_factory=dict)
+    tip: str = ""
+    crash: int = -1  # the row of the last crash
+    owed: dict[str, Decision] = field(default_factory=dict)  # not shown yet since then
+    shown: bool = True  # whether it has said with what it came back
 
 
 def durability(facts: Facts) -> Verdict:
     """What a party committed before a crash, it holds after it. Amnesia is no excuse here."""
-    commits = facts.commits()
-    found: list[tuple[str, list[int]]] = []
+    decisions = {d.row: d for d in facts.decisions}
+    speaking = (
+        notes.Proposed, notes.Heard, notes.Voted, notes.Restored, notes.CaughtUp, notes.Committed,
+        notes.Decided, notes.Aborted,
+    )  # fmt: skip
+    rows = [(i, row.actor) for i, row in facts.notes(*speaking)]
+    rows += [(row, party) for party, crashes in facts.crashes.items() for row in crashes]
+    memories = {p: _Memory() for p in facts.honest}
+    found: Found = []
     judged: list[int] = []
-    for party, stops in facts.crashes.items():
-        for stop in stops if party not in facts.faulty else ():
-            kept = {d.op: d for d in commits if d.party == party and d.row < stop}
-            after = [d for d in facts.decisions if d.party == party and d.row > stop]
-            told = [
-                (i, row)
-                for i, row in facts.notes("restored", "caught-up")
-                if row.actor == party and i > stop
-            ]
-            if not kept or not (after or told):
-                continue
-            judged += [i for i, _ in told] or [after[0].row]
-            found += _forgotten(party, stop, kept, after)
-            again = {d.op for d in after if d.what == "committed"}
-            records = [int(row.details.get("records", 0)) for _, row in told[:1]]
-            if told and told[0][1].what == "restored" and records[0] < len(kept.keys() - again):
-                was = f"party {party} had committed {len(kept)} operations before its crash"
-                found.append((f"{was} and came back with {records[0]}", [stop, told[0][0]]))
+    for i, party in sorted(rows):
+        memory = memories.get(party)
+        if memory is None:
+            continue
+        note = getattr(facts.rows[i], "note", None)
+        if i in facts.crashes.get(party, ()):
+            memory.crash, memory.owed, memory.shown = i, dict(memory.held), not memory.held
+        elif isinstance(note, notes.Restored):
+            if memory.owed:
+                judged.append(i)
+                found += _restored(party, memory, note, i)
+            memory.shown, memory.owed = True, {}
+        elif isinstance(note, notes.CaughtUp):
+            if memory.owed and note.source == party:
+                judged.append(i)
+        elif (d := decisions.get(i)) is not None:
+            if memory.crash >= 0 and memory.held:
+                judged.append(i)
+                found += _contradicts(party, memory, d)
+            _remember(memory, d, note)
+        elif memory.owed and not memory.shown and not facts.bare:
+            # It takes part again, and has not said that it still holds what it had.
+            memory.shown = True
+            judged.append(i)
+            many = len(memory.owed)
+            said = f"party {party} had committed {many} operations before its crash"
+            found.append((f"{said} and came back with none", [memory.crash, i]))
     if found:
         return violated("durability", found)
     if not judged:
@@ -83,41 +98,62 @@ def durability(facts: Facts) -> Verdict:
     return ok("durability", "what was committed before a crash was there after it", judged)
 
 
-def _forgotten(
-    party: Party, stop: int, kept: dict[str, Decision], after: list[Decision]
-) -> list[tuple[str, list[int]]]:
-    """Where decisions after the crash at row `stop` contradict those before it."""
-    found: list[tuple[str, list[int]]] = []
-    for d in after:
-        old = kept.get(d.op)
-        if old is not None and (d.what, d.value) != ("committed", old.value):
+def _remember(memory: _Memory, d: Decision, note: object) -> None:
+    if d.what not in ("committed", "decided"):
+        return
+    memory.held.setdefault(d.op, d)
+    if d.index is not None:
+        memory.places.setdefault(d.index, d)
+    memory.owed.pop(d.op, None)
+    if isinstance(note, notes.Committed):
+        memory.tip = note.tip
+
+
+def _restored(party: Party, memory: _Memory, note: notes.Restored, row: int) -> Found:
+    """Where what came back is less than what was held, or another history."""
+    was = f"party {party} had committed {len(memory.held)} operations before its crash"
+    if note.records < len(memory.owed):
+        return [(f"{was} and came back with {note.records}", [memory.crash, row])]
+    if note.records == len(memory.held) and "" not in (note.head, memory.tip):
+        if note.head != memory.tip:
+            said = f"{was} under the head {memory.tip} and came back with {note.head}"
+            return [(said, [memory.crash, row])]
+    return []
+
+
+def _contradicts(party: Party, memory: _Memory, d: Decision) -> Found:
+    """Where a decision after a crash contradicts those before it."""
+    found: Found = []
+    old = memory.held.get(d.op)
+    if old is not None and old.row < memory.crash and d.what != "expired":
+        if d.what == "aborted" or d.value != old.value:
             did = "aborted it" if d.what == "aborted" else f"committed {d.value} instead"
             said = f"party {party} had committed {d.op} before its crash and {did} after it"
-            found.append((said, [old.row, stop, d.row]))
-        for other in kept.values():
-            if d.index is not None and d.index == other.index and d.op != other.op:
-                said = f"party {party} held {other.op} at index {d.index} before its crash"
-                found.append((f"{said} and {d.op} after it", [other.row, stop, d.row]))
+            found.append((said, [old.row, memory.crash, d.row]))
+    other = None if d.index is None else memory.places.get(d.index)
+    if other is not None and other.op != d.op and other.row < memory.crash:
+        said = f"party {party} held {other.op} at index {d.index} before its crash"
+        found.append((f"{said} and {d.op} after it", [other.row, memory.crash, d.row]))
     return found
+
+
+# --- leaders ----------------------------------------------------------------------------------
 
 
 def leaders(facts: Facts) -> Verdict:
     """At most one leader in each term or view."""
     elected: dict[tuple[tuple[str, ...], str, int], tuple[int, Party]] = {}
-    found: list[tuple[str, list[int]]] = []
-    for i, row in facts.notes("became-leader"):
-        if row.actor in facts.faulty:
+    found: Found = []
+    for i, party, note in facts.told(notes.BecameLeader):
+        if party in facts.faulty:
             continue
-        word = "term" if "term" in row.details else "view"
-        number = int(row.details.get(word, 0))
-        first, leader = elected.setdefault((row.path, word, number), (i, row.actor))
-        if leader != row.actor:
-            found.append(
-                (
-                    f"parties {leader} and {row.actor} both became leader in {word} {number}",
-                    [first, i],
-                )
-            )
+        word = "view" if note.term is None else "term"
+        number = (note.view if note.term is None else note.term) or 0
+        path = getattr(facts.rows[i], "path", ())
+        first, leader = elected.setdefault((path, word, number), (i, party))
+        if leader != party:
+            said = f"parties {leader} and {party} both became leader in {word} {number}"
+            found.append((said, [first, i]))
     if found:
         return violated("leaders", found)
     if not elected:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 from mpclab.check.agreement import agreement
@@ -16,7 +15,7 @@ from mpclab.check.linearizability import linearizability
 from mpclab.check.order import durability, leaders, total_order
 from mpclab.check.termination import termination
 from mpclab.check.validity import certificates, validity
-from mpclab.check.verdict import Verdict
+from mpclab.check.verdict import Verdict, unknown
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.registry import Registry, read_arguments, word_of
@@ -63,7 +62,7 @@ def run_checks(
         UsageError: a name that is no check; says which is nearest.
     """
     bound = [bind(check) for check in checks]
-    ordered, numbers = in_order_of_time(trace)
+    ordered, numbers = in_order(trace)
     facts = Facts.of(ordered, n=n, policy=policy, faulty=faulty)
     verdicts = [_judge(check, facts) for check in bound]
     if numbers is None:
@@ -73,14 +72,24 @@ def run_checks(
     ]
 
 
-def in_order_of_time(trace: Trace) -> tuple[Trace, list[int] | None]:
-    """The same rows in the order of their times, and each one's number in `trace`; None: as is.
+def in_order(trace: Trace) -> tuple[Trace, list[int] | None]:
+    """The trace in the order in which things happened, and each row's number in `trace`; None:
+    as it is.
 
-    The rows of a party in a process of its own arrive a little late. All processes of a machine
-    read one clock, so sorted by time an effect follows its cause again.
+    A trace is in order, even where a clock went back. But the rows of a party in a process of
+    its own arrive a little late; all processes of a machine read one clock, so sorted by time an
+    effect follows its cause again. Late rows are late together: where the rows of one actor go
+    back in time, it is the clock that did.
     """
     rows = list(trace)
-    if all(earlier.at <= later.at for earlier, later in pairwise(rows)):
+    latest: dict[Party, int] = {}
+    now, late = 0, False
+    for row in rows:
+        if row.at < latest.get(row.actor, 0):
+            return trace, None
+        late = late or row.at < now
+        latest[row.actor] = now = row.at
+    if not late:
         return trace, None
     numbers = sorted(range(len(rows)), key=lambda number: rows[number].at)
     ordered = Trace()
@@ -92,7 +101,11 @@ def in_order_of_time(trace: Trace) -> tuple[Trace, list[int] | None]:
 def _judge(check: Callable[[Facts], Verdict], facts: Facts) -> Verdict:
     verdict: Any = check(facts)
     if isinstance(verdict, Verdict):
-        return verdict
+        untold = facts.untold if verdict.verdict == "ok" else None
+        if untold is None:
+            return verdict
+        why = f"the lie was never told ({untold.text or untold.kind}); else {verdict.sentence}"
+        return unknown(verdict.check, why, verdict.witnesses)
     name = word_of(check.func if isinstance(check, partial) else check)
     raise UsageError(
         f"check {name}: it answers {verdict!r:.40}; answer ok(…), unknown(…) or violated(…) of "

@@ -1,75 +1,68 @@
 """Termination: every proposal is settled at every honest party that is up at the end.
 
 A finite trace cannot show that something would *never* happen. So what is unsettled is
-`unknown` while messages still fly or a link fault still holds, and `violated` once the run has
-come to rest: then nothing that is left could settle it. Either way it says what each waits for.
+`unknown` while messages still fly or a fault of links still bites, and `violated` once the run
+has come to rest: then nothing that is left could settle it. Either way it says what each waits
+for. Who owes what is `Facts.unsettled`: only those who could know.
 """
 
-from mpclab.check.facts import Facts, lives_left, names
+from mpclab.check.facts import Facts, names
 from mpclab.check.verdict import Verdict, ok, unknown, violated
+from mpclab.core import notes
 from mpclab.core.ids import Party
-from mpclab.trace import Noted
+from mpclab.core.notes import op_of
+from mpclab.trace import Fault
 
 NAME = "termination"
 COORDINATOR = ("session",)
 """The path of the machine that asks for votes; a protocol of one's own may have none."""
-_PARTY_FAULTS = frozenset(
-    {"crash", "torn-crash", "kill", "restart", "pause", "slow", "skew", "drift", "leave"}
-)
 
 
 def termination(facts: Facts) -> Verdict:
-    """Every proposal is committed or aborted at every honest party that is up at the end."""
-    proposals = [(i, r) for i, r in facts.notes("proposed", "heard")]
-    ops = list(dict.fromkeys(str(r.details["op"]) for _, r in proposals))
+    """Every proposal has an end at every honest party that is up at the end."""
+    ops = list(facts.known)
     if not ops:
         return unknown(NAME, "nothing was proposed")
-    up = lives_left(facts.final, facts.honest)
-    settled = {(d.party, d.op) for d in facts.decisions}
-    honest_source = {str(r.details["op"]) for _, r in proposals if r.actor not in facts.faulty}
-    voted = {(r.actor, str(r.details["op"])) for _, r in facts.notes("voted")}
-    heard = {
-        who
-        for i, r in proposals
-        if (who := (r.actor, str(r.details["op"]))) in voted
-        or not any(i < crash for crash in facts.crashes.get(r.actor, ()))
-    }  # what a party heard and had not voted on, it forgets in a crash
-    last_word = {(d.party, d.op): d.what for d in facts.decisions}
     found: list[tuple[str, list[int]]] = []
-    for op in ops:
-        # What only liars know of binds nobody.
-        waiting = [p for p in up if (p, op) not in settled] if op in honest_source else []
-        if all(last_word.get((p, op)) == "aborted" for p in up if p not in waiting):
-            # Who was down all the while and never heard of what the others gave up has missed
-            # nothing: no one will tell it, and it has nothing to settle.
-            waiting = [p for p in waiting if (p, op) in heard]
-        if waiting:
-            rows = [i for i, r in proposals if r.details.get("op") == op][:1]
-            why: dict[str, list[Party]] = {}
-            for p in waiting:
-                reason, seen = _waits_for(facts, p, op)
-                why.setdefault(reason, []).append(p)
-                rows += seen
-            each = "; ".join(_said(names(ps), len(ps), reason) for reason, ps in why.items())
-            found.append((f"{op} is not settled: {each}", rows))
+    for op, waiting in facts.unsettled.items():
+        rows = [min(facts.known[op].values())]
+        why: dict[str, list[Party]] = {}
+        for p in waiting:
+            reason, seen = _waits_for(facts, p, op)
+            why.setdefault(reason, []).append(p)
+            rows += seen
+        each = "; ".join(_said(names(ps), len(ps), reason) for reason, ps in why.items())
+        found.append((f"{op} is not settled: {each}", rows))
     if not found:
         what = "the proposal" if len(ops) == 1 else f"all {len(ops)} proposals"
-        return ok(NAME, f"{what} settled at {names(up)}")
-    flying = [f for f in facts.flights if f.fate == "flying" and f.receiver in up]
-    held = [
-        f
-        for f in facts.final.faults.values()
-        if f.kind not in _PARTY_FAULTS and not set(f.parties) & facts.faulty
-    ]
+        late = sum(one.expiries != {} and not one.commits
+                   for one in facts.final.operations.values())  # fmt: skip
+        also = f", {late} of them only in that all gave up waiting" if late else ""
+        return ok(NAME, f"{what} settled at {names(facts.up)}{also}")
     rows = [r for _, rs in found for r in rs]
-    if held:
+    waiters = {p for ps in facts.unsettled.values() for p in ps}
+    if held := [f for f in facts.final.faults.values() if _excuses(facts, f, waiters)]:
         return unknown(NAME, f"{found[0][0]}; but the {held[0].kind} never healed", rows)
+    flying = [f for f in facts.flights if f.fate == "flying" and f.receiver in facts.up]
     if flying:
         count = f"{len(flying)} message{'s were' if len(flying) > 1 else ' was'}"
         return unknown(
             NAME, f"{found[0][0]}; but the run ended while {count} still under way", rows
         )
     return violated(NAME, found)
+
+
+def _excuses(facts: Facts, fault: Fault, waiters: set[Party]) -> bool:
+    """Whether a fault that still holds may be why `waiters` wait: it is one of links or of the
+    server, and since it began not all messages to and from them arrived."""
+    if fault.life or set(fault.parties) & facts.faulty:
+        return False
+    fates = [
+        flight.fate
+        for flight in facts.all_flights
+        if flight.sent_at >= fault.at and (flight.sender in waiters or flight.receiver in waiters)
+    ]
+    return not fates or any(fate != "delivered" for fate in fates)
 
 
 def _said(who: str, count: int, reason: str) -> str:
@@ -82,30 +75,31 @@ def _said(who: str, count: int, reason: str) -> str:
 def _waits_for(facts: Facts, party: Party, op: str) -> tuple[str, list[int]]:
     """What keeps `party` from settling `op`, in words, and the rows that show it."""
     blocked = [
-        (i, r)
-        for i, r in facts.notes("blocked")
-        if r.actor == party and r.details.get("op", op) == op
+        (i, note)
+        for i, actor, note in facts.told(notes.Blocked)
+        if actor == party and note.op in ("", op)
     ]
     if blocked:
-        i, row = blocked[-1]
-        why = row.details.get("why", "")
-        whom = row.details.get("waiting_for", ())
-        waits = f"waits for {names(whom)}" if whom else "waits"
-        return waits + (f" ({why})" if why else ""), [i]
-    votes = {r.actor: (i, r) for i, r in facts.notes("voted") if r.details.get("op") == op}
-    gated = votes or any(r.path[:1] == COORDINATOR for _, r in facts.notes("proposed", "heard"))
+        i, note = blocked[-1]
+        whom = names(note.waiting_for)
+        waits = f"waits for {whom}" if note.waiting_for else "waits"
+        return waits + (f" ({note.why})" if note.why else ""), [i]
+    votes = {v.party: v for v in facts.votes.get(op, ())}
+    gated = votes or any(
+        row.path[:1] == COORDINATOR for _, row in facts.notes(notes.Proposed, notes.Heard)
+    )
     silent = [p for p in facts.members if p not in votes] if gated else []
     lost: list[Party] = []
     rows: list[int] = []
-    for voter, (i, row) in votes.items():
+    for voter, vote in votes.items():
         gone = [
             f
             for f in facts.flights
             if f.sender == voter
             and f.receiver == party
-            and f.sent_row >= i
+            and f.sent_row >= vote.row
             and f.fate == "dropped"
-            and f.sent_at == row.at
+            and f.sent_at == facts.rows[vote.row].at
         ]
         if gone:
             lost.append(voter)
@@ -117,10 +111,7 @@ def _waits_for(facts: Facts, party: Party, op: str) -> tuple[str, list[int]]:
         parts.append(f"the vote of {names(lost)}, which was lost on its way")
     if parts:
         return "waits for " + " and ".join(parts), rows
-    heard = any(
-        isinstance(r, Noted) and r.actor == party and r.details.get("op") == op for r in facts.rows
-    )
-    if not heard:
+    if not any(row.actor == party and op_of(row.note) == op for _, row in facts.all_notes):
         return "never heard of it", rows
     if not gated:
         return "waits", rows

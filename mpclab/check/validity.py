@@ -1,86 +1,152 @@
-"""Validity: only what was proposed is committed, and only with enough approvals.
+"""Validity: only what was proposed and approved is committed, and nothing is aborted for nothing.
+
+An abort has a reason: not enough approvals, because some party rejected or was not heard, or
+something that failed. Where all needed approvals reached the party that aborted and nothing
+failed in the whole run, it had to commit (AC4 of atomic commit: Bernstein, Hadzilacos and
+Goodman 1987, §7.3).
 
 And `certificates`: a certificate names enough parties, all different, all members, and each
 honest one among them really approved before.
 """
 
-from mpclab.check.facts import Facts, names
+from mpclab.check.facts import Decision, Facts, Vote, names
 from mpclab.check.verdict import Verdict, ok, unknown, violated
+from mpclab.core import notes
+from mpclab.core.ids import Party
+from mpclab.trace import Dropped, Fault, Lied
+
+NAME = "validity"
+
+Found = list[tuple[str, list[int]]]
 
 
 def validity(facts: Facts) -> Verdict:
-    """Every operation that an honest party commits was proposed, and enough had approved it."""
+    """Every commit was proposed and enough had approved it; every abort has a reason."""
     commits = facts.commits()
-    if not commits:
-        return unknown("validity", "nobody honest committed anything")
-    if facts.bare:
-        return unknown("validity", "nothing goes through proposals and votes here")
-    proposed = {str(r.details["op"]): i for i, r in reversed(facts.notes("proposed"))}
-    votes = facts.notes("voted")
-    found: list[tuple[str, list[int]]] = []
-    for d in commits:
-        born = proposed.get(d.op)
-        if born is None and facts.faulty:
-            # A liar's own proposal need not be in the trace; that others heard it must be.
-            heard = (i for i, r in facts.notes("heard", "voted") if r.details.get("op") == d.op)
-            born = next(heard, None)
-        if born is None or born > d.row:
-            found.append((f"party {d.party} committed {d.op}, which nobody had proposed", [d.row]))
-            continue
-        if not votes:
-            continue  # a protocol without an approval gate
-        cast = {
-            r.actor: (i, bool(r.details.get("approve")))
-            for i, r in votes
-            if i < d.row and r.details.get("op") == d.op
-        }
-        yes = {p for p, (_, approve) in cast.items() if approve} | facts.faulty
-        if len(yes & set(facts.members)) < facts.needed:
-            by = names(sorted(yes - facts.faulty))
-            found.append(
-                (
-                    f"party {d.party} committed {d.op} when only {by} had approved it; "
-                    f"{facts.needed} must",
-                    [d.row, *(i for i, _ in cast.values())],
-                )
-            )
+    found = [] if facts.bare else [*_commits(facts, commits), *_aborts(facts)]
     if found:
-        return violated("validity", found)
+        return violated(NAME, found)
+    if not commits:
+        if facts.settled:
+            return ok(NAME, f"nothing was committed: {_aborted(facts)}")
+        return unknown(NAME, "nobody honest committed anything")
+    if facts.bare:
+        return unknown(NAME, "nothing goes through proposals and votes here")
     ops = len({d.op for d in commits})
     return ok(
-        "validity",
+        NAME,
         ("the" if ops == 1 else f"all {ops}")
         + f" committed operation{'s' * (ops != 1)} had been proposed"
-        + (f" and approved by {facts.needed} or more" if votes else ""),
+        + (f" and approved by {facts.needed} or more" if facts.votes else ""),
     )
+
+
+def _aborted(facts: Facts) -> str:
+    """`1 operation was aborted`, with reasons."""
+    ended = {d.op: d.what for d in facts.decisions}
+    count = len(ended)
+    words = " or ".join(sorted(set(ended.values())))
+    return f"{count} operation{'s were' if count != 1 else ' was'} {words}"
+
+
+def _commits(facts: Facts, commits: list[Decision]) -> Found:
+    found: Found = []
+    born = {note.op: i for i, _, note in reversed(facts.told(notes.Proposed))}
+    if facts.faulty:
+        # A liar's own proposal need not be in the trace; that others heard it must be.
+        for op, heard in facts.known.items():
+            born.setdefault(op, min(heard.values()))
+        for op, votes in facts.votes.items():
+            born.setdefault(op, votes[0].row)
+    for d in commits:
+        if born.get(d.op, d.row) >= d.row:
+            found.append((f"party {d.party} committed {d.op}, which nobody had proposed", [d.row]))
+        elif facts.votes:  # else it is a protocol without an approval gate
+            cast = _cast(facts, d)
+            yes = {v.party for v in cast.values() if v.approve} | facts.faulty
+            if len(yes) < facts.needed:
+                by = names(sorted(yes - facts.faulty))
+                said = f"party {d.party} committed {d.op} when only {by} had approved it"
+                rows = [d.row, *(v.row for v in cast.values())]
+                found.append((f"{said}; {facts.needed} must", rows))
+    return found
+
+
+def _aborts(facts: Facts) -> Found:
+    """Aborts in the name of one who did not reject, and aborts for no reason."""
+    found: Found = []
+    quiet = not _failures(facts)
+    judged: set[str] = set()
+    for d in facts.aborts():
+        note = getattr(facts.rows[d.row], "note", None)
+        assert isinstance(note, notes.Aborted)
+        cast = _cast(facts, d)
+        # A vote on another version of a liar's proposal counts as a rejection of this one.
+        told_one = facts.final.operations[d.op].by not in facts.faulty
+        for p in note.rejected if told_one else ():
+            if p in facts.honest and not (p in cast and not cast[p].approve):
+                did = "had approved it" if p in cast else "had not voted"
+                said = f"party {d.party} aborted {d.op} because party {p} rejected it, which {did}"
+                found.append((said, [d.row, *([cast[p].row] if p in cast else [])]))
+        if quiet and d.op not in judged and facts.votes:
+            judged.add(d.op)
+            found += _for_nothing(facts, d, cast)
+    return found
+
+
+def _for_nothing(facts: Facts, d: Decision, cast: dict[Party, Vote]) -> Found:
+    """The first abort of an operation that all needed approvals had reached, in a quiet run."""
+    yes = [v for v in cast.values() if v.approve]
+    if len(yes) < facts.needed or any(not v.approve for v in cast.values()):
+        return []
+    arrived: dict[Party, int] = {}
+    for flight in facts.flights:
+        if flight.receiver == d.party and flight.ended_row is not None:
+            if flight.ended_row < d.row:
+                arrived[flight.sender] = max(arrived.get(flight.sender, 0), flight.sent_row)
+    if all(v.party == d.party or arrived.get(v.party, -1) >= v.row for v in yes):
+        said = f"party {d.party} aborted {d.op}, which {names(v.party for v in yes)} had approved"
+        return [(f"{said}, and nothing had failed", [d.row, *(v.row for v in yes)])]
+    return []
+
+
+def _failures(facts: Facts) -> bool:
+    """Whether anything at all went wrong in the run."""
+    stopped = facts.notes(notes.Crashed, notes.Paused, notes.Removed, notes.LinkFailed)
+    return bool(stopped) or any(
+        isinstance(row, Dropped | Lied) or (isinstance(row, Fault) and row.phase == "begin")
+        for row in facts.rows
+    )
+
+
+def _cast(facts: Facts, d: Decision) -> dict[Party, Vote]:
+    """Everybody's last vote on the operation before a decision on it."""
+    return {v.party: v for v in facts.votes.get(d.op, ()) if v.row < d.row}
 
 
 def certificates(facts: Facts) -> Verdict:
     """Every certificate that an honest party accepts carries enough real approvals."""
-    held = [(i, r) for i, r in facts.notes("certified") if r.actor not in facts.faulty]
+    held = [c for c in facts.told(notes.Certified) if c[1] not in facts.faulty]
     if not held:
         return unknown("certificates", "nobody honest held a certificate")
-    votes = facts.notes("voted")
-    found: list[tuple[str, list[int]]] = []
-    for i, row in held:
-        op, approvals = str(row.details["op"]), tuple(row.details.get("approvals", ()))
-        real = {p for p in approvals if p in facts.members}
-        prefix = f"party {row.actor} accepted a certificate for {op}"
-        if len(real) < len(approvals):
+    found: Found = []
+    for i, party, note in held:
+        real = {p for p in note.approvals if p in facts.members}
+        prefix = f"party {party} accepted a certificate for {note.op}"
+        if len(real) < len(note.approvals):
             found.append((f"{prefix} that names a party twice or one that is no member", [i]))
         elif len(real) < facts.needed:
             found.append((f"{prefix} with {len(real)} of the {facts.needed} approvals needed", [i]))
+        mine: dict[Party, list[Vote]] = {}
+        for vote in facts.votes.get(note.op, ()):
+            if vote.row < i:
+                mine.setdefault(vote.party, []).append(vote)
         for p in sorted(real - facts.faulty):
-            mine = [
-                (j, bool(v.details.get("approve")))
-                for j, v in votes
-                if v.actor == p and v.details.get("op") == op and j < i
-            ]
-            if not any(approve for _, approve in mine):
-                did = "rejected it" if mine else "had not voted"
-                found.append(
-                    (f"{prefix} in the name of party {p}, which {did}", [i, *(j for j, _ in mine)])
-                )
+            votes = mine.get(p, [])
+            if not any(vote.approve for vote in votes):
+                did = "rejected it" if votes else "had not voted"
+                rows = [i, *(vote.row for vote in votes)]
+                found.append((f"{prefix} in the name of party {p}, which {did}", rows))
     if found:
         return violated("certificates", found)
     return ok(

@@ -221,7 +221,7 @@ def restore(session: Session, ctx: Ctx) -> None:
         o.reason, o.rejected, o.missing = "", (), ()
         session.settle(ctx, o)
     if records:
-        ctx.note(notes.Restored(records=len(records)))
+        ctx.note(notes.Restored(len(records), session.history.head.hex()[:12]))
     for record in records:
         o = session.operations[record.op]
         session.executor.restore(ctx, o, ends.get(o.op), kept["secret"].get(o.op))

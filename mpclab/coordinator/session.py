@@ -326,6 +326,7 @@ class Session(Approval):
         if op in self.history:
             if record.index is not None and self.history.records[op].index != record.index:
                 self.history.skip(record.index)  # decided twice: the first time counts
+                ctx.note(notes.Repeated(op, record.index))
             return
         self.clock = max(self.clock, proposal.lamport)
         if o is None:
@@ -347,6 +348,7 @@ class Session(Approval):
                 stamp=proposal.lamport,
                 head=self.history.head_at(op).hex()[:12],
                 value=proposal.hash.hex()[:12],
+                tip=self.history.head.hex()[:12],
             )
         )
         self.executor.commit(ctx, o, executed_elsewhere=executed_elsewhere)

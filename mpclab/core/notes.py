@@ -123,7 +123,8 @@ class Decided(Note, frozen=True):
 class Committed(Note, frozen=True):
     """The operation is entry `index` of the party's history, whose head is now `head`.
 
-    `value` is a digest of the whole proposal, `stamp` its Lamport time.
+    `value` is a digest of the whole proposal, `stamp` its Lamport time; `tip` is the head of the
+    whole history now, which is another one where the entry went into its middle.
 
     Written by: the coordinator.
     Read by: outcomes and all checks of order and agreement, plots, panels.
@@ -136,6 +137,19 @@ class Committed(Note, frozen=True):
     stamp: int | None = None
     head: str = ""
     value: str = ""
+    tip: str = ""
+
+
+class Repeated(Note, frozen=True):
+    """The log decided an operation again, at `index`: the first time counts.
+
+    Written by: the coordinator.
+    Read by: agreement, which would else take the place for a gap.
+    Without it: heads are not compared from this place on.
+    """
+
+    op: str
+    index: int
 
 
 class Aborted(Note, frozen=True):
@@ -276,14 +290,15 @@ class CaughtUp(Note, frozen=True):
 
 
 class Restored(Note, frozen=True):
-    """The party began again with the `records` entries that it had stored.
+    """The party began again with the `records` entries that it had stored, under this head.
 
     Written by: the coordinator, after a restart.
-    Read by: the check `durability`.
-    Without it: a history that a crash destroyed would not be noticed.
+    Read by: durability, agreement (heads).
+    Without it: a party that goes on after a crash is taken to have lost its history.
     """
 
     records: int
+    head: str = ""
 
 
 # --- keys, signatures and computations --------------------------------------------------------
@@ -678,6 +693,7 @@ AnyNote: TypeAlias = (
     | Certified
     | Decided
     | Committed
+    | Repeated
     | Aborted
     | Expired
     | Executed

@@ -163,7 +163,7 @@ class State:
 
     Attributes:
         decisions: everybody's commits, aborts and expiries, in order.
-        begun: how often each party has begun; `crashes`: the rows at which it stopped.
+        crashes: the rows at which each party stopped.
         liars: parties that a Byzantine fault aimed at, or that said what no machine of theirs
             wanted to say; `told`: the rows of their lies.
         faults: those now active.
@@ -178,7 +178,6 @@ class State:
     operations: dict[str, Operation] = field(default_factory=dict)
     faults: dict[int, Fault] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
-    begun: dict[Party, int] = field(default_factory=dict)
     crashes: dict[Party, list[int]] = field(default_factory=dict)
     liars: set[Party] = field(default_factory=set)
     told: list[int] = field(default_factory=list)
@@ -263,7 +262,8 @@ class State:
         if begun is not None and begun.life in (CRASHED, PAUSED, LEFT):
             for party in row.parties:
                 self._set_life(party, begun.life if row.phase == "begin" else UP)
-        if row.byzantine and row.phase == "begin":
+        # One of the plan acts when it begins; its own "act" says why it did not.
+        if row.byzantine and (row.phase == "begin" or row.index < 0):
             self.liars.update(row.parties)
 
     def _note(self, row: Noted) -> None:
@@ -273,8 +273,6 @@ class State:
             # Of these the host speaks, who has no path; a machine may call its own things alike.
             case notes.Started() | notes.Restarted() | notes.Resumed():
                 if not row.path:
-                    if actor > SERVER and not isinstance(note, notes.Resumed):
-                        self.begun[actor] = self.begun.get(actor, 0) + 1
                     self._set_life(actor, UP)
             case notes.Crashed():
                 if not row.path:
@@ -314,7 +312,8 @@ class State:
                 one = self._party(actor)
                 one.waiting_for, one.blocked = waiting_for, why or "blocked"
             case (
-                notes.Ignored() | notes.CaughtUp() | notes.Restored() | notes.InputWanted()
+                notes.Ignored() | notes.Repeated() | notes.CaughtUp() | notes.Restored()
+                | notes.InputWanted()
                 | notes.KeyAgreed() | notes.PackageRefused() | notes.Signed() | notes.Beacon()
                 | notes.Confirmed() | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
                 | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()
@@ -379,7 +378,7 @@ class State:
         self, row: Noted, what: str, op: str, value: str = "", index: int | None = None,
         head: str = "",
     ) -> None:  # fmt: skip
-        life = self.begun.get(row.actor, 1)
+        life = 1 + len(self.crashes.get(row.actor, ()))
         decision = Decision(row.actor, op, what, value, index, head, row.at, self.rows, life)
         self.decisions.append(decision)
 

@@ -4,7 +4,7 @@ import pytest
 
 from mpclab.check import CHECKS, Verdict, run_checks
 from mpclab.core import UsageError
-from mpclab.trace import Blamed, Fault
+from mpclab.trace import Blamed
 from tests.plots import scenes
 from tests.trace.rowmaker import Story, committed
 
@@ -86,18 +86,13 @@ def test_a_liars_word_does_not_count() -> None:
 def test_the_lie_behind_a_split_is_named_and_its_messages_are_witnesses() -> None:
     story = Story(3)
     story.fault(0, "equivocate", "begin", 1)
-    early = Fault(0, 1, -1, "byzantine", "act", (1,), "tells party 2 another Summary")
-    story.trace.append(early)
+    story.lie(1, "Summary", 77, (2,), 78)
     story.at(5).propose(1, "k3f9")
-    before = story.send(1, (2,), "SignedVote")
-    lie = len(story.trace)
-    story.trace.append(
-        Fault(5_000, 1, -1, "byzantine", "act", (1,), "tells party 3 another SignedProposal")
-    )
+    story.send(1, (2,), "SignedVote")
+    lie = story.lie(1, "SignedProposal", 2, (3,), 3)
     story.send(1, (2,), "SignedProposal")
     story.send(1, (3,), "SignedProposal")
     rows = [story.commit(2, "k3f9", "aa11"), story.commit(3, "k3f9", "bb22")]
-    assert before
     says(
         judge("agreement", story),
         "violated",
@@ -110,6 +105,9 @@ def test_liars_are_read_from_the_traces_own_faults() -> None:
     story = committed(3)
     story.fault(0, "equivocate", "begin", 2)
     story.commit(2, "k3f9", "bb22")
+    untold = judge("agreement", story)
+    says(untold, "unknown", "the lie was never told")
+    story.lie(2, "SignedVote", 9, (1,), 10)
     assert judge("agreement", story).verdict == "ok"
 
 
@@ -327,6 +325,7 @@ def test_those_who_crashed_and_those_who_lie_owe_nothing() -> None:
     story.commit(1, "x")
     story.fault(0, "crash", "begin", 2)
     story.fault(1, "silent", "begin", 3)
+    story.lie(3, "SignedVote", 1, (1, 2))
     assert judge("termination", story).verdict == "ok"
 
 
@@ -374,7 +373,11 @@ def test_two_orders() -> None:
     for party, ops in ((1, "ab"), (2, "ba")):
         for index, op in enumerate(ops):
             story.commit(party, op, index=index)
-    says(judge("total-order", story), "violated", "at index 0, party 1 committed a and party 2 b")
+    says(
+        judge("total-order", story),
+        "violated",
+        "index 0 holds different operations: party 1 a; party 2 b",
+    )
 
 
 def test_going_backwards() -> None:

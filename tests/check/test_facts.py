@@ -50,7 +50,7 @@ def test_so_it_is_in_a_run(world: str) -> None:
 
 def test_a_malicious_server_is_no_faulty_party() -> None:
     story = Story(3)
-    row = Fault(0, 0, -1, "byzantine", "act", (0,), "passes on what party 2 said as if party 1 had")
+    row = Fault(0, 0, -1, "byzantine", "act", (0,), "forges", True)
     story.trace.append(row)
     assert Facts.of(story.trace, n=3).faulty == frozenset()
     (blame,) = run_checks(story.trace, ["blame"], n=3)
@@ -66,8 +66,8 @@ def test_a_fault_that_did_not_happen_makes_nobody_a_liar() -> None:
 
 def test_a_liar_of_another_session_is_none_of_ours() -> None:
     story = Story(3)
-    story.trace.append(Fault(0, 10_002, -1, "byzantine", "act", (10_002,), "lies in its Vote"))
-    story.trace.append(Fault(0, 3, -1, "byzantine", "act", (3,), "lies in its Vote"))
+    story.trace.append(Fault(0, 10_002, -1, "byzantine", "act", (10_002,), "lies", True))
+    story.trace.append(Fault(0, 3, -1, "byzantine", "act", (3,), "lies", True))
     assert Facts.of(story.trace, n=3).faulty == {3}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from mpclab.core import notes
 from mpclab.faults.plan import KINDS
-from mpclab.trace import Delivered, Dropped, Fault, Linked, Noted, Sent, Trace
+from mpclab.trace import Delivered, Dropped, Fault, Lied, Linked, Noted, Sent, Trace
 
 SESSION = ("session",)
 LIFE = {"crash": "crashed", "pause": "paused", "leave": "left", "slow": "up", "skew": "up"}
@@ -42,6 +42,11 @@ class Story:
         if phase == "end" and life:
             life = "up"
         self.trace.append(Fault(self.now, -1, index, kind, phase, parties, text, byzantine, life))
+        return len(self.trace) - 1
+
+    def lie(self, actor: int, kind: str, id: int, to: tuple[int, ...], *said: int) -> int:
+        """What the adversary in `actor` made of message `id`: `to` got the messages `said`."""
+        self.trace.append(Lied(self.now, actor, SESSION, kind, id, to, said))
         return len(self.trace) - 1
 
     def link(self, actor: int, peer: int, state: str) -> None:
