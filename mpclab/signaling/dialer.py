@@ -68,7 +68,7 @@ class Dialer(Machine):
         self.offset = 0
 
     def _want_relay(self, ctx: Ctx, link: Link) -> None:
-        """The direct way has failed often enough."""
+        """The direct way has failed, or takes long."""
         raise NotImplementedError
 
     def _early(self, ctx: Ctx, link: Link, incarnation: Incarnation, what: Offer | Content) -> None:
@@ -138,7 +138,7 @@ class Dialer(Machine):
             self._turn_to(link, link.newer)
 
     def _forget_timers(self, ctx: Ctx, link: Link) -> None:
-        for timer in ("attempt", "confirm", "retry", "hello"):
+        for timer in ("attempt", "confirm", "retry", "hello", "relay"):
             ctx.cancel_timer(f"{timer}-{link.party}")
 
     def _fail(self, ctx: Ctx, link: Link, reason: str) -> None:
@@ -149,8 +149,7 @@ class Dialer(Machine):
         if not link.online:
             return
         settings = self.settings
-        if link.failures >= settings.relay_after:
-            self._want_relay(ctx, link)
+        self._want_relay(ctx, link)
         longest = settings.first_backoff << min(link.failures - 1, 20)
         longest = min(longest, settings.longest_backoff)
         delay = longest // 2 + ctx.rng.randrange(longest // 2 + 1)

@@ -1,9 +1,10 @@
 """The mesh: one link to every other member, confirmed end to end, or else the relay.
 
 For every pair the party with the lower id offers. An attempt that fails is repeated with
-exponential backoff and jitter; after two failures frames travel through the server, sealed end
-to end, while direct attempts go on in the background and take over when one succeeds. Links
-have heartbeats of their own. The mesh outlives the server: what is up stays up without it.
+exponential backoff and jitter. A pair whose link fails, or is not up within `relay_after`, sends
+its frames through the server meanwhile, sealed end to end, while direct attempts go on and take
+over when one succeeds. Links have heartbeats of their own. The mesh outlives the server: what is
+up stays up without it.
 
 Guarantees, given that identity keys are known (a roster, or first use):
 
@@ -195,7 +196,7 @@ class Mesh(Dialer):
         link.relay_open = link.relay_wanted = False
         if link.state in ("offering", "offered", "answering"):
             self._hang_up(ctx, link, reason)
-        for timer in ("retry", "hello"):
+        for timer in ("retry", "hello", "relay"):
             ctx.cancel_timer(f"{timer}-{link.party}")
         if link.via == "relay":
             self._set_via(ctx, link, "none", reason)
@@ -205,8 +206,10 @@ class Mesh(Dialer):
         if not link.online or link.is_up:
             return
         settings = self.settings
-        if not settings.direct or link.failures >= settings.relay_after:
+        if not settings.direct or link.failures:
             self._want_relay(ctx, link)
+        elif settings.relay_after is not None and not link.relay_wanted:
+            ctx.set_timer(f"relay-{link.party}", settings.relay_after)
         if not settings.direct or link.state != "idle":
             return
         if self.membership.party < link.party:
@@ -236,6 +239,8 @@ class Mesh(Dialer):
                     self._seal(ctx, link, OfferRequest(b""))
                     self._fail(ctx, link, "no offer came")
             case "hello" if link.online and not link.relay_open:
+                self._want_relay(ctx, link)
+            case "relay" if link.online and not link.is_up:
                 self._want_relay(ctx, link)
 
     def _beat(self, ctx: Ctx) -> None:
@@ -381,6 +386,8 @@ class Mesh(Dialer):
 
     def _want_relay(self, ctx: Ctx, link: Link) -> None:
         """Relay to this peer as soon as it answers in its present incarnation."""
+        if self.settings.relay_after is None:
+            return
         link.relay_wanted = True
         if link.relay_open:
             if not link.is_up:

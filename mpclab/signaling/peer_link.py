@@ -43,7 +43,8 @@ class MeshSettings:
         confirm_every: an unanswered confirmation is repeated.
         offer_valid: how long an offer may take on its way.
         first_backoff, longest_backoff: between direct attempts, doubling, with jitter.
-        relay_after: so many failures of the direct way, and frames are relayed.
+        relay_after: how long a pair waits for its link before frames are relayed meanwhile; an
+            attempt that fails ends the wait. None: nothing is relayed.
         quick_tries: later attempts go on in the background.
         offer_wanted_after: the answering side reminds the other when no offer comes.
         beat: between heartbeats on a link.
@@ -57,7 +58,7 @@ class MeshSettings:
     offer_valid: int = 30 * SECOND
     first_backoff: int = 500 * MS
     longest_backoff: int = 30 * SECOND
-    relay_after: int = 2
+    relay_after: int | None = 2 * SECOND
     quick_tries: int = 4
     offer_wanted_after: int = 5 * SECOND
     hello_every: int = 5 * SECOND

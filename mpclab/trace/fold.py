@@ -194,8 +194,10 @@ class State:
                 pass
             case Noted():
                 self._note(row)
-            case Linked(_, _, peer, state):
-                self.links[actor, peer] = state
+            case Linked(_, _, peer, state, attempt):
+                # While frames are relayed, direct attempts come and go beside them.
+                if not (attempt and self.links.get((actor, peer)) == "relay"):
+                    self.links[actor, peer] = state
             case Fault():
                 self._fault(row)
             case Blamed(party=guilty, reason=reason):

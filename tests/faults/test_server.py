@@ -10,7 +10,7 @@ from mpclab.worlds.simulated import SimulatedWorld
 from tests.faults.shouting import put
 from tests.signaling.bench import Shout, all_up, app_of, city, vias
 
-DIRECT_ONLY = MeshSettings(relay_after=10**6)
+DIRECT_ONLY = MeshSettings(relay_after=None)
 RELAYED = MeshSettings(direct=False)
 
 

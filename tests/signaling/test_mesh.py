@@ -18,6 +18,7 @@ from mpclab.signaling.peer_link import MeshSettings
 from mpclab.signaling.rooms import PATH, Rooms, build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.trace import rows
+from mpclab.trace.fold import State
 from tests.signaling.bench import (
     Eager,
     Shout,
@@ -30,7 +31,7 @@ from tests.signaling.bench import (
     vias,
 )
 
-DIRECT_ONLY = MeshSettings(relay_after=10**6)
+DIRECT_ONLY = MeshSettings(relay_after=None)
 
 
 class Cut:
@@ -128,6 +129,33 @@ def test_a_link_that_always_fails_is_relayed_and_a_healed_one_takes_over() -> No
     world.run(limit=1 * SECOND)
     assert app_of(world, 1).heard[3] == heard + 1  # `PeerUp` came again, by the link
     assert blames(world) == []
+
+
+def test_a_pair_whose_link_takes_long_is_relayed_meanwhile() -> None:
+    world = city(3)
+    world.link_rules.rules[1] = Cut({1, 3})
+
+    def reachable() -> bool:
+        return all(via != "none" for p in (1, 3) for via in routes(world, p).values())
+
+    began = world.now
+    assert world.run(lambda: len(routes(world, 1)) == 2 and reachable(), limit=10 * SECOND)
+    assert world.now - began < 3 * SECOND
+
+
+def test_a_link_that_breaks_is_relayed_at_once() -> None:
+    world = city(3)
+    world.run()
+    world.link_rules.rules[1] = Cut({1, 3})
+    world.reset(1, 3)
+    assert world.run(lambda: routes(world, 1)[3] == "relay" == routes(world, 3)[1], limit=SECOND)
+    world.run(limit=20 * SECOND)
+    state = State()
+    for row in world.trace:
+        state.apply(row)
+    assert state.link(1, 3) == "relay"  # whatever becomes of direct attempts beside it
+    del world.link_rules.rules[1]
+    assert world.run(lambda: all_up(world, 3), limit=60 * SECOND)
 
 
 def test_a_frame_of_200_kilobytes_is_relayed_in_pieces() -> None:
