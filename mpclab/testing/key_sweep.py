@@ -1,0 +1,217 @@
+"""Random runs of everything that is done with keys: restarts at any effect, bad links, one liar.
+
+`operation_trial` runs one protocol of `mpclab.mpc` by bare machines; `key_trial` a key's life in
+whole parties: made, refreshed and handed on, also by two operations at once, then used. Both
+raise `AssertionError` where a promise is broken, and count what they saw.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from mpclab.core.ids import MS, Party
+from mpclab.core.machine import Machine
+from mpclab.core.rounds import Aborted
+from mpclab.crypto import shamir
+from mpclab.crypto.ciphersuites import FROST_ED25519
+from mpclab.crypto.keys import KeyShare, trusted_dealer_keygen
+from mpclab.faults.network import Delay, Network
+from mpclab.lab.lab import Lab
+from mpclab.mpc import arithmetic
+from mpclab.mpc.beacon import Beacon
+from mpclab.mpc.compute import Compute
+from mpclab.mpc.dealing import SharedDealing, SharedKey
+from mpclab.mpc.dkg import Dkg
+from mpclab.mpc.records import KeyRecord
+from mpclab.mpc.refresh import Refresh
+from mpclab.mpc.repair import Repair
+from mpclab.mpc.reshare import Reshare
+from mpclab.mpc.sign import Sign
+from mpclab.testing.cast import CONTEXT, DEADLINE, IDENTITIES, KEYS, Cast
+from mpclab.testing.key_liars import LyingWords, liar
+from mpclab.trace import rows
+
+N, T = 4, 2
+MEMBERS = tuple(range(1, N + 1))
+LIAR = 3
+
+
+def _key() -> tuple[KeyRecord, dict[Party, KeyShare]]:
+    shares = trusted_dealer_keygen(FROST_ED25519, 4242, T, MEMBERS, random.Random(1))
+    return KeyRecord(FROST_ED25519.name, shares[1].key.commitments, MEMBERS), shares
+
+
+RECORD, SHARES = _key()
+_AUCTION = arithmetic.build("auction", MEMBERS, MEMBERS)
+
+MACHINES: dict[str, Callable[[Party], Machine]] = {
+    "dkg": lambda p: Dkg(CONTEXT, IDENTITIES[p], KEYS, T, MEMBERS, deadline=DEADLINE),
+    "sign": lambda p: Sign(
+        CONTEXT, IDENTITIES[p], KEYS, RECORD, SHARES[p], b"m", deadline=DEADLINE
+    ),
+    "refresh": lambda p: Refresh(
+        CONTEXT, IDENTITIES[p], KEYS, RECORD, SHARES[p], deadline=DEADLINE
+    ),
+    "reshare": lambda p: Reshare(
+        CONTEXT, IDENTITIES[p], KEYS, RECORD, SHARES[p], (1, 2, 4), T, deadline=DEADLINE
+    ),
+    "repair": lambda p: Repair(
+        CONTEXT, IDENTITIES[p], KEYS, RECORD, None if p == 1 else SHARES[p], 1, (2, 3, 4),
+        deadline=DEADLINE,
+    ),
+    "beacon": lambda p: Beacon(RECORD, SHARES[p], 1, b"", deadline=DEADLINE),
+    "auction": lambda p: Compute(
+        _AUCTION, MEMBERS, MEMBERS, given=(p,), patience=DEADLINE, deadline=DEADLINE
+    ),
+}  # fmt: skip
+
+
+def operation_trial(kind: str, seed: int) -> Counter[str]:
+    """One protocol, with restarts between any two effects of honest parties, loss and a liar.
+
+    Raises:
+        AssertionError: somebody honest is blamed; two results; or, once links are good and all
+            are up, a key that some honest participants have and others do not.
+    """
+    coins = random.Random(f"{kind} {seed}")
+    lies = coins.random() < 0.7
+    loss = coins.choice((0.0, 0.0, 0.1))
+    network = Network(Delay("uniform", 1 * MS, 20 * MS), loss)
+    cheats = {LIAR: liar(seed)} if lies else {}
+    cast = Cast(N, MACHINES[kind], seed=seed, network=network, cheats=cheats)
+    world, count = cast.world, Counter[str](runs=1, lying=lies)
+
+    def restart(p: Party) -> None:
+        if p not in world.actors:
+            world.restart(p)
+
+    def strike(p: Party, torn: bool) -> None:
+        if p in world.actors:
+            count["restarts"] += 1
+            if torn:  # in the middle of its next step
+                world.tear(p)
+            else:
+                world.crash(p)
+
+    for _ in range(coins.randrange(5)):
+        p, at = coins.choice(cast.honest), coins.randint(0, 150) * MS
+        torn, gap = coins.random() < 0.6, coins.choice((1, 30, 400)) * MS
+        world.at(at, lambda p=p, torn=torn: strike(p, torn))  # type: ignore[misc]
+        world.at(at + gap, lambda p=p: restart(p))  # type: ignore[misc]
+    for p in cast.honest:  # whoever was to die in a step that came late
+        for at in (20, 40):
+            world.at(at * DEADLINE, lambda p=p: restart(p))  # type: ignore[misc]
+    world.at(60 * DEADLINE, lambda: None)  # background questions are asked until then
+    cast.run(120 * DEADLINE)
+    guilty = {LIAR} if lies else set()
+    assert cast.accused() <= {*guilty, None}, f"{kind} {seed}: blamed {cast.accused()}"
+    outcomes = {p: cast.outcome(p) for p in cast.honest if cast.outputs(p)}
+    results = {p: o for p, o in outcomes.items() if not isinstance(o, Aborted)}
+    for outcome in outcomes.values():
+        if isinstance(outcome, Aborted):
+            assert set(outcome.blamed) <= guilty, f"{kind} {seed}: {outcome}"
+    if isinstance(cast.world.look(cast.honest[0], _machine), SharedDealing):
+        _check_keys(f"{kind} {seed}", cast, results)
+    count["done"] += len(results) == len(cast.honest)
+    count["caught"] += LIAR in cast.accused()
+    return count
+
+
+def _machine(node: Any) -> Machine | None:
+    found: Machine | None = node.machine(("root", "it"))
+    return found
+
+
+def _check_keys(name: str, cast: Cast, results: dict[Party, SharedKey]) -> None:
+    records = {result.record for result in results.values()}
+    assert len(records) <= 1, f"{name}: two keys"
+    if not records:
+        return
+    (record,) = records
+    assert results.keys() == set(cast.honest), f"{name}: only {sorted(results)} have the key"
+    shares = {p: r.share for p, r in results.items() if p in record.holders}
+    key = record.key()
+    for share in shares.values():
+        assert share is not None, f"{name}: a holder without a share"
+        share.check()
+    few = {p: s.secret for p, s in list(shares.items())[: record.threshold] if s is not None}
+    secret = shamir.interpolate(few, key.suite.group.order)
+    assert key.suite.group.base_mult(secret) == key.public, f"{name}: the shares make no key"
+
+
+# --- a key's life ---------------------------------------------------------------------------
+
+
+def key_trial(seed: int) -> Counter[str]:
+    """A key of 3 to 5 parties through one to three changes, two of them perhaps at once.
+
+    Raises:
+        AssertionError: somebody honest is blamed; or, with all honest parties up and linked and
+            the liar silent, none of the operations names a key that they can sign with.
+    """
+    coins = random.Random(f"key {seed}")
+    n = coins.randint(3, 5)
+    t = coins.randint(2, n - 1)
+    agreement = coins.choice(("direct", "direct", "pbft" if n > 3 else "raft"))
+    bad = n if coins.random() < 0.6 else 0
+    honest = tuple(p for p in range(1, n + 1) if p != bad)
+    count = Counter[str](runs=1, lying=bad > 0)
+    policy = f"threshold({n - 1})" if bad else "unanimous"
+    with Lab(parties=n, threshold=t, policy=policy, agreement=agreement, seed=seed) as lab:
+        lab.start_server()
+        lab.spawn()
+        lab.join()
+        ops = [lab.propose(1, "dkg")]
+        lab.run(limit=60)
+        if not ops[0].result:
+            return count
+        for _ in range(coins.randint(1, 3)):
+            latest = [op for op in ops if op.result][-1]
+            faults = []
+            if bad:
+                words = LyingWords(coins.randrange(10**6))
+                faults.append(lab.inject(kind="filter", party=bad, words=words))
+            if coins.random() < 0.5:
+                victims = [coins.choice(honest)]
+                loss = {"kind": "loss", "rate": coins.choice((0.3, 1.0)), "to": victims}
+                loss["from"] = list(range(1, n + 1))
+                faults.append(lab.inject(loss))
+            for _ in range(coins.choice((1, 1, 2))):
+                kind = coins.choice(("refresh", "reshare"))
+                more: dict[str, Any] = {}
+                if kind == "reshare" and coins.random() < 0.5:
+                    more["members"] = sorted(coins.sample(honest, min(len(honest), t + 1)))
+                ops.append(lab.propose(coins.choice(honest), kind, key=latest.id, **more))
+            for _ in range(coins.randrange(4)):
+                lab.wait(coins.choice((0.02, 0.05, 0.1, 0.5, 3)))
+                p = coins.choice(honest)
+                lab.crash(p)
+                count["restarts"] += 1
+                lab.wait(coins.choice((0.05, 0.5, 12)))
+                lab.restart(p)
+            lab.wait(coins.choice((1, 30)))
+            for fault in faults:
+                lab.heal(fault)
+            lab.run(limit=120)
+        if bad:
+            lab.inject(kind="silent", party=bad)
+        lab.wait(200)
+        blamed = {row.party for row in lab.trace.of(rows.Blamed)}
+        assert blamed <= {bad, None} - {0} | {None}, f"key {seed}: blamed {blamed}"
+        count["done"] += sum(bool(op.result) for op in ops[1:])
+        count["changes"] += len(ops) - 1
+        for op in reversed(ops):
+            if _signs(lab, op.id, honest):
+                return count
+        raise AssertionError(f"key {seed}: no operation names a key that signs")
+
+
+def _signs(lab: Lab, key: str, honest: tuple[Party, ...]) -> bool:
+    op = lab.propose(honest[0], "sign", key=key, message="still here")
+    lab.run(limit=200)
+    outcome = op.outcome
+    assert outcome is not None
+    return all(outcome.parties[p].status == "executed" for p in honest)
