@@ -72,7 +72,7 @@ from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party, format_duration
 from mpclab.core.machine import Ctx
-from mpclab.core.peers import Introduced, PeerDown, PeerUp
+from mpclab.core.peers import AcceptKey, Introduced, PeerDown, PeerUp
 from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
 from mpclab.operations import OPERATIONS, Operations
@@ -184,6 +184,8 @@ class Session(Approval):
                 deferred, self._deferred = self._deferred, []
                 for decided in deferred:
                     self._decided(ctx, decided)
+            case AcceptKey(party, key):
+                self.keys[party] = key
             case PeerUp(party, via):
                 self.up[party] = via
                 catchup.greet(self, ctx, (party,))

@@ -12,6 +12,14 @@ class Introduced(msgspec.Struct, frozen=True):
     key: bytes
 
 
+class AcceptKey(msgspec.Struct, frozen=True):
+    """`party` has another identity key from now on, as our own user says: a new device, say. Shares
+    that were dealt to the old one stay with it."""
+
+    party: Party
+    key: bytes
+
+
 class PeerUp(msgspec.Struct, frozen=True):
     """Frames to and from `party` now travel, by "link" or by "relay"."""
 

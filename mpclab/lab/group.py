@@ -16,7 +16,8 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.notes import NotAdmitted
-from mpclab.crypto.identity import Identity
+from mpclab.core.peers import AcceptKey
+from mpclab.crypto.identity import PUBLIC_BYTES, Identity
 from mpclab.lab.keys import load_key
 from mpclab.lab.life import APP, SESSION, Life
 from mpclab.lab.operation import Operation
@@ -27,6 +28,7 @@ from mpclab.lab.scenario import VOTES, Scenario
 from mpclab.mpc.compute import Input
 from mpclab.operations import OPERATIONS, input_path
 from mpclab.operations.proposal import operation_id
+from mpclab.signaling.client import Client
 from mpclab.signaling.party import (
     JoinSession,
     LeaveSession,
@@ -316,10 +318,25 @@ class Group:
         if not pairs:
             return f"{_parties(self.joined)} could not join: is the signaling server running?"
         shown = ", ".join(f"{a}–{b}" for a, b in pairs[:6]) + (" …" if len(pairs) > 6 else "")
-        return (
-            f"these pairs are not connected yet: {shown}. Look at the topology, heal what is "
-            f"broken, or wait on with run(limit=…)"
+        changed = tuple(sorted({q for p in self.joined for q in self._met_otherwise(p)}))
+        why = (
+            f"{_parties(changed)} came with another key than the others stored; "
+            f"accept_key({changed[0]}) lets it in"
+            if changed
+            else "Look at the topology, heal what is broken, or wait on with run(limit=…)"
         )
+        return f"these pairs are not connected yet: {shown}. {why}"
+
+    def _met_otherwise(self, party: Party) -> list[Party]:
+        """Parties here that have another key than the one that `party` knows them by."""
+
+        def read(node: Node) -> dict[Party, bytes]:
+            client = node.machine(("signaling",))
+            return dict(client.pins) if isinstance(client, Client) else {}
+
+        pins = self.world.look(self.actor(party), read)
+        here = {q: identity.public for q, identity in self.identities.items()}
+        return [q for q, pin in pins.items() if here.get(q, pin) != pin]
 
     def say_members(self) -> str:
         if self.scenario.mesh == "ready":
@@ -383,6 +400,17 @@ class Group:
     def _builder(self, party: Party) -> Build:
         return partial(_build, self, party)
 
+    def accept_key(self, party: Party, key: bytes | None) -> Done:
+        if key is None:
+            key = self.identity(party).public if party in self.identities else b""
+        if party not in self.everyone or len(key) != PUBLIC_BYTES:
+            raise UsageError(f"name one of the parties 1 to {self.scenario.parties}, and its key")
+        self.pinned[party] = key
+        for other in self.present:
+            if other != party and self.scenario.mesh == "negotiated":
+                self.world.ask(self.actor(other), (), AcceptKey(party, key))
+        return Done(f"party {party} has the key {key.hex()[:16]}… from now on")
+
     def _keys(self) -> dict[Party, bytes]:
         return {**self.pinned, **{p: i.public for p, i in self.identities.items()}}
 
@@ -398,6 +426,7 @@ class Group:
             direct=self.world.name != "websocket",
             private=self.private.get(party, ()),
             protocol=self.protocol,
+            accepted=dict(self.pinned),
         )
         self.lives.setdefault(party, []).append(life)
         return life(coins, stored)

@@ -249,6 +249,11 @@ class Lab:
         `auction`, …). They are never sent as they are, and no trace shows them."""
         return self.group.set_private(party, values)
 
+    def accept_key(self, party: Party, key: bytes | None = None) -> Done:
+        """Let `party` have another identity key than the one that the parties here met before and
+        stored: by default the one that it has in this lab now. Until then they refuse it."""
+        return self.group.accept_key(party, key)
+
     def give(self, party: Party, operation: Operation, *values: int) -> Done:
         """A party's private input to one running computation, which waits for it."""
         return self.group.give(party, operation, values)

@@ -6,6 +6,7 @@ A life makes the same node each time it is asked, so that a recorded one can be 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from mpclab.core.machine import Machine
 from mpclab.core.node import Coins, Node
 from mpclab.crypto.identity import Identity
 from mpclab.lab.scenario import Scenario
+from mpclab.signaling.client import stored_pins
 from mpclab.signaling.party import PartyConfig, build_party
 from mpclab.signaling.peer_link import MeshSettings
 from mpclab.worlds.base import Stored
@@ -29,7 +31,9 @@ class Life:
     """One start of a party; call it to make the node.
 
     Attributes:
-        keys: members' public keys as known then.
+        keys: members' public keys as known then. Those that the party met before, and stored,
+            stand against them: a slot belongs to its key.
+        accepted: keys that our user named, which stand against both.
         joined: whether it goes to its session by itself, as it had before.
         votes: how it votes.
         direct: whether this world has data channels.
@@ -46,13 +50,17 @@ class Life:
     direct: bool
     private: tuple[int, ...] = field(default=(), repr=False)
     protocol: Callable[[], Machine] | None = None
+    accepted: Mapping[Party, bytes] = field(default_factory=dict)
 
     def __call__(self, coins: Coins, stored: Stored) -> Node:
         if self.scenario.mesh == "ready":
             app = self._application(greet=bool(stored))
             n = self.scenario.parties
             return Node(self.party, n, app, coins=coins, at=self.app, stored=stored)
-        make = build_party(self._config(), lambda config: self._application(), self.app[0])
+        met = stored_pins(stored.get(("signaling",), {}))
+        keys = {**self.keys, **met, **self.accepted, self.party: self.identity.public}
+        life = dataclasses.replace(self, keys=keys)
+        make = build_party(life._config(), lambda config: life._application(), self.app[0])
         return make(coins, stored)
 
     @property

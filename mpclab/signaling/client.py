@@ -6,8 +6,9 @@
                          refused (final)
 
 It keeps the *pins*: which key each party has. They come from a roster given in advance, or are
-trusted on first use and persisted; a later change of key is refused and blamed. It checks signed
-presences and the signatures of text lines, and hands every other payload up uninterpreted.
+trusted on first use; both are persisted, and a later change of key is refused and blamed, also
+in a later life, until our own user accepts it (`AcceptKey`, or the key named beforehand). It checks
+signed presences and the signatures of text lines, and hands every other payload up uninterpreted.
 
 A connection that dies is tried again, at first quickly, with exponential backoff and jitter;
 after `quick_tries` the attempts go on in the background for ever. A refusal ends it.
@@ -24,6 +25,7 @@ from mpclab.core.effects import Connect, HangUp, LinkClosed, LinkEvent, LinkOpen
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx, Machine
+from mpclab.core.peers import AcceptKey
 from mpclab.core.wire import Message
 from mpclab.crypto.identity import PUBLIC_BYTES, verify
 from mpclab.signaling.events import (
@@ -88,6 +90,11 @@ _MOVES: Final = {
 """The legal moves. "refused" is left only when our own user asks to join again."""
 
 
+def stored_pins(stored: Mapping[str, bytes]) -> dict[Party, bytes]:
+    """The pins among what a `Client` stored in an earlier life."""
+    return {int(key[4:]): pin for key, pin in stored.items() if key.startswith("pin-")}
+
+
 class Client(Machine):
     """Talks to the server, peer 0.
 
@@ -121,9 +128,8 @@ class Client(Machine):
     def start(self, ctx: Ctx) -> None:
         self.pins.setdefault(self.membership.party, self.membership.identity.public)
         if not self.closed_roster:
-            for key, pin in ctx.stored.items():
-                if key.startswith("pin-"):
-                    self.pins.setdefault(int(key[4:]), pin)
+            for party, pin in stored_pins(ctx.stored).items():
+                self.pins.setdefault(party, pin)
 
     # --- our own party --------------------------------------------------------------------
 
@@ -141,6 +147,11 @@ class Client(Machine):
                     ctx.send(SERVER, Relay(wrapped))
             case Say(to, text):
                 self._say(ctx, to, text)
+            case AcceptKey(party, key):
+                self.pins[party] = key
+                ctx.persist(f"pin-{party}", key)
+                if self.state == "joined":
+                    self._ask_who(ctx)
 
     def _go_off(self, ctx: Ctx) -> None:
         if self.state == "joined":
@@ -343,7 +354,7 @@ class Client(Machine):
         if fault is not None:
             ctx.blame(party, f"{fault}: the party, or the server in its name", Strength.SUSPECT)
             return
-        if party not in self.pins:
+        if ctx.stored.get(f"pin-{party}") != member.key:
             self.pins[party] = member.key
             ctx.persist(f"pin-{party}", member.key)
         self.present[party] = member

@@ -26,8 +26,8 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path, check_session_id
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
-from mpclab.core.peers import Introduced, PeerDown, PeerUp
-from mpclab.crypto.identity import Identity
+from mpclab.core.peers import AcceptKey, Introduced, PeerDown, PeerUp
+from mpclab.crypto.identity import PUBLIC_BYTES, Identity
 from mpclab.crypto.transcript import digest
 from mpclab.signaling.client import Client
 from mpclab.signaling.events import (
@@ -229,6 +229,15 @@ class PartyMachine(Machine):
                 if to not in ctx.others:
                     raise UsageError(f"no party {to} to tell; others are {_list(ctx.others)}")
                 ctx.ask("signaling", Say(to, text))
+            case AcceptKey(party, key):
+                if party not in ctx.others or len(key) != PUBLIC_BYTES:
+                    raise UsageError(
+                        f"a key is {PUBLIC_BYTES} bytes, of one of {_list(ctx.others)}"
+                    )
+                self.keys[party] = key
+                ctx.ask("signaling", ask)
+                if self._running:
+                    ctx.ask(self.app_name, ask)
             case WhenRunning(wanted):
                 if self._running:
                     ctx.ask(self.app_name, wanted)

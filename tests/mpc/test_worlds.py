@@ -96,3 +96,33 @@ def test_the_next_day_the_same_key_signs(world: str, tmp_path: Path) -> None:
 def _held(lab: Lab, party: int, key: str) -> tuple[KeyRecord, bytes]:
     executor = lab.world.look(party, lambda node: node.machine(("session",)).executor)
     return KeyRecord.from_bytes(executor.results[key].data), executor.secrets[key]
+
+
+def test_a_slot_belongs_to_its_key_until_its_user_says_otherwise(tmp_path: Path) -> None:
+    """Party 2's key and state are gone; who comes in its place is let in by the others on purpose
+    alone, and then asks for a share of its own."""
+    store = tmp_path / "store"
+
+    def lab() -> Lab:
+        return Lab(parties=3, threshold=2, world="websocket", store=store)
+
+    with lab() as one:
+        one.start_server(0)
+        one.spawn()
+        one.join()
+        key = one.propose(1, "dkg")
+        one.run(limit=20)
+    (store / "lab-2.key").unlink()
+    (store / "party-2.sqlite").unlink()
+    with lab() as two:
+        two.start_server(0)
+        two.spawn()
+        with pytest.raises(UsageError, match=r"party 2 came with another key .*accept_key\(2\)"):
+            two.join(timeout=1)
+        with pytest.raises(UsageError, match="its key"):
+            two.accept_key(2, b"short")
+        two.accept_key(2)
+        two.join()
+        moved = two.propose(1, "reshare", key=key.id, dealers=[1, 3])
+        two.run(limit=20)
+        assert moved.status == "committed"
