@@ -2,7 +2,9 @@
 
 Each seed draws a protocol, parties, a policy, a network, operations and faults within what the
 protocol promises to bear, runs them, and lets every check judge. A violation leaves its scenario
-in `soak-out/`; `mpclab run` on that file shows it again. Ctrl-C ends with the summary so far.
+in `soak-out/`; `mpclab run` on that file shows it again. Beside each scenario of a log protocol
+run some storms (`mpclab.testing.storms`): its machines alone, some tens of them a second, with
+liars where the protocol bears them. Ctrl-C ends with the summary so far.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mpclab.consensus.registry import AGREEMENTS
+from mpclab.consensus.registry import AGREEMENTS, agreement
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.nemesis import nemesis
 from mpclab.faults.network import Delay, Network
 from mpclab.lab import Planned, Scenario
+from mpclab.testing.storms import PROMISES, storm
 
+STORMS = 10
+"""Storms beside each scenario of a log protocol."""
 SAFETY = (
     "agreement",
     "validity",
@@ -90,16 +95,20 @@ def main() -> int:
                         raise KeyboardInterrupt
                     progress.update(task, description=f"{protocol}, seed {seed}")
                     try_one(draw(seed, protocol), protocol, statuses[protocol], violations)
+                    if protocol in PROMISES:
+                        for k in range(seed * STORMS, (seed + 1) * STORMS):
+                            try_storm(k, protocol, statuses[protocol], violations)
                     progress.advance(task)
     except KeyboardInterrupt:
         console.print("ended early")
     table = Table(box=None, header_style="dim")
-    for heading in ("protocol", "runs", "committed", "aborted", "undecided", "violated"):
+    headings = ("protocol", "runs", "committed", "aborted", "undecided", "storms", "violated")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "protocol" else "right")
     for protocol, counts in statuses.items():
         table.add_row(
             protocol,
-            *(str(counts[k]) for k in ("runs", "committed", "aborted", "undecided", "violated")),
+            *(str(counts[k]) for k in headings[1:]),
         )
     console.print(table)
     for line in violations:
@@ -125,6 +134,17 @@ def try_one(
         path = OUT / f"{protocol}-{scenario.seed}.yaml"
         scenario.to_file(path)
         violations.append(f"{path}: {wrong[0]}")
+
+
+def try_storm(
+    seed: int, protocol: str, counts: collections.Counter[str], violations: list[str]
+) -> None:
+    """Run one storm; every third with liars, where the protocol bears them."""
+    counts["storms"] += 1
+    lies = seed % 3 == 0 and agreement(protocol).liars(4) > 0
+    if problem := storm(protocol, seed, lies=lies).problem:
+        counts["violated"] += 1
+        violations.append(f"storm({protocol!r}, {seed}, lies={lies}): {problem}")
 
 
 if __name__ == "__main__":
