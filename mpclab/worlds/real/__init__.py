@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "ChannelSettings": "data_channel",
+    "IceServer": "data_channel",
     "RealWorld": "world",
     "ServerSettings": "ws_connection",
     "ServerStatus": "ws_server",
@@ -14,7 +15,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from mpclab.worlds.real.data_channel import ChannelSettings
+    from mpclab.worlds.real.data_channel import ChannelSettings, IceServer
     from mpclab.worlds.real.webrtc import WebRTCWorld
     from mpclab.worlds.real.websocket import WebSocketWorld
     from mpclab.worlds.real.world import RealWorld
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChannelSettings",
+    "IceServer",
     "RealWorld",
     "ServerSettings",
     "ServerStatus",

@@ -9,10 +9,12 @@ told exactly once and leaks nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import ipaddress
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -22,7 +24,9 @@ from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
     RTCDtlsFingerprint,
+    RTCIceCandidate,
     RTCIceServer,
+    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
 )
@@ -31,6 +35,7 @@ from aiortc.rtcdtlstransport import certificate_digest
 from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
 from OpenSSL import SSL
 
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
 
 WITH_AIORTC: Final = 256 * 1024
@@ -39,7 +44,24 @@ MAX_WAITING: Final = 64 * 1024 * 1024
 """Bytes that may wait for a peer in all before its link is given up."""
 STUCK_AFTER: Final = 10.0
 """Seconds in which a peer must take something of what waits for it: else it does not read."""
+NAMES_WITHIN: Final = 3.0
+"""Seconds in which names of machines (`….local`) must be resolved."""
 CHANNEL: Final = 0
+
+
+@dataclass(frozen=True)
+class IceServer:
+    """A STUN or TURN server: `stun:host:port`, `turn:host:port?transport=udp`, `turns:…`."""
+
+    url: str
+    username: str = ""
+    credential: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("stun:", "turn:", "turns:")):
+            raise UsageError(f"{self.url!r}: write stun:host:port or turn:host:port")
+        if self.url.startswith("turn") and not (self.username and self.credential):
+            raise UsageError(f"{self.url} needs a username and a credential")
 
 
 @dataclass(frozen=True)
@@ -47,8 +69,10 @@ class ChannelSettings:
     """How data channels are made. Times in seconds.
 
     Attributes:
-        addresses: our own addresses to offer; None: all but loopback.
-        ice_servers: STUN and TURN urls; none by default, and never a public one unasked.
+        addresses: our own addresses to offer; None: those by which we reach the signaling
+            server (see `addresses`).
+        ice_servers: STUN and TURN servers; none by default, and never a public one unasked.
+        relay_only: offer no address of ours, only those of TURN servers.
         consent_every, consent_lost: a peer that is gone is noticed after about
             `consent_every * consent_lost`, RFC 7675. They hold for the whole process.
         at_once: handshakes under way at the same time: more do not end sooner, and the loop
@@ -56,12 +80,22 @@ class ChannelSettings:
         patience: after how long a handshake no longer holds up the next.
     """
 
-    addresses: tuple[str, ...] | None = ("127.0.0.1",)
-    ice_servers: tuple[str, ...] = ()
+    addresses: tuple[str, ...] | None = None
+    ice_servers: tuple[IceServer, ...] = ()
+    relay_only: bool = False
     consent_every: float = 0.5
     consent_lost: int = 3
     at_once: int = 12
     patience: float = 1.0
+
+    def __post_init__(self) -> None:
+        for address in self.addresses or ():
+            try:
+                ipaddress.ip_address(address)
+            except ValueError:
+                raise UsageError(f"{address!r} is not an IP address of this machine") from None
+        if self.relay_only and not any(s.url.startswith("turn") for s in self.ice_servers):
+            raise UsageError("relay_only needs a TURN server among ice_servers")
 
 
 class Certificate(RTCCertificate):
@@ -87,6 +121,7 @@ class Channel:
     Args:
         path, peer, attempt: whose it is; carried along for the owner.
         certificate: of our party, the same for all of its links.
+        addresses: ours, to be offered.
         gate: how many handshakes may be under way.
         spawn: how to run a coroutine to its end; `closing=True`: one that frees something.
     """
@@ -100,6 +135,7 @@ class Channel:
         label: str,
         certificate: Certificate,
         settings: ChannelSettings,
+        addresses: tuple[str, ...],
         gate: asyncio.Semaphore,
         spawn: Callable[..., object],
     ) -> None:
@@ -121,8 +157,15 @@ class Channel:
         self._waiting_bytes = 0
         self._taken = 0  # how often something of it was taken
         self._watch: asyncio.TimerHandle | None = None  # whether anything is
-        servers = [RTCIceServer(urls=url) for url in settings.ice_servers]
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._addresses = addresses
+        servers = [
+            RTCIceServer(
+                urls=it.url, username=it.username or None, credential=it.credential or None
+            )
+            for it in settings.ice_servers
+        ]
+        policy = RTCIceTransportPolicy.RELAY if settings.relay_only else RTCIceTransportPolicy.ALL
+        self._pc = RTCPeerConnection(RTCConfiguration(servers, iceTransportPolicy=policy))
         # aiortc makes a certificate for each connection and has no way to be given one.
         self._pc._RTCPeerConnection__certificates = [certificate]  # type: ignore[attr-defined]
         self._channel: RTCDataChannel = self._pc.createDataChannel(
@@ -171,10 +214,16 @@ class Channel:
         """Take all of the peer's addresses."""
 
         async def verb() -> None:
-            for line in candidates:
-                candidate = candidate_from_sdp(line.removeprefix("a=").removeprefix("candidate:"))
-                candidate.sdpMid, candidate.sdpMLineIndex = "0", 0
-                await self._pc.addIceCandidate(candidate)
+            found = [_read_candidate(line) for line in candidates]
+            for candidate in found:
+                if not candidate.ip.endswith(".local"):
+                    await self._pc.addIceCandidate(candidate)
+            # Names of machines are asked for all at once, and the link does not wait for them.
+            named = [self._pc.addIceCandidate(c) for c in found if c.ip.endswith(".local")]
+            if named:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(NAMES_WITHIN):
+                        await asyncio.gather(*named, return_exceptions=True)
             await self._pc.addIceCandidate(None)
 
         self._do(verb)
@@ -263,7 +312,7 @@ class Channel:
             self._idle.set()
 
     async def _describe(self, kind: str) -> None:
-        _ADDRESSES.set(self._settings.addresses)
+        _ADDRESSES.set(self._addresses)
         await self._pc.setLocalDescription()
         if self._ended:
             return
@@ -362,6 +411,12 @@ class _Mute:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+def _read_candidate(line: str) -> RTCIceCandidate:
+    candidate = candidate_from_sdp(line.removeprefix("a=").removeprefix("candidate:"))
+    candidate.sdpMid, candidate.sdpMLineIndex = "0", 0
+    return candidate
 
 
 def _bare(sdp: str) -> str:

@@ -30,6 +30,7 @@ from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import Frame
 from mpclab.trace import rows
+from mpclab.worlds.real.addresses import is_loopback, offered
 from mpclab.worlds.real.data_channel import (
     Certificate,
     Channel,
@@ -57,6 +58,7 @@ class WebRTCWorld(WebSocketWorld):
         self._channels: dict[Party, dict[tuple[Party, int], Channel]] = {}
         self._open: dict[tuple[Party, Party], Channel] = {}  # (actor, peer) → the newest
         self._certificates: dict[Party, Certificate] = {}
+        self._reached_by: dict[Party, str] = {}  # each actor's own end of its way to the server
         self._gate = asyncio.Semaphore(self._channel_settings.at_once)
         super().__init__(**others)
 
@@ -110,6 +112,17 @@ class WebRTCWorld(WebSocketWorld):
             case _:
                 super().link_verb(host, effect)
 
+    def _addresses_of(self, actor: Party) -> tuple[str, ...]:
+        """What an actor offers: what it was told, or where it meets its server."""
+        settings = self._channel_settings
+        if settings.addresses is not None:
+            return settings.addresses
+        client = self._clients.get(actor)
+        if client is not None and (local := client.local) is not None:
+            self._reached_by[actor] = local[0]
+        beyond = SERVER in self.actors and not is_loopback(self._bound[0])
+        return offered(self._reached_by.get(actor, "127.0.0.1"), beyond)
+
     def _channel(self, host: Host, peer: Party, attempt: int) -> Channel | None:
         return self._channels.get(host.actor, {}).get((peer, attempt))
 
@@ -125,6 +138,7 @@ class WebRTCWorld(WebSocketWorld):
             label=f"mpc-{_session_of(host)}",
             certificate=self._certificate_of(host.actor),
             settings=self._channel_settings,
+            addresses=self._addresses_of(host.actor),
             gate=self._gate,
             spawn=self.spawn,
         )

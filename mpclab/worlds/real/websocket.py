@@ -9,7 +9,6 @@ in the trace, for all clients that live in this world.
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import ssl
 from collections.abc import Callable
 from pathlib import Path as FilePath
@@ -44,6 +43,7 @@ from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import Frame, decoder
 from mpclab.worlds.base import Build
+from mpclab.worlds.real.addresses import is_loopback
 from mpclab.worlds.real.host import Host
 from mpclab.worlds.real.processes import WithProcesses
 from mpclab.worlds.real.ws_client import Handlers, SocketClient, check_url
@@ -162,7 +162,7 @@ class WebSocketWorld(WithProcesses):
     def _listen(self, address: str, port: int) -> None:
         settings = self._settings or ServerSettings(
             # Nobody else reaches a loopback address: there the limit would count our own parties.
-            per_address=0 if _is_loopback(address) else 64,
+            per_address=0 if is_loopback(address) else 64,
         )
         if self._certificate is not None:
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -352,10 +352,3 @@ def _trust(authority: str | FilePath | None) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=str(authority))
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"cannot read the certificates in {authority}: {error}") from error
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
