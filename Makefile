@@ -9,11 +9,11 @@ NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=60 \
 	--nbval-sanitize-with tests/nbval-sanitize.cfg
 NOTEBOOKS := $(wildcard notebooks)
 
-.PHONY: help setup lab demo test check format bench soak browser lock clean
+.PHONY: help setup lab demo test check format bench soak docs-tables browser lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: $(READY)  ## create .venv, or bring it up to the lock
 
@@ -46,6 +46,9 @@ bench: $(READY)  ## measure, beside peers where there are any
 
 soak: $(READY)  ## many more random runs than the tests do
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+docs-tables: $(READY)  ## print the generated documents anew
+	$(BIN)/python -m tools.notes_table > docs/notes.md
 
 browser: $(READY)  ## get a Chromium for the browser tests if there is none
 	$(BIN)/python -m tools.chromium

@@ -757,6 +757,14 @@ def op_of(note: AnyNote) -> str:
     return op
 
 
+def fields_of(note: AnyNote) -> dict[str, Any]:
+    """The fields of a note that are not at their defaults; a remark's are its own."""
+    if isinstance(note, Remark):
+        return note.details
+    told: dict[str, Any] = msgspec.to_builtins(note)
+    return {field: value for field, value in told.items() if field != "word"}
+
+
 def class_of(word: str) -> type[AnyNote]:
     """The class of note that has this word.
 

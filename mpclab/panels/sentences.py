@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, assert_never
 
-import msgspec
-
 from mpclab.core import notes
 from mpclab.core.ids import SERVER, Party
-from mpclab.core.notes import word_of
+from mpclab.core.notes import fields_of, word_of
 from mpclab.panels.controls import party_tips
 from mpclab.plots.style import shorten
 from mpclab.trace.rows import (
@@ -178,8 +176,7 @@ def _note(row: Noted) -> tuple[str, int]:
 
 def _fields(note: notes.AnyNote) -> str:
     """The fields that are not at their defaults: `term 3`."""
-    told = msgspec.to_builtins(note)
-    return ", ".join(f"{field} {value}" for field, value in told.items() if field != "word")
+    return ", ".join(f"{field} {value}" for field, value in fields_of(note).items())
 
 
 def _name(party: Party) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mpclab.core.notes import fields_of
 from mpclab.trace.flights import flights
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import Noted, Sent
@@ -55,8 +56,8 @@ def to_pandas(trace: Trace) -> pd.DataFrame:
             line["path"] = "/".join(line["path"])
         if isinstance(row, Noted):
             del line["note"]
-            line["what"] = row.what
-            line["details"] = msgspec.json.encode(row.details, order="deterministic").decode()
+            line["what"], told = row.word, fields_of(row.note)
+            line["details"] = msgspec.json.encode(told, order="deterministic").decode()
         lines.append(line)
     columns = [
         "at_ms",

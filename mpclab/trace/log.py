@@ -98,7 +98,7 @@ class Trace:
 
     def remarks(self, *what: str) -> list[Noted]:
         """The remarks of these names; without names, all of them."""
-        return [row for row in self.notes(Remark) if not what or row.what in what]
+        return [row for row in self.notes(Remark) if not what or row.word in what]
 
     def sent(self) -> dict[tuple[Party, int], Sent]:
         """Every message sent, by (sender, id)."""

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from mpclab.core.ids import Party, Path
-from mpclab.core.notes import AnyNote, Remark, word_of
+from mpclab.core.notes import AnyNote, word_of
 
 WORLD: Final = -1
 """The actor of rows that belong to no party: faults and the experiment's own marks."""
@@ -75,16 +75,9 @@ class Noted(_Row, frozen=True):
     note: AnyNote
 
     @property
-    def what(self) -> str:
-        """The word of the note."""
+    def word(self) -> str:
+        """The word of the note: `became-leader`."""
         return word_of(self.note)
-
-    @property
-    def details(self) -> dict[str, Any]:
-        """The note's fields that are not at their defaults."""
-        if isinstance(self.note, Remark):
-            return self.note.details
-        return {k: v for k, v in msgspec.to_builtins(self.note).items() if k != "word"}
 
 
 class Output(_Row, frozen=True):

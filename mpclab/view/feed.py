@@ -23,14 +23,28 @@ import json
 import struct
 from array import array
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from mpclab.core import notes
 from mpclab.core.ids import SERVER, Party
 from mpclab.trace import palette
 from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
-from mpclab.trace.rows import Blamed, Delivered, Dropped, Fault, Noted, Row, Sent
+from mpclab.trace.rows import (
+    Asked,
+    Blamed,
+    Delivered,
+    Dropped,
+    Fault,
+    Fired,
+    Lied,
+    Linked,
+    Noted,
+    Output,
+    Persisted,
+    Row,
+    Sent,
+)
 
 _VIA: Final = {"link": 0, "relay": 1, "none": 2}
 _DELIVERED, _DROPPED = 1, 2
@@ -112,8 +126,10 @@ class Feed:
             case Blamed(at, actor, _, party, reason):
                 whom = "somebody" if party is None else f"party {party}"
                 self._mark(row, "blamed", text=f"blames {party or '?'}", long=f"{whom}: {reason}")
+            case Fired() | Asked() | Output() | Persisted() | Linked() | Lied():
+                pass  # these have no mark
             case _:
-                pass  # timers, asks, outputs and stores have no mark
+                assert_never(row)
 
     # --- messages ---
 
@@ -209,8 +225,22 @@ class Feed:
                 self._mark(row, "entered-view", text=f"view {view}")
             case notes.Blocked(_, why, op):
                 self._mark(row, "blocked", op=op, text="blocked", long=why)
-            case _:
+            case (
+                notes.Heard() | notes.Ignored() | notes.Repeated() | notes.Phase() | notes.Round()
+                | notes.CaughtUp() | notes.Restored() | notes.InputWanted() | notes.KeyAgreed()
+                | notes.PackageRefused() | notes.Signed() | notes.Beacon() | notes.Confirmed()
+                | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
+                | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()
+                | notes.UnconfirmedDropped() | notes.EarlyDropped() | notes.AskRefused()
+                | notes.NotAdmitted() | notes.Said() | notes.Opened() | notes.Joined()
+                | notes.Left() | notes.JoinRefused() | notes.Expelled() | notes.Closed()
+                | notes.Started() | notes.Crashed() | notes.Restarted() | notes.Paused()
+                | notes.Resumed() | notes.Removed() | notes.Broken() | notes.CouldNot()
+                | notes.Remark()
+            ):  # fmt: skip
                 pass  # the log tells the rest
+            case note:
+                assert_never(note)
 
     def _fault(self, row: Fault) -> None:
         match row.phase:

@@ -110,7 +110,7 @@ def test_a_party_is_killed_in_a_vote_comes_back_is_stopped_and_goes_on(world: st
         lab.wait(0.1)
         assert {v.check: v.verdict for v in lab.check(*CHECKS)} == dict.fromkeys(CHECKS, "ok")
         assert not list(lab.trace.of(Blamed))
-        assert {n.what for n in lab.trace.notes("started", "crashed", "restarted", "paused",
+        assert {n.word for n in lab.trace.notes("started", "crashed", "restarted", "paused",
                                                 "resumed") if n.actor == 3} == {
             "started", "crashed", "restarted", "paused", "resumed"}  # fmt: skip
 

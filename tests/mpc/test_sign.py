@@ -154,7 +154,7 @@ def test_a_wrong_share_names_its_sender_and_another_quorum_signs() -> None:
     assert cast.accused() == {leader}
     for outcome in cast.outcomes().values():
         check(outcome)
-    notes = [r for r in cast.world.trace if isinstance(r, rows.Noted) and r.what == "signed"]
+    notes = [r for r in cast.world.trace if isinstance(r, rows.Noted) and r.word == "signed"]
     assert {r.note.attempt for r in notes if r.actor in cast.honest} == {1}
 
 

@@ -2,7 +2,8 @@
 
 import json
 
-from mpclab.trace import Trace
+from mpclab.core.notes import fields_of
+from mpclab.trace import Noted, Trace
 from mpclab.trace.export import message_counts, messages_table, to_networkx, to_pandas
 from tests.plots import scenes
 from tests.trace.rowmaker import committed
@@ -17,7 +18,7 @@ def test_one_line_a_row_with_times_in_milliseconds() -> None:
     assert (frame["row"] == "sent").sum() == len(trace.sent())
     notes = frame[frame["row"] == "noted"]
     assert [json.loads(d) for d in notes["details"]] == [
-        n.details for n in trace.rows if hasattr(n, "details")
+        fields_of(n.note) for n in trace.rows if isinstance(n, Noted)
     ]
 
 

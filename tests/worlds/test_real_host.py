@@ -134,7 +134,7 @@ def test_what_was_persisted_survives_a_crash_and_amnesia_forgets_it(lonely: Real
     assert lives() == 1
     with pytest.raises(UsageError, match="has not crashed"):
         lonely.restart(1)
-    assert [row.what for row in lonely.trace.notes("crashed", "restarted")] == [
+    assert [row.word for row in lonely.trace.notes("crashed", "restarted")] == [
         "crashed", "restarted", "crashed", "restarted"
     ]  # fmt: skip
 
