@@ -58,6 +58,9 @@ class Lab:
         store: a folder (made when missing) where parties of the real worlds keep their keys and
             what they persist, so that a session can be taken up tomorrow; without one all is
             kept in memory.
+        record: keep every row and every input, so that all can be judged and replayed. Without,
+            memory does not grow with what happens (real worlds; see `RealWorld`).
+        options: what else the class of a real world takes: `trace`, `authority`, `channels`, …
 
     Raises:
         UsageError: a field that is unknown or cannot be, before anything is started.
@@ -70,14 +73,22 @@ class Lab:
         protocol: Callable[[], Machine] | None = None,
         url: str = "",
         store: str | Path | None = None,
+        record: bool = True,
+        options: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> None:
         self.scenario = (scenario or Scenario()).but(**fields)
         self.url = url
-        self.world: World = make_world(self.scenario, url, store)
         self._store = Path(store) if store is not None else None
         if self._store is not None:
-            self._store.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                self._store.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise UsageError(
+                    f"cannot keep parties' state in {store}: {error.strerror or error}"
+                ) from error
+        more = {"record": record, **(options or {})}
+        self.world: World = make_world(self.scenario, url, store, **more)
         self.group = Group(self.world, self.scenario, protocol=protocol, store=self._store)
         self.groups: dict[str, Group] = {self.scenario.session: self.group}
         self._started: float | None = None
@@ -464,7 +475,9 @@ class Lab:
         )
 
 
-def make_world(scenario: Scenario, url: str = "", store: str | Path | None = None) -> World:
+def make_world(
+    scenario: Scenario, url: str = "", store: str | Path | None = None, **options: Any
+) -> World:
     """The world that a scenario names; sockets are imported only where they are used."""
     if scenario.world == "simulated":
         if url or store:
@@ -473,10 +486,10 @@ def make_world(scenario: Scenario, url: str = "", store: str | Path | None = Non
     if scenario.world == "websocket":
         from mpclab.worlds.real.websocket import WebSocketWorld
 
-        return WebSocketWorld(url=url, folder=store, seed=scenario.seed)
+        return WebSocketWorld(url=url, folder=store, seed=scenario.seed, **options)
     from mpclab.worlds.real.webrtc import WebRTCWorld
 
-    return WebRTCWorld(url=url, folder=store, seed=scenario.seed)
+    return WebRTCWorld(url=url, folder=store, seed=scenario.seed, **options)
 
 
 def _do(lab: Lab, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

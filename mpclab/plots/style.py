@@ -55,6 +55,7 @@ SMALL: Final = 7.5
 LEGEND_LINE: Final = 0.21  # inches
 
 RC: Final[dict[Any, Any]] = {
+    "text.parse_math": False,  # peers' words are text: "$5 or $6" is no formula
     "font.family": ["DejaVu Sans"],
     "font.size": LABEL,
     "text.color": INK,

@@ -7,6 +7,7 @@ suffer: a crash between two effects, a pause, a slow machine, a wrong clock, cor
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from mpclab.core.effects import (
 )
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
-from mpclab.core.node import Node
+from mpclab.core.node import Coins, Node
 from mpclab.trace import rows
 from mpclab.worlds.adversary import Adversaries, Site
 from mpclab.worlds.base import Build
@@ -35,6 +36,7 @@ class HostingWorld(Site, Protocol):
 
     loop: asyncio.AbstractEventLoop
     adversaries: Adversaries
+    record: bool
 
     def actor_of(self, host: Host, number: int) -> Party: ...
     def perform(self, host: Host, effect: Effect) -> None: ...
@@ -72,6 +74,16 @@ class Host:
         return self.node is not None
 
     @property
+    def is_delayed(self) -> bool:
+        """Whether an event that came now would have to wait, or would see another clock."""
+        return (
+            self._working
+            or self.paused is not None
+            or bool(self.cost or self._late)
+            or self.skew is not None
+        )
+
+    @property
     def clock(self) -> int:
         """What the party's own clock shows, µs."""
         now = self.world.now
@@ -83,8 +95,11 @@ class Host:
         """A new incarnation, from what is stored."""
         stored = self.store.load()
         self.incarnation += 1
-        self.recording = recording = Recording(self.actor, stored)
-        self.node = self.build(recording.recording_coins, stored)
+        coins: Coins = _system_coins
+        if self.world.record:
+            self.recording = Recording(self.actor, stored)
+            coins = self.recording.recording_coins
+        self.node = self.build(coins, stored)
         self.node.next_id = self.frames
         self.world.adversaries.enter(self.world, self)
         self.base = self.actor - self.node.me
@@ -171,7 +186,6 @@ class Host:
         """One step, recorded; a bug ends this incarnation and is kept for the world's caller."""
         node, recording, world = self.node, self.recording, self.world
         assert node is not None
-        assert recording is not None
         if type(event) is TimerFired:
             if node.timers.get((event.path, event.name), now + 1) > now:
                 return  # replaced or cancelled while it waited
@@ -179,19 +193,21 @@ class Host:
         elif type(event) is Delivered:
             sender = world.actor_of(self, event.sender)
             world.trace.delivered(world.now, self.actor, sender, event.frame.id)
-        first, said = node.next_id, recording.dictate(node)
+        first, said = node.next_id, recording.dictate(node) if recording else None
         try:
             effects = node.step(event, now)
         except Exception as error:
             refused = type(event) is Asked and isinstance(error, UsageError)
             effects = node.out if refused else []  # what others did before one refused
-            recording.add(event, now, first, effects, describe_error(error), said=said)
+            if recording is not None:
+                recording.add(event, now, first, effects, describe_error(error), said=said)
             if refused:
                 self._do(event, effects)
                 raise
             world.failed(self, event, error)
             return
-        recording.add(event, now, first, effects, said=said)
+        if recording is not None:
+            recording.add(event, now, first, effects, said=said)
         if node.contained and (bug := world.bug_in(self)) is not None:
             world.failed(self, event, bug)
             return
@@ -243,3 +259,8 @@ class Host:
         else:
             del self.timers[path, name]
             self.feed(TimerFired(path, name))
+
+
+def _system_coins(path: Path) -> random.Random:
+    """Coins of the operating system; nobody notes them."""
+    return random.SystemRandom()

@@ -37,6 +37,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
 from mpclab.trace import rows
+from mpclab.trace.log import Trace
 from mpclab.worlds.failures import who
 from mpclab.worlds.real.host import Host
 from mpclab.worlds.real.world import RealWorld
@@ -251,8 +252,15 @@ class PartyProcess:
 class WithProcesses(RealWorld):
     """A real world some of whose parties are processes."""
 
-    def __init__(self, *, folder: str | FilePath | None = None, seed: int = 0) -> None:
-        super().__init__(folder=folder, seed=seed)
+    def __init__(
+        self,
+        *,
+        folder: str | FilePath | None = None,
+        seed: int = 0,
+        record: bool = True,
+        trace: Trace | None = None,
+    ) -> None:
+        super().__init__(folder=folder, seed=seed, record=record, trace=trace)
         self.processes: dict[Party, PartyProcess] = {}
 
     def host_process(self, actor: Party, command: Command, folder: FilePath) -> None:
