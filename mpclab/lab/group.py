@@ -37,7 +37,7 @@ from mpclab.signaling.party import (
     Tell,
     WhenRunning,
 )
-from mpclab.trace.rows import Noted, Output
+from mpclab.trace.rows import Linked, Noted, Output
 from mpclab.worlds.base import Build, Stored, World
 
 BY_HAND = "hand"
@@ -84,6 +84,7 @@ class Group:
         self._attempts = 0
         self._rows_read = 0
         self._refusals: dict[Party, str] = {}
+        self._server_says: dict[Party, str] = {}  # why a party has no connection to the server
 
     # --- who is here ---
 
@@ -154,10 +155,21 @@ class Group:
             if process:
                 self._host_process(party)
             else:
+                self.world.bind_store(self.base + party, self._owner(party))
                 self.world.host(self.base + party, self._builder(party))
         return (
             Done(f"{_parties(wanted)} spawned") if wanted else Done("every party is here already")
         )
+
+    def _owner(self, party: Party) -> dict[str, str]:
+        """Whose store it is that a party keeps."""
+        s = self.scenario
+        return {
+            "session": s.session,
+            "party": str(party),
+            "parties": str(s.parties),
+            "key": self.identity(party).public.hex(),
+        }
 
     def _host_process(self, party: Party) -> None:
         if self.quarters is None:
@@ -315,8 +327,11 @@ class Group:
     def explain_unready(self) -> str:
         """Why `join` gave up waiting."""
         pairs = list(self._missing_pairs())
+        if self._server_says:
+            whom, why = next(iter(self._server_says.items()))
+            return f"party {whom} is not connected to the signaling server: {why}"
         if not pairs:
-            return f"{_parties(self.joined)} could not join: is the signaling server running?"
+            return f"{_parties(self.joined)} could not join: the signaling server says nothing"
         shown = ", ".join(f"{a}–{b}" for a, b in pairs[:6]) + (" …" if len(pairs) > 6 else "")
         changed = tuple(sorted({q for p in self.joined for q in self._met_otherwise(p)}))
         why = (
@@ -390,8 +405,13 @@ class Group:
         while self._rows_read < len(rows):
             row = rows[self._rows_read]
             self._rows_read += 1
-            if type(row) is Noted and isinstance(refused := row.note, NotAdmitted):
-                party = row.actor - self.base
+            party = row.actor - self.base
+            if type(row) is Linked and row.peer == SERVER:
+                if row.state == "closed":
+                    self._server_says[party] = row.detail or "connection lost"
+                elif row.state == "open":
+                    self._server_says.pop(party, None)
+            elif type(row) is Noted and isinstance(refused := row.note, NotAdmitted):
                 if party in self._joined:
                     self._joined.discard(party)
                     hint = f"; {refused.hint}" if refused.hint else ""

@@ -78,6 +78,11 @@ class World(FaultTarget, abc.ABC):
     def host(self, actor: Party, build: Build) -> None:
         """Make and start a party's node."""
 
+    def bind_store(self, actor: Party, owner: Mapping[str, str]) -> None:
+        """Whose state `actor` keeps from now on (session, party, …): a store of another is refused
+        when the actor is hosted. A simulation has no stores that outlive it."""
+        return
+
     @abc.abstractmethod
     def host_server(self, build: Build, address: str = "127.0.0.1", port: int = 8080) -> str:
         """Make and start the signaling server; its url. Port 0: a free one.

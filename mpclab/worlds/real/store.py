@@ -3,12 +3,18 @@
 `put` returns once the value is durable, so that the effects after a `Persist` may be performed.
 The file is in WAL mode with `synchronous=FULL` (a commit survives a power cut, about 1 ms
 each) and readable by its owner alone: it may hold keys.
+
+A file says whose it is, and is refused to anybody else: what one party of one session promised is
+no part of another. What cannot be read whole is refused too, with the reason; nothing is repaired,
+made anew or forgotten without being asked, since a party without its memory may vote twice.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path as FilePath
 from typing import Protocol
 
@@ -64,36 +70,83 @@ class SqliteStore:
 
     Args:
         file: the database; it and its folder are made when missing.
+        owner: whose it is, by name: {"session": "alpha", "party": "2", …}. A file that was made
+            for another is refused; one that does not say is refused unless it holds nothing.
 
     Raises:
-        UsageError: the file cannot be opened, or is something else.
+        UsageError: the file cannot be opened or read whole, or is another's.
     """
 
-    def __init__(self, file: str | FilePath) -> None:
+    def __init__(self, file: str | FilePath, owner: Mapping[str, str] | None = None) -> None:
         self.file = FilePath(file)
+        self._db: sqlite3.Connection | None = None
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            # Made by us, before SQLite can make it with the umask's mode. SQLite gives its
-            # -wal and -shm files the mode of the database.
-            descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                os.fchmod(descriptor, 0o600)
-            finally:
-                os.close(descriptor)
-            self._db: sqlite3.Connection | None = sqlite3.connect(self.file, isolation_level=None)
+            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self.file.exists():
+                self._make(owner or {})
+            self._check_file()
+            self._db = sqlite3.connect(self.file, isolation_level=None)
+            _prepare(self._db)
+            self._check_content(owner or {})
         except (OSError, sqlite3.Error) as error:
-            raise UsageError(f"cannot keep a party's state in {self.file}: {error}") from error
-        try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA secure_delete=ON")  # a deleted nonce is overwritten
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS items"
-                "(path TEXT, key TEXT, value BLOB NOT NULL, PRIMARY KEY (path, key)) WITHOUT ROWID"
-            )
-        except sqlite3.Error as error:
             self.close()
-            raise UsageError(f"{self.file} is not a store of ours: {error}") from error
+            raise UsageError(f"cannot keep state in {self.file}: {_why(error)}") from error
+        except UsageError:
+            self.close()
+            raise
+
+    def _make(self, owner: Mapping[str, str]) -> None:
+        """A new file, whole or not at all: one that is found empty was cut off later."""
+        # Made by us, before SQLite can make it with the umask's mode. SQLite gives its -wal and
+        # -shm files the mode of the database.
+        new = self.file.with_name(f"{self.file.name}.{os.getpid()}.new")
+        try:
+            os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            with closing(sqlite3.connect(new, isolation_level=None)) as db:
+                _prepare(db)
+                db.execute("CREATE TABLE about(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+                db.execute(
+                    "CREATE TABLE items(path TEXT, key TEXT, value BLOB NOT NULL, "
+                    "PRIMARY KEY (path, key)) WITHOUT ROWID"
+                )
+                db.executemany("INSERT INTO about VALUES (?, ?)", owner.items())
+            os.replace(new, self.file)
+        finally:
+            for left in (new, f"{new}-wal", f"{new}-shm", f"{new}-journal"):
+                with suppress(OSError):
+                    os.unlink(left)
+
+    def _check_file(self) -> None:
+        with open(self.file, "r+b") as opened:
+            if os.name == "posix":
+                os.fchmod(opened.fileno(), 0o600)
+            head = opened.read(16)
+        if not head:
+            raise UsageError(
+                f"{self.file} is empty: what it held is lost; remove it to begin with nothing"
+            )
+        if head != b"SQLite format 3\0":
+            raise UsageError(f"{self.file} is not a store of ours: it is no SQLite database")
+
+    def _check_content(self, owner: Mapping[str, str]) -> None:
+        (verdict,) = self._open.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise UsageError(f"{self.file} is damaged: {verdict}; take a copy that is whole")
+        tables = {name for (name,) in self._open.execute("SELECT name FROM sqlite_master")}
+        if not {"about", "items"} <= tables:
+            raise UsageError(f"{self.file} is not a store of ours: its tables are others")
+        known = dict(self._open.execute("SELECT name, value FROM about"))
+        for name, value in owner.items():
+            if known.get(name, value) != value:
+                raise UsageError(
+                    f"{self.file} belongs to {name} {known[name]}, and this is {name} {value}; "
+                    f"use another folder, or the same {name}"
+                )
+        if owner and not known:
+            held = self._open.execute("SELECT count(*) FROM items").fetchone()[0]
+            if held:
+                raise UsageError(f"{self.file} does not say whose it is; use another folder")
+            self._open.executemany("INSERT INTO about VALUES (?, ?)", owner.items())
 
     @property
     def _open(self) -> sqlite3.Connection:
@@ -103,24 +156,58 @@ class SqliteStore:
 
     def load(self) -> Items:
         items: Items = {}
-        for path, key, value in self._open.execute("SELECT path, key, value FROM items"):
-            items.setdefault(_decode_path(path), {})[key] = value
+        with self._speaking("read"):
+            for path, key, value in self._open.execute("SELECT path, key, value FROM items"):
+                try:
+                    items.setdefault(_decode_path(path), {})[key] = value
+                except msgspec.DecodeError as error:
+                    raise UsageError(f"{self.file} has a damaged record, {key!r}") from error
         return items
 
     def put(self, path: Path, key: str, value: bytes | None) -> None:
         where = (msgspec.json.encode(path).decode(), key)
-        if value is None:
-            self._open.execute("DELETE FROM items WHERE path = ? AND key = ?", where)
-        else:
-            self._open.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", (*where, value))
+        with self._speaking("write to"):
+            if value is None:
+                self._open.execute("DELETE FROM items WHERE path = ? AND key = ?", where)
+            else:
+                self._open.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", (*where, value))
 
     def clear(self) -> None:
-        self._open.execute("DELETE FROM items")
+        with self._speaking("write to"):
+            self._open.execute("DELETE FROM items")
 
     def close(self) -> None:
         if self._db is not None:
-            self._db.close()
+            with suppress(sqlite3.Error):  # a full disk: the log stays, and is read next time
+                self._db.close()
             self._db = None
+
+    @contextmanager
+    def _speaking(self, what: str) -> Iterator[None]:
+        """SQLite's errors, with the file and a likely cause."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot {what} {self.file}: {_why(error)}") from error
+
+
+class StoreError(RuntimeError):
+    """A store that was good fails: its party stops, and nothing that it promised is lost."""
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA secure_delete=ON")  # a deleted nonce is overwritten
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(error)
+    if "disk I/O" in text or "full" in text:
+        return f"{text} (is the disk full?)"
+    return text
 
 
 _decode_path = msgspec.json.Decoder(tuple[str, ...]).decode

@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
@@ -37,6 +37,7 @@ from mpclab.faults.fault import Filter, Tamper
 from mpclab.faults.link_rules import LinkRules
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
+from mpclab.trace.tail import TailTrace
 from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.base import Build, World, record, text_of
 from mpclab.worlds.clock import Skew
@@ -60,12 +61,24 @@ class RealWorld(World):
         folder: where parties keep what they persist, a SQLite file each; None: in memory.
         seed: of the coins of *faults* (which frames are lost); nodes' coins come from the
             operating system.
+        record: keep every row and every input, so that all can be judged and replayed. Without,
+            memory does not grow with what happens: a tail of the trace is kept, and what a
+            peer's message breaks is the peer's fault.
+        trace: where rows go, instead of a new `Trace` or `TailTrace`.
     """
 
     name: ClassVar[str] = "real"
 
-    def __init__(self, *, folder: str | FilePath | None = None, seed: int = 0) -> None:
-        self.trace = Trace()
+    def __init__(
+        self,
+        *,
+        folder: str | FilePath | None = None,
+        seed: int = 0,
+        record: bool = True,
+        trace: Trace | None = None,
+    ) -> None:
+        self.record = record
+        self.trace = trace or (Trace() if record else TailTrace())
         self.link_rules = LinkRules()
         self.recordings: dict[Party, list[Recording]] = {}
         self.failures: list[NodeFailed] = []
@@ -74,6 +87,7 @@ class RealWorld(World):
         self.first_frame = 1  # of a party's first incarnation here; a process may be a later one
         self._folder = FilePath(folder) if folder is not None else None
         self._hosts: dict[Party, Host] = {}
+        self._owners: dict[Party, Mapping[str, str]] = {}  # of stores
         self._delays = DelayQueues(self, seed)
         self.began = time.monotonic_ns()
         self._last_step = time.monotonic()
@@ -113,16 +127,29 @@ class RealWorld(World):
             raise UsageError(f"{who(actor)} is already here")
         if known is not None:
             known.store.close()
-        store: Store = MemoryStore()
-        if self._folder is not None:
-            name = "server" if actor == SERVER else f"party-{actor}"
-            store = SqliteStore(self._folder / f"{name}.sqlite")
-        host = self._hosts[actor] = Host(self, actor, build, store)
+        host = self._hosts[actor] = Host(self, actor, build, self._store_of(actor))
         host.frames = self.first_frame
         if known is not None:
             host.incarnation, host.frames = known.incarnation, known.frames
         self.remark(actor, notes.Started())
         self._begin(host)
+
+    def bind_store(self, actor: Party, owner: Mapping[str, str]) -> None:
+        self._owners[actor] = owner
+
+    def _store_of(self, actor: Party) -> Store:
+        """Where an actor keeps what it persists. The server's sessions end with the world."""
+        if self._folder is None or actor == SERVER:
+            return MemoryStore()
+        owner = self._owners.get(actor, {})
+        name = f"{owner['session']}-{owner['party']}" if owner else f"party-{actor}"
+        older = self._folder / f"party-{actor}.sqlite"
+        if owner and older.exists():
+            raise UsageError(
+                f"{older} is of an earlier version and does not say whose it is; use another "
+                f"folder, or move it away"
+            )
+        return SqliteStore(self._folder / f"{name}.sqlite", owner)
 
     def _begin(self, host: Host) -> None:
         try:
@@ -236,6 +263,8 @@ class RealWorld(World):
         if not self._closed:
             self.thread.close(self._shut_down)
             self._closed = True
+            if isinstance(self.trace, TailTrace):
+                self.trace.close()
 
     async def _shut_down(self) -> None:
         for timer in self._actions:
