@@ -230,13 +230,15 @@ class Described(_Data, frozen=True):
 
 
 class LinkOpened(_Data, frozen=True):
-    """A link can carry frames; fingerprints are those that the transport itself saw."""
+    """A link can carry frames; fingerprints are those that the transport itself saw. `origin` is
+    where a client of the server comes from, as far as limits care; "": it is not known."""
 
     path: Path
     peer: Party
     attempt: int = 0
     local_fingerprint: str = ""
     remote_fingerprint: str = ""
+    origin: str = ""
 
 
 class LinkClosed(_Data, frozen=True):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, check_session_id
@@ -29,12 +30,23 @@ _POLICY = re.compile(r"[a-z][a-z-]{0,31}(\(\d{1,6}\))?")
 
 @dataclass(slots=True)
 class Slot:
-    """`bucket` belongs to the slot: a new connection brings no new credit."""
+    """A party's place in a room.
+
+    Attributes:
+        connection: None: idle, the party may come back.
+        bucket: belongs to the slot: a new connection brings no new credit.
+        kept_until: until when an idle slot is kept for its key.
+    """
 
     member: Member
     connection: Connection | None
     joined_at: int
     bucket: Bucket
+    kept_until: int = 0
+
+    def is_over(self, now: int) -> bool:
+        """Whether its party vanished, and too long ago to have it kept."""
+        return self.connection is None and now >= self.kept_until
 
 
 @dataclass(slots=True)
@@ -46,6 +58,7 @@ class Room:
     slots: dict[Party, Slot] = field(default_factory=dict)
     revision: int = 0
     left_at: int = 0  # when its last member went offline
+    openers: tuple[str, ...] = ()  # the address and the key that this room counts for
 
     @property
     def online(self) -> list[Connection]:
@@ -61,7 +74,7 @@ def why_not(
     """Reason and hint for refusing `msg`, or None when it is in order.
 
     Args:
-        rooms: by session.
+        rooms: by session, without slots that are over.
         nonce: what its connection was challenged with.
     """
     try:
@@ -76,8 +89,8 @@ def why_not(
         return f"party {msg.party} of n = {msg.n}", f"use an id of 1 to {msg.n}"
     if not _POLICY.fullmatch(msg.policy):
         return "invalid approval policy", "use unanimous or threshold(k)"
-    if msg.mode not in ("create", "join", "either") or msg.epoch < 0:
-        return "invalid mode or epoch", "the mode is create, join or either"
+    if msg.mode not in ("create", "join", "either"):
+        return "invalid mode", "the mode is create, join or either"
     if len(msg.key) != PUBLIC_BYTES or len(msg.incarnation) != NONCE_BYTES:
         return "invalid key or incarnation", "a key has 32 bytes, an incarnation 16"
     presence = presence_parts(msg.session, msg.party, msg.incarnation, msg.epoch)
@@ -100,11 +113,6 @@ def _why_not_here(
                 "no such session",
                 "check its id, or create it",
             )  # ids are invitations: no hint
-        if len(rooms) >= settings.max_rooms and longest_empty(rooms) is None:
-            return (
-                "the server has no room for another session",
-                "close one first, or try again later",
-            )
         return None
     if msg.mode == "create":
         return "the session exists already", "join it, or choose another id"
@@ -123,7 +131,55 @@ def _why_not_here(
     return None
 
 
-def longest_empty(rooms: Mapping[str, Room]) -> str | None:
-    """The session that nobody has been in for longest: the first to go for a new one."""
-    empty = [(room.left_at, name) for name, room in rooms.items() if not room.online]
-    return min(empty)[1] if empty else None
+NO_ROOM: Final = "the server has no room for another session", "close one first, or try later"
+
+
+class Shares:
+    """Who may open how many rooms: a quarter of all for one address, and for one key.
+
+    Whoever has used up a share, or comes when all is full, opens a room at the cost of one in
+    which nobody meets anybody: an empty one, or else the oldest with a single member online, of
+    the same opener, or of the one with most rooms. So a room in use is never closed for another.
+    """
+
+    def __init__(self, settings: RoomsSettings) -> None:
+        self._most = settings.max_rooms
+        self._each = max(1, settings.max_rooms // 4)
+        self._count: Counter[str] = Counter()
+
+    def opened(self, room: Room) -> None:
+        self._count.update(room.openers)
+
+    def closed(self, room: Room) -> None:
+        self._count.subtract(room.openers)
+        for opener in room.openers:
+            if self._count[opener] <= 0:
+                del self._count[opener]
+
+    def make_room(self, rooms: Mapping[str, Room], openers: tuple[str, ...]) -> list[str] | None:
+        """The sessions to close so that `openers` may open another; None: that cannot be."""
+        closing: list[str] = []
+        for opener in openers:
+            if self._count[opener] - len(closing) >= self._each:
+                loneliest = _loneliest(rooms, opener)
+                if loneliest is None:
+                    return None
+                closing.append(loneliest)
+        if not closing and len(rooms) >= self._most:
+            greediest = max(self._count, key=self._count.__getitem__, default="")
+            loneliest = _loneliest(rooms, "", empty=True) or _loneliest(rooms, greediest)
+            if loneliest is None:
+                return None
+            closing.append(loneliest)
+        return closing
+
+
+def _loneliest(rooms: Mapping[str, Room], opener: str, *, empty: bool = False) -> str | None:
+    """The room, of `opener` if one is named, that is missed least."""
+    lonely = [
+        (online, room.left_at if online == 0 else room.opened_at, name)
+        for name, room in rooms.items()
+        if (not opener or opener in room.openers)
+        and (online := len(room.online)) <= (0 if empty else 1)
+    ]
+    return min(lonely)[2] if lonely else None

@@ -11,7 +11,9 @@ in a later life, until our own user accepts it (`AcceptKey`, or the key named be
 signed presences and the signatures of text lines, and hands every other payload up uninterpreted.
 
 A connection that dies is tried again, at first quickly, with exponential backoff and jitter;
-after `quick_tries` the attempts go on in the background for ever. A refusal ends it.
+after `quick_tries` the attempts go on in the background for ever. A refusal ends it, unless we
+were in the session before: then somebody holds our place who may be gone soon.
+A server says how often it pings; one that is silent for two and a half times as long is gone.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import msgspec
 
 from mpclab.core.effects import Connect, HangUp, LinkClosed, LinkEvent, LinkOpened
 from mpclab.core.errors import PeerFault, Strength, UsageError
-from mpclab.core.ids import SERVER, Party
+from mpclab.core.ids import SECOND, SERVER, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import AcceptKey
 from mpclab.core.wire import Message
@@ -121,6 +123,9 @@ class Client(Machine):
         self.revision = 0
         self._tries = 0
         self._heard_at = 0
+        self._patience = self.settings.silent_after  # with a server that says nothing
+        self._excused = False  # a silence that may be our own fault
+        self._was_in = False
         self._asked_who = False
         self._texts_sent = 0
         self._texts_heard: dict[tuple[Party, bytes], int] = {}
@@ -211,11 +216,16 @@ class Client(Machine):
                 self._lost(ctx, "the server does not answer")
             case "silence":
                 quiet = ctx.now - self._heard_at
-                if quiet >= self.settings.silent_after:
+                if quiet >= self._patience + SECOND and not self._excused:
+                    # The timer is late: we were stopped, and what was said meanwhile waits.
+                    self._excused = True
+                    ctx.set_timer("silence", SECOND, background=True)
+                elif quiet >= self._patience:
                     ctx.do(HangUp(ctx.path, SERVER, reason="silent"))
                     self._lost(ctx, "the server went silent")
                 else:
-                    left = self.settings.silent_after - quiet
+                    self._excused = False
+                    left = self._patience - quiet
                     ctx.set_timer("silence", left, background=True)
 
     def _lost(self, ctx: Ctx, reason: str) -> None:
@@ -260,7 +270,7 @@ class Client(Machine):
                 pass  # on its way when we left
 
     def _refused(self, ctx: Ctx, reason: str, hint: str, final: bool) -> None:
-        if not final:
+        if not final or (self._was_in and self.state == "challenged"):
             ctx.do(HangUp(ctx.path, SERVER, reason=reason))
             self._lost(ctx, reason)
             return
@@ -296,7 +306,9 @@ class Client(Machine):
         self._move("joined")
         self._tries = 0
         ctx.cancel_timer("answer")
-        ctx.set_timer("silence", self.settings.silent_after, background=True)
+        self._was_in = True
+        self._patience = min(self.settings.silent_after, msg.ping_every * 5 // 2)
+        ctx.set_timer("silence", self._patience, background=True)
         ctx.report(Online(len(msg.members) == 1, msg.now - ctx.now))
         self._roster(ctx, msg.members, msg.revision)
 
@@ -358,6 +370,9 @@ class Client(Machine):
             self.pins[party] = member.key
             ctx.persist(f"pin-{party}", member.key)
         self.present[party] = member
+        for known in [k for k in self._texts_heard if k[0] == party]:
+            if known[1] != member.incarnation:
+                del self._texts_heard[known]
         ctx.report(Present(member))
 
     def _fault_of(self, member: Member) -> str | None:

@@ -7,7 +7,7 @@ Two layers. `ClientMessage` and `ServerMessage` are between one client and the s
     {"type": "Relay", "envelopes": [{"type": "Envelope", "to": 2, "payload": {"type": "Offer", …}}]}
 """
 
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -21,6 +21,11 @@ MAX_MESSAGE: Final = 64 * 1024
 MAX_TEXT: Final = 4 * 1024
 NONCE_BYTES: Final = 16
 
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""What counts something on the wire: bounded where it is decoded, and exact in a browser."""
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+"""A party, or how many parties."""
+
 # --- who is in a room ---------------------------------------------------------------------
 
 
@@ -31,10 +36,10 @@ class Member(Message, frozen=True):
     `presence` is the party's signature over both: the server cannot invent incarnations.
     """
 
-    party: Party
+    party: Number
     key: bytes
     incarnation: bytes
-    epoch: int
+    epoch: Count
     presence: bytes
     online: bool = True
 
@@ -46,20 +51,20 @@ class Join(Message, frozen=True):
     """Answer to `Challenge`; `signature` is over `join_parts`. `mode`: create, join or either."""
 
     session: str
-    party: Party
-    n: int
-    t: int
+    party: Number
+    n: Number
+    t: Number
     policy: str
     key: bytes
     incarnation: bytes
-    epoch: int
+    epoch: Count
     presence: bytes
     signature: bytes
     mode: str = "either"
 
 
 class Envelope(Message, frozen=True):
-    to: Party
+    to: Number
     payload: msgspec.Raw
 
 
@@ -94,17 +99,19 @@ class Challenge(Message, frozen=True):
     """Said first, to every connection: prove within a few seconds who you are."""
 
     nonce: bytes
-    version: int = VERSION
+    version: Number = VERSION
 
 
 class Welcome(Message, frozen=True):
-    """You are in. `now` is the server's clock, µs, against which offers expire."""
+    """You are in. `now` is the server's clock, µs, against which offers expire; a `Ping` comes
+    every `ping_every` µs, and a server that is silent for much longer is gone."""
 
     session: str
-    party: Party
+    party: Number
     members: tuple[Member, ...]
-    revision: int
-    now: int
+    revision: Count
+    now: Count
+    ping_every: Count = 10_000_000
 
 
 class Refused(Message, frozen=True):
@@ -120,32 +127,32 @@ class Refused(Message, frozen=True):
 
 class Roster(Message, frozen=True):
     members: tuple[Member, ...]
-    revision: int
+    revision: Count
 
 
 class PeerJoined(Message, frozen=True):
     member: Member
-    revision: int
+    revision: Count
 
 
 class PeerLeft(Message, frozen=True):
     """`gone`: the slot is free again; otherwise the party may come back to it."""
 
-    party: Party
+    party: Number
     why: str
     gone: bool
-    revision: int
+    revision: Count
 
 
 class Relayed(Message, frozen=True):
     """`sender` is stamped by the server, never read from the message."""
 
-    sender: Party
+    sender: Number
     payload: msgspec.Raw
 
 
 class Announced(Message, frozen=True):
-    sender: Party
+    sender: Number
     payload: msgspec.Raw
 
 
@@ -153,7 +160,7 @@ class Ping(Message, frozen=True):
     """Answer with `Pong`. A `revision` that you do not know means that you missed news."""
 
     background = True
-    revision: int
+    revision: Count
 
 
 ClientMessage: TypeAlias = Join | Relay | Announce | Who | Leave | Pong
@@ -167,11 +174,11 @@ ServerMessage: TypeAlias = (
 class Offer(Message, frozen=True):
     """A signed description of one end of a link; see `negotiate.offer_parts`."""
 
-    epoch: int
+    epoch: Count
     to_incarnation: bytes
     nonce: bytes
-    attempt: int
-    expires: int
+    attempt: Count
+    expires: Count
     sdp: str
     signature: bytes
 
@@ -179,7 +186,7 @@ class Offer(Message, frozen=True):
 class Answer(Message, frozen=True):
     """The other end's; `offer` is the hash of the offer that it answers."""
 
-    epoch: int
+    epoch: Count
     to_incarnation: bytes
     nonce: bytes
     offer: bytes
@@ -197,8 +204,8 @@ class Sealed(Message, frozen=True):
 class Text(Message, frozen=True):
     """A line for people, signed: `number` grows with every line of one incarnation. `to` 0: all."""
 
-    to: Party
-    number: int
+    to: Number
+    number: Count
     text: str
     signature: bytes
 

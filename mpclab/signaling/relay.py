@@ -20,7 +20,7 @@ from mpclab.core.wire import MAX_MESSAGE, Message, decoder
 from mpclab.crypto.errors import SealError
 from mpclab.crypto.identity import Identity, ReceiveWindow, Seal
 from mpclab.crypto.transcript import digest, encode
-from mpclab.signaling.messages import Sealed, encode_payload
+from mpclab.signaling.messages import Count, Sealed, encode_payload
 from mpclab.signaling.negotiate import Pair
 
 PIECE: Final = 32 * 1024
@@ -34,7 +34,7 @@ _ENVELOPE_BYTES: Final = 48  # around a payload: {"type":"Envelope","to":1000,"p
 class Piece(Message, frozen=True):
     """The bytes of a frame from `offset` on; `last` ends it."""
 
-    offset: int
+    offset: Count
     data: bytes
     last: bool
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -33,7 +33,8 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Decode, Message, decoder
-from mpclab.signaling.admission import Connection, Room, Slot, longest_empty, why_not
+from mpclab.signaling.admission import NO_ROOM, Connection, Room, Shares, Slot, why_not
+from mpclab.signaling.kept_rooms import keep_room, keep_slot, take_up
 from mpclab.signaling.messages import (
     MAX_MESSAGE,
     NONCE_BYTES,
@@ -88,9 +89,10 @@ class _Client:
     nonce: bytes
     bucket: Bucket
     heard_at: int
+    origin: str
     session: str = ""
     party: Party = 0
-    backlog: deque[ClientMessage] = field(default_factory=deque)
+    backlog: list[ClientMessage] = field(default_factory=list)  # an empty deque takes 760 bytes
 
 
 class Rooms(Machine):
@@ -103,6 +105,7 @@ class Rooms(Machine):
         self.settings = settings or RoomsSettings()
         self.clients: dict[Connection, _Client] = {}
         self.rooms: dict[str, Room] = {}
+        self._shares = Shares(self.settings)
         self.relayed = 0
         self.refused = 0
         self.errors = 0
@@ -123,16 +126,21 @@ class Rooms(Machine):
     # --- connections ----------------------------------------------------------------------
 
     def start(self, ctx: Ctx) -> None:
+        if self.settings.keep:
+            self.rooms = take_up(ctx.stored, self.settings, ctx.now)
+            for key in sorted(ctx.stored):
+                if key.removeprefix("room/") not in self.rooms and key.startswith("room/"):
+                    ctx.persist(key, None)
         ctx.set_timer("ping", self.settings.ping_every, background=True)
 
     def on_link(self, ctx: Ctx, event: LinkEvent) -> None:
         match event:
             case LinkOpened(_, connection):
-                self._open(ctx, connection)
+                self._open(ctx, connection, event.origin)
             case LinkClosed(_, connection, _, reason) if connection in self.clients:
                 self._forget(ctx, connection, reason or "connection lost")
 
-    def _open(self, ctx: Ctx, connection: Connection) -> None:
+    def _open(self, ctx: Ctx, connection: Connection, origin: str) -> None:
         if len(self.clients) >= self.settings.max_connections:
             self.refused += 1
             self._part(ctx, connection, "the server is full", "try again later", final=False)
@@ -140,7 +148,7 @@ class Rooms(Machine):
         # The nonce only has to be new; in the simulation it follows from the seed.
         nonce = ctx.rng.randbytes(NONCE_BYTES)
         bucket = Bucket(self.settings.rate, self.settings.burst, ctx.now)
-        self.clients[connection] = _Client(nonce, bucket, ctx.now)
+        self.clients[connection] = _Client(nonce, bucket, ctx.now, origin)
         ctx.send(connection, Challenge(nonce))
         ctx.set_timer(f"join-{connection}", self.settings.join_within)
 
@@ -155,16 +163,41 @@ class Rooms(Machine):
         slot = room.slots[client.party]
         if gone:
             del room.slots[client.party]
+            self._keep(ctx, client.session, client.party)
         else:
             slot.connection = None
             slot.member = msgspec.structs.replace(slot.member, online=False)
+            kept = max(ctx.now - slot.joined_at, self.settings.keep_idle_least)
+            slot.kept_until = ctx.now + min(kept, self.settings.keep_idle)
         room.revision += 1
         ctx.multicast(room.online, PeerLeft(client.party, why, gone, room.revision))
         ctx.note(notes.Left(session=client.session, party=client.party, why=why))
         self._say(ctx, f"{client.session}: party {client.party} left: {why}")
         if not room.online:
             room.left_at = ctx.now
-            ctx.set_timer(f"forget-{client.session}", self.settings.keep_empty, background=True)
+        if not room.slots:
+            self._close(ctx, client.session)
+
+    def _keep(self, ctx: Ctx, session: str, party: Party = 0) -> None:
+        """Persist what a session, or one of its slots, is now."""
+        if self.settings.keep:
+            room = self.rooms.get(session)
+            if party:
+                keep_slot(ctx, session, party, room.slots.get(party) if room else None)
+            else:
+                keep_room(ctx, session, room)
+
+    def _sweep(self, ctx: Ctx, session: str) -> None:
+        """Free the slots whose parties vanished too long ago, and a room that has none left."""
+        room = self.rooms[session]
+        for party in [p for p, slot in room.slots.items() if slot.is_over(ctx.now)]:
+            del room.slots[party]
+            self._keep(ctx, session, party)
+            room.revision += 1
+            ctx.multicast(room.online, PeerLeft(party, "did not come back", True, room.revision))
+            self._say(ctx, f"{session}: party {party} did not come back")
+        if not room.slots:
+            self._close(ctx, session)
 
     def _part(
         self, ctx: Ctx, connection: Connection, reason: str, hint: str = "", *, final: bool = True
@@ -192,8 +225,6 @@ class Rooms(Machine):
                 self._expel(ctx, int(which), "did not join in time")
             case "drain":
                 self._drain(ctx, int(which))
-            case "forget" if not self.rooms[which].online:
-                self._close(ctx, which)
 
     def _ping(self, ctx: Ctx) -> None:
         ctx.set_timer("ping", self.settings.ping_every, background=True)
@@ -201,9 +232,11 @@ class Rooms(Machine):
         for connection, client in list(self.clients.items()):
             if client.session and ctx.now - client.heard_at >= patience:
                 self._expel(ctx, connection, "no answer to pings")
-        for room in self.rooms.values():
+        for session, room in list(self.rooms.items()):
             if online := room.online:
                 ctx.multicast(online, Ping(room.revision))
+            if len(online) < len(room.slots):
+                self._sweep(ctx, session)
 
     # --- messages -------------------------------------------------------------------------
 
@@ -227,7 +260,7 @@ class Rooms(Machine):
 
     def _admit(self, ctx: Ctx, sender: Connection, client: _Client, msg: ClientMessage) -> None:
         """Handle at once what is within the sender's rate; keep the rest for later."""
-        if not client.backlog and client.bucket.take(ctx.now):
+        if not client.backlog and client.bucket.take(ctx.now, self._worth(client, msg)):
             self._handle(ctx, sender, client, msg)
         elif len(client.backlog) >= self.settings.backlog:
             rate = self.settings.rate
@@ -237,10 +270,48 @@ class Rooms(Machine):
                 ctx.set_timer(f"drain-{sender}", client.bucket.wait(ctx.now))
             client.backlog.append(msg)
 
+    def pass_on(
+        self, sender: Connection, text: bytes, now: int
+    ) -> list[tuple[Connection, bytes]] | None:
+        """What `text` of `sender` leads to, where it is a `Relay` that leads to nothing else: who
+        gets which message. The same checks as `_admit` and `_handle`, without a step; for hosts
+        that keep no trace. None: take the step."""
+        client = self.clients.get(sender)
+        if client is None or not client.session or client.backlog:
+            return None
+        try:
+            text.isascii() or text.decode()
+            envelopes = _open_relay(text).msg.envelopes
+        except (UnicodeDecodeError, RecursionError, msgspec.DecodeError):
+            return None
+        room = self.rooms[client.session]
+        if len(envelopes) > MOST_EACH or any(not 1 <= e.to <= room.n for e in envelopes):
+            return None  # the step looks closer
+        if not client.bucket.take(now):
+            return None
+        client.heard_at = now
+        said = []
+        for envelope in envelopes:
+            slot = room.slots.get(envelope.to)
+            if slot is None or slot.connection is None or envelope.to == client.party:
+                continue
+            body = b'{"type":"Relayed","sender":%d,"payload":%b}'
+            said.append((slot.connection, body % (client.party, envelope.payload)))
+        self.relayed += len(said)
+        return said
+
+    def _worth(self, client: _Client, msg: ClientMessage) -> int:
+        """How many messages this one counts for: what tells all, or tells of all, is dear."""
+        if isinstance(msg, Announce | Who):
+            return 1 + len(self.rooms[client.session].slots) // 16
+        return 1
+
     def _drain(self, ctx: Ctx, sender: Connection) -> None:
         client = self.clients[sender]
-        while client.backlog and client.bucket.take(ctx.now):
-            self._handle(ctx, sender, client, client.backlog.popleft())
+        while client.backlog and client.bucket.take(
+            ctx.now, self._worth(client, client.backlog[0])
+        ):
+            self._handle(ctx, sender, client, client.backlog.pop(0))
             if sender not in self.clients:
                 return
         if client.backlog:
@@ -284,23 +355,17 @@ class Rooms(Machine):
     # --- joining --------------------------------------------------------------------------
 
     def _join(self, ctx: Ctx, sender: Connection, client: _Client, msg: Join) -> None:
+        if msg.session in self.rooms:
+            self._sweep(ctx, msg.session)
         refusal = why_not(self.rooms, self.settings, client.nonce, msg)
         if refusal is not None:
-            reason, hint = refusal
-            self.refused += 1
-            ctx.note(notes.JoinRefused(reason=reason, session=msg.session[:64], party=msg.party))
-            self._say(ctx, f"{msg.session[:64]}: party {msg.party} refused: {reason}")
-            self._part(ctx, sender, reason, hint)
-            self._forget(ctx, sender, reason)
+            self._refuse(ctx, sender, msg, *refusal)
+            return
+        if msg.session not in self.rooms and not self._open_room(ctx, client.origin, msg):
+            self._refuse(ctx, sender, msg, *NO_ROOM, final=False)
             return
         ctx.cancel_timer(f"join-{sender}")
-        room = self.rooms.get(msg.session)
-        if room is None:
-            if len(self.rooms) >= self.settings.max_rooms and (empty := longest_empty(self.rooms)):
-                self._close(ctx, empty)  # or else one client could open them all, and leave
-            room = self.rooms[msg.session] = Room(msg.n, msg.t, msg.policy, ctx.now)
-            ctx.note(notes.Opened(session=msg.session, n=msg.n, t=msg.t, policy=msg.policy))
-            self._say(ctx, f"{msg.session}: opened for {msg.n} parties")
+        room = self.rooms[msg.session]
         old = room.slots.get(msg.party)
         if old is not None and old.connection is not None:
             # The same key: its earlier connection is dead, or a second copy of the party.
@@ -312,13 +377,44 @@ class Rooms(Machine):
         client.bucket = client.bucket if old is None else old.bucket
         room.slots[msg.party] = Slot(member, sender, joined_at, client.bucket)
         room.revision += 1
-        ctx.cancel_timer(f"forget-{msg.session}")
+        self._keep(ctx, msg.session, msg.party)
         ctx.note(notes.Joined(session=msg.session, party=msg.party, connection=sender))
         self._say(ctx, f"{msg.session}: party {msg.party} {'joined' if old is None else 'is back'}")
-        welcome = Welcome(msg.session, msg.party, room.roster(), room.revision, ctx.now)
-        ctx.send(sender, welcome)
+        ctx.send(
+            sender,
+            Welcome(
+                msg.session, msg.party, room.roster(), room.revision, ctx.now,
+                self.settings.ping_every,
+            ),
+        )  # fmt: skip
         if others := [c for c in room.online if c != sender]:
             ctx.multicast(others, PeerJoined(member, room.revision))
+
+    def _refuse(
+        self, ctx: Ctx, sender: Connection, msg: Join, reason: str, hint: str, final: bool = True
+    ) -> None:
+        self.refused += 1
+        session = msg.session[:64]
+        ctx.note(notes.JoinRefused(reason=reason, session=session, party=msg.party))
+        self._say(ctx, f"{session}: party {msg.party} refused: {reason}")
+        self._part(ctx, sender, reason, hint, final=final)
+        self._forget(ctx, sender, reason)
+
+    def _open_room(self, ctx: Ctx, origin: str, msg: Join) -> bool:
+        """Open the room that `msg` wants; False: there is no place, and no lonely room to end."""
+        openers = (*((f"address {origin}",) if origin else ()), f"key {msg.key.hex()}")
+        closing = self._shares.make_room(self.rooms, openers)
+        if closing is None:
+            return False
+        for session in closing:
+            self._end(ctx, session, "another session needed the room", "try again", final=False)
+        room = Room(msg.n, msg.t, msg.policy, ctx.now, openers=openers)
+        self.rooms[msg.session] = room
+        self._shares.opened(room)
+        self._keep(ctx, msg.session)
+        ctx.note(notes.Opened(session=msg.session, n=msg.n, t=msg.t, policy=msg.policy))
+        self._say(ctx, f"{msg.session}: opened for {msg.n} parties")
+        return True
 
     # --- closing --------------------------------------------------------------------------
 
@@ -327,16 +423,24 @@ class Rooms(Machine):
             case CloseSession(session):
                 if session not in self.rooms:
                     raise UsageError(f"no session {session!r}{nearest(session, self.rooms)}")
-                for connection in self.rooms[session].online:
-                    self._part(ctx, connection, "the session was closed", "open another one")
-                    self._forget(ctx, connection, "the session was closed")
-                self._close(ctx, session)
+                self._end(ctx, session, "the session was closed", "open another one", final=True)
             case _:
                 raise UsageError(f"the server does not know {type(ask).__name__}")
 
+    def _end(self, ctx: Ctx, session: str, reason: str, hint: str, *, final: bool) -> None:
+        """Close a session, whoever is in it."""
+        for connection in self.rooms[session].online:
+            self._part(ctx, connection, reason, hint, final=final)
+            self._forget(ctx, connection, reason)
+        self._close(ctx, session)
+
     def _close(self, ctx: Ctx, session: str) -> None:
-        del self.rooms[session]
-        ctx.cancel_timer(f"forget-{session}")
+        room = self.rooms.pop(session)
+        self._shares.closed(room)
+        self._keep(ctx, session)
+        if self.settings.keep:
+            for party in room.slots:
+                keep_slot(ctx, session, party, None)
         ctx.note(notes.Closed(session=session))
         self._say(ctx, f"{session}: closed")
 
@@ -353,6 +457,14 @@ def build_server(settings: RoomsSettings | None = None) -> Build:
     return build
 
 
+class _RelayText(msgspec.Struct, forbid_unknown_fields=True):
+    """A client's whole text, where it asks to relay: nearly all that a server hears."""
+
+    id: Annotated[int, msgspec.Meta(ge=0)]
+    msg: Relay
+
+
+_open_relay = msgspec.json.Decoder(_RelayText).decode
 _decode = decoder(ClientMessage, "json")
 
 

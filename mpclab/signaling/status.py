@@ -11,7 +11,16 @@ from mpclab.core.ids import SECOND, Party
 
 @dataclass(frozen=True, slots=True)
 class RoomsSettings:
-    """Bounds of the server; durations in µs."""
+    """Bounds of the server; durations in µs.
+
+    Attributes:
+        max_rooms: sessions at one time; a quarter of them for one address, or for one key.
+        rate, burst: messages of one member; those with many receivers count for more.
+        keep_idle: how long a slot whose party vanished is kept for its key, at the most. It is
+            kept for as long as the party had been there, so that a passer-by is soon forgotten.
+        keep_idle_least: and at least so long.
+        keep: persist sessions and their members, and take them up at the next start.
+    """
 
     max_connections: int = 1024
     max_rooms: int = 256
@@ -22,7 +31,9 @@ class RoomsSettings:
     rate: int = 50
     burst: int = 200
     backlog: int = 512
-    keep_empty: int = 600 * SECOND
+    keep_idle: int = 600 * SECOND
+    keep_idle_least: int = 10 * SECOND
+    keep: bool = False
     log_lines: int = 200
 
 

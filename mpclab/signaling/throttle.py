@@ -27,12 +27,13 @@ class Bucket:
     def cost(self) -> int:
         return SECOND // self.rate
 
-    def take(self, now: int) -> bool:
-        """Spend one message's credit, if there is enough at `now`."""
+    def take(self, now: int, messages: int = 1) -> bool:
+        """Spend the credit of `messages`, if there is enough for one at `now`; the rest is owed,
+        so that a message with many receivers is dear and not impossible."""
         self._refill(now)
         if self.credit < self.cost:
             return False
-        self.credit -= self.cost
+        self.credit -= self.cost * messages
         return True
 
     def wait(self, now: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -58,16 +59,20 @@ def of(effects: list[Effect], kind: type[Any]) -> list[Any]:
 class Server:
     """`Rooms` alone: connections by hand, what it says by value."""
 
-    def __init__(self, settings: RoomsSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: RoomsSettings | None = None,
+        stored: Mapping[Path, Mapping[str, bytes]] | None = None,
+    ) -> None:
         self.rooms = Rooms(settings)
-        self.node = Node(0, 0, self.rooms, at=PATH, coins=coins)
+        self.node = Node(0, 0, self.rooms, at=PATH, coins=coins, stored=stored)
         self.now = 0
         self.ids = 0
         self.nonces: dict[int, bytes] = {}
         self.node.step(Started(), 0)
 
-    def connect(self, connection: int) -> list[Effect]:
-        effects = self.node.step(LinkOpened(PATH, connection), self.now)
+    def connect(self, connection: int, origin: str = "") -> list[Effect]:
+        effects = self.node.step(LinkOpened(PATH, connection, origin=origin), self.now)
         for _, msg in sends(effects):
             if isinstance(msg, Challenge):
                 self.nonces[connection] = msg.nonce
@@ -88,8 +93,10 @@ class Server:
         self.now = now
         return self.node.step(TimerFired(PATH, name), now)
 
-    def join(self, connection: int, party: int, **changes: Any) -> list[Effect]:
-        self.connect(connection)
+    def join(
+        self, connection: int, party: int, *, origin: str = "", **changes: Any
+    ) -> list[Effect]:
+        self.connect(connection, origin)
         return self.say(connection, joining(self.nonces[connection], party, **changes))
 
 

@@ -196,6 +196,25 @@ def test_a_refusal_that_is_not_final_is_tried_again() -> None:
     assert of(desk.fire("again"), Connect)
 
 
+def test_who_was_in_before_is_refused_for_a_while_only() -> None:
+    """After the server's restart a stranger may hold the room with another shape, or our slot."""
+    desk = Desk()
+    desk.join(member(2))
+    desk.host(LinkClosed(PATH, 0))
+    desk.fire("again")
+    desk.get(Challenge(NONCE))
+    effects = desk.get(Refused("n = 3, but this session has n = 7", "use 7"))
+    assert reports(effects) == []
+    assert of(effects, HangUp)
+    desk.fire("again")
+    desk.get(Challenge(NONCE))
+    [online, *_] = reports(desk.get(Welcome("s", 1, (member(1),), 1, 0)))
+    assert isinstance(online, Online)
+    # One that comes in the midst of it is meant for us: another copy of us has joined.
+    [rejected, *_] = reports(desk.get(Refused("the same party joined again")))
+    assert isinstance(rejected, Rejected)
+
+
 # --- coming back --------------------------------------------------------------------------
 
 
@@ -235,6 +254,22 @@ def test_a_server_that_does_not_answer_is_given_up() -> None:
     effects = desk.fire("answer")
     assert of(effects, HangUp)
     assert of(desk.fire("again"), Connect)
+
+
+def test_a_server_that_pings_often_is_missed_soon() -> None:
+    desk = Desk()
+    desk.ask(GoOnline())
+    desk.get(Challenge(NONCE))
+    desk.get(Welcome("s", 1, (member(1),), 1, 0, 2 * SECOND))
+    effects = desk.fire("silence", 5 * SECOND)
+    assert reports(effects) == [Offline("the server went silent")]
+
+
+def test_a_silence_while_we_were_stopped_ourselves_is_forgiven_once() -> None:
+    desk = Desk()
+    desk.join()
+    assert reports(desk.fire("silence", 60 * SECOND)) == []
+    assert reports(desk.fire("silence", 61 * SECOND)) == [Offline("the server went silent")]
 
 
 def test_a_server_that_falls_silent_is_given_up_and_a_pinging_one_is_not() -> None:

@@ -1,0 +1,74 @@
+"""What a server keeps of its sessions over a restart, and how it is taken up again.
+
+A record a session and one a member, each written when it changes. Nobody is online after a
+restart, so every slot is idle, kept for its key as long as slots are kept at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from mpclab.core.errors import UsageError
+from mpclab.core.machine import Ctx
+from mpclab.signaling.admission import Room, Slot
+from mpclab.signaling.messages import Count, Member, Number
+from mpclab.signaling.status import RoomsSettings
+from mpclab.signaling.throttle import Bucket
+
+
+class _RoomRecord(msgspec.Struct, forbid_unknown_fields=True):
+    n: Number
+    t: Number
+    policy: str
+    revision: Count
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_room = msgspec.json.Decoder(_RoomRecord).decode
+_decode_member = msgspec.json.Decoder(Member).decode
+
+
+def keep_room(ctx: Ctx, session: str, room: Room | None) -> None:
+    """Note what a session is; None: it is no more."""
+    record = None
+    if room is not None:
+        record = _encode(_RoomRecord(room.n, room.t, room.policy, room.revision))
+    ctx.persist(f"room/{session}", record)
+
+
+def keep_slot(ctx: Ctx, session: str, party: int, slot: Slot | None) -> None:
+    """Note whose a slot is; None: nobody's."""
+    record = None
+    if slot is not None:
+        record = _encode(msgspec.structs.replace(slot.member, online=False))
+    ctx.persist(f"slot/{session}/{party}", record)
+
+
+def take_up(stored: Mapping[str, bytes], settings: RoomsSettings, now: int) -> dict[str, Room]:
+    """The sessions as they were, everybody offline.
+
+    Raises:
+        UsageError: a record is damaged; names it.
+    """
+    rooms: dict[str, Room] = {}
+    try:
+        for key in sorted(stored):  # room/… before slot/…
+            what, _, rest = key.partition("/")
+            if what == "room":
+                r = _decode_room(stored[key])
+                rooms[rest] = Room(r.n, r.t, r.policy, now, revision=r.revision + _SKIP)
+            elif what == "slot":
+                member = _decode_member(stored[key])
+                bucket = Bucket(settings.rate, settings.burst, now)
+                kept_until = now + settings.keep_idle
+                slot = Slot(member, None, now, bucket, kept_until)
+                rooms[rest.rpartition("/")[0]].slots[member.party] = slot
+    except (msgspec.DecodeError, KeyError) as error:
+        raise UsageError(f"the server's state has a damaged record, {key!r}: {error}") from error
+    return {name: room for name, room in rooms.items() if room.slots}
+
+
+_SKIP = 1_000_000
+"""Revisions that are passed over at a restart: those of the last moments may not be stored."""
