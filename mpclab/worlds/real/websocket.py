@@ -12,7 +12,7 @@ import dataclasses
 import ssl
 from collections.abc import Callable
 from pathlib import Path as FilePath
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never, runtime_checkable
 
 import msgspec
 
@@ -42,12 +42,20 @@ from mpclab.core.effects import (
 from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import Frame, decoder
+from mpclab.trace.log import Trace
 from mpclab.worlds.base import Build
 from mpclab.worlds.real.addresses import is_loopback
 from mpclab.worlds.real.host import Host
 from mpclab.worlds.real.processes import WithProcesses
+from mpclab.worlds.real.store import SqliteStore, Store
 from mpclab.worlds.real.ws_client import Handlers, SocketClient, check_url
-from mpclab.worlds.real.ws_server import ServerSettings, ServerStatus, SocketServer, bind
+from mpclab.worlds.real.ws_server import (
+    ServerSettings,
+    ServerStatus,
+    SocketServer,
+    bind,
+    is_loopback,
+)
 
 SIGNALING: Path = ("signaling",)
 
@@ -77,6 +85,14 @@ def from_text(text: bytes) -> Frame:
     return Frame(envelope.id, SIGNALING, body=bytes(envelope.msg), codec="json")
 
 
+@runtime_checkable
+class Relaying(Protocol):
+    """A server's machine that clients join, and that can relay without a step."""
+
+    def pass_on(self, sender: int, text: bytes, now: int) -> list[tuple[int, bytes]] | None:
+        """Who gets which message for `text`; None: it takes a step."""
+
+
 class WebSocketWorld(WithProcesses):
     """Parties and server on real sockets.
 
@@ -85,7 +101,8 @@ class WebSocketWorld(WithProcesses):
         authority: a file of certificates to trust for `wss`; None: the system's.
         certificate: (certificate file, key file) of our own server, which then speaks `wss`.
         server: limits of our own server.
-        folder, seed: as in `RealWorld`.
+        folder, seed, record, trace: as in `RealWorld`.
+        state: a file in which our own server keeps what it persists; None: in memory.
     """
 
     name = "websocket"
@@ -99,6 +116,9 @@ class WebSocketWorld(WithProcesses):
         server: ServerSettings | None = None,
         folder: str | FilePath | None = None,
         seed: int = 0,
+        record: bool = True,
+        trace: Trace | None = None,
+        state: str | FilePath | None = None,
     ) -> None:
         if url:
             check_url(url)
@@ -110,8 +130,10 @@ class WebSocketWorld(WithProcesses):
         self._clients: dict[Party, SocketClient] = {}
         self._behind: dict[int, Party] = {}  # connection number → actor
         self._bases: dict[str, int] = {}  # session → base of its actors
+        self._relaying: Relaying | None = None
         self._bound: tuple[str, int] = ("127.0.0.1", 0)
-        super().__init__(folder=folder, seed=seed)
+        super().__init__(folder=folder, seed=seed, record=record, trace=trace)
+        self._state = FilePath(state) if state is not None else None
 
     # --- the server -------------------------------------------------------------------------
 
@@ -166,7 +188,13 @@ class WebSocketWorld(WithProcesses):
         )
         if self._certificate is not None:
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            tls.load_cert_chain(*map(str, self._certificate))
+            try:
+                tls.load_cert_chain(*map(str, self._certificate))
+            except (OSError, ssl.SSLError) as error:
+                names = " and ".join(map(str, self._certificate))
+                raise UsageError(
+                    f"cannot use the certificate and key in {names}: {error}"
+                ) from error
             settings = dataclasses.replace(settings, tls=tls)
         sock = bind(address, port)
         self._bound = address, sock.getsockname()[1]
@@ -183,18 +211,29 @@ class WebSocketWorld(WithProcesses):
         if host.actor == SERVER and (self._server is None or self._server.stopped):
             self._listen(*self._bound)  # restarted: at the same place
         super()._begin(host)
+        if host.actor == SERVER and self._server is not None and host.node is not None:
+            machine: object = host.node.machine(SIGNALING)
+            self._relaying = machine if isinstance(machine, Relaying) else None
+            self._server.joining = self._relaying is not None
+
+    def _store_of(self, actor: Party) -> Store:
+        if actor == SERVER and self._state is not None:
+            return SqliteStore(self._state, {"role": "signaling server"})
+        return super()._store_of(actor)
 
     # --- Owner: what the server's sockets say ---------------------------------------------------
 
-    def opened(self, number: int, address: tuple[str, int]) -> None:
+    def opened(self, number: int, address: tuple[str, int], origin: str) -> None:
         for actor, client in self._clients.items():
             if client.local == address:
                 self._behind[number] = actor
-        self._tell_server(LinkOpened(SIGNALING, number))
+        self._tell_server(LinkOpened(SIGNALING, number, origin=origin))
 
     def received(self, number: int, text: bytes) -> None:
         host = self._hosts.get(SERVER)
         if host is None or not host.alive:
+            return
+        if not self.record and self._passed_on(host, number, text):
             return
         try:
             frame = from_text(text)
@@ -205,8 +244,25 @@ class WebSocketWorld(WithProcesses):
             self.note(host, Blame(SIGNALING, self.actor_of(host, number), why, Strength.KNOWN))
         host.feed(Delivered(number, frame))
 
+    def _passed_on(self, host: Host, number: int, text: bytes) -> bool:
+        """Relay at once what the machine says may be; False: it wants to take a step for it."""
+        node, server = host.node, self._server
+        machine = self._relaying
+        if machine is None or node is None or server is None or host.is_delayed:
+            return False
+        if not self.link_rules.quiet:
+            return False
+        said = machine.pass_on(number, text, self.now)
+        if said is None:
+            return False
+        for connection, body in said:
+            server.send_one(connection, b'{"id":%d,"msg":%b}' % (node.next_id, body))
+            node.next_id += 1
+        return True
+
     def closed(self, number: int, reason: str) -> None:
         self._tell_server(LinkClosed(SIGNALING, number, 0, reason))
+        self._behind.pop(number, None)
 
     def _tell_server(self, event: LinkOpened | LinkClosed) -> None:
         host = self._hosts.get(SERVER)
@@ -221,6 +277,10 @@ class WebSocketWorld(WithProcesses):
 
     def note(self, host: Host, effect: Effect) -> None:
         super().note(host, effect)
+        if type(effect) is Blame and host.actor == SERVER and not self.record:
+            # Its message broke a handler: whoever sent it goes, and nobody else.
+            if self._server is not None and effect.party is not None:
+                self._server.hang_up(effect.party, effect.reason)
         if host.actor == SERVER and type(effect) is Note and isinstance(effect.note, notes.Joined):
             self._learn(effect.note)
 
@@ -229,6 +289,8 @@ class WebSocketWorld(WithProcesses):
         number, session, party = joined.connection, joined.session, joined.party
         if number is None:
             return  # some other server machine
+        if self._server is not None:
+            self._server.joined(number)
         if number in self._behind:
             self._bases[session] = self._behind[number] - party
         else:  # it lives in another process

@@ -1,14 +1,15 @@
-"""The WebSocket server: `websockets`' sans-I/O layer, driven from one `asyncio.Protocol`.
+"""The WebSocket server: connections by number, limits, and who hears of them.
 
 It carries text messages between connection numbers and whoever owns it, and looks into none.
 What it guards against, each by a test:
 
-- a slow or stuck reader: at most `OUTBOX` messages wait for it; whoever writes to it is not
-  read from meanwhile; after `stuck_after` seconds without progress it is cut off. The others
-  notice nothing (measured elsewhere: `await send` stalls everyone, an unbounded queue grows
-  without end, and dropping at once evicts honest readers).
-- bytes that are no WebSocket: the connection is closed, whatever state its parser is in.
-- slow openings, too large messages, too many connections, pages of other origins.
+- a slow or stuck reader, a flood of any frames, bytes that are no WebSocket: see `ws_connection`.
+- too many connections, of one address or in all. A newcomer is let in at the cost of the oldest
+  connection that has not joined anything yet (of its own address, or of the one with most of
+  them), so that half-open connections keep nobody out; only when all have joined is it refused.
+- TLS handshakes count as connections from their first byte and have the same deadline.
+- behind a proxy that we trust, limits count for the address that the proxy names.
+- pages of other origins, and `/status` for pages whose name was rebound to our address.
 
 No compression (49 KB a connection instead of 5), and one serialisation for all readers of a
 message: frames of a server carry no mask, so their bytes are the same for all.
@@ -19,20 +20,28 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 import msgspec
-from websockets.frames import CloseCode, Opcode
-from websockets.frames import Frame as SocketFrame
+from websockets.frames import CloseCode
+from websockets.http11 import Request
 
 from mpclab.core.errors import UsageError
-from mpclab.worlds.real.ws_connection import OUTBOX, Connection, ServerSettings
+from mpclab.worlds.real.ws_connection import Connection, ServerSettings, text_frame
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
-    """What a server has done so far. Times in seconds. Holds no secret."""
+    """What a server has done so far. Times in seconds. Holds no secret.
+
+    Attributes:
+        evicted: connections cut off because they took nothing.
+        left_out: messages for readers that were too slow to have them.
+    """
 
     running: bool
     url: str
@@ -41,6 +50,7 @@ class ServerStatus(msgspec.Struct, frozen=True):
     accepted: int = 0
     refused: int = 0
     evicted: int = 0
+    left_out: int = 0
     messages_in: int = 0
     messages_out: int = 0
     bytes_in: int = 0
@@ -51,8 +61,8 @@ class ServerStatus(msgspec.Struct, frozen=True):
 class Owner(Protocol):
     """Who hears what happens at the server. Never called from inside `SocketServer.send`."""
 
-    def opened(self, number: int, address: tuple[str, int]) -> None:
-        """Connection `number` finished its handshake."""
+    def opened(self, number: int, address: tuple[str, int], origin: str) -> None:
+        """Connection `number` finished its handshake; limits count it for `origin`."""
 
     def received(self, number: int, text: bytes) -> None:
         """A whole text message."""
@@ -67,22 +77,34 @@ class SocketServer:
     Args:
         owner: who hears of connections and messages.
         settings: limits.
+
+    Attributes:
+        waiting: bytes that wait for slow readers, in all.
+        overhead: bytes that a frame is worth besides its own.
+        joining: whether the owner calls `joined`; if not, an open connection counts as joined.
     """
 
     def __init__(self, owner: Owner, settings: ServerSettings | None = None) -> None:
         self.owner = owner
         self.settings = settings or ServerSettings()
         self.origins = (*self.settings.origins, None)
-        self.counts = dict.fromkeys(
-            ("accepted", "refused", "evicted", "messages_in", "messages_out", "bytes_in",
-             "bytes_out", "errors"), 0,
-        )  # fmt: skip
+        self.overhead = self.settings.bytes_a_second // self.settings.rate
+        self.joining = False
+        self.accepted = self.refused = self.evicted = self.left_out = self.errors = 0
+        self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
+        self.waiting = 0
         self.url = ""
         self.stopped = False
+        self.loop: asyncio.AbstractEventLoop
         self._began = time.monotonic()
         self._by_number: dict[int, Connection] = {}
         self._all: set[Connection] = set()
-        self._addresses: dict[str, int] = {}
+        self._origins: dict[str, int] = {}  # connections of each address
+        self._not_in: dict[str, dict[Connection, None]] = {}  # those that joined nothing, by age
+        self._proxies = [ip_network(p, strict=False) for p in self.settings.proxies]
+        self._dirty: list[Connection] = []  # who is written to when this turn is over
+        self._handshakes: dict[Connection, asyncio.Task[None]] = {}
+        self._accepting: asyncio.Task[None] | None = None  # the listener, where TLS is spoken
         self._next = 1
         self._current: Connection | None = None  # whose message is being handled
         self._listener: asyncio.Server | None = None
@@ -91,18 +113,22 @@ class SocketServer:
     def name_url(self, sock: socket.socket, host: str) -> None:
         """Take the url from a bound socket; `host` is what people call it."""
         scheme = "wss" if self.settings.tls else "ws"
+        if _is_unspecified(host):
+            host = _own_address()
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{scheme}://{shown}:{sock.getsockname()[1]}"
 
     async def listen(self, sock: socket.socket) -> None:
         """Accept clients at a bound and listening socket."""
-        loop = asyncio.get_running_loop()
+        self.loop = loop = asyncio.get_running_loop()
         if self.stopped:
             sock.close()
             return
-        self._listener = await loop.create_server(
-            lambda: Connection(self), sock=sock, ssl=self.settings.tls, backlog=1024
-        )
+        if self.settings.tls is not None:
+            sock.setblocking(False)
+            self._accepting = loop.create_task(self._accept(sock, self.settings.tls))
+            return
+        self._listener = await loop.create_server(lambda: Connection(self), sock=sock, backlog=1024)
         if self._was_stopped():
             self._listener.close()
 
@@ -112,10 +138,14 @@ class SocketServer:
 
     def status(self) -> ServerStatus:
         """Counters, now."""
+        counts = (
+            self.accepted, self.refused, self.evicted, self.left_out, self.messages_in,
+            self.messages_out, self.bytes_in, self.bytes_out, self.errors,
+        )  # fmt: skip
         if self.stopped:
-            return ServerStatus(False, self.url, **self.counts)
+            return ServerStatus(False, self.url, 0.0, 0, *counts)
         uptime = time.monotonic() - self._began
-        return ServerStatus(True, self.url, uptime, len(self._by_number), **self.counts)
+        return ServerStatus(True, self.url, uptime, len(self._by_number), *counts)
 
     def status_json(self) -> str:
         return msgspec.json.encode(self.status()).decode()
@@ -129,22 +159,40 @@ class SocketServer:
         return connection.address if connection else None
 
     def send(self, to: Sequence[int], text: bytes) -> list[int]:
-        """Send one message to many: serialised once. Returns those who are gone."""
-        data = SocketFrame(Opcode.TEXT, text).serialize(mask=False)
+        """Send one message to many: serialised once. Returns those who do not get it."""
+        data = text_frame(text)
         missed = []
         for number in to:
             connection = self._by_number.get(number)
-            if connection is None or not connection.send(data, self._current):
+            if connection is None or not connection.send(data):
                 missed.append(number)
-            else:
-                self.counts["messages_out"] += 1
-                self.counts["bytes_out"] += len(data)
+        self._sent(len(to) - len(missed), len(data))
         return missed
+
+    def send_one(self, number: int, text: bytes) -> bool:
+        """`send` to one; whether it gets it."""
+        connection = self._by_number.get(number)
+        data = text_frame(text)
+        if connection is None or not connection.send(data):
+            return False
+        self._sent(1, len(data))
+        return True
+
+    def _sent(self, readers: int, size: int) -> None:
+        self.messages_out += readers
+        self.bytes_out += readers * size
+        if self._current is not None:
+            self._current.charge(readers * size)
 
     def hang_up(self, number: int, reason: str) -> None:
         """Close one connection properly."""
         if connection := self._by_number.get(number):
             connection.close(CloseCode.POLICY_VIOLATION, reason)
+
+    def joined(self, number: int) -> None:
+        """Connection `number` is somebody now: it does not make room for newcomers any more."""
+        if connection := self._by_number.get(number):
+            self._is_in(connection)
 
     def stop_listening(self) -> None:
         """Free the port; connections go on."""
@@ -152,12 +200,15 @@ class SocketServer:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        if self._accepting is not None:
+            self._accepting.cancel()
+            self._accepting = None
 
     def abort(self) -> None:
         """Drop everything at once, as a machine that lost its power."""
         self.stop_listening()
         for connection in list(self._all):
-            connection.abort("the server was killed")
+            self._cut(connection, "the server was killed")
 
     async def stop(self) -> None:
         """Close every connection properly, and stop."""
@@ -169,7 +220,7 @@ class SocketServer:
         for connection in list(self._all):
             connection.close(CloseCode.GOING_AWAY, "the server stopped")
             if connection.number == 0:
-                connection.abort("the server stopped")
+                self._cut(connection, "the server stopped")
         try:
             await asyncio.wait_for(done.wait(), self.settings.close_within)
         except TimeoutError:
@@ -179,62 +230,206 @@ class SocketServer:
     # --- for connections ----------------------------------------------------------------------
 
     def admits(self, connection: Connection) -> bool:
-        address = connection.address[0]
-        here = self._addresses.get(address, 0)
-        limit = self.settings.per_address
-        if len(self._all) >= self.settings.connections or (limit and here >= limit):
-            self.counts["refused"] += 1
+        """Whether there is a place for it, or for it instead of one that has not joined."""
+        if len(self._all) >= self.settings.connections and not self._make_room():
+            self.refused += 1
             return False
-        self._addresses[address] = here + 1
+        proxied = self._is_proxy(connection.origin)
+        if not proxied and not self._has_share(connection.origin):
+            self.refused += 1
+            return False
         self._all.add(connection)
-        self.counts["accepted"] += 1
+        self.accepted += 1
+        self._count(connection)
         return True
+
+    def _count(self, connection: Connection) -> None:
+        origin = connection.origin
+        self._origins[origin] = self._origins.get(origin, 0) + 1
+        self._not_in.setdefault(origin, {})[connection] = None
+
+    def _uncount(self, connection: Connection) -> None:
+        origin = connection.origin
+        self._is_in(connection)
+        self._origins[origin] -= 1
+        if not self._origins[origin]:
+            del self._origins[origin]
+
+    def _is_in(self, connection: Connection) -> None:
+        waiting = self._not_in.get(connection.origin)
+        if waiting is not None:
+            waiting.pop(connection, None)
+            if not waiting:
+                del self._not_in[connection.origin]
+
+    def _has_share(self, origin: str) -> bool:
+        limit = self.settings.per_address
+        return not limit or self._origins.get(origin, 0) < limit or self._make_room(origin)
+
+    def _make_room(self, origin: str | None = None) -> bool:
+        """Cut off the oldest connection that has not joined, of `origin` or of the address that
+        has most of them; False: there is none."""
+        if origin is None:
+            origin = max(self._not_in, key=lambda o: len(self._not_in[o]), default="")
+        oldest = next(iter(self._not_in.get(origin, ())), None)
+        if oldest is None:
+            return False
+        self._cut(oldest, "made room for a newcomer")
+        self.lost(oldest)
+        return True
+
+    def _cut(self, connection: Connection, reason: str) -> None:
+        if handshake := self._handshakes.get(connection):
+            handshake.cancel()
+        connection.abort(reason)
+
+    def place(self, connection: Connection, request: Request) -> bool:
+        """Count a proxied connection for the address that its proxy names, if there is a share
+        left."""
+        named = self._named_by_proxy(connection.origin, request)
+        if named is None or named == connection.origin or connection not in self._all:
+            return connection in self._all
+        if not self._has_share(named):
+            self.refused += 1
+            return False
+        self._uncount(connection)
+        connection.origin = named
+        self._count(connection)
+        return True
+
+    def _is_proxy(self, address: str) -> bool:
+        if not self._proxies:
+            return False
+        with suppress(ValueError):
+            ip = ip_address(address)
+            return any(ip in network for network in self._proxies)
+        return False
+
+    def _named_by_proxy(self, address: str, request: Request) -> str | None:
+        """The address nearest to us that is no proxy of ours: what stands left of it in the
+        headers was written by the client itself."""
+        if not self._is_proxy(address):
+            return None
+        named = [a for h in request.headers.get_all("Forwarded") for a in _forwarded(h)]
+        if not named:
+            listed = ",".join(request.headers.get_all("X-Forwarded-For"))
+            named = [_host_of(a) for a in listed.split(",") if a.strip()]
+        for one in reversed(named):
+            if not self._is_proxy(one):
+                return one[:64]
+        return None
+
+    def may_ask(self, request: Request) -> bool:
+        """Whether `/status` is for who asks: a program, or a page of an allowed origin, under a
+        name that is ours. A page elsewhere may have its own name point to our address."""
+        hosts = request.headers.get_all("Host")
+        origins = request.headers.get_all("Origin")
+        host = _host_of(hosts[0]) if len(hosts) == 1 else ""
+        known = host in ("localhost", *self.settings.names) or _is_address(host)
+        return known and all(origin in self.settings.origins for origin in origins)
 
     def handshaken(self, connection: Connection) -> None:
         connection.number = self._next
         self._next += 1
         self._by_number[connection.number] = connection
-        self.owner.opened(connection.number, connection.address)
+        if not self.joining:
+            self._is_in(connection)
+        self.owner.opened(connection.number, connection.address, connection.origin)
 
     def arrived(self, connection: Connection, text: bytes) -> None:
         if connection.number not in self._by_number:
             return
-        self.counts["messages_in"] += 1
+        self.messages_in += 1
         self._current = connection
         try:
             self.owner.received(connection.number, text)
         finally:
             self._current = None
 
+    def written_to(self, connection: Connection) -> None:
+        """Write what `connection` is told when this turn of the loop is over: at one go."""
+        if not self._dirty:
+            self.loop.call_soon(self._uncork)
+        self._dirty.append(connection)
+
+    def _uncork(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.uncork()
+
     def lost(self, connection: Connection) -> None:
         if connection not in self._all:
             return
         self._all.discard(connection)
-        address = connection.address[0]
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+        self._uncount(connection)
         if self._by_number.pop(connection.number, None) is not None:
             self.owner.closed(connection.number, connection.reason)
         if not self._all and self._empty is not None:
             self._empty()
 
+    # --- TLS ----------------------------------------------------------------------------------
+
+    async def _accept(self, sock: socket.socket, tls: ssl.SSLContext) -> None:
+        """Let clients in one by one, before a byte of TLS: `create_server` would tell us of them
+        only after their handshakes."""
+        with sock:
+            while True:
+                try:
+                    client, address = await self.loop.sock_accept(sock)
+                except OSError:  # it was reset already, or there is no descriptor left
+                    await asyncio.sleep(0.05)
+                    continue
+                connection = Connection(self)
+                connection.origin = address[0]
+                if not self.admits(connection):
+                    client.close()  # no TLS yet, so no words either
+                    continue
+                task = self.loop.create_task(self._encrypt(connection, client, tls))
+                self._handshakes[connection] = task
+
+    async def _encrypt(
+        self, connection: Connection, client: socket.socket, tls: ssl.SSLContext
+    ) -> None:
+        try:
+            await self.loop.connect_accepted_socket(
+                lambda: connection, client, ssl=tls,
+                ssl_handshake_timeout=self.settings.open_within,
+            )  # fmt: skip
+        except (OSError, asyncio.CancelledError):  # no TLS, a wrong one, too slow, or cut off
+            client.close()
+            self.lost(connection)
+        finally:
+            self._handshakes.pop(connection, None)
+
+    def has_admitted(self, connection: Connection) -> bool:
+        return connection in self._all
+
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound TCP socket, ready to listen; port 0: a free one.
+    """A bound TCP socket, ready to listen; port 0: a free one; "::": both families.
 
     Raises:
-        UsageError: the port is in use (proposes a free one) or cannot be had.
+        UsageError: the port is in use (proposes a free one) or cannot be had, or the host is
+            none of this machine's.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"port {port}: use 1 to 65535, or 0 for a free one")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not host:
+        raise UsageError("the address to listen at is empty; use 127.0.0.1, 0.0.0.0 or ::")
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"cannot listen at {host}: there is no such address") from error
+    family, _, _, _, address = found[0]
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server(
+            address[:2], family=family, backlog=1024, dualstack_ipv6=both
+        )  # fmt: skip
     except OSError as error:
         hint = ""
         try:
-            with socket.create_server((host, 0), family=family) as free:
+            with socket.create_server((address[0], 0), family=family) as free:
                 hint = f"; port {free.getsockname()[1]} is free"
         except OSError:
             pass
@@ -242,4 +437,53 @@ def bind(host: str, port: int) -> socket.socket:
         raise UsageError(f"cannot listen at {host}:{port}: {why}{hint}") from error
 
 
-__all__ = ["OUTBOX", "Owner", "ServerSettings", "ServerStatus", "SocketServer", "bind"]
+def is_loopback(address: str) -> bool:
+    """Whether no other machine reaches this address."""
+    with suppress(ValueError):
+        return ip_address(address).is_loopback
+    return address == "localhost"
+
+
+def _is_address(host: str) -> bool:
+    with suppress(ValueError):
+        ip_address(host)
+        return True
+    return False
+
+
+def _is_unspecified(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_unspecified
+    return False
+
+
+def _own_address() -> str:
+    """The address under which other machines reach this one, as far as it can tell by itself:
+    that of the way out. Nothing is sent."""
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
+        way_out.connect(("192.0.2.1", 9))  # an address of no machine (RFC 5737)
+        return str(way_out.getsockname()[0])
+    return "127.0.0.1"
+
+
+def _host_of(text: str) -> str:
+    """The host in `host`, `host:port`, `[v6]` or `[v6]:port`."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    host, _, port = text.rpartition(":")
+    return host if host and ":" not in host and port.isdigit() else text
+
+
+def _forwarded(header: str) -> list[str]:
+    """The addresses in a `Forwarded` header (RFC 7239 §4: for=192.0.2.60;proto=http, for=…)."""
+    found = []
+    for element in header.split(","):
+        for pair in element.split(";"):
+            name, _, value = pair.partition("=")
+            if name.strip().lower() == "for":
+                found.append(_host_of(value))
+    return found
+
+
+__all__ = ["Owner", "ServerSettings", "ServerStatus", "SocketServer", "bind", "is_loopback"]
