@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mpclab.cli.report import write_report
 from mpclab.cli.show import console, run_with_progress, show
+from mpclab.cli.text import line
 from mpclab.lab.lab import Lab
 from mpclab.lab.run import Run
 from mpclab.lab.scenario import Scenario
@@ -33,11 +34,11 @@ def demo(folder: Path) -> int:
         runs.append((world, text, _chapter(text, first.but(world=world))))
     text = "The server is killed once the mesh is up; the vote goes on without it."
     console.rule()
-    console.print(text)
+    console.print(line(text))
     survived = _survive()
     _leave(folder, runs, text, survived)
     console.rule()
-    console.print(f"pictures, traces and report: [bold]{folder / 'report.md'}[/]")
+    console.print(line("pictures, traces and report: ", (folder / "report.md", "bold")))
     expected = all(
         {o.status for o in run.outcomes} == {EXPECTED.get(stem, "committed")}
         for stem, _, run in runs
@@ -47,7 +48,7 @@ def demo(folder: Path) -> int:
 
 def _chapter(text: str, scenario: Scenario) -> Run:
     console.rule()
-    console.print(text)
+    console.print(line(text))
     run = run_with_progress(scenario)
     show(run)
     return run
@@ -62,7 +63,7 @@ def _survive() -> str:
         lab.stop_server(kill=True)
         operation = lab.propose(by=2, kind="note", text="the server is dead")
         lab.run(limit=10)
-        console.print(f"{lab.server_status()!r} · {operation!r}")
+        console.print(line(f"{lab.server_status()!r} · {operation!r}"))
         return operation.status
 
 

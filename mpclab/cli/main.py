@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from mpclab.cli.text import plain
 from mpclab.core.errors import UsageError
 
 OK, VIOLATED, BAD_INPUT = 0, 1, 2
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = args.run(args)
         return status
     except UsageError as error:
-        print(f"mpclab {args.command}: {error}", file=sys.stderr)
+        print(plain(f"mpclab {args.command}: {error}"), file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
@@ -63,6 +64,41 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--address", default="127.0.0.1", help="listen here (default: this machine alone)"
     )
+    serve.add_argument("--cert", type=Path, help="file with our certificate: speak wss")
+    serve.add_argument("--key", type=Path, help="file with the certificate's private key")
+    serve.add_argument(
+        "--state", type=Path, metavar="FILE", help="keep sessions and their members in this file"
+    )
+    serve.add_argument(
+        "--record", type=Path, metavar="FILE",
+        help="append every event to this file: who spoke with whom, and when; not what",
+    )  # fmt: skip
+    serve.add_argument(
+        "--origin", action="append", default=[], metavar="URL",
+        help="let pages of this origin connect; may be repeated",
+    )  # fmt: skip
+    serve.add_argument(
+        "--name", action="append", default=[], metavar="HOST",
+        help="answer /status also under this host name; may be repeated",
+    )  # fmt: skip
+    serve.add_argument(
+        "--proxy-trust", action="append", default=[], metavar="ADDRESS",
+        help="believe this proxy's Forwarded or X-Forwarded-For; may be repeated",
+    )  # fmt: skip
+    serve.add_argument(
+        "--connections", type=int, default=4096, help="at the most, in all (default 4096)"
+    )
+    serve.add_argument(
+        "--per-address", type=int, metavar="N",
+        help="connections of one address (default: 256; on loopback no limit of its own)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--sessions", type=int, default=1024,
+        help="at the most, in all; a quarter of them for one address or key (default 1024)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--rate", type=int, default=2000, help="messages a second of one member (default 2000)"
+    )
     serve.set_defaults(run=_serve)
 
     party = commands.add_parser("party", help="be one party of a session, in this process")
@@ -86,6 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     party.add_argument(
         "--plugin", action="append", default=[], metavar="NAME",
         help="load a module or file of your own, which runs it; may be repeated",
+    )  # fmt: skip
+    party.add_argument(
+        "--authority", type=Path, metavar="FILE", help="certificates to trust for wss"
+    )
+    party.add_argument(
+        "--record", type=Path, metavar="FILE",
+        help="append every event to this file: texts, proposals, votes, addresses; no keys",
     )  # fmt: skip
     party.add_argument("--propose", metavar="TEXT", help="propose this note once all are here")
     party.add_argument("--until", type=int, metavar="N", help="leave after N settled operations")
@@ -152,7 +195,7 @@ def _demo(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     from mpclab.cli.serve import serve
 
-    return serve(args.address, args.port)
+    return serve(args)
 
 
 def _party(args: argparse.Namespace) -> int:

@@ -1,4 +1,9 @@
-"""`mpclab party`: one party of a session, in a process of its own, on any machine."""
+"""`mpclab party`: one party of a session, in a process of its own, on any machine.
+
+Its exit status: 0 it ended well (Ctrl-C, SIGTERM, `--until`), and gave its place up; 2 it could not
+begin or was refused; 3 it failed later: its disk, or a bug. Memory is bounded whatever peers send:
+a tail of the trace is kept, and what a message from a peer breaks is the peer's fault.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +11,43 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
-import msgspec
+from rich.text import Text
 
 from mpclab.cli.attached import die_with_parent, serve
 from mpclab.cli.show import console
+from mpclab.cli.signals import raise_descriptor_limit, stoppable
+from mpclab.cli.text import line
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
-from mpclab.core.notes import word_of
+from mpclab.core.node import Node
 from mpclab.lab.keys import load_key
 from mpclab.lab.lab import Lab
-from mpclab.trace.fold import State
+from mpclab.signaling.party import PartyMachine
+from mpclab.signaling.throttle import Bucket
+from mpclab.trace.log import Trace
 from mpclab.trace.rows import Blamed, Linked, Noted
+from mpclab.trace.tail import TailTrace
 from mpclab.worlds.real.world import RealWorld
 
 _LOOK = 0.05  # seconds between two looks at the trace
+FAILED = 3
+"""Exit status: the party could not go on."""
 
 
 def be_party(args: argparse.Namespace) -> int:
     """Join, vote, and say what happens, until Ctrl-C or `--until` operations are settled."""
+    raise_descriptor_limit()
     if args.attached:
         die_with_parent()
+        return _be(args, Trace())  # whoever started us wants every row
+    with stoppable():
+        return _be(args, TailTrace(file=args.record))
+
+
+def _be(args: argparse.Namespace, trace: Trace) -> int:
     identity = load_key(args.key) if args.key else None
     lab = Lab(
         world="websocket" if args.relay else "webrtc",
@@ -38,21 +58,33 @@ def be_party(args: argparse.Namespace) -> int:
         agreement=args.agreement,
         store=args.store,
         plugins=tuple(args.plugin),
+        record=False,
+        options={"trace": trace, "authority": args.authority},
         **({"threshold": args.threshold} if args.threshold else {}),
     )
     with lab:
+        assert isinstance(lab.world, RealWorld)
         if identity is not None:
             lab.group.given[args.id] = identity
         lab.group.pinned.update(_pins(args.peer, args.parties))
-        if isinstance(lab.world, RealWorld):
-            lab.world.first_frame = args.first_frame
+        lab.world.first_frame = args.first_frame
         lab.spawn(args.id, votes=args.vote)
         if args.attached:
             return serve(lab, args.id, joined=args.joined)
         public = lab.group.identity(args.id).public.hex()
-        console.print(f"party {args.id} of {args.parties}, key [bold]{public}[/]")
-        lab.join()
-        return _follow(lab, args)
+        console.print(line(f"party {args.id} of {args.parties}, key ", (public, "bold")))
+        if args.record:
+            console.print(line((f"recording to {args.record}: texts, votes and addresses", "dim")))
+        try:
+            lab.join()
+            status = _follow(lab, args)
+        except KeyboardInterrupt:
+            status = 0
+        if status == 0:
+            with suppress(UsageError):  # it may have ended by itself just now
+                lab.leave(args.id)
+            console.print("left the session")
+        return status
 
 
 def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:
@@ -73,78 +105,102 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
     news = _News(lab, args.id)
     proposed = args.propose is None
     interactive = args.vote == "hand" and sys.stdin.isatty()
-    try:
-        while True:
+    while True:
+        news.say()
+        if failure := _failure(lab):
+            console.print(line((failure, "red")))
+            return FAILED
+        if not proposed and lab.world.look(args.id, _reaches_all):
+            proposed = True
+            lab.propose(by=args.id, kind="note", text=args.propose)
+        if interactive:
+            _ask_for_votes(lab, args.id)
+        known = lab.state.operations.values()
+        ended = [o for o in known if o.standing.get(args.id) in _ENDED]
+        if args.until is not None and len(ended) >= args.until:
+            lab.wait(0.5)  # others may still need our answers
             news.say()
-            state = lab.state
-            if not proposed and _all_linked(state, args.id, args.parties):
-                proposed = True
-                lab.propose(by=args.id, kind="note", text=args.propose)
-            if interactive:
-                _ask_for_votes(lab, args.id)
-            ended = [o for o in state.operations.values() if o.standing.get(args.id) in _ENDED]
-            if args.until is not None and len(ended) >= args.until:
-                lab.wait(0.5)  # others may still need our answers
-                news.say()
-                return 0
-            time.sleep(_LOOK)
-    except KeyboardInterrupt:
-        lab.leave(args.id)
-        console.print("left the session")
-        return 0
+            return 0
+        time.sleep(_LOOK)
+
+
+def _failure(lab: Lab) -> str:
+    """Why the party does not run any more; "": it runs."""
+    assert isinstance(lab.world, RealWorld)
+    failures = lab.world.failures
+    return str(failures[-1]) if failures else ""
+
+
+def _reaches_all(node: Node) -> bool:
+    """Whether every other member can be reached, by link or by relay."""
+    root = node.machine(())
+    return isinstance(root, PartyMachine) and len(root.up) == node.n - 1
 
 
 class _News:
-    """Says each row of the trace that concerns us once."""
+    """Says each row of the trace that concerns us once, and few enough for a log to stay small
+    when a member talks without end."""
 
     def __init__(self, lab: Lab, me: Party) -> None:
-        self._rows = lab.trace.rows
+        self._lab = lab
+        self._trace = lab.trace
         self._me = me
         self._read = 0
+        self._lines = Bucket(rate=20, burst=500, since=lab.now)
+        self._left_out = 0
 
     def say(self) -> None:
-        while self._read < len(self._rows):
+        while self._read < len(self._trace.rows):
             self._read += 1
-            _say(self._rows[self._read - 1], self._me)
+            words = _words(self._trace.rows[self._read - 1], self._me)
+            if words is None:
+                continue
+            if not self._lines.take(self._lab.now):
+                self._left_out += 1
+                continue
+            if self._left_out:
+                console.print(line((f"{self._left_out} lines left out", "dim")))
+                self._left_out = 0
+            console.print(words)
+        if isinstance(self._trace, TailTrace):
+            self._trace.flush()
 
 
 _ENDED = ("executed", "failed", "aborted", "expired")
 _SHOWN = (
-    notes.Proposed,
-    notes.Heard,
-    notes.Voted,
-    notes.Committed,
-    notes.Aborted,
-    notes.Expired,
-    notes.Executed,
-    notes.Failed,
-    notes.Said,
-)
+    notes.Proposed, notes.Heard, notes.Voted, notes.Committed, notes.Aborted, notes.Expired,
+    notes.Executed, notes.Failed, notes.Said,
+)  # fmt: skip
 
 
-def _say(row: object, me: Party) -> None:
+def _words(row: object, me: Party) -> Text | None:
+    """A row as a line of the terminal; None: of no interest here.
+
+    Raises:
+        UsageError: the row says that the server refused us.
+    """
     match row:
-        case Noted(note=notes.NotAdmitted(reason, hint)):
-            raise UsageError(f"the server refused us: {reason}{f' ({hint})' if hint else ''}")
         case Noted(actor=actor, note=note) if actor == me and isinstance(note, _SHOWN):
-            fields = msgspec.structs.asdict(note).items()
-            told = ", ".join(f"{k} {v}" for k, v in fields if v not in ("", (), None))
-            console.print(f"[dim]{row.at / 1e6:8.3f} s[/]  {word_of(note)}  [dim]{told}[/]")
+            details = row.details.items()
+            told = ", ".join(f"{k} {v}" for k, v in details if v not in ("", [], None))
+            return line((_clock(row.at), "dim"), f"  {row.what}  ", (told, "dim"))
         case Linked(actor=actor, peer=peer, state=state) if actor == me:
             whom = f"party {peer}" if peer else "the server"
-            console.print(f"[dim]{row.at / 1e6:8.3f} s[/]  {whom}: {state}")
+            why = f" ({row.detail})" if state == "closed" and row.detail else ""
+            return line((_clock(row.at), "dim"), f"  {whom}: {state}{why}")
         case Blamed(party=party, reason=reason):
-            console.print(f"[red]{row.at / 1e6:8.3f} s  party {party}: {reason}[/]")
+            return line((f"{_clock(row.at)}  party {party}: {reason}", "red"))
+        case Noted(actor=actor, note=notes.NotAdmitted(reason, hint)) if actor == me:
+            raise UsageError(f"the server refused us: {reason} ({hint})")
+    return None
 
 
-def _all_linked(state: State, me: Party, n: int) -> bool:
-    return all(
-        state.links.get((me, p)) in ("confirmed", "relay") for p in range(1, n + 1) if p != me
-    )
+def _clock(at: int) -> str:
+    return f"{at / 1e6:8.3f} s"
 
 
 def _ask_for_votes(lab: Lab, me: Party) -> None:
     for op, one in list(lab.state.operations.items()):
         if me not in one.votes and one.standing.get(me) == "open":
-            answer = console.input(f"approve {one.kind} by party {one.by} ({op})? [y/n] ")
+            answer = console.input(line(f"approve {one.kind} by party {one.by} ({op})? [y/n] "))
             lab.vote(me, op, answer.strip().lower().startswith("y"), "not wanted here")

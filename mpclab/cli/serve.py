@@ -1,31 +1,113 @@
-"""`mpclab serve`: a signaling server in this terminal."""
+"""`mpclab serve`: a signaling server in this terminal, for as long as it is wanted.
+
+Its exit status: 0 stopped by Ctrl-C or SIGTERM, and said goodbye; 2 it could not begin; 3 it
+failed. It records nothing unless asked; its memory is bounded by its connections and sessions.
+"""
 
 from __future__ import annotations
 
+import argparse
 import time
+from typing import Any
 
 from mpclab.cli.show import console
-from mpclab.lab.lab import Lab
+from mpclab.cli.signals import raise_descriptor_limit, stoppable
+from mpclab.cli.text import line
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import SECOND, SERVER
+from mpclab.core.node import Node
+from mpclab.signaling.rooms import PATH, Rooms, build_server
+from mpclab.signaling.status import RoomsSettings
+from mpclab.trace.tail import TailTrace
+from mpclab.worlds.real.websocket import WebSocketWorld
+from mpclab.worlds.real.ws_connection import ServerSettings
+from mpclab.worlds.real.ws_server import is_loopback
+
+_LOOK = 0.5  # seconds between two looks at the status
+FAILED = 3
+"""Exit status: the server could not go on."""
 
 
-def serve(address: str, port: int) -> int:
-    """Run the server until Ctrl-C, with its status on screen."""
-    with Lab(world="websocket") as lab:
-        status = lab.start_server(port, address)
-        console.print(f"🟢 signaling server at [bold]{status.url}[/]  (Ctrl-C stops it)")
-        console.print(
-            f"[dim]a party joins with: mpclab party {status.url} --session ID --id 1 --parties 3[/]"
-        )
-        if address not in ("127.0.0.1", "localhost", "::1"):
-            console.print(
-                "[yellow]this address can be reached from other machines; put TLS in front of it[/]"
-            )
+def serve(args: argparse.Namespace) -> int:
+    """Run the server until Ctrl-C or SIGTERM, with its status on screen."""
+    raise_descriptor_limit()
+    settings, rooms = _settings(args)
+    certificate = _certificate(args)
+    trace = TailTrace(file=args.record)
+    world = WebSocketWorld(
+        server=settings, certificate=certificate, record=False, trace=trace, state=args.state
+    )
+    with stoppable(), world:
         try:
-            with console.status("") as line:
-                while True:
-                    line.update(repr(lab.server_status()))
-                    time.sleep(0.5)
+            url = world.host_server(build_server(rooms), args.address, args.port)
+            _greet(url, args)
+            return _watch(world, trace)
         except KeyboardInterrupt:
-            lab.stop_server()
+            if SERVER in world.actors:
+                world.stop_server()
             console.print("🔴 stopped")
-    return 0
+            return 0
+
+
+def _settings(args: argparse.Namespace) -> tuple[ServerSettings, RoomsSettings]:
+    for name in ("connections", "sessions", "rate"):
+        if getattr(args, name) < 1:
+            raise UsageError(f"--{name} {getattr(args, name)}: use at least 1")
+    per_address = args.per_address
+    if per_address is None:
+        # On loopback all clients, and a proxy's, have one address: there it tells nobody apart.
+        per_address = 0 if is_loopback(args.address) else 256
+    settings = ServerSettings(
+        connections=args.connections,
+        per_address=per_address,
+        rate=args.rate,
+        origins=tuple(args.origin),
+        names=tuple(args.name),
+        proxies=tuple(args.proxy_trust),
+    )
+    rooms = RoomsSettings(
+        max_connections=args.connections,
+        max_rooms=args.sessions,
+        rate=args.rate,
+        burst=2 * args.rate,
+        ping_every=2 * SECOND,
+        keep=args.state is not None,
+    )
+    return settings, rooms
+
+
+def _certificate(args: argparse.Namespace) -> Any:
+    if (args.cert is None) != (args.key is None):
+        raise UsageError("--cert and --key belong together")
+    return None if args.cert is None else (args.cert, args.key)
+
+
+def _greet(url: str, args: argparse.Namespace) -> None:
+    console.print(line("🟢 signaling server at ", (url, "bold"), "  (Ctrl-C stops it)"))
+    hint = f"a party joins with: mpclab party {url} --session ID --id 1 --parties 3"
+    console.print(line((hint, "dim")))
+    if not is_loopback(args.address) and args.cert is None:
+        warning = "other machines reach this address; use --cert and --key, or a proxy with TLS"
+        console.print(line((warning, "yellow")))
+    if args.record:
+        console.print(line((f"recording to {args.record}: who spoke with whom, and when", "dim")))
+
+
+def _watch(world: WebSocketWorld, trace: TailTrace) -> int:
+    with console.status("") as status:
+        while True:
+            if world.failures:
+                console.print(line((world.failures[-1], "red")))
+                return FAILED
+            status.update(line(world.look(SERVER, _counts)))
+            trace.flush()
+            time.sleep(_LOOK)
+
+
+def _counts(node: Node) -> str:
+    rooms = node.machine(PATH)
+    assert isinstance(rooms, Rooms)
+    return (
+        f"{len(rooms.clients)} connections · {len(rooms.rooms)} sessions · "
+        f"{rooms.relayed} relayed · {rooms.errors} errors"
+    )

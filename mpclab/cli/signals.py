@@ -1,0 +1,50 @@
+"""SIGTERM is Ctrl-C: what systemd, docker and `kill` send ends a program as its user would."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Inside, the first SIGTERM or Ctrl-C raises `KeyboardInterrupt`; later ones are ignored, so
+    that nobody is interrupted while saying goodbye. Holds for process 1 of a container too,
+    where a signal without a handler does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            raise KeyboardInterrupt
+
+    before: dict[int, Any] = {}
+    for number in (int(signal.SIGTERM), int(signal.SIGINT)):
+        known = signal.getsignal(number)
+        if number == signal.SIGINT and known is signal.SIG_IGN:
+            continue  # a shell's background job: Ctrl-C is for somebody else
+        before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def raise_descriptor_limit() -> None:
+    """Use as many descriptors as the system allows: each connection takes one, a link two."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
