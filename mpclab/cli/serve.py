@@ -19,9 +19,9 @@ from mpclab.core.node import Node
 from mpclab.signaling.rooms import PATH, Rooms, build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.tail import TailTrace
+from mpclab.worlds.real.addresses import is_loopback
 from mpclab.worlds.real.websocket import WebSocketWorld
 from mpclab.worlds.real.ws_connection import ServerSettings
-from mpclab.worlds.real.ws_server import is_loopback
 
 _LOOK = 0.5  # seconds between two looks at the status
 FAILED = 3

@@ -54,7 +54,6 @@ from mpclab.worlds.real.ws_server import (
     ServerStatus,
     SocketServer,
     bind,
-    is_loopback,
 )
 
 SIGNALING: Path = ("signaling",)

@@ -437,13 +437,6 @@ def bind(host: str, port: int) -> socket.socket:
         raise UsageError(f"cannot listen at {host}:{port}: {why}{hint}") from error
 
 
-def is_loopback(address: str) -> bool:
-    """Whether no other machine reaches this address."""
-    with suppress(ValueError):
-        return ip_address(address).is_loopback
-    return address == "localhost"
-
-
 def _is_address(host: str) -> bool:
     with suppress(ValueError):
         ip_address(host)
@@ -486,4 +479,4 @@ def _forwarded(header: str) -> list[str]:
     return found
 
 
-__all__ = ["Owner", "ServerSettings", "ServerStatus", "SocketServer", "bind", "is_loopback"]
+__all__ = ["Owner", "ServerSettings", "ServerStatus", "SocketServer", "bind"]
