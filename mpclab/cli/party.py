@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+import msgspec
 from rich.text import Text
 
 from mpclab.cli.attached import die_with_parent, serve
@@ -23,6 +24,7 @@ from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.node import Node
+from mpclab.core.notes import word_of
 from mpclab.lab.keys import load_key
 from mpclab.lab.lab import Lab
 from mpclab.signaling.party import PartyMachine
@@ -181,9 +183,9 @@ def _words(row: object, me: Party) -> Text | None:
     """
     match row:
         case Noted(actor=actor, note=note) if actor == me and isinstance(note, _SHOWN):
-            details = row.details.items()
-            told = ", ".join(f"{k} {v}" for k, v in details if v not in ("", [], None))
-            return line((_clock(row.at), "dim"), f"  {row.what}  ", (told, "dim"))
+            fields = msgspec.structs.asdict(note).items()
+            told = ", ".join(f"{k} {v}" for k, v in fields if v not in ("", (), None))
+            return line((_clock(row.at), "dim"), f"  {word_of(note)}  ", (told, "dim"))
         case Linked(actor=actor, peer=peer, state=state) if actor == me:
             whom = f"party {peer}" if peer else "the server"
             why = f" ({row.detail})" if state == "closed" and row.detail else ""
