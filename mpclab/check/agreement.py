@@ -89,7 +89,7 @@ class _Chain:
     held: set[str] = field(default_factory=set)
     total: int = 0
     highest: int = -1
-    repeated: set[int] = field(default_factory=set)  # places at which the log repeats itself
+    empty: set[int] = field(default_factory=set)  # places of the log with no commit of their own
     lost: bool = False  # what it holds cannot be told from the trace
 
     def add(self, d: Decision) -> None:
@@ -102,7 +102,7 @@ class _Chain:
     @property
     def key(self) -> tuple[int, int] | None:
         """Names the set of records; None: the chain may end before the last of them."""
-        missing = self.highest >= len(self.held) + len(self.repeated)
+        missing = self.highest >= len(self.held) + len(self.empty)
         return None if self.lost or missing else (len(self.held), self.total)
 
 
@@ -111,7 +111,7 @@ def _heads(facts: Facts) -> Found:
     restored = {(i, party): note for i, party, note in facts.told(notes.Restored)}
     commits = {d.row: d for d in facts.commits()}
     rows = sorted(
-        [(i, row.actor) for i, row in facts.notes(notes.Repeated, notes.Committed)]
+        [(i, row.actor) for i, row in facts.notes(notes.Repeated, notes.Aborted, notes.Committed)]
         + [*restored]
         + [(row, party) for party, crashes in facts.crashes.items() for row in crashes]
     )
@@ -130,8 +130,10 @@ def _heads(facts: Facts) -> Found:
             chain.add(d)
             committed = getattr(facts.rows[i], "note", None)
             head = committed.tip if isinstance(committed, notes.Committed) else ""
-        elif isinstance(repeat := getattr(facts.rows[i], "note", None), notes.Repeated):
-            chain.repeated.add(repeat.index)
+        elif isinstance(
+            skip := getattr(facts.rows[i], "note", None), notes.Repeated | notes.Aborted
+        ):
+            chain.empty |= set() if skip.index is None else {skip.index}
             continue
         else:
             chain.lost = bool(chain.held)  # a crash: `restored` has to say that it is all there

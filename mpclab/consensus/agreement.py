@@ -39,7 +39,8 @@ class Submit(msgspec.Struct, frozen=True):
 
 
 class Oppose(msgspec.Struct, frozen=True):
-    """Ask, where `everyone_submits`: we hold no certificate for `op` and will not wait longer.
+    """Ask, where everyone submits and the protocol `refuses`: we hold no certificate for `op` and
+    will not wait longer.
 
     Answered, like a `Submit`, by `Decided` or `Refused`.
     """
@@ -114,8 +115,16 @@ class Agreement(Machine):
     votes_inside: ClassVar[bool] = False
     """The first phase is the vote: submit at once and answer `VoteWanted`."""
     everyone_submits: ClassVar[bool] = False
-    """Every party submits as soon as it can, or opposes (direct, ben-or). Otherwise the proposer
-    submits, and others only when that comes to nothing."""
+    """Every party submits as soon as it can (direct, ben-or), or opposes (ben-or). Otherwise the
+    proposer submits, and others only when that comes to nothing."""
+
+    orders: ClassVar[bool] = False
+    """Decides in the order of a log, each operation at a place of its own, and whatever valid
+    value of an operation comes first is the only one. So it can also carry the certificate that
+    an operation is aborted."""
+    refuses: ClassVar[bool] = False
+    """Decides itself that an operation will not be done, and says `Refused` everywhere. Where an
+    operation is neither ordered nor refused, nobody can promise that it will not be committed."""
 
     @classmethod
     def liars(cls, n: int) -> int:

@@ -81,6 +81,7 @@ class AtomicCommit(Agreement):
     do when nobody speaks."""
 
     votes_inside = True
+    refuses = True
 
     VOTING: ClassVar = 5
     """How long the coordinator waits for votes, in patiences (a person may have to click)."""

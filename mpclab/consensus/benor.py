@@ -122,6 +122,7 @@ class BenOr(Agreement):
 
     title = "Ben-Or binary agreement"
     everyone_submits = True
+    refuses = True
 
     TRIES: ClassVar = 10
     OPEN: ClassVar = 1024

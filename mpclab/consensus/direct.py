@@ -8,7 +8,7 @@ differently, which is the first lesson. Orders nothing: `Decided.index` is None.
 
 from typing import Any
 
-from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit
+from mpclab.consensus.agreement import Agreement, Decided, Submit
 from mpclab.core.machine import Ctx
 
 
@@ -30,5 +30,3 @@ class Direct(Agreement):
             case Submit(op, value) if op not in self.decided and self.fits(op, value):
                 self.decided.add(op)
                 ctx.output(Decided(op, value))
-            case Oppose(op, reason) if op not in self.decided:
-                ctx.output(Refused(op, reason))

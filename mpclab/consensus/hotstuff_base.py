@@ -51,6 +51,8 @@ _VOTE = "mpclab hotstuff vote"
 class HotStuffBase(Agreement):
     """Everything but the phases. Subclasses handle proposals and certificates."""
 
+    orders = True
+
     PHASES: ClassVar[tuple[str, ...]] = ()
     unvaried: ClassVar[tuple[type[Message], ...]] = (HotStuffProof, HotStuffFetch, HotStuffBlocks)
     OPEN: ClassVar = 256

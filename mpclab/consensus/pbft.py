@@ -76,6 +76,7 @@ class Pbft(Agreement):
     """One replica."""
 
     title = "PBFT"
+    orders = True
     options_type = PbftOptions
     options: PbftOptions
 

@@ -83,6 +83,7 @@ class Raft(Agreement):
     """One server of the group (Fig. 2)."""
 
     title = "Raft"
+    orders = True
     options_type = RaftOptions
     options: RaftOptions
 

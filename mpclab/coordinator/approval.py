@@ -7,21 +7,28 @@ heard it. Votes may come before the proposal; they wait for it, and it is asked 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
 from mpclab.coordinator import statements
+from mpclab.coordinator.ledger import Ledger
 from mpclab.coordinator.messages import Fetch, Propose
-from mpclab.coordinator.policy import Policy, TallyResult
-from mpclab.coordinator.statements import Evidence, SignedProposal, SignedVote
-from mpclab.coordinator.tally import Operation, Status
+from mpclab.coordinator.operation import Operation, Status
+from mpclab.coordinator.policy import TallyResult
+from mpclab.coordinator.statements import (
+    AbortCertificate,
+    Evidence,
+    SignedProposal,
+    SignedVote,
+    Withdrawal,
+)
 from mpclab.core import notes
 from mpclab.core.errors import Strength, UsageError, nearest
-from mpclab.core.ids import SECOND, Party, format_duration, new_id
-from mpclab.core.machine import Ctx, Machine
-from mpclab.crypto.identity import Identity
-from mpclab.operations import Known, Operations, Result
+from mpclab.core.ids import Party, format_duration, new_id
+from mpclab.core.machine import Ctx
+from mpclab.operations import Known
 from mpclab.operations.proposal import Proposal, operation_id
 
 VOTE_POLICIES = ("approve", "reject", "silent", "validate", "hand")
@@ -30,155 +37,145 @@ MAX_OPEN = 64
 """How many of one party's proposals may be open at a time. Others bear with twice as many, since
 they may learn of an end later than the proposer, and do not hear what is more; votes on proposals
 not heard of are counted for as many operations of one voter. It bounds what waits, is asked for
-and has timers. What has *ended* stays in memory, an abort too, so it bounds only how fast that
-grows: by 2 MAX_OPEN operations of one proposer in each `MIN_DEADLINE`."""
+and has timers."""
 MAX_EVIDENCE = 256
 MAX_LEAP = 2**20
 """How far a proposal's stamp may be ahead of ours, so that nobody uses the clock up."""
-RETRY = 1 * SECOND
 
 
-class Approval(Machine):
-    """What a session does up to the certificate; `Session` goes on from there."""
+class SecondGate(Protocol):
+    """What approval leaves to the session: the agreement protocol, and what happens then."""
 
-    def __init__(
-        self,
-        session: str,
-        policy: Policy,
-        identity: Identity,
-        keys: dict[Party, bytes],
-        votes: str,
-        kinds: Operations,
-        deadline: int,
-    ) -> None:
-        self.session = session
-        self.policy = policy
-        self.identity = identity
-        self.keys = dict(keys)
-        self.vote_policy = known_vote_policy(votes)
-        self.kinds = kinds
-        self.deadline = checked_deadline(deadline)
-        self.operations: dict[str, Operation] = {}
-        self.pending: dict[str, Operation] = {}  # those that are unheard or open
-        self.results: dict[str, Result] = {}
-        self.evidence: list[Evidence] = []
-        self.clock = 0  # Lamport's
-        self._retrying = False
+    @property
+    def broadcasts(self) -> bool:
+        """Proposals and votes are broadcast here, not inside the agreement protocol."""
 
-    # --- for the second gate --------------------------------------------------------------
+    @property
+    def ordered(self) -> bool:
+        """The protocol says which of two certificates of one operation holds."""
 
-    broadcasts: bool = True
-    """Proposals and votes are broadcast here, not inside the agreement protocol."""
+    def on_opened(self, ctx: Ctx, o: Operation) -> None:
+        """Something is wanted for `o` from now on: its proposal or a vote on it was heard."""
 
     def on_proposed(self, ctx: Ctx, o: Operation) -> None:
         """We proposed `o`, and the protocol has to carry it."""
-        raise NotImplementedError
 
     def on_voted(self, ctx: Ctx, o: Operation) -> None:
         """We voted on `o`, and the protocol has to carry the vote."""
-        raise NotImplementedError
 
     def on_enough(self, ctx: Ctx, o: Operation) -> None:
         """The votes here satisfy the policy."""
-        raise NotImplementedError
 
-    def on_impossible(self, ctx: Ctx, o: Operation) -> None:
-        """So many rejected (`o.rejected`) that the policy can never be satisfied."""
-        raise NotImplementedError
+    def on_stopped(self, ctx: Ctx, o: Operation) -> None:
+        """Rejections and withdrawals stop `o`: they are an abort certificate, `o.abort`."""
+
+
+class Approval:
+    """The votes of one session, up to the certificates.
+
+    Args:
+        votes: how this party votes: approve, reject, silent, validate or (by) hand.
+        deadline: µs to wait for votes unless a proposal says otherwise.
+    """
+
+    def __init__(self, ledger: Ledger, gate: SecondGate, votes: str, deadline: int) -> None:
+        self.ledger = ledger
+        self.gate = gate
+        self.vote_policy = known_vote_policy(votes)
+        self.deadline = checked_deadline(deadline)
 
     # --- proposing ------------------------------------------------------------------------
 
     def propose(self, ctx: Ctx, ask: Propose) -> None:
-        params = self.kinds[ask.kind].check(ask.params)
+        ledger = self.ledger
+        params = ledger.kinds[ask.kind].check(ask.params)
         deadline = self.deadline if ask.deadline is None else checked_deadline(ask.deadline)
         if max(len(ask.attempt), len(ask.kind)) > statements.MAX_NAME:
             raise UsageError(f"attempt, kind: at most {statements.MAX_NAME} characters")
         attempt = ask.attempt or new_id(ctx.rng, 16)
-        op = operation_id(self.session, ctx.me, attempt)
-        if op in self.operations:
+        op = operation_id(ledger.session, ctx.me, attempt)
+        if op in ledger.operations:
             raise UsageError(f"attempt {attempt!r} was used before, for operation {op}")
-        if sum(o.by == ctx.me for o in self.open()) >= MAX_OPEN:
-            raise UsageError(f"{MAX_OPEN} of your proposals are open; wait for their end")
-        self.clock += 1
-        proposal = Proposal(self.session, attempt, ctx.me, self.clock, ask.kind, params, deadline)
-        signed = statements.sign_proposal(self.identity, proposal)
+        if ledger.undecided(ctx.me) >= MAX_OPEN:
+            raise UsageError(f"{MAX_OPEN} of your proposals are undecided; wait for their end")
+        ledger.clock += 1
+        proposal = Proposal(
+            ledger.session, attempt, ctx.me, ledger.clock, ask.kind, params, deadline
+        )
+        signed = statements.sign_proposal(ledger.identity, proposal)
         o = self.enter(ctx, signed)
         ctx.note(notes.Proposed(op=op, kind=ask.kind, by=ctx.me, text=o.text))
         # Before it is sent, and whether or not we vote: the attempt is used up for good.
         ctx.persist(f"proposal/{op}", msgspec.msgpack.encode(signed))
-        if self.broadcasts:
+        self.gate.on_opened(ctx, o)
+        if self.gate.broadcasts:
             ctx.multicast(ctx.others, signed)
             self.consider(ctx, o)
         else:
-            self.on_proposed(ctx, o)
+            self.gate.on_proposed(ctx, o)
 
     def enter(self, ctx: Ctx, signed: SignedProposal) -> Operation:
         """Open the operation that `signed` proposes."""
         proposal = signed.proposal
-        self.clock = max(self.clock, proposal.lamport)
-        o = self.operations.setdefault(signed.op, Operation(signed.op))
-        if not o.describe(self.kinds, signed):
+        self.ledger.clock = max(self.ledger.clock, proposal.lamport)
+        o = self.ledger.operations.setdefault(signed.op, Operation(signed.op))
+        if not o.describe(self.ledger.kinds, signed):
             ctx.blame(proposal.by, f"proposed what cannot be: {o.invalid_reason}")
         o.status, o.heard_at = Status.OPEN, ctx.now
-        self.pending[o.op] = o
+        self.ledger.pending[o.op] = o
         ctx.set_timer(f"deadline/{o.op}", proposal.deadline)
-        self.retry_later(ctx)
         return o
 
     def hear(self, ctx: Ctx, signed: SignedProposal) -> None:
         """A genuine proposal reached us: open its operation and vote, unless we know it."""
-        proposal, known = signed.proposal, self.operations.get(signed.op)
+        proposal, known = signed.proposal, self.ledger.operations.get(signed.op)
         if known is not None and known.signed is not None:
             self.compare(ctx, known, signed)
             return
-        if sum(o.by == proposal.by for o in self.open()) >= 2 * MAX_OPEN:
+        if self.ledger.undecided(proposal.by) >= 2 * MAX_OPEN:
             ctx.note(notes.Ignored(op=signed.op, by=proposal.by, why="too many open proposals"))
             return
-        if proposal.lamport > self.clock + MAX_LEAP:
+        if proposal.lamport > self.ledger.clock + MAX_LEAP:
             # Not raised: votes that came along are counted already (`catchup.on_proposal_state`).
             ctx.blame(proposal.by, "a time stamp far ahead of everyone's")
             return
         o = self.enter(ctx, signed)
         ctx.note(notes.Heard(op=o.op, kind=o.kind, by=o.by))
+        self.gate.on_opened(ctx, o)
         self.consider(ctx, o)
-        self._weigh(ctx, o)
+        self.weigh(ctx, o)
 
     # --- voting ---------------------------------------------------------------------------
 
     def consider(self, ctx: Ctx, o: Operation) -> None:
         """Vote, if our vote policy says how."""
         past = o.tally.votes.get(ctx.me)
-        if o.mine is None and past is not None:  # cast in an earlier life, whose store was lost
+        if o.mine is None and past is not None:  # cast before a crash that lost our store
             if past.proposal_hash != o.proposal_hash:
-                return  # on the proposer's other story; a second vote would be a lie of ours
+                return  # on the proposer's other version; a second vote would be a lie of ours
             self._take(ctx, o, past)
         if o.mine is not None or o.status is not Status.OPEN or self.vote_policy == "silent":
             return
         if o.invalid_reason:
-            self._cast(ctx, o, False, o.invalid_reason)
+            self.cast(ctx, o, False, o.invalid_reason)
             return
         match self.vote_policy:
             case "approve":
-                self._cast(ctx, o, True)
+                self.cast(ctx, o, True)
             case "reject":
-                self._cast(ctx, o, False, "rejects everything")
+                self.cast(ctx, o, False, "rejects everything")
             case "validate":
-                heard = {
-                    op: k.signed.proposal
-                    for op, k in self.operations.items()
-                    if k.signed is not None
-                }
-                known = Known(heard, self.results)
-                spec = self.kinds[o.kind]
+                known = Known(_Proposals(self.ledger.operations), self.ledger.results)
+                spec = self.ledger.kinds[o.kind]
                 wrong = spec.validate(spec.read(o.params), known)
-                self._cast(ctx, o, wrong is None, wrong or "")
+                self.cast(ctx, o, wrong is None, wrong or "")
             case "hand" if o.by == ctx.me:
-                self._cast(ctx, o, True)  # who proposes approves
+                self.cast(ctx, o, True)  # who proposes approves
 
     def vote_by_hand(self, ctx: Ctx, op: str, approve: bool, reason: str) -> None:
-        o = self.operations.get(op)
+        o = self.ledger.operations.get(op)
         if o is None or o.signed is None:
-            raise UsageError(f"operation {op!r} is not known{nearest(op, self.operations)}")
+            raise UsageError(f"operation {op!r} is not known{nearest(op, self.ledger.operations)}")
         if o.mine is not None:
             word = "approved" if o.mine.approve else "rejected"
             raise UsageError(f"party {ctx.me} has {word} {op}; a vote is final")
@@ -186,17 +183,19 @@ class Approval(Machine):
             raise UsageError(f"{op} is {o.status}: too late to vote")
         if approve and o.invalid_reason:
             raise UsageError(f"{op} cannot be approved: {o.invalid_reason}")
-        self._cast(ctx, o, approve, reason)
+        self.cast(ctx, o, approve, reason)
 
-    def _cast(self, ctx: Ctx, o: Operation, approve: bool, reason: str = "") -> None:
+    def cast(self, ctx: Ctx, o: Operation, approve: bool, reason: str = "") -> None:
+        """Vote, for good."""
         assert o.signed is not None
-        vote = statements.sign_vote(self.identity, o.signed.proposal, ctx.me, approve, reason)
+        proposal = o.signed.proposal
+        vote = statements.sign_vote(self.ledger.identity, proposal, ctx.me, approve, reason)
         self._take(ctx, o, vote)
         ctx.note(notes.Voted(op=o.op, approve=approve, reason=vote.reason))
-        if self.broadcasts:
+        if self.gate.broadcasts:
             ctx.multicast(ctx.others, vote)
         else:
-            self.on_voted(ctx, o)
+            self.gate.on_voted(ctx, o)
         self.count(ctx, vote)
 
     def _take(self, ctx: Ctx, o: Operation, vote: SignedVote) -> None:
@@ -205,12 +204,13 @@ class Approval(Machine):
 
     def count(self, ctx: Ctx, vote: SignedVote) -> None:
         """A genuine vote reached us."""
-        o = self.operations.get(vote.op)
+        o = self.ledger.operations.get(vote.op)
         if o is None:
-            if sum(vote.voter in k.tally.votes for k in self._unheard()) >= MAX_OPEN:
+            if sum(vote.voter in k.tally.votes for k in self.ledger.unheard()) >= MAX_OPEN:
                 return
-            o = self.operations[vote.op] = self.pending[vote.op] = Operation(vote.op)
-            self.retry_later(ctx)
+            o = Operation(vote.op)
+            self.ledger.operations[vote.op] = self.ledger.pending[vote.op] = o
+            self.gate.on_opened(ctx, o)
         earlier = o.tally.add(vote, ctx.now)
         if earlier is not None:
             if statements.contradict(earlier, vote):
@@ -218,19 +218,54 @@ class Approval(Machine):
         elif o.signed is not None:
             if vote.proposal_hash != o.proposal_hash and vote.voter != ctx.me:
                 # It voted on another proposal under this id. To see it is to prove it.
-                ctx.send(vote.voter, Fetch(o.op, (), False))
-            self._weigh(ctx, o)
+                ctx.send(vote.voter, Fetch(o.op))
+            self.weigh(ctx, o)
 
-    def _weigh(self, ctx: Ctx, o: Operation) -> None:
-        """Are the votes enough, or can they never be?"""
-        if o.certificate is not None or o.status not in (Status.OPEN, Status.ABORTED):
+    def weigh(self, ctx: Ctx, o: Operation) -> None:
+        """Are the votes enough, or can they never be? Nothing that is decided is weighed again."""
+        if o.signed is None or o.status not in (Status.OPEN, Status.EXPIRED):
             return
-        match o.tally.result(o.proposal_hash, self.policy):
-            case TallyResult.ENOUGH if self.broadcasts:
-                self.on_enough(ctx, o)
-            case TallyResult.IMPOSSIBLE if o.status is Status.OPEN:
-                o.rejected = o.tally.against(o.proposal_hash)
-                self.on_impossible(ctx, o)
+        result = o.tally.result(o.proposal_hash, self.ledger.policy)
+        if result is TallyResult.ENOUGH and o.certificate is None and self.gate.broadcasts:
+            self.gate.on_enough(ctx, o)
+        else:
+            self._weigh_withdrawals(ctx, o)
+
+    # --- waiting no longer ----------------------------------------------------------------
+
+    def withdraw(self, ctx: Ctx, o: Operation) -> None:
+        """Say that we wait no longer for votes on `o`."""
+        assert o.signed is not None
+        own = statements.sign_withdrawal(self.ledger.identity, o.signed.proposal, ctx.me, o.missing)
+        o.withdrawals[ctx.me] = own
+        ctx.persist(f"withdrawal/{o.op}", msgspec.msgpack.encode(own))
+        ctx.multicast(ctx.others, own)
+        self._weigh_withdrawals(ctx, o)
+
+    def count_withdrawal(self, ctx: Ctx, withdrawal: Withdrawal) -> None:
+        """A genuine withdrawal reached us."""
+        o = self.ledger.operations.get(withdrawal.op)
+        if o is None or o.signed is None:
+            ctx.send(withdrawal.party, Fetch(withdrawal.op))
+        elif withdrawal.proposal_hash == o.proposal_hash and not o.status.decided:
+            o.withdrawals.setdefault(withdrawal.party, withdrawal)
+            self._weigh_withdrawals(ctx, o)
+
+    def _weigh_withdrawals(self, ctx: Ctx, o: Operation) -> None:
+        if o.signed is None or o.status.decided or o.certificate or o.abort:
+            return
+        withdrawn = o.withdrawals.keys()
+        # Who voted on another version of the proposal does not approve this one; but that version
+        # may be approved, and unless a second gate orders the two, nothing is said of it here.
+        against = [
+            vote
+            for _, vote in sorted(o.tally.votes.items())
+            if not vote.approve or (self.gate.ordered and vote.proposal_hash != o.proposal_hash)
+        ]
+        if self.ledger.policy.stopped({*(vote.voter for vote in against), *withdrawn}, withdrawn):
+            words = tuple(o.withdrawals[p] for p in sorted(withdrawn))
+            o.abort = AbortCertificate(o.signed, tuple(against), words)
+            self.gate.on_stopped(ctx, o)
 
     # --- lies -----------------------------------------------------------------------------
 
@@ -243,25 +278,31 @@ class Approval(Machine):
 
     def _accuse(self, ctx: Ctx, party: Party, what: str, first: Any, second: Any) -> None:
         """Two signed statements contradict each other: keep both, once for each operation."""
-        op = first.op
-        if any(e.party == party and e.first.op == op and e.what == what for e in self.evidence):
+        op, known = first.op, self.ledger.evidence
+        if any(e.party == party and e.first.op == op and e.what == what for e in known):
             return
-        if len(self.evidence) < MAX_EVIDENCE:
-            self.evidence.append(Evidence(party, what, first, second))
+        if len(known) < MAX_EVIDENCE:
+            known.append(Evidence(party, what, first, second))
         ctx.blame(party, f"{what} under one id, {op}", Strength.PROOF)
 
-    # --- what is open ---------------------------------------------------------------------
 
-    def open(self) -> list[Operation]:
-        return [o for o in self.pending.values() if o.status is Status.OPEN]
+class _Proposals(Mapping[str, Proposal]):
+    """The proposals that were heard, by id, without a copy of all of them."""
 
-    def _unheard(self) -> list[Operation]:
-        return [o for o in self.pending.values() if o.status is Status.UNHEARD]
+    def __init__(self, operations: Mapping[str, Operation]) -> None:
+        self._operations = operations
 
-    def retry_later(self, ctx: Ctx) -> None:
-        if not self._retrying and self.broadcasts:
-            self._retrying = True
-            ctx.set_timer("retry", RETRY)
+    def __getitem__(self, op: str) -> Proposal:
+        signed = self._operations[op].signed
+        if signed is None:
+            raise KeyError(op)
+        return signed.proposal
+
+    def __iter__(self) -> Iterator[str]:
+        return (op for op, o in self._operations.items() if o.signed is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def known_vote_policy(name: str) -> str:

@@ -1,255 +1,303 @@
-"""How a party gets what it lacks: lost messages, late arrivals, restarts.
+"""How a party gets what it lacks: lost messages, late arrivals, cuts, restarts.
 
 * While something is open, every second a party asks those whose votes it lacks, and two others
   at random who may have heard them, for what it has not got (`Fetch` → `ProposalState`).
-* When two parties meet again they say what they know (`Summary`), and each tells the other the open
-  operations and the committed ones that it lacks (`ProposalState`, `CommittedBatch`).
-* After a restart a party takes up what it had stored: its proposals, votes, records and results.
+* Every few seconds it tells one other, each in turn, a digest of what is decided here. Who has
+  another one answers with what it knows, and so do two parties that meet again (`Summary`).
+* Two that compare summaries name the ids in which they differ (`DecidedIds`), and each tells the
+  other how those ended that it lacks (`DecidedBatch`): committed or aborted, with the certificate.
+* After a restart a party takes up what it had stored: its proposals, votes, endings and results.
 
 Votes and certificates are signed, so it does not matter who passes them on: everything is verified
 before it is believed. A certificate proves that the policy was satisfied, which with `direct` is
 all there is to know. That the protocol decided it too, and its place in a log, is taken over once
-`liars + 1` parties tell it alike, so that one of them is honest.
+`liars + 1` parties tell it alike, so that one of them is honest; who is told by fewer asks others.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from mpclab.coordinator import statements
-from mpclab.coordinator.history import Record
+from mpclab.coordinator.approval import Approval
+from mpclab.coordinator.executor import Executor
+from mpclab.coordinator.inventory import BUCKETS, DIGESTS_BYTES
+from mpclab.coordinator.ledger import Ledger
 from mpclab.coordinator.messages import (
-    CommittedBatch,
-    CommittedEntry,
+    DecidedBatch,
+    DecidedDigest,
+    DecidedEntry,
+    DecidedIds,
     Fetch,
+    FetchDecided,
     ProposalState,
     ResultRequest,
     Summary,
 )
-from mpclab.coordinator.statements import SignedProposal, SignedVote
-from mpclab.coordinator.tally import End, Operation, Status
+from mpclab.coordinator.operation import Operation, Status
+from mpclab.coordinator.statements import Ending
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault
-from mpclab.core.ids import Party
+from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx
 
-if TYPE_CHECKING:
-    from mpclab.coordinator.session import Session
-
-PAGE = 32
-"""Committed operations in one message."""
-MOST_IDS = 4096
+PAGE_BYTES = 128 * 1024
+"""Endings, or votes, in one message, about: frames have a limit (`core.wire.MAX_BODY`)."""
+PAGE_IDS = 4096
+BUCKETS_A_TIME = 4
+"""Buckets whose ids are named in answer to one summary, so that a liar's costs us little."""
+RETRY = 1 * SECOND
+TOLD_EVERY = 2 * SECOND
+"""How often a digest goes to the next party."""
 ALSO_ASK = 2
 UNHEARD_RETRIES = 10
+LAST_RETRIES = 10
+"""Retries for an operation that has expired that a run waits for; later ones go on behind it."""
+
+T = TypeVar("T")
 
 
-# --- while something is open --------------------------------------------------------------
+class Decider(Protocol):
+    """What catch-up needs of the session: how its agreement protocol decides, and a way to tell."""
+
+    @property
+    def broadcasts(self) -> bool: ...
+    @property
+    def ordered(self) -> bool:
+        """Decisions have places in a log."""
+
+    @property
+    def tellers(self) -> int:
+        """So many parties that tell an ending alike are believed."""
+
+    def submit(self, ctx: Ctx, o: Operation) -> None:
+        """Hand the certificate of `o` to the agreement protocol."""
+
+    def conclude(
+        self, ctx: Ctx, ending: Ending, index: int | None, *, executed_elsewhere: bool = False
+    ) -> None:
+        """This is how an operation ended."""
 
 
-def state_of(o: Operation, have: tuple[Party, ...] = ()) -> ProposalState:
-    assert o.signed is not None
-    votes = tuple(vote for voter, vote in sorted(o.tally.votes.items()) if voter not in have)
-    return ProposalState(o.signed, votes)
+class CatchUp:
+    """One party's side of it. `told` is who told which ending, until enough did: each party's
+    latest word on an operation counts, so no party takes more room than there are certificates."""
 
+    def __init__(
+        self, ledger: Ledger, approval: Approval, executor: Executor, decider: Decider
+    ) -> None:
+        self.ledger = ledger
+        self.approval = approval
+        self.executor = executor
+        self.decider = decider
+        self.told: dict[str, dict[Party, DecidedEntry]] = {}
+        self._retrying = False
+        self._turn = 0
 
-def retry(session: Session, ctx: Ctx) -> bool:
-    """Ask for what is missing. Whether anything still is."""
-    for o in list(session.pending.values()):
-        if o.status is Status.UNHEARD:
+    # --- while something is open ----------------------------------------------------------
+
+    def retry_later(self, ctx: Ctx) -> None:
+        if not self._retrying and self.ledger.pending:
+            self._retrying = True
+            ctx.set_timer("retry", RETRY, background=all(map(_hopeless, self._pending())))
+
+    def settle(self, ctx: Ctx, o: Operation) -> None:
+        """Nothing more is wanted for `o`."""
+        self.ledger.pending.pop(o.op, None)
+        ctx.cancel_timer(f"deadline/{o.op}")
+        if not self.ledger.pending:
+            ctx.cancel_timer("retry")
+            self._retrying = False
+
+    def retry(self, ctx: Ctx) -> None:
+        """Ask for what is missing."""
+        for o in self._pending():
             o.asked += 1
-            if o.asked > UNHEARD_RETRIES:
-                del session.operations[o.op], session.pending[o.op]
-            else:
-                ctx.multicast(sorted(o.tally.votes), Fetch(o.op, (), False))
-        elif o.certificate is not None:
-            if not o.submitted:  # the proposer should have: it may be gone
-                session.submit(ctx, o)
-        elif not session.agreement.votes_inside:
-            _ask_around(ctx, o)
-    return bool(session.pending)
+            if o.status is Status.UNHEARD:
+                if o.asked > UNHEARD_RETRIES:
+                    del self.ledger.operations[o.op], self.ledger.pending[o.op]
+                else:
+                    ctx.multicast(sorted(o.tally.votes), Fetch(o.op))
+            elif o.certificate is not None or o.abort is not None:
+                if not o.submitted:  # the proposer should have: it may be gone
+                    self.decider.submit(ctx, o)
+            elif self.decider.broadcasts:
+                self._ask_around(ctx, o)
+        self._retrying = False
+        self.retry_later(ctx)
 
+    def _pending(self) -> list[Operation]:
+        return list(self.ledger.pending.values())
 
-def _ask_around(ctx: Ctx, o: Operation) -> None:
-    lacking = [p for p in ctx.others if p not in o.tally.votes]
-    others = [p for p in ctx.others if p in o.tally.votes]
-    also = ctx.rng.sample(others, min(ALSO_ASK, len(others)))
-    strange = [
-        p for p in others if o.tally.votes[p].proposal_hash != o.proposal_hash
-    ]  # see Session.count
-    ctx.multicast(sorted({*lacking, *also}), Fetch(o.op, tuple(sorted(o.tally.votes)), True))
-    if strange:
-        ctx.multicast(strange, Fetch(o.op, (), False))
+    def _ask_around(self, ctx: Ctx, o: Operation) -> None:
+        lacking = [p for p in ctx.others if p not in o.tally.votes]
+        others = [p for p in ctx.others if p in o.tally.votes]
+        also = ctx.rng.sample(others, min(ALSO_ASK, len(others)))
+        # Those that voted on another proposal under this id: to see it is to prove the lie.
+        strange = [p for p in others if o.tally.votes[p].proposal_hash != o.proposal_hash]
+        have, withdrawn = tuple(sorted(o.tally.votes)), tuple(sorted(o.withdrawals))
+        ctx.multicast(sorted({*lacking, *also}), Fetch(o.op, have, withdrawn, True))
+        if strange:
+            ctx.multicast(strange, Fetch(o.op))
 
+    def on_fetch(self, ctx: Ctx, sender: Party, msg: Fetch) -> None:
+        o = self.ledger.operations.get(msg.op)
+        if o is None or o.signed is None:
+            if msg.has_proposal:
+                ctx.send(sender, Fetch(msg.op))  # then tell me of it first
+        elif msg.op in self.ledger.decided:
+            ctx.send(sender, DecidedBatch((self._entry(msg.op),)))
+        else:
+            state = _state_of(o, msg.have, msg.withdrawn)
+            if state.votes or state.withdrawals or not msg.has_proposal:
+                ctx.send(sender, state)
 
-def on_fetch(session: Session, ctx: Ctx, sender: Party, msg: Fetch) -> None:
-    o = session.operations.get(msg.op)
-    if o is None or o.signed is None:
-        if msg.has_proposal:
-            ctx.send(sender, Fetch(msg.op, (), False))  # then tell me of it first
-    elif msg.op in session.history and not session.agreement.votes_inside:
-        ctx.send(sender, CommittedBatch((_entry(session, msg.op),), False))
-    else:
-        news = state_of(o, msg.have)
-        if news.votes or not msg.has_proposal:
-            ctx.send(sender, news)
-
-
-def on_proposal_state(session: Session, ctx: Ctx, msg: ProposalState) -> None:
-    statements.check_proposal(msg.signed, session.session, session.keys)
-    genuine: list[SignedVote] = []
-    for vote in msg.votes:
-        if vote.op != msg.signed.op:
+    def on_proposal_state(self, ctx: Ctx, msg: ProposalState) -> None:
+        session, keys = self.ledger.session, self.ledger.keys
+        statements.check_proposal(msg.signed, session, keys)
+        op = msg.signed.op
+        if any(v.op != op for v in msg.votes) or any(w.op != op for w in msg.withdrawals):
             raise PeerFault("told votes of another operation")
-        if vote.voter in session.keys:
-            statements.check_vote(vote, session.session, session.keys)
-            genuine.append(vote)
-    for vote in genuine:  # first, since our own may be among them: see Approval.consider
-        session.count(ctx, vote)
-    session.hear(ctx, msg.signed)
+        votes = [vote for vote in msg.votes if vote.voter in keys]
+        withdrawals = [one for one in msg.withdrawals if one.party in keys]
+        for vote in votes:
+            statements.check_vote(vote, session, keys)
+        for withdrawal in withdrawals:
+            statements.check_withdrawal(withdrawal, session, keys)
+        for vote in votes:  # first, since our own may be among them: see Approval.consider
+            self.approval.count(ctx, vote)
+        self.approval.hear(ctx, msg.signed)
+        for withdrawal in withdrawals:
+            self.approval.count_withdrawal(ctx, withdrawal)
+
+    # --- what is decided ------------------------------------------------------------------
+
+    def watch(self, ctx: Ctx) -> None:
+        """Tell the next party, from time to time, what is decided here."""
+        ctx.set_timer("digest", TOLD_EVERY, background=True)
+
+    def tell_next(self, ctx: Ctx) -> None:
+        """Each party tells another one in each turn, and in n-1 turns everybody."""
+        if ctx.others and len(self.ledger.decided):
+            self._turn += 1
+            to = ctx.members[(ctx.me - 1 + 1 + self._turn % (ctx.n - 1)) % ctx.n]
+            ctx.send(to, DecidedDigest(self.ledger.decided.digest))
+        self.watch(ctx)
+
+    def on_digest(self, ctx: Ctx, sender: Party, msg: DecidedDigest) -> None:
+        if msg.digest != self.ledger.decided.digest:
+            ctx.send(sender, self._summary())
+
+    def greet(self, ctx: Ctx, parties: tuple[Party, ...]) -> None:
+        """Tell parties that we (again) reach what we know and what we do not."""
+        ctx.multicast(parties, self._summary())
+        if self.executor.missed:
+            ctx.multicast(parties, ResultRequest(tuple(self.executor.missed)[-PAGE_IDS:]))
+
+    def _summary(self) -> Summary:
+        open_ = [o.op for o in self._pending() if o.signed is not None]
+        return Summary(self.ledger.decided.digests, tuple(open_[-PAGE_IDS:]))
+
+    def on_summary(self, ctx: Ctx, sender: Party, msg: Summary) -> None:
+        if len(msg.digests) != DIGESTS_BYTES:
+            raise PeerFault(f"a summary of {len(msg.digests)} bytes; {DIGESTS_BYTES} are needed")
+        decided, operations = self.ledger.decided, self.ledger.operations
+        theirs = set(msg.open)
+        for o in self._pending():
+            if o.signed is not None and o.op not in theirs:
+                ctx.send(sender, _state_of(o))  # if it is decided there, we hear it in answer
+        for op in theirs:
+            if op in decided:
+                continue  # it is told by its bucket
+            if op not in operations or operations[op].signed is None:
+                ctx.send(sender, Fetch(op))
+        for bucket in decided.differing(msg.digests)[:BUCKETS_A_TIME]:
+            ctx.send(sender, DecidedIds(bucket, decided.ids(bucket)[-PAGE_IDS:]))
+
+    def on_decided_ids(self, ctx: Ctx, sender: Party, msg: DecidedIds) -> None:
+        if not 0 <= msg.bucket < BUCKETS:
+            raise PeerFault("the ids of a bucket that does not exist")
+        has = set(msg.ids)
+        self._tell(ctx, sender, [op for op in self.ledger.decided.ids(msg.bucket) if op not in has])
+        wanted = [op for op in msg.ids if op not in self.ledger.decided]
+        if wanted:
+            ctx.send(sender, FetchDecided(tuple(wanted[:PAGE_IDS])))
+
+    def on_fetch_decided(self, ctx: Ctx, sender: Party, msg: FetchDecided) -> None:
+        self._tell(ctx, sender, [op for op in msg.ops if op in self.ledger.decided])
+
+    def _tell(self, ctx: Ctx, to: Party, ops: Sequence[str]) -> None:
+        page = _page(self._entry(op) for op in ops)
+        if page:
+            ctx.send(to, DecidedBatch(page))
+
+    def _entry(self, op: str) -> DecidedEntry:
+        o = self.ledger.operations[op]
+        assert o.ending is not None
+        return DecidedEntry(o.ending, o.index, o.status in (Status.EXECUTED, Status.FAILED))
+
+    def on_decided(self, ctx: Ctx, sender: Party, msg: DecidedBatch) -> None:
+        for entry in msg.entries:
+            self.ledger.verify(entry.ending)
+            if (entry.index is None) is self.decider.ordered:
+                raise PeerFault("a place in a log where there is none, or none where there is one")
+        new, doubted = 0, []
+        for entry in msg.entries:
+            op = entry.ending.op
+            if op in self.ledger.decided:
+                known = self.ledger.operations[op]
+                self.approval.compare(ctx, known, entry.ending.signed)
+                continue
+            first = op not in self.told
+            told = self.told.setdefault(op, {})
+            told[sender] = entry
+            alike = [other for other in told.values() if _same(other, entry)]
+            if len(alike) >= self.decider.tellers:
+                new += 1
+                # To stay out of an execution that goes on would harm it: all must say so.
+                elsewhere = all(other.executed for other in alike)
+                self.decider.conclude(ctx, entry.ending, entry.index, executed_elsewhere=elsewhere)
+            elif first:
+                doubted.append(op)
+        if doubted:
+            ctx.multicast([p for p in ctx.others if p != sender], FetchDecided(tuple(doubted)))
+        if new:
+            ctx.note(notes.CaughtUp(records=new, source=sender))
+            ctx.send(sender, self._summary())  # perhaps there is more
 
 
-# --- when two parties meet ----------------------------------------------------------------
+def _hopeless(o: Operation) -> bool:
+    """Whether no run should wait for what we do about `o`: it is handed to the agreement protocol,
+    or it expired and was asked for often enough."""
+    return o.submitted or (o.status is Status.EXPIRED and o.asked >= LAST_RETRIES)
 
 
-def greet(session: Session, ctx: Ctx, parties: tuple[Party, ...]) -> None:
-    """Tell parties that we (again) reach what we know and what we do not."""
-    ctx.multicast(parties, summary(session))
-    if session.executor.missed:
-        ctx.multicast(parties, ResultRequest(tuple(session.executor.missed)))
+def _state_of(
+    o: Operation, have: tuple[Party, ...] = (), withdrawn: tuple[Party, ...] = ()
+) -> ProposalState:
+    """What there is to tell of an operation that is not decided, as far as it fits."""
+    assert o.signed is not None
+    votes = _page(vote for voter, vote in sorted(o.tally.votes.items()) if voter not in have)
+    rest = _page(one for party, one in sorted(o.withdrawals.items()) if party not in withdrawn)
+    return ProposalState(o.signed, votes, rest)
 
 
-def summary(session: Session, *, reply: bool = False) -> Summary:
-    open_ = [o.op for o in session.pending.values() if o.signed is not None]
-    return Summary(tuple(session.history.records)[-MOST_IDS:], tuple(open_), reply)
+def _page(items: Iterable[T]) -> tuple[T, ...]:
+    """As many of the items, from the first, as fit into one message: `PAGE_BYTES`, or one."""
+    page: list[T] = []
+    size = 0
+    for item in items:
+        size += len(msgspec.msgpack.encode(item))
+        if page and size > PAGE_BYTES:
+            break
+        page.append(item)
+    return tuple(page)
 
 
-def on_summary(session: Session, ctx: Ctx, sender: Party, msg: Summary) -> None:
-    for o in list(session.pending.values()):
-        if o.signed is not None and o.op not in msg.committed:
-            ctx.send(sender, state_of(o))
-    has = set(msg.committed)
-    mine = list(session.history.records)
-    if len(msg.committed) >= MOST_IDS:  # its latest: what it does not tell it has as well
-        mine = mine[next((k for k, op in enumerate(mine) if op in has), 0) :]
-    lacking = [op for op in mine if op not in has]
-    if lacking:
-        page = tuple(_entry(session, op) for op in lacking[:PAGE])
-        ctx.send(sender, CommittedBatch(page, len(lacking) > PAGE))
-    # What we gave up and they committed is news too, though we have heard of it.
-    news = has - session.history.records.keys() or set(msg.open) - session.operations.keys()
-    if news and not msg.reply:
-        ctx.send(sender, summary(session, reply=True))
-
-
-def _entry(session: Session, op: str) -> CommittedEntry:
-    record, o = session.history.records[op], session.operations[op]
-    ended = o.status in (Status.EXECUTED, Status.FAILED)
-    return CommittedEntry(record.certificate, record.index, ended)
-
-
-class Claims:
-    """Who told which record, until enough did. Each party's latest word on an operation counts,
-    so no party takes more room than there are certificates."""
-
-    def __init__(self) -> None:
-        self._told: dict[str, dict[Party, CommittedEntry]] = {}
-
-    def add(self, sender: Party, entry: CommittedEntry) -> list[CommittedEntry]:
-        """Take note of what `sender` tells, verified; all entries that say the same by now."""
-        told = self._told.setdefault(entry.certificate.op, {})
-        told[sender] = entry
-        return [other for other in told.values() if _place(other) == _place(entry)]
-
-    def settle(self, op: str) -> None:
-        self._told.pop(op, None)
-
-
-def _place(entry: CommittedEntry) -> tuple[int | None, bytes]:
-    return entry.index, entry.certificate.signed.proposal.hash
-
-
-def on_committed(session: Session, ctx: Ctx, sender: Party, msg: CommittedBatch) -> None:
-    for entry in msg.entries:
-        session.verify(entry.certificate)
-    needed = type(session.agreement).liars(session.n) + 1
-    new = 0
-    for entry in msg.entries:
-        op = entry.certificate.op
-        if op in session.history:
-            session.compare(ctx, session.operations[op], entry.certificate.signed)
-            continue
-        alike = session.claims.add(sender, entry)
-        if len(alike) >= needed:
-            new += 1
-            # To stay out of an execution that goes on would harm it: all of them must say so.
-            executed_elsewhere = all(other.ended for other in alike)
-            session.commit(
-                ctx, Record(entry.certificate, entry.index), executed_elsewhere=executed_elsewhere
-            )
-    if new:
-        ctx.note(notes.CaughtUp(records=new, source=sender))
-    if msg.more and new:
-        ctx.send(sender, summary(session, reply=True))
-
-
-# --- after a crash ------------------------------------------------------------------------
-
-
-def restore(session: Session, ctx: Ctx) -> None:
-    """Take up what an earlier life of this party stored."""
-    kept: dict[str, dict[str, bytes]]
-    kept = {what: {} for what in ("proposal", "vote", "record", "end", "secret", "bound")}
-    for key, data in sorted(ctx.stored.items()):
-        what, op = key.split("/", 1)
-        kept[what][op] = data
-    ends = {op: msgspec.msgpack.decode(data, type=End) for op, data in kept["end"].items()}
-    for data in kept["vote"].values():
-        _restore_open(session, ctx, *_decode_vote(data), ends)
-    unvoted = [op for op in kept["proposal"] if op not in kept["vote"]]
-    for op in unvoted:
-        _restore_open(session, ctx, _decode_signed(kept["proposal"][op]), None, ends)
-    records = [msgspec.msgpack.decode(data, type=Record) for data in kept["record"].values()]
-    records.sort(key=lambda r: (r.index or 0, r.proposal.lamport, r.op))
-    for record in records:
-        o = session.operations.setdefault(record.op, Operation(record.op))
-        o.describe(session.kinds, record.certificate.signed)
-        session.clock = max(session.clock, record.proposal.lamport)
-        session.history.add(record)
-        o.certificate, o.index, o.status = record.certificate, record.index, Status.COMMITTED
-        o.reason, o.rejected, o.missing = "", (), ()
-        session.settle(ctx, o)
-    if records:
-        ctx.note(notes.Restored(len(records), session.history.head.hex()[:12]))
-    for record in records:
-        o = session.operations[record.op]
-        session.executor.restore(ctx, o, ends.get(o.op), kept["secret"].get(o.op))
-    for o in (session.operations[op] for op in unvoted):
-        if o.status is Status.OPEN:  # perhaps nobody has heard of it
-            if session.broadcasts:
-                session.consider(ctx, o)
-            else:
-                session.on_proposed(ctx, o)
-
-
-_decode_signed = msgspec.msgpack.Decoder(SignedProposal).decode
-_decode_vote = msgspec.msgpack.Decoder(tuple[SignedProposal, SignedVote]).decode
-
-
-def _restore_open(
-    session: Session,
-    ctx: Ctx,
-    signed: SignedProposal,
-    vote: SignedVote | None,
-    ends: dict[str, End],
-) -> None:
-    o = session.enter(ctx, signed)
-    if vote is not None:
-        o.mine = vote
-        o.tally.add(vote, ctx.now)
-    end = ends.get(o.op)
-    if end is not None and end.status == Status.ABORTED:
-        o.status, o.reason = Status.ABORTED, end.reason
-        o.rejected, o.missing = end.rejected, end.missing
-        session.settle(ctx, o)
+def _same(one: DecidedEntry, other: DecidedEntry) -> bool:
+    """Two certificates of one proposal may name other parties, and mean the same."""
+    a, b = one.ending, other.ending
+    return (one.index, type(a), a.signed.proposal) == (other.index, type(b), b.signed.proposal)

@@ -8,21 +8,19 @@ of it and takes what `t` of them report alike: fewer than `t` parties are assume
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import msgspec
 
+from mpclab.coordinator.ledger import Ledger
 from mpclab.coordinator.messages import Report, ResultRequest
+from mpclab.coordinator.operation import End, Operation, Status
 from mpclab.coordinator.succession import Succession
-from mpclab.coordinator.tally import End, Operation, Status
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import PeerUp
 from mpclab.core.rounds import Aborted, Finished, Proceed, Ready, Stored
-from mpclab.crypto.identity import Identity
-from mpclab.operations import Execution, Operations, Result
+from mpclab.operations import Execution, Result
 
 RUNNING = "running"
 _BINDING = ("pending", "without", "certificate")
@@ -31,31 +29,37 @@ LINGERING = 32
 """Executors that have ended and stay, to answer those who are behind; older ones are closed."""
 
 
-@dataclass
 class Executor:
-    """The part of a session that executes. `operations` is the session's own mapping."""
+    """The part of a session that executes.
 
-    session: str
-    t: int
-    kinds: Operations
-    identity: Identity
-    keys: dict[Party, bytes]
-    operations: dict[str, Operation]
-    results: dict[str, Result]
-    round_deadline: int
-    secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
-    private: tuple[int, ...] = field(default=(), repr=False)  # our user's, for computations
-    running: dict[str, str] = field(default_factory=dict)  # child → op
-    waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)  # op → needed before
-    missed: dict[str, None] = field(default_factory=dict)  # executed without us, in order
-    reports: dict[str, dict[Party, Report]] = field(default_factory=dict)
-    waiters: dict[str, list[Party]] = field(default_factory=dict)
-    lingering: dict[str, str] = field(default_factory=dict)  # ended child → op, oldest first
-    keepers: dict[str, str] = field(default_factory=dict)  # ended child with signatures → op
-    held: dict[str, str] = field(default_factory=dict)  # child that waits for a rival's end → op
+    Args:
+        t: fewer than so many parties may lie.
+        round_deadline: µs that a round of an executor may take.
+        private: our user's own numbers, for computations that they fit.
+    """
 
-    def __post_init__(self) -> None:
-        self.succession = Succession(self.kinds, self.operations, self.results)
+    def __init__(
+        self, ledger: Ledger, t: int, round_deadline: int, *, private: tuple[int, ...] = ()
+    ) -> None:
+        self.ledger = ledger
+        self.t = t
+        self.round_deadline = round_deadline
+        self.private = private
+        self.succession = Succession(ledger.kinds, ledger.operations, ledger.results)
+        self.secrets: dict[str, bytes] = {}
+        self.running: dict[str, str] = {}  # child → op
+        self.waiting: dict[str, tuple[str, ...]] = {}  # op → needed before
+        self.missed: dict[str, None] = {}  # executed without us, in order
+        self.reports: dict[str, dict[Party, Report]] = {}
+        self.waiters: dict[str, list[Party]] = {}  # who wants to know what comes of it
+        self.lingering: dict[str, str] = {}  # ended child → op, oldest first
+        self.keepers: dict[str, str] = {}  # ended child with signatures → op
+        self.held: dict[str, str] = {}  # child that waits for a rival's end → op
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """Public results by operation."""
+        return self.ledger.results
 
     # --- beginning ------------------------------------------------------------------------
 
@@ -64,7 +68,7 @@ class Executor:
         if o.invalid_reason:
             self._fail(ctx, o, Aborted(o.invalid_reason))
             return
-        spec = self.kinds[o.kind]
+        spec = self.ledger.kinds[o.kind]
         wanted = (*spec.after(spec.read(o.params)), *self._rivals_ahead(o))
         needs = tuple(op for op in dict.fromkeys(wanted) if not self._has_ended(op))
         if needs and not executed_elsewhere:
@@ -74,7 +78,7 @@ class Executor:
         self._start(ctx, o, executed_elsewhere)
 
     def _start(self, ctx: Ctx, o: Operation, executed_elsewhere: bool = False) -> None:
-        spec = self.kinds[o.kind]
+        spec = self.ledger.kinds[o.kind]
         for need in () if executed_elsewhere else spec.after(spec.read(o.params)):
             if (successor := self.succession.successor(need)) not in (None, o.op):
                 assert successor is not None
@@ -103,16 +107,16 @@ class Executor:
     def _execution(self, ctx: Ctx, o: Operation) -> Execution:
         assert o.signed is not None
         return Execution(
-            session=self.session,
+            session=self.ledger.session,
             op=o.op,
             proposal=o.signed.proposal,
-            params=self.kinds[o.kind].read(o.params),
+            params=self.ledger.kinds[o.kind].read(o.params),
             me=ctx.me,
             n=ctx.n,
             t=self.t,
-            identity=self.identity,
-            keys=dict(self.keys),
-            results=dict(self.results),
+            identity=self.ledger.identity,
+            keys=dict(self.ledger.keys),
+            results=self.results,
             secrets=dict(self.secrets),
             private=self.private,
             deadline=self.round_deadline,
@@ -129,10 +133,10 @@ class Executor:
         if op is None:
             op = self.keepers.get(child) or self.lingering.get(child)
             if op is not None and isinstance(outcome, Finished):
-                self._finish_late(ctx, self.operations[op], outcome)
-                self._settle(ctx, child, self.operations[op])
+                self._finish_late(ctx, self.ledger.operations[op], outcome)
+                self._settle(ctx, child, self.ledger.operations[op])
             return
-        o = self.operations[op]
+        o = self.ledger.operations[op]
         self.held.pop(child, None)
         self._linger(ctx, child, o)
         match outcome:
@@ -154,7 +158,7 @@ class Executor:
     def _linger(self, ctx: Ctx, child: str, o: Operation) -> None:
         """An executor that has ended stays, for those who are behind; one with everybody's
         signatures, or bound by its own, for as long as they are good for something."""
-        if self.kinds[o.kind].certified and ctx.kept_by(child).keys() & {*_BINDING}:
+        if self.ledger.kinds[o.kind].certified and ctx.kept_by(child).keys() & {*_BINDING}:
             self.keepers[child] = o.op
             return
         self.lingering[child] = o.op
@@ -163,7 +167,7 @@ class Executor:
 
     def _settle(self, ctx: Ctx, child: str, o: Operation) -> None:
         """Its result is stored here."""
-        if self.kinds[o.kind].certified:
+        if self.ledger.kinds[o.kind].certified:
             ctx.ask(child, Stored())
         else:
             ctx.forget(child)
@@ -206,16 +210,23 @@ class Executor:
         ctx.cancel_timer(f"result/{o.op}")
         for party in self.waiters.pop(o.op, ()):
             self._report(ctx, party, o)
+        self._release(ctx)
+
+    def on_aborted(self, ctx: Ctx, o: Operation) -> None:
+        """What needs `o` has waited in vain, and finds out why when it starts."""
+        self._release(ctx)
+
+    def _release(self, ctx: Ctx) -> None:
         for op, needs in list(self.waiting.items()):
             if all(self._has_ended(need) for need in needs):
                 del self.waiting[op]
                 ctx.cancel_timer(f"needs/{op}")
-                self._start(ctx, self.operations[op])
+                self._start(ctx, self.ledger.operations[op])
         for child in list(self.held):
             self._let_proceed(ctx, child)
 
     def _has_ended(self, op: str) -> bool:
-        o = self.operations.get(op)
+        o = self.ledger.operations.get(op)
         if o is None or o.status not in (Status.EXECUTED, Status.FAILED, Status.ABORTED):
             return False
         # We gave up and are bound: the others may have the result, and we may yet hear of it.
@@ -224,7 +235,7 @@ class Executor:
     def on_peer_up(self, ctx: Ctx, ask: PeerUp) -> None:
         """A peer can be reached (again): ask it for signatures that we lack."""
         for child, op in self.keepers.items():
-            if self.operations[op].status is not Status.EXECUTED:
+            if self.ledger.operations[op].status is not Status.EXECUTED:
                 ctx.ask(child, ask)
 
     def _keep(self, ctx: Ctx, op: str, end: End) -> None:
@@ -246,7 +257,7 @@ class Executor:
         op = self.running.get(child)
         if op is None:
             return
-        o = self.operations[op]
+        o = self.ledger.operations[op]
         later = [
             other.op
             for other in self.succession.rivals(o)
@@ -268,7 +279,7 @@ class Executor:
     def _fail_replaced(self, ctx: Ctx, o: Operation, old: str, successor: str) -> None:
         """What it builds on was replaced meanwhile. Who names `o` as a key means that key."""
         why = f"the secrets of {old} were replaced by those of {successor}: name that"
-        data = self.results[successor].data if self.kinds[o.kind].certified else b""
+        data = self.results[successor].data if self.ledger.kinds[o.kind].certified else b""
         self._fail(ctx, o, Aborted(why), data)
         if data:
             self.results[o.op] = Result(why, data)
@@ -287,14 +298,14 @@ class Executor:
         for op in [op for op in self.secrets if self.succession.successor(op) is not None]:
             del self.secrets[op]
             ctx.persist(f"secret/{op}", None)
-        for made in self.operations.values():  # a share that was never confirmed is one too
+        for made in self.ledger.operations.values():  # a share that was never confirmed is one too
             if made.signed is None or self.succession.successor(made.op) in (None, made.op):
                 continue
             if made.status is not Status.COMMITTED or f"bound/{made.op}" in ctx.stored:
                 ctx.forget(_child(made))
                 ctx.persist(f"bound/{made.op}", None)
         for child, op in [*self.lingering.items(), *self.keepers.items()]:
-            if self._holds_retired(self.operations[op]):
+            if self._holds_retired(self.ledger.operations[op]):
                 self._close(ctx, child)
         for rival in self.succession.rivals(o):
             child, old = _child(rival), self.succession.replaced_by(rival)[0]
@@ -307,7 +318,7 @@ class Executor:
 
     def _holds_retired(self, o: Operation) -> bool:
         """Who replaced a secret has dropped the old one, and may be asked for the new one."""
-        spec = self.kinds[o.kind]
+        spec = self.ledger.kinds[o.kind]
         replaced = {*self.succession.replaced_by(o)}
         held = {o.op, *spec.after(spec.read(o.params))} - replaced
         return any(self.succession.successor(op) is not None for op in held)
@@ -315,12 +326,12 @@ class Executor:
     # --- after a crash --------------------------------------------------------------------
 
     def restore(self, ctx: Ctx, o: Operation, end: End | None, secret: bytes | None) -> None:
-        """Take up a committed operation of an earlier life of this party."""
+        """Take up a committed operation that this party had stored."""
         if secret is not None:
             self.secrets[o.op] = secret
-        resumable = o.kind in self.kinds and self.kinds[o.kind].resumable
-        if end is not None and end.status == Status.ABORTED:
-            end = None  # we had given up, then it was committed, and nothing came of it yet
+        resumable = o.kind in self.ledger.kinds and self.ledger.kinds[o.kind].resumable
+        if end is not None and end.status == Status.EXPIRED:
+            end = None  # it had expired, then it was committed, and nothing came of it yet
         if end is None or (end.status == RUNNING and resumable):
             self.commit(ctx, o)
         elif end.status == RUNNING:
@@ -340,7 +351,7 @@ class Executor:
     def _listen_on(self, ctx: Ctx, o: Operation) -> None:
         """Our executor kept something, so it was not through: it may have its result late."""
         try:
-            made = self.kinds[o.kind].make(self._execution(ctx, o))
+            made = self.ledger.kinds[o.kind].make(self._execution(ctx, o))
         except UsageError:
             return
         if isinstance(made, Machine):
@@ -364,8 +375,8 @@ class Executor:
     def on_result_request(self, ctx: Ctx, sender: Party, ops: tuple[str, ...]) -> None:
         """`sender` wants to know: answer now, or as soon as we know ourselves."""
         for op in dict.fromkeys(ops):  # to ask a thousand times in one message is to ask once
-            o = self.operations.get(op)
-            if o is None or o.status in (Status.UNHEARD, Status.OPEN, Status.ABORTED):
+            o = self.ledger.operations.get(op)
+            if o is None or not o.status.decided or o.status is Status.ABORTED:
                 continue
             if o.status is Status.COMMITTED:
                 asking = self.waiters.setdefault(op, [])
@@ -382,7 +393,7 @@ class Executor:
 
     def on_report(self, ctx: Ctx, sender: Party, report: Report) -> None:
         """Take over what `t` parties say alike. Our own result is never replaced."""
-        o = self.operations.get(report.op)
+        o = self.ledger.operations.get(report.op)
         if o is None or o.status not in (Status.COMMITTED, Status.FAILED):
             return
         if o.op in self.waiting or o.op in self.running.values():

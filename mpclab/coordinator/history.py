@@ -64,7 +64,7 @@ class History:
         self.records: dict[str, Record] = {}
         self._order: list[tuple[tuple[int, int, str], Record]] = []
         self._heads: list[bytes] = []  # of the chained prefix, as far as it was computed
-        self._skipped: set[int] = set()
+        self._skipped: list[int] = []  # ascending
 
     def __len__(self) -> int:
         return len(self.records)
@@ -94,8 +94,10 @@ class History:
         return self._filled(place, index)
 
     def skip(self, index: int) -> None:
-        """The log has no operation of its own at `index`: it repeats an earlier one there."""
-        self._skipped.add(index)
+        """The log has no committed operation at `index`: one was aborted, or repeated, there."""
+        place = bisect.bisect_left(self._skipped, index)
+        if self._skipped[place : place + 1] != [index]:
+            self._skipped.insert(place, index)
 
     @property
     def head(self) -> bytes:
@@ -140,4 +142,4 @@ class History:
 
     def _filled(self, place: int, index: int) -> bool:
         """Whether all of the log before `index`, which stands at `place` here, is known."""
-        return index - place == sum(skipped < index for skipped in self._skipped)
+        return index - place == bisect.bisect_left(self._skipped, index)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
-from mpclab.coordinator.statements import Certificate, SignedProposal, SignedVote
+from mpclab.coordinator.statements import Ending, SignedProposal, SignedVote, Withdrawal
 from mpclab.core.ids import Party
 from mpclab.core.wire import Message
 
@@ -56,41 +56,69 @@ class SetVotePolicy(msgspec.Struct, frozen=True):
 
 
 class Fetch(Message, frozen=True):
-    """Tell me of `op` what I lack. `have`: whose votes I have; `has_proposal`: I have it."""
+    """Tell me of `op` what I lack. `have` and `withdrawn`: whose votes and withdrawals I have;
+    `has_proposal`: I have it."""
 
     op: str
-    have: tuple[Party, ...]
-    has_proposal: bool
+    have: tuple[Party, ...] = ()
+    withdrawn: tuple[Party, ...] = ()
+    has_proposal: bool = False
 
 
 class ProposalState(Message, frozen=True):
-    """An open operation, as far as I know it."""
+    """An operation that is not decided, as far as I know it."""
 
     signed: SignedProposal
     votes: tuple[SignedVote, ...]
+    withdrawals: tuple[Withdrawal, ...] = ()
+
+
+class DecidedDigest(Message, frozen=True):
+    """From time to time: a digest of what is decided here. If yours is another, tell me yours."""
+
+    background: ClassVar[bool] = True
+
+    digest: bytes
 
 
 class Summary(Message, frozen=True):
-    """What I know, to a party that I had lost or never met: ids committed, ids still open."""
+    """What I know, to a party that I had lost or never met, or that knows something else.
 
-    committed: tuple[str, ...]
+    Attributes:
+        digests: of the ids decided here, bucket by bucket (see `inventory`).
+        open: the ids of proposals that are not decided here.
+    """
+
+    digests: bytes
     open: tuple[str, ...]
-    reply: bool = False
 
 
-class CommittedEntry(Message, frozen=True):
-    """A committed operation. `ended`: I know what came of executing it."""
+class DecidedIds(Message, frozen=True):
+    """The ids decided here in one bucket, since ours differ. Tell me of those that I lack."""
 
-    certificate: Certificate
-    index: int | None
-    ended: bool
+    bucket: int
+    ids: tuple[str, ...]
 
 
-class CommittedBatch(Message, frozen=True):
-    """Committed operations that you lack; `more` are to be had."""
+class FetchDecided(Message, frozen=True):
+    """How did these end? I only hear that they did."""
 
-    entries: tuple[CommittedEntry, ...]
-    more: bool
+    ops: tuple[str, ...]
+
+
+class DecidedEntry(Message, frozen=True):
+    """How an operation ended. `index`: its place in the log, where there is one; `executed`: I
+    know what came of executing it."""
+
+    ending: Ending
+    index: int | None = None
+    executed: bool = False
+
+
+class DecidedBatch(Message, frozen=True):
+    """Decided operations that you lack, as many as fit; there may be more."""
+
+    entries: tuple[DecidedEntry, ...]
 
 
 class ResultRequest(Message, frozen=True):
@@ -111,10 +139,14 @@ class Report(Message, frozen=True):
 SessionMessage: TypeAlias = (
     SignedProposal
     | SignedVote
+    | Withdrawal
     | Fetch
     | ProposalState
+    | DecidedDigest
     | Summary
-    | CommittedBatch
+    | DecidedIds
+    | FetchDecided
+    | DecidedBatch
     | ResultRequest
     | Report
 )

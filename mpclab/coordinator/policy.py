@@ -7,7 +7,7 @@ each other.
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from mpclab.core.errors import UsageError, nearest
@@ -41,6 +41,11 @@ class Policy:
         if rejections > self.n - self.needed:
             return TallyResult.IMPOSSIBLE
         return TallyResult.NOT_YET
+
+    def stopped(self, against: Set[Party], withdrawn: Set[Party]) -> bool:
+        """Whether an operation may be aborted: so many reject it or wait no longer (`against`)
+        that the others are too few to approve it, or most of all parties have `withdrawn`."""
+        return len(against) > self.n - self.needed or len(withdrawn) > self.n // 2
 
     def __str__(self) -> str:
         return self.name

@@ -8,15 +8,23 @@ what that decides is committed: appended to the history and executed. A value wi
 certificate is never accepted from anyone. Where the protocol's own first phase is the vote (2pc,
 3pc) the proposal goes there at once.
 
-With `direct` there is no second gate: n-1 messages propose, n(n-1) vote, and each party commits
-when its own votes are enough, one delay after voting. What may differ then: when messages are lost
-one party can commit and another give up at its deadline (it will commit when it hears of the
-certificate, which is evidence enough), and if somebody votes both ways or proposes two things
-under one id, parties can commit different things for good. Both leave signed evidence.
+An operation that is not approved ends too. A party whose deadline passes signs that it waits no
+longer; the operation has *expired* there, and may yet be committed. Rejections and withdrawals
+enough to stop it are an abort certificate. A log (raft, pbft, hotstuff, …) orders whichever of
+the two certificates it gets first, and that one holds for everybody: *aborted* is as final as
+*committed*. 2pc, 3pc and ben-or decide against an operation themselves.
 
-What a party needs of others and lacks it asks for, every second while something is open (see
-`catchup`); lost messages, late parties and restarts are all mended that way. Own votes are stored
-before they are sent, so no restart makes a party contradict itself.
+With `direct` there is no second gate: n-1 messages propose, n(n-1) vote, and each party commits
+when its own votes are enough, one delay after voting; nor has `bracha` one, which carries the
+certificate and decides nothing else. There an operation is aborted only when so many rejected it
+that nobody can have a certificate unless a party votes both ways; else it expires. Parties can end
+differently, and for good, only if somebody votes both ways or proposes two things under one id;
+both leave signed evidence.
+
+What a party needs of others and lacks it asks for, every second while something is open, and what
+was decided without it it learns within seconds (see `catchup`); lost messages, late parties and
+restarts are all mended that way. Own votes are stored before they are sent, so no restart makes a
+party contradict itself.
 
 What an adversary here may not do: forge a signature; make an honest party count a vote twice; get
 anything committed that too few approved; have more than 2 `MAX_OPEN` of its proposals open at
@@ -41,13 +49,18 @@ from mpclab.consensus.agreement import (
     VoteWanted,
 )
 from mpclab.consensus.direct import Direct
-from mpclab.coordinator import catchup, statements, stories
-from mpclab.coordinator.approval import RETRY, VOTE_POLICIES, Approval, known_vote_policy
+from mpclab.coordinator import statements, stories
+from mpclab.coordinator.approval import VOTE_POLICIES, Approval, known_vote_policy
+from mpclab.coordinator.catchup import CatchUp
 from mpclab.coordinator.executor import Executor
 from mpclab.coordinator.history import History, Record
+from mpclab.coordinator.ledger import Ledger
 from mpclab.coordinator.messages import (
-    CommittedBatch,
+    DecidedBatch,
+    DecidedDigest,
+    DecidedIds,
     Fetch,
+    FetchDecided,
     ProposalState,
     Propose,
     Report,
@@ -58,20 +71,27 @@ from mpclab.coordinator.messages import (
     Summary,
     Vote,
 )
+from mpclab.coordinator.operation import AbortRecord, End, Operation, Status
 from mpclab.coordinator.policy import Policy
+from mpclab.coordinator.restore import restore
 from mpclab.coordinator.statements import (
     Certificate,
+    Ending,
+    Evidence,
     InvalidStatement,
+    Refusal,
     SignedProposal,
     SignedVote,
     UnknownParty,
+    Withdrawal,
+    named,
+    value_from_bytes,
 )
-from mpclab.coordinator.tally import End, Operation, Status
 from mpclab.coordinator.views import OperationView, SessionView, session_view
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party, format_duration
-from mpclab.core.machine import Ctx
+from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import AcceptKey, Introduced, PeerDown, PeerUp
 from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
@@ -80,10 +100,9 @@ from mpclab.operations import OPERATIONS, Operations
 __all__ = ["VOTE_POLICIES", "Propose", "Session", "SetVotePolicy", "Vote"]
 
 AGREEMENT = "agreement"
-REMEMBERED = 256
 
 
-class Session(Approval):
+class Session(Machine):
     """One party's side of a session.
 
     Args:
@@ -98,7 +117,8 @@ class Session(Approval):
         round_deadline: µs that a round of an executor may take.
         patience: the agreement protocol's, µs.
         private: this party's own numbers, for computations whose input they fit.
-        greet: say hello to all when starting. A mesh makes this needless: `PeerUp` does it.
+        greet: tell all others what we know when starting. A mesh makes this needless: `PeerUp`
+            does it.
     """
 
     messages: ClassVar[Any] = SessionMessage
@@ -126,18 +146,13 @@ class Session(Approval):
             raise UsageError(f"t: {t} of {n} parties; use 1 to {n}")
         if policy.n != n:
             raise UsageError(f"policy: {policy} is for {policy.n} parties, not for {n}")
-        super().__init__(session, policy, identity, keys or {}, votes, operations, deadline)
         self.n, self.t = n, t
         self.greet = greet
-        self._valid: dict[bytes, Certificate] = {}  # values found valid, the latest
-        self._deferred: list[Decided] = []
-        self._waiting: dict[int, tuple[Record, bool]] = {}  # of the log, ahead of a gap
-        self.history = History(session)
+        self.ledger = Ledger(session, policy, identity, keys or {}, operations)
         self.up: dict[Party, str] = {}
-        self.claims = catchup.Claims()
         self.agreement = agreement(
             identity,
-            self.keys,
+            self.ledger.keys,
             valid=self.is_valid,
             patience=patience,
             session=session,
@@ -145,39 +160,54 @@ class Session(Approval):
             names=name_of,
         )
         type(self.agreement).check_size(n)
-        self.broadcasts = not self.agreement.votes_inside
-        self.executor = Executor(
-            session, t, operations, identity, self.keys, self.operations, self.results,
-            round_deadline, private=private,
-        )  # fmt: skip
+        self.broadcasts = self.ledger.broadcasts = not self.agreement.votes_inside
+        self.ordered = self.ledger.ordered = self.agreement.orders
+        self.tellers = type(self.agreement).liars(n) + 1
+        self.approval = Approval(self.ledger, self, votes, deadline)
+        self.executor = Executor(self.ledger, t, round_deadline, private=private)
+        self.catchup = CatchUp(self.ledger, self.approval, self.executor, self)
+        self._deferred: list[Decided] = []
+        self._early: dict[int, tuple[Ending, bool]] = {}  # of the log, ahead of a gap
 
     # --- beginning, and beginning again ---------------------------------------------------
 
     def start(self, ctx: Ctx) -> None:
-        self.me = ctx.me
-        self.keys[ctx.me] = self.identity.public
+        self.ledger.me = ctx.me
+        self.ledger.keys[ctx.me] = self.ledger.identity.public
         ctx.spawn(AGREEMENT, self.agreement)
         if ctx.stored:
-            catchup.restore(self, ctx)
+            self._restore(ctx)
+        self.catchup.watch(ctx)
         if self.greet:
-            for o in self.open():
-                ctx.multicast(ctx.others, catchup.state_of(o))
-            catchup.greet(self, ctx, ctx.others)
+            self.catchup.greet(ctx, ctx.others)
+
+    def _restore(self, ctx: Ctx) -> None:
+        unvoted = restore(ctx, self.ledger, self.approval, self.catchup, self.executor)
+        for o in list(self.ledger.pending.values()):
+            if o.status is Status.EXPIRED:
+                self._wait_on(ctx, o)
+        self.catchup.retry_later(ctx)
+        for o in unvoted:  # perhaps nobody has heard of it
+            if self.broadcasts:
+                self.approval.consider(ctx, o)
+            else:
+                self.on_proposed(ctx, o)
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
             case Propose():
-                self.propose(ctx, ask)
+                self.approval.propose(ctx, ask)
             case Vote(op, approve, reason):
-                self.vote_by_hand(ctx, op, approve, reason)
+                self.approval.vote_by_hand(ctx, op, approve, reason)
             case SetPrivate(values):
                 self.executor.private = values
             case SetVotePolicy(vote_policy):
-                self.vote_policy = known_vote_policy(vote_policy)
-                for o in self.open():
-                    self.consider(ctx, o)
+                self.approval.vote_policy = known_vote_policy(vote_policy)
+                for o in list(self.ledger.pending.values()):
+                    if o.status is Status.OPEN:
+                        self.approval.consider(ctx, o)
             case Introduced(party, key):
-                if self.keys.setdefault(party, key) != key:
+                if self.ledger.keys.setdefault(party, key) != key:
                     ctx.blame(
                         party, "was introduced with another key than before", Strength.SUSPECT
                     )
@@ -185,10 +215,10 @@ class Session(Approval):
                 for decided in deferred:
                     self._decided(ctx, decided)
             case AcceptKey(party, key):
-                self.keys[party] = key
+                self.ledger.keys[party] = key
             case PeerUp(party, via):
                 self.up[party] = via
-                catchup.greet(self, ctx, (party,))
+                self.catchup.greet(ctx, (party,))
                 self.executor.on_peer_up(ctx, ask)
             case PeerDown(party):
                 self.up.pop(party, None)
@@ -196,6 +226,11 @@ class Session(Approval):
                 raise UsageError(f"a session cannot {type(ask).__name__}")
 
     # --- from the first gate to the second ------------------------------------------------
+
+    def on_opened(self, ctx: Ctx, o: Operation) -> None:
+        if o.refused is not None and o.signed is not None:
+            self._refused(ctx, o, o.refused)
+        self.catchup.retry_later(ctx)
 
     def on_proposed(self, ctx: Ctx, o: Operation) -> None:
         assert o.signed is not None
@@ -206,53 +241,52 @@ class Session(Approval):
         signature = o.mine.signature if o.mine.approve else b""
         ctx.ask(AGREEMENT, Cast(o.op, o.mine.approve, o.mine.reason, signature))
 
-    def on_impossible(self, ctx: Ctx, o: Operation) -> None:
-        self._give_up(ctx, o, o.tally.rejection(o.proposal_hash))
-
     def on_enough(self, ctx: Ctx, o: Operation) -> None:
         assert o.signed is not None
         o.certificate = Certificate(o.signed, o.tally.approvals(o.proposal_hash))
         ctx.note(notes.Certified(op=o.op, approvals=tuple(p for p, _ in o.certificate.approvals)))
         ctx.cancel_timer(f"deadline/{o.op}")
-        if o.status is Status.ABORTED:
-            o.status = Status.OPEN  # evidence overrules our having given up
-            self.pending[o.op] = o
-            self.retry_later(ctx)
+        o.submitted = False
+        self.ledger.pending[o.op] = o  # also what had expired: the certificate says more
+        self.catchup.retry_later(ctx)
         if self.agreement.everyone_submits or o.by == ctx.me:
             self.submit(ctx, o)
 
+    def on_stopped(self, ctx: Ctx, o: Operation) -> None:
+        assert o.abort is not None
+        if self.ordered:
+            if o.by == ctx.me:
+                self.submit(ctx, o)
+        elif not self.agreement.refuses:
+            self.conclude(ctx, o.abort, None)
+        elif self.agreement.everyone_submits:
+            ctx.ask(AGREEMENT, Oppose(o.op, o.abort.reason))
+
     def submit(self, ctx: Ctx, o: Operation) -> None:
-        assert o.certificate is not None
+        """Hand the certificate of `o`, of either kind, to the agreement protocol."""
+        value = o.certificate or o.abort
+        if value is None or not (o.certificate or self.ordered):
+            return
         o.submitted = True
-        value = o.certificate.to_bytes()
-        self._remember(value, o.certificate)  # every vote in it was checked
-        ctx.ask(AGREEMENT, Submit(o.op, value))
+        data = value.to_bytes()
+        self.ledger.remember(data, value)  # everything in it was checked
+        ctx.ask(AGREEMENT, Submit(o.op, data))
 
     # --- what the agreement protocol says -------------------------------------------------
 
-    def is_valid(self, value: bytes) -> bool:
-        """External validity: `value` is a certificate that satisfies the policy, or, where the
-        vote is inside the protocol, a genuine proposal of this session."""
-        if value in self._valid:
-            return True
+    def is_valid(self, data: bytes) -> bool:
+        """External validity: `data` is a certificate that satisfies the policy, or one that stops
+        an operation where those are ordered; or, where the vote is inside the protocol, a genuine
+        proposal of this session."""
         try:
-            certificate = Certificate.from_bytes(value)
             if self.broadcasts:
-                self.verify(certificate)
-            else:
-                statements.check_proposal(certificate.signed, self.session, self.keys)
+                value = self.ledger.value(data)
+                return isinstance(value, Certificate) or self.ordered
+            signed = Certificate.from_bytes(data).signed
+            statements.check_proposal(signed, self.ledger.session, self.ledger.keys)
         except InvalidStatement:
             return False
-        self._remember(value, certificate)
         return True
-
-    def _remember(self, value: bytes, certificate: Certificate) -> None:
-        self._valid[value] = certificate
-        if len(self._valid) > REMEMBERED:
-            del self._valid[next(iter(self._valid))]
-
-    def verify(self, certificate: Certificate) -> None:
-        statements.verify_certificate(certificate, self.session, self.policy, self.keys)
 
     def on_output(self, ctx: Ctx, child: str, value: Any) -> None:
         if child != AGREEMENT:
@@ -263,33 +297,43 @@ class Session(Approval):
                 self._vote_wanted(ctx, op, Certificate.from_bytes(proposed).signed, by)
             case Decided():
                 self._decided(ctx, value)
-            case Refused(op, reason, rejected, missing):
-                if (o := self.operations.get(op)) is not None and o.status is Status.OPEN:
-                    o.rejected, o.missing = rejected or o.rejected, missing or o.missing
-                    self._abort(ctx, o, reason)
+            case Refused(op):
+                o = self.ledger.operations.setdefault(op, Operation(op))
+                if o.signed is None:
+                    o.refused = value  # until the proposal is heard
+                elif not o.status.decided:
+                    self._refused(ctx, o, value)
+
+    def _refused(self, ctx: Ctx, o: Operation, refused: Refused) -> None:
+        assert o.signed is not None
+        rejected, missing = refused.rejected, refused.missing
+        if not (rejected or missing):  # the protocol knows neither: what do the votes say?
+            rejected = o.tally.against(o.proposal_hash)
+            missing = () if rejected else self._unheard(ctx, o)
+        self.conclude(ctx, Refusal(o.signed, refused.reason, rejected, missing), None)
 
     def _decided(self, ctx: Ctx, decided: Decided) -> None:
-        known = self.history.records.get(decided.op)
-        if known is not None and known.index == decided.index:
+        if decided.index is not None and not self.ordered:
+            name = type(self.agreement).__name__
+            raise TypeError(f"{name} decides with a place in a log: say {name}.orders = True")
+        o = self.ledger.operations.get(decided.op)
+        if o is not None and o.status.decided and o.index == decided.index:
             return  # told again after a crash
         try:
-            certificate = self._certificate(decided.value, decided.approvals)
+            value = self._value(decided)
         except UnknownParty:
             self._deferred.append(decided)  # until that party is introduced
         except InvalidStatement as error:
             ctx.blame(None, f"{decided.op} was decided with {error}", Strength.SOMEONE)
         else:
-            self.commit(ctx, Record(certificate, decided.index))
+            self.conclude(ctx, value, decided.index)
 
-    def _certificate(self, value: bytes, approvals: tuple[tuple[Party, bytes], ...]) -> Certificate:
-        """The certificate of a decided value; where the vote was inside, with its approvals."""
-        certificate = self._valid.get(value)
-        if certificate is not None and self.broadcasts:
-            return certificate
-        certificate = certificate or Certificate.from_bytes(value)
-        if not self.broadcasts:
-            certificate = Certificate(certificate.signed, approvals)
-        self.verify(certificate)
+    def _value(self, decided: Decided) -> Ending:
+        if self.broadcasts:
+            return self.ledger.value(decided.value)
+        signed = Certificate.from_bytes(decided.value).signed
+        certificate = Certificate(signed, decided.approvals)
+        self.ledger.verify(certificate)
         return certificate
 
     def _vote_wanted(self, ctx: Ctx, op: str, signed: SignedProposal, by: Party) -> None:
@@ -297,171 +341,224 @@ class Session(Approval):
             ctx.ask(AGREEMENT, Cast(op, False, "proposed in another's name"))
             ctx.blame(by, f"asks for votes on {op} with another proposal")
             return
-        if (o := self.operations.get(op)) is None:
-            self.hear(ctx, signed)
+        o = self.ledger.operations.get(op)
+        if o is None or o.signed is None:
+            self.approval.hear(ctx, signed)
         elif o.mine is None:
-            self.consider(ctx, o)  # we proposed it ourselves
+            self.approval.consider(ctx, o)  # we proposed it ourselves
         else:
             self.on_voted(ctx, o)  # asked again, after a crash
 
     # --- ending ---------------------------------------------------------------------------
 
-    def commit(self, ctx: Ctx, record: Record, *, executed_elsewhere: bool = False) -> None:
-        """The record says yes, and its certificate is valid.
+    def conclude(
+        self, ctx: Ctx, ending: Ending, index: int | None, *, executed_elsewhere: bool = False
+    ) -> None:
+        """An operation has ended like this, which was verified; `index` is its place in the log.
 
         Catching up may tell of a place in the log before the places ahead of it: what comes too
-        early waits, for all parties commit a log in its order.
+        early waits, for all parties take a log in its order.
         """
-        if record.index is not None and not self.history.fits(record.index):
-            self._waiting[record.index] = (record, executed_elsewhere)
+        if index is None:
+            self._conclude(ctx, ending, None, executed_elsewhere)
             return
-        self._commit(ctx, record, executed_elsewhere)
-        for index in sorted(self._waiting):
-            if self.history.fits(index):
-                self._commit(ctx, *self._waiting.pop(index))
+        if not self.history.fits(index):
+            self._early[index] = (ending, executed_elsewhere)
+            return
+        self._conclude(ctx, ending, index, executed_elsewhere)
+        for later in sorted(self._early):
+            if not self.history.fits(later):
+                break
+            early, executed_elsewhere = self._early.pop(later)
+            self._conclude(ctx, early, later, executed_elsewhere)
 
-    def _commit(self, ctx: Ctx, record: Record, executed_elsewhere: bool) -> None:
-        op, proposal = record.op, record.proposal
-        o = self.operations.get(op)
-        if o is not None:
-            self.compare(ctx, o, record.certificate.signed)
-        if op in self.history:
-            if record.index is not None and self.history.records[op].index != record.index:
-                self.history.skip(record.index)  # decided twice: the first time counts
-                ctx.note(notes.Repeated(op, record.index))
-            return
-        self.clock = max(self.clock, proposal.lamport)
+    def _conclude(
+        self, ctx: Ctx, ending: Ending, index: int | None, executed_elsewhere: bool
+    ) -> None:
+        op, signed = ending.op, ending.signed
+        o = self.ledger.operations.get(op)
         if o is None:
-            o = self.operations[op] = Operation(op)
+            o = self.ledger.operations[op] = Operation(op)
             o.heard_at = ctx.now
-        o.describe(self.kinds, record.certificate.signed)
-        ctx.persist(f"record/{op}", msgspec.msgpack.encode(record))
+        self.approval.compare(ctx, o, signed)
+        if o.status.decided:  # decided twice: the first time counts, in every log alike
+            if index is not None and o.index != index:
+                self.history.skip(index)
+                ctx.note(notes.Repeated(op, index))
+            return
+        self.ledger.clock = max(self.ledger.clock, signed.proposal.lamport)
+        o.describe(self.ledger.kinds, signed)
+        self.ledger.decided.add(op)
+        self.catchup.told.pop(op, None)
+        self.catchup.settle(ctx, o)
+        if isinstance(ending, Certificate):
+            self._commit(ctx, o, Record(ending, index), executed_elsewhere)
+        else:
+            self._abort(ctx, o, AbortRecord(ending, index))
+
+    def _commit(self, ctx: Ctx, o: Operation, record: Record, executed_elsewhere: bool) -> None:
+        ctx.persist(f"record/{o.op}", msgspec.msgpack.encode(record))
         self.history.add(record)
-        self.claims.settle(op)
-        o.certificate, o.index = record.certificate, record.index
-        o.status, o.committed_at = Status.COMMITTED, ctx.now
-        o.reason, o.rejected, o.missing = "", (), ()
-        self.settle(ctx, o)
+        o.conclude_commit(record)
+        o.committed_at = ctx.now
         ctx.note(
             notes.Committed(
-                op=op,
+                op=o.op,
                 kind=o.kind,
                 index=record.index,
-                stamp=proposal.lamport,
-                head=self.history.head_at(op).hex()[:12],
-                value=proposal.hash.hex()[:12],
+                stamp=record.proposal.lamport,
+                head=self.history.head_at(o.op).hex()[:12],
+                value=record.proposal.hash.hex()[:12],
                 tip=self.history.head.hex()[:12],
             )
         )
         self.executor.commit(ctx, o, executed_elsewhere=executed_elsewhere)
 
-    def _give_up(self, ctx: Ctx, o: Operation, reason: str) -> None:
-        """We will not get a certificate."""
-        if self.agreement.everyone_submits:
-            o.submitted = True
-            ctx.ask(AGREEMENT, Oppose(o.op, reason))
-        elif not self.agreement.votes_inside:
-            self._abort(ctx, o, reason)
+    def _abort(self, ctx: Ctx, o: Operation, record: AbortRecord) -> None:
+        ctx.persist(f"abort/{o.op}", msgspec.msgpack.encode(record))
+        if record.index is not None:
+            self.history.skip(record.index)
+        o.conclude_abort(record)
+        o.ended_at = ctx.now
+        ctx.note(notes.Aborted(o.op, o.reason, o.rejected, o.missing, o.index))
+        self.executor.on_aborted(ctx, o)
 
-    def _abort(self, ctx: Ctx, o: Operation, reason: str) -> None:
-        o.status, o.reason, o.ended_at = Status.ABORTED, reason, ctx.now
-        self.settle(ctx, o)
-        end = End(Status.ABORTED, reason, rejected=o.rejected, missing=o.missing)
+    def _expire(self, ctx: Ctx, o: Operation) -> None:
+        """We wait no longer for votes. Only the second gate, where there is one, can say more."""
+        assert o.signed is not None
+        o.rejected = o.tally.against(o.proposal_hash)
+        o.missing = self._unheard(ctx, o)
+        waited = format_duration(o.signed.proposal.deadline)
+        lacking = f"no vote from {named(o.missing)}" if o.missing else "no decision"
+        o.status, o.reason, o.asked = Status.EXPIRED, f"{lacking} in {waited}", 0
+        end = End(Status.EXPIRED, o.reason, rejected=o.rejected, missing=o.missing)
         ctx.persist(f"end/{o.op}", msgspec.msgpack.encode(end))
-        ctx.note(
-            notes.Aborted(
-                op=o.op,
-                reason=reason,
-                rejected=o.rejected,
-                missing=o.missing,
-            )
-        )
+        o.ended_at = ctx.now
+        ctx.note(notes.Expired(o.op, o.reason, o.rejected, o.missing))
+        self._wait_on(ctx, o)
 
-    def settle(self, ctx: Ctx, o: Operation) -> None:
-        """Nothing more is wanted for `o`."""
-        self.pending.pop(o.op, None)
-        ctx.cancel_timer(f"deadline/{o.op}")
-        if not self.pending:
-            ctx.cancel_timer("retry")
-            self._retrying = False
+    def _wait_on(self, ctx: Ctx, o: Operation) -> None:
+        """After it has expired: have it decided, if that can be."""
+        if self.ordered:
+            self.approval.withdraw(ctx, o)
+        elif not self.agreement.refuses:
+            self.catchup.settle(ctx, o)
+        elif self.agreement.everyone_submits:
+            ctx.ask(AGREEMENT, Oppose(o.op, o.reason))
+
+    def _unheard(self, ctx: Ctx, o: Operation) -> tuple[Party, ...]:
+        if not self.broadcasts:
+            return ()
+        return tuple(p for p in ctx.members if p not in o.tally.votes)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         if name == "retry":
-            self._retrying = catchup.retry(self, ctx)
-            if self._retrying:
-                ctx.set_timer("retry", RETRY)
+            self.catchup.retry(ctx)
+            return
+        if name == "digest":
+            self.catchup.tell_next(ctx)
             return
         what, op = name.split("/", 1)
-        o = self.operations[op]
+        o = self.ledger.operations[op]
         if what != "deadline":
             self.executor.on_timer(ctx, what, o)
-        elif o.status is not Status.OPEN:
-            pass
-        elif self.agreement.votes_inside:
-            if o.mine is None and self.vote_policy == "hand":
-                self._cast(ctx, o, False, "no answer in time")
-        elif o.certificate is None:
-            o.rejected = o.tally.against(o.proposal_hash)
-            o.missing = tuple(p for p in ctx.members if p not in o.tally.votes)
+        elif o.status is Status.OPEN and o.certificate is None:
+            if self.broadcasts or o.asked:
+                self._expire(ctx, o)
+                return
+            # The protocol has deadlines of its own, and ends by them soon.
             assert o.signed is not None
-            waited = format_duration(o.signed.proposal.deadline)
-            self._give_up(ctx, o, f"no vote from {_names(o.missing)} in {waited}")
+            o.asked = 1
+            ctx.set_timer(name, o.signed.proposal.deadline)
+            if o.mine is None and self.approval.vote_policy == "hand":
+                self.approval.cast(ctx, o, False, "no answer in time")
 
     # --- messages -------------------------------------------------------------------------
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Any) -> None:
         try:
-            match msg:
-                case SignedVote():
-                    statements.check_vote(msg, self.session, self.keys)
-                    self.count(ctx, msg)
-                case SignedProposal():
-                    statements.check_proposal(msg, self.session, self.keys)
-                    self.hear(ctx, msg)
-                case ProposalState():
-                    catchup.on_proposal_state(self, ctx, msg)
-                case Fetch():
-                    catchup.on_fetch(self, ctx, sender, msg)
-                case Summary():
-                    catchup.on_summary(self, ctx, sender, msg)
-                case CommittedBatch():
-                    catchup.on_committed(self, ctx, sender, msg)
-                case ResultRequest(ops):
-                    self.executor.on_result_request(ctx, sender, ops)
-                case Report():
-                    self.executor.on_report(ctx, sender, msg)
+            self._take(ctx, sender, msg)
         except UnknownParty:
             pass  # its key is not here yet; what it said is asked for again
         except InvalidStatement as error:
             raise PeerFault(f"sent {error}") from None
 
+    def _take(self, ctx: Ctx, sender: Party, msg: Any) -> None:
+        session, keys = self.ledger.session, self.ledger.keys
+        match msg:
+            case SignedVote():
+                statements.check_vote(msg, session, keys)
+                self.approval.count(ctx, msg)
+            case SignedProposal():
+                statements.check_proposal(msg, session, keys)
+                self.approval.hear(ctx, msg)
+            case Withdrawal():
+                statements.check_withdrawal(msg, session, keys)
+                self.approval.count_withdrawal(ctx, msg)
+            case ProposalState():
+                self.catchup.on_proposal_state(ctx, msg)
+            case Fetch():
+                self.catchup.on_fetch(ctx, sender, msg)
+            case DecidedDigest():
+                self.catchup.on_digest(ctx, sender, msg)
+            case Summary():
+                self.catchup.on_summary(ctx, sender, msg)
+            case DecidedIds():
+                self.catchup.on_decided_ids(ctx, sender, msg)
+            case FetchDecided():
+                self.catchup.on_fetch_decided(ctx, sender, msg)
+            case DecidedBatch():
+                self.catchup.on_decided(ctx, sender, msg)
+            case ResultRequest(ops):
+                self.executor.on_result_request(ctx, sender, ops)
+            case Report():
+                self.executor.on_report(ctx, sender, msg)
+
     def restated(self, msg: Message, story: int) -> Message | None:
         """For adversaries: `msg` with another story in it, as well signed."""
-        return stories.restated(self, msg, story)
+        return stories.restated(self.ledger, msg, story)
 
     def other_values(self, story: int) -> dict[bytes, bytes]:
         """For adversaries: other values for what this party got decided."""
-        return stories.other_values(self, story)
+        return stories.other_values(self.ledger, story)
 
     # --- looking --------------------------------------------------------------------------
 
+    @property
+    def identity(self) -> Identity:
+        return self.ledger.identity
+
+    @property
+    def keys(self) -> dict[Party, bytes]:
+        return self.ledger.keys
+
+    @property
+    def operations(self) -> dict[str, Operation]:
+        return self.ledger.operations
+
+    @property
+    def history(self) -> History:
+        return self.ledger.history
+
+    @property
+    def evidence(self) -> list[Evidence]:
+        return self.ledger.evidence
+
     def view(self) -> SessionView:
         """All that a panel shows, frozen."""
-        return session_view(self)
+        return session_view(
+            self.ledger, self.n, self.t, self.agreement.title, self.approval.vote_policy, self.up
+        )
 
     def outcomes(self) -> dict[str, OperationView]:
         """Every operation that this party has heard of, by id."""
         return {o.op: o for o in self.view().operations}
 
 
-def _names(parties: tuple[Party, ...]) -> str:
-    return f"part{'y' if len(parties) == 1 else 'ies'} {', '.join(map(str, parties))}"
-
-
-def name_of(value: bytes) -> str:
+def name_of(data: bytes) -> str:
     """The id of the operation that a value is about; "" for what is no certificate. Without it a
     valid value could be decided under another operation's id, which then never is itself."""
     try:
-        return Certificate.from_bytes(value).op
+        return value_from_bytes(data).op
     except InvalidStatement:
         return ""

@@ -1,8 +1,12 @@
-"""Proposals, votes and certificates: what is signed when parties approve an operation.
+"""Proposals, votes, withdrawals and certificates: what parties sign about an operation.
 
 A proposal holds every parameter of what will be executed. Its proposer signs it, and each vote
 is a signature over the hash of the whole of it, so nobody can be made to have approved anything
 else. Enough signed approvals are a `Certificate`, which anybody who knows the keys can check.
+
+A party whose deadline passes signs a `Withdrawal`: it waits no longer. It takes no approval back,
+so an approval certificate may come about all the same; enough rejections and withdrawals are an
+`AbortCertificate`, and where a protocol orders both, the first of the two holds for everybody.
 
 An operation's id follows from (session, proposer, attempt) and *not* from the content. A proposer
 that tells two stories has therefore signed two proposals under one id, which is a proof against
@@ -11,6 +15,7 @@ it; and a party votes once for one id, whatever stories it hears. `Evidence` kee
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeAlias
@@ -19,9 +24,10 @@ import msgspec
 
 from mpclab.coordinator.policy import Policy, TallyResult
 from mpclab.core.errors import MpclabError
-from mpclab.core.ids import MS, SECOND, Party
+from mpclab.core.ids import MS, SECOND, Party, format_duration
 from mpclab.core.wire import Message, decoder
 from mpclab.crypto.identity import Identity, verify
+from mpclab.crypto.transcript import Part
 from mpclab.operations.proposal import OP_LENGTH, Proposal
 
 Keys: TypeAlias = Mapping[Party, bytes]
@@ -93,18 +99,102 @@ class Certificate(Message, frozen=True):
         try:
             return _decode_certificate(data)  # type: ignore[return-value]
         except msgspec.DecodeError as error:
-            raise InvalidStatement(f"not a certificate: {error}") from None
+            raise InvalidStatement(f"malformed certificate: {error}") from None
 
 
 _decode_certificate = decoder(Certificate)
 
+
+class Withdrawal(Message, frozen=True):
+    """`party` has stopped waiting for votes on the proposal with this hash.
+
+    Attributes:
+        missing: whose votes had not come by then, ascending.
+    """
+
+    op: str
+    proposal_hash: bytes
+    party: Party
+    missing: tuple[Party, ...]
+    signature: bytes
+
+
+class AbortCertificate(Message, frozen=True):
+    """A proposal, and the votes and withdrawals that stop it, ascending by party."""
+
+    signed: SignedProposal
+    against: tuple[SignedVote, ...]
+    withdrawals: tuple[Withdrawal, ...]
+
+    @property
+    def op(self) -> str:
+        return self.signed.op
+
+    @property
+    def rejected(self) -> tuple[Party, ...]:
+        return tuple(vote.voter for vote in self.against)
+
+    @property
+    def missing(self) -> tuple[Party, ...]:
+        """The parties whose votes most of those who withdrew had not got."""
+        lacking = Counter(p for w in self.withdrawals for p in w.missing)
+        enough = len(self.withdrawals) // 2
+        return tuple(p for p in sorted(lacking) if lacking[p] > enough and p not in self.rejected)
+
+    @property
+    def reason(self) -> str:
+        """The same words at everyone who reads this certificate."""
+        words = [rejection(vote, self.signed.proposal.hash) for vote in self.against]
+        if self.missing:
+            waited = format_duration(self.signed.proposal.deadline)
+            words.append(f"no vote from {named(self.missing)} in {waited}")
+        elif self.withdrawals:
+            words.append(f"{named(tuple(w.party for w in self.withdrawals))} waited no longer")
+        return "; ".join(words)
+
+    def to_bytes(self) -> bytes:
+        """What an agreement protocol decides on."""
+        return msgspec.msgpack.encode(self)
+
+
+class Refusal(Message, frozen=True):
+    """The agreement protocol itself decided against the proposal (2pc, 3pc, ben-or)."""
+
+    signed: SignedProposal
+    reason: str
+    rejected: tuple[Party, ...] = ()
+    missing: tuple[Party, ...] = ()
+
+    @property
+    def op(self) -> str:
+        return self.signed.op
+
+
+Value: TypeAlias = Certificate | AbortCertificate
+"""What an agreement protocol decides on, for one operation."""
+
+Ending: TypeAlias = Certificate | AbortCertificate | Refusal
+"""How an operation was decided, with what there is to show for it."""
+
+
+def value_from_bytes(data: bytes) -> Value:
+    """Parse `to_bytes` of either certificate.
+
+    Raises:
+        InvalidStatement: the bytes are neither.
+    """
+    try:
+        return _decode_value(data)  # type: ignore[return-value]
+    except msgspec.DecodeError as error:
+        raise InvalidStatement(f"malformed certificate: {error}") from None
+
+
+_decode_value = decoder(Value)
+
 # --- signing ------------------------------------------------------------------------------
 
-_PROPOSAL, _APPROVAL, _REJECTION = (
-    "mpclab proposal signature",
-    "mpclab approval",
-    "mpclab rejection",
-)
+_PROPOSAL, _APPROVAL = "mpclab proposal signature", "mpclab approval"
+_REJECTION, _WITHDRAWAL = "mpclab rejection", "mpclab withdrawal"
 
 
 def sign_proposal(identity: Identity, proposal: Proposal) -> SignedProposal:
@@ -121,6 +211,15 @@ def sign_vote(
     return SignedVote(proposal.op, proposal_hash, voter, approve, reason, signature)
 
 
+def sign_withdrawal(
+    identity: Identity, proposal: Proposal, party: Party, missing: tuple[Party, ...]
+) -> Withdrawal:
+    """Our word that we wait no longer for votes, such as those of `missing`."""
+    parts = (proposal.session, proposal.op, proposal.hash, missing)
+    signature = identity.sign(_WITHDRAWAL, *parts)
+    return Withdrawal(proposal.op, proposal.hash, party, missing, signature)
+
+
 def _vote_parts(
     session: str, op: str, proposal_hash: bytes, approve: bool, reason: str
 ) -> tuple[str, tuple[str | bytes, ...]]:
@@ -130,7 +229,7 @@ def _vote_parts(
 
 
 @lru_cache(maxsize=65536)
-def _genuine(key: bytes, label: str, parts: tuple[str | bytes, ...], signature: bytes) -> bool:
+def _genuine(key: bytes, label: str, parts: tuple[Part, ...], signature: bytes) -> bool:
     # Whether a signature holds never changes, and an answer is asked for more than once: votes
     # come again by gossip and in certificates, and simulated parties share this process.
     return verify(key, label, parts, signature)
@@ -166,6 +265,16 @@ def check_vote(vote: SignedVote, session: str, keys: Keys) -> None:
         raise InvalidStatement(f"a vote that party {vote.voter} did not sign")
 
 
+def check_withdrawal(withdrawal: Withdrawal, session: str, keys: Keys) -> None:
+    """Raise `InvalidStatement` unless its party signed this withdrawal."""
+    if len(withdrawal.op) != OP_LENGTH or len(withdrawal.missing) > len(keys):
+        raise InvalidStatement("a withdrawal out of bounds")
+    parts = (session, withdrawal.op, withdrawal.proposal_hash, withdrawal.missing)
+    key = _key_of(withdrawal.party, keys)
+    if not _genuine(key, _WITHDRAWAL, parts, withdrawal.signature):
+        raise InvalidStatement(f"a withdrawal that party {withdrawal.party} did not sign")
+
+
 def check_approval(proposal: Proposal, party: Party, signature: bytes, keys: Keys) -> None:
     """Raise `InvalidStatement` unless `party` approved `proposal`."""
     label, parts = _vote_parts(proposal.session, proposal.op, proposal.hash, True, "")
@@ -186,6 +295,49 @@ def verify_certificate(certificate: Certificate, session: str, policy: Policy, k
         raise InvalidStatement(
             f"a certificate with {len(votes)} approvals where {policy} needs {policy.needed}"
         )
+
+
+def verify_abort(
+    certificate: AbortCertificate, session: str, policy: Policy, keys: Keys, *, ordered: bool
+) -> None:
+    """Raise `InvalidStatement` unless genuine words of different parties stop the proposal.
+
+    Unless a protocol orders the certificates of one operation (`ordered`), rejections alone count:
+    whoever rejected one version of a proposal has voted, and approves no other one.
+    """
+    check_proposal(certificate.signed, session, keys)
+    about, op = certificate.signed.proposal.hash, certificate.op
+    for vote in certificate.against:
+        check_vote(vote, session, keys)
+        if vote.op != op or (vote.approve and (vote.proposal_hash == about or not ordered)):
+            raise InvalidStatement(f"an abort by a vote of party {vote.voter} that is not against")
+    for withdrawal in certificate.withdrawals:
+        check_withdrawal(withdrawal, session, keys)
+        if (withdrawal.op, withdrawal.proposal_hash) != (op, about):
+            raise InvalidStatement("an abort by a withdrawal from another proposal")
+    against = [vote.voter for vote in certificate.against]
+    withdrawn = [withdrawal.party for withdrawal in certificate.withdrawals]
+    if len(set(against)) < len(against) or len(set(withdrawn)) < len(withdrawn):
+        raise InvalidStatement("an abort that counts a party twice")
+    if certificate.withdrawals and not ordered:
+        raise InvalidStatement("an abort by withdrawals, where nothing orders them")
+    if not policy.stopped({*against, *withdrawn}, set(withdrawn)):
+        raise InvalidStatement(
+            f"an abort by {len({*against, *withdrawn})} parties, which {policy} does not accept"
+        )
+
+
+def rejection(vote: SignedVote, proposal_hash: bytes) -> str:
+    """Why `vote` does not approve the proposal with this hash, in words."""
+    if vote.approve and vote.proposal_hash != proposal_hash:
+        return f"party {vote.voter} voted on another proposal under this id"
+    if vote.reason:
+        return f"party {vote.voter} rejected: {vote.reason}"
+    return f"party {vote.voter} rejected"
+
+
+def named(parties: tuple[Party, ...]) -> str:
+    return f"part{'y' if len(parties) == 1 else 'ies'} {', '.join(map(str, parties))}"
 
 
 def _key_of(party: Party, keys: Keys) -> bytes:

@@ -9,10 +9,11 @@ policy is content with so few, and then the agreement protocol is told two stori
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import msgspec
 
+from mpclab.coordinator.ledger import Ledger
 from mpclab.coordinator.messages import ProposalState
 from mpclab.coordinator.statements import (
     Certificate,
@@ -24,21 +25,19 @@ from mpclab.coordinator.statements import (
 from mpclab.core.wire import Message
 from mpclab.operations.proposal import Params, Proposal, Value
 
-if TYPE_CHECKING:
-    from mpclab.coordinator.session import Session
 
-
-def restated(session: Session, msg: Message, story: int) -> Message | None:
-    """`msg` with another story in it, signed by `session`'s party; None when it has none."""
+def restated(ledger: Ledger, msg: Message, story: int) -> Message | None:
+    """`msg` with another story in it, signed by the party's own hand; None when it has none."""
     match msg:
-        case SignedProposal(proposal) if proposal.by == session.me:
-            return sign_proposal(session.identity, other_proposal(proposal, story))
-        case SignedVote() if msg.voter == session.me:
-            return _other_vote(session, msg, story)
-        case ProposalState(signed, votes):
+        case SignedProposal(proposal) if proposal.by == ledger.me:
+            return sign_proposal(ledger.identity, other_proposal(proposal, story))
+        case SignedVote() if msg.voter == ledger.me:
+            return _other_vote(ledger, msg, story)
+        case ProposalState(signed, votes, withdrawals):
             other = ProposalState(
-                _or_same(session, signed, story),
-                tuple(_or_same(session, vote, story) for vote in votes),
+                _or_same(ledger, signed, story),
+                tuple(_or_same(ledger, vote, story) for vote in votes),
+                withdrawals,
             )
             return other if other != msg else None
     return None
@@ -47,8 +46,8 @@ def restated(session: Session, msg: Message, story: int) -> Message | None:
 M = TypeVar("M", bound=Message)
 
 
-def _or_same(session: Session, msg: M, story: int) -> M:
-    other = restated(session, msg, story)
+def _or_same(ledger: Ledger, msg: M, story: int) -> M:
+    other = restated(ledger, msg, story)
     return msg if other is None else cast(M, other)
 
 
@@ -70,42 +69,42 @@ def _other(value: Value, story: int) -> Value:
     return value[::-1]
 
 
-def _other_vote(session: Session, vote: SignedVote, story: int) -> SignedVote | None:
-    o = session.operations.get(vote.op)
+def _other_vote(ledger: Ledger, vote: SignedVote, story: int) -> SignedVote | None:
+    o = ledger.operations.get(vote.op)
     if o is None or o.signed is None:
         return None
     proposal = o.signed.proposal
-    if proposal.by == session.me:
-        return sign_vote(session.identity, other_proposal(proposal, story), session.me, True)
+    if proposal.by == ledger.me:
+        return sign_vote(ledger.identity, other_proposal(proposal, story), ledger.me, True)
     reason = "" if not vote.approve else "changed its mind"
-    return sign_vote(session.identity, proposal, session.me, not vote.approve, reason)
+    return sign_vote(ledger.identity, proposal, ledger.me, not vote.approve, reason)
 
 
-def other_value(session: Session, op: str, story: int) -> tuple[bytes, bytes] | None:
+def other_value(ledger: Ledger, op: str, story: int) -> tuple[bytes, bytes] | None:
     """What this party gets decided for its own operation `op`, and another value for it that the
     others will find valid too; None when there is none (yet)."""
-    o = session.operations.get(op)
-    if o is None or o.signed is None or o.by != session.me:
+    o = ledger.operations.get(op)
+    if o is None or o.signed is None or o.by != ledger.me:
         return None
     proposal = other_proposal(o.signed.proposal, story)
-    signed = sign_proposal(session.identity, proposal)
-    if not session.broadcasts:  # the vote comes later
+    signed = sign_proposal(ledger.identity, proposal)
+    if not ledger.broadcasts:  # the vote comes later
         return Certificate(o.signed, ()).to_bytes(), Certificate(signed, ()).to_bytes()
     if o.certificate is None:
         return None
-    own = sign_vote(session.identity, proposal, session.me, True)
-    votes = {**o.tally.votes, session.me: own}
+    own = sign_vote(ledger.identity, proposal, ledger.me, True)
+    votes = {**o.tally.votes, ledger.me: own}
     told = [v for v in votes.values() if v.approve and v.proposal_hash == proposal.hash]
     approvals = tuple((v.voter, v.signature) for v in sorted(told, key=lambda v: v.voter))
-    if len(approvals) < session.policy.needed:
+    if len(approvals) < ledger.policy.needed:
         return None
     return o.certificate.to_bytes(), Certificate(signed, approvals).to_bytes()
 
 
-def other_values(session: Session, story: int) -> dict[bytes, bytes]:
+def other_values(ledger: Ledger, story: int) -> dict[bytes, bytes]:
     """For each operation that this party proposed and has a value for: that, and the other."""
     values = {}
-    for op, o in session.operations.items():
-        if o.signed and o.by == session.me and (pair := other_value(session, op, story)):
+    for op, o in ledger.operations.items():
+        if o.signed and o.by == ledger.me and (pair := other_value(ledger, op, story)):
             values[pair[0]] = pair[1]
     return values

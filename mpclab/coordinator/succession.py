@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mpclab.coordinator.tally import Operation
+from mpclab.coordinator.operation import Operation
 from mpclab.operations.spec import Operations, Result
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import msgspec
 
-from mpclab.coordinator.history import History
-from mpclab.coordinator.tally import Operation, Status
+from mpclab.coordinator.ledger import Ledger
+from mpclab.coordinator.operation import Operation, Status
 from mpclab.core.ids import Party
 from mpclab.operations.proposal import Params
-
-if TYPE_CHECKING:
-    from mpclab.coordinator.session import Session
 
 
 class VoteView(msgspec.Struct, frozen=True):
@@ -28,7 +25,7 @@ class OperationView(msgspec.Struct, frozen=True):
     """One operation as one party sees it.
 
     Attributes:
-        status: open, committed, executed, aborted or failed.
+        status: open, expired, committed, executed, aborted or failed.
         mine: this party's own vote; None while it has not voted.
         waiting_for: whose votes are not here.
         rejected, missing, blamed: who is named for an abort or a failure.
@@ -97,7 +94,7 @@ def _operation_view(o: Operation, n: int) -> OperationView:
         for p, v in sorted(o.tally.votes.items())
     )
     rejected = o.rejected
-    if o.status is Status.ABORTED:  # others may have rejected since we gave up
+    if o.status in (Status.EXPIRED, Status.ABORTED):  # others may have rejected since
         rejected = tuple(sorted({*o.rejected, *o.tally.against(o.proposal_hash)}))
     return OperationView(
         op=o.op,
@@ -123,32 +120,34 @@ def _operation_view(o: Operation, n: int) -> OperationView:
     )
 
 
-def _history_view(history: History, operations: dict[str, Operation]) -> tuple[EntryView, ...]:
+def _history_view(ledger: Ledger) -> tuple[EntryView, ...]:
     return tuple(
         EntryView(
             entry.index,
             entry.record.op,
             entry.record.proposal.kind,
             entry.record.proposal.by,
-            operations[entry.record.op].text,
+            ledger.operations[entry.record.op].text,
             entry.head.hex(),
         )
-        for entry in history.entries()
+        for entry in ledger.history.entries()
     )
 
 
-def session_view(session: Session) -> SessionView:
-    heard = [o for o in session.operations.values() if o.signed is not None]
+def session_view(
+    ledger: Ledger, n: int, t: int, agreement: str, vote_policy: str, up: Iterable[Party]
+) -> SessionView:
+    heard = [o for o in ledger.operations.values() if o.signed is not None]
     return SessionView(
-        session=session.session,
-        me=session.me,
-        n=session.n,
-        t=session.t,
-        policy=str(session.policy),
-        agreement=session.agreement.title,
-        vote_policy=session.vote_policy,
-        operations=tuple(_operation_view(o, session.n) for o in heard),
-        history=_history_view(session.history, session.operations),
-        head=session.history.head.hex(),
-        up=tuple(sorted(session.up)),
+        session=ledger.session,
+        me=ledger.me,
+        n=n,
+        t=t,
+        policy=str(ledger.policy),
+        agreement=agreement,
+        vote_policy=vote_policy,
+        operations=tuple(_operation_view(o, n) for o in heard),
+        history=_history_view(ledger),
+        head=ledger.history.head.hex(),
+        up=tuple(sorted(up)),
     )

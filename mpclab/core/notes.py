@@ -155,6 +155,8 @@ class Repeated(Note, frozen=True):
 class Aborted(Note, frozen=True):
     """The operation is settled: it will not be committed by anyone honest. Final.
 
+    `index` is the place in the log at which that was decided, where there is one.
+
     Written by: the coordinator, when the agreement protocol or enough rejections say so.
     Read by: outcomes, agreement, termination, validity (a reason is due), plots, panels.
     Without it: the operation stays open at this party.
@@ -164,6 +166,7 @@ class Aborted(Note, frozen=True):
     reason: str
     rejected: tuple[Party, ...] = ()
     missing: tuple[Party, ...] = ()
+    index: int | None = None
 
 
 class Expired(Note, frozen=True):

@@ -21,7 +21,7 @@ from mpclab.crypto.identity import PUBLIC_BYTES, Identity
 from mpclab.lab.keys import load_key
 from mpclab.lab.life import APP, SESSION, Life
 from mpclab.lab.operation import Operation
-from mpclab.lab.outcome import Outcomes, Tracker
+from mpclab.lab.outcome import Outcomes, Progress, Tracker
 from mpclab.lab.processes import Quarters, Situation, check_world
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import VOTES, Scenario
@@ -80,6 +80,7 @@ class Group:
         self.tracker = Tracker(world.trace, base, scenario.parties)
         self._joined: set[Party] = set()
         self._left: set[Party] = set()
+        self.faulty: frozenset[Party] = frozenset()  # those whose proposals keep no run going
         self._expected = 0
         self._attempts = 0
         self._rows_read = 0
@@ -294,9 +295,12 @@ class Group:
         self._expected -= 1
 
     def settled(self) -> bool:
-        """Whether every operation has ended at every party that is up."""
-        agreed = self.scenario.agreement != "direct"
-        return self.tracker.settled(self.joined, self._expected, agreed=agreed)
+        """Whether every operation has ended at every party that is up, or has expired where
+        nothing is left to happen: no message is on its way, nobody waits for anything."""
+        progress = self.tracker.progress(self.joined, self._expected, self.faulty)
+        return progress is Progress.SETTLED or (
+            progress is Progress.EXPIRED and self.world.is_idle()
+        )
 
     def outcomes(self) -> Outcomes:
         return self.tracker.outcomes(self.everyone)

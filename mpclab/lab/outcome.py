@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Generator
 from typing import Any
 
@@ -11,10 +12,18 @@ import msgspec
 from mpclab.core.ids import MS, SERVER, Party
 from mpclab.trace.fold import UP, Operation, State
 from mpclab.trace.log import Trace
-from mpclab.trace.rows import WORLD
+from mpclab.trace.rows import WORLD, Noted
 
 FINAL = ("executed", "failed", "aborted")
-"""Where an operation ends at a party."""
+"""Where an operation ends for good at a party."""
+
+
+class Progress(enum.StrEnum):
+    """How far all operations of a session are, at everybody who is up."""
+
+    OPEN = "open"  # some party has yet to learn or to do something
+    EXPIRED = "expired"  # nobody waits any more, and what expired may still be decided
+    SETTLED = "settled"  # every operation has ended for good, everywhere
 
 
 class Holding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,8 +39,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         operation: its number in the order of proposing, from 1.
-        status: committed or aborted, when every honest party that is up says so; otherwise
-            undecided, and `reason` tells who holds what.
+        status: committed or aborted, when every honest party that is up says so; expired, when
+            those that have not aborted it stopped waiting, so that it may yet be committed; split,
+            when it ended in two ways; else undecided. `reason` says why, or who holds what.
         parties: what each party holds.
         committed_at_ms: when the last of them committed, ms after the session was ready.
         result: what executing it gave, when all agree on it.
@@ -82,6 +92,12 @@ class Tracker:
         self._base = base
         self._read = 0
         self.state = State()
+        # What follows spares the operations that have ended, of which there may be thousands.
+        self._unsettled: set[str] = set()  # by id, at those who are `_up_then`
+        self._up_then: list[Party] = []
+        self._changed: set[str] = set()  # since `_made` was
+        self._made: dict[str, Outcome] = {}
+        self._made_for: tuple[Any, ...] = ()
 
     def follow(self) -> State:
         """Take in the rows that came since last time (deliveries are of no interest here)."""
@@ -91,26 +107,35 @@ class Tracker:
             self._read += 1
             if row.actor in self._ours:
                 self.state.apply(row)
+                if type(row) is Noted and (op := getattr(row.note, "op", "")):
+                    self._unsettled.add(op)
+                    self._changed.add(op)
         return self.state
 
-    def settled(self, parties: tuple[Party, ...], expected: int, *, agreed: bool = False) -> bool:
-        """Whether at least `expected` operations are known and each of them has ended at every
-        one of `parties` that is up.
+    def progress(
+        self, parties: tuple[Party, ...], expected: int, faulty: frozenset[Party] = frozenset()
+    ) -> Progress:
+        """How far at least `expected` operations are at those of `parties` that are up.
 
-        `agreed`: an agreement protocol decides, so what one committed and another gave up has
-        not ended: the other hears of it yet, and evidence overrules its having given up.
+        What a `faulty` party proposed keeps nobody waiting, unless an honest one has decided it.
         """
         state = self.follow()
-        proposed = [o for o in state.operations.values() if o.proposed_at is not None]
-        up = [self._base + p for p in self._up(parties)]
-        if agreed and any(_is_split(operation, up) for operation in proposed):
-            return False
-        return len(proposed) >= expected and all(
-            operation.standing.get(actor) in FINAL
-            for operation in proposed
-            for actor in up
-            if not _missed(operation, actor)
-        )
+        up = [self._base + p for p in self._up(parties) if p not in faulty]
+        if up != self._up_then:
+            self._up_then = up
+            self._unsettled = set(state.operations)
+        worst = Progress.SETTLED
+        for op in sorted(self._unsettled):
+            one = state.operations.get(op)
+            found = Progress.SETTLED if one is None else _progress(one, up, self._base, faulty)
+            if found is Progress.SETTLED:
+                self._unsettled.discard(op)
+            elif found is Progress.OPEN:
+                return found
+            else:
+                worst = found
+        known = sum(o.proposed_at is not None for o in state.operations.values())
+        return worst if known >= expected else Progress.OPEN
 
     def outcomes(
         self,
@@ -123,10 +148,17 @@ class Tracker:
         state = self.follow()
         known = [o for o in state.operations.values() if o.proposed_at is not None]
         judges = [p for p in self._up(parties) if p not in faulty]
-        return Outcomes(
-            _outcome(i, _by_party(o, self._base), parties, judges, since)
-            for i, o in enumerate(known, 1)
-        )
+        now = (parties, judges, since)
+        if now != self._made_for:
+            self._made_for, self._made = now, {}
+        for op in self._changed:
+            self._made.pop(op, None)
+        self._changed.clear()
+        for i, o in enumerate(known, 1):
+            if o.op not in self._made or self._made[o.op].operation != i:
+                of = _by_party(o, self._base)
+                self._made[o.op] = _outcome(i, of, parties, judges, since)
+        return Outcomes(self._made[o.op] for o in known)
 
     def _up(self, parties: tuple[Party, ...]) -> list[Party]:
         states = self.follow().parties
@@ -135,17 +167,18 @@ class Tracker:
         ]
 
 
-def _is_split(one: Operation, up: list[Party]) -> bool:
-    """Whether some of `up` committed it and others of them gave it up."""
-    words = {one.standing.get(actor) for actor in up}
-    return "aborted" in words and bool(words & {"committed", "executed", "failed"})
-
-
-def _missed(one: Operation, actor: Party) -> bool:
-    """Whether `actor` never heard of it, and everyone who did has given it up: nobody will tell
-    it any more, and it has nothing to settle."""
-    said = set(one.standing.values())
-    return actor not in one.standing and bool(said) and said == {"aborted"}
+def _progress(one: Operation, up: list[Party], base: Party, faulty: frozenset[Party]) -> Progress:
+    words = {one.standing.get(actor, "") for actor in up}
+    decided = words & {"committed", *FINAL}
+    if words <= {*FINAL}:
+        return Progress.SETTLED
+    if one.proposed_at is None:
+        return Progress.SETTLED  # votes on something that nobody proposed
+    if not decided and (one.by is not None and one.by - base in faulty):
+        return Progress.EXPIRED  # a liar's own may never end, whatever the others do
+    if not decided and words <= {"expired", ""} and "expired" in words:
+        return Progress.EXPIRED  # whoever never heard of it has nothing to wait for
+    return Progress.OPEN
 
 
 def _by_party(one: Operation, base: int) -> Operation:
@@ -154,7 +187,7 @@ def _by_party(one: Operation, base: int) -> Operation:
         return one
     fields: dict[str, Any] = {
         name: {actor - base: value for actor, value in getattr(one, name).items()}
-        for name in ("votes", "standing", "commits", "aborts", "results")
+        for name in ("votes", "standing", "commits", "aborts", "expiries", "results")
     }
     return dataclasses.replace(one, **fields)
 
@@ -163,9 +196,10 @@ def _outcome(
     number: int, one: Operation, parties: tuple[Party, ...], judges: list[Party], since: int
 ) -> Outcome:
     holdings = {p: _holding(one, p) for p in parties}
-    judges = [p for p in judges if not _missed(one, p)]
     committed = [p for p in judges if p in one.commits]
     aborted = [p for p in judges if one.standing.get(p) == "aborted"]
+    expired = [p for p in judges if one.standing.get(p) == "expired"]
+    unheard = [p for p in judges if p not in one.standing]
     values = {one.commits[p].value for p in committed}
     reason, result, done_at = "", "", None
     if judges and len(committed) == len(judges) and len(values) == 1:
@@ -176,9 +210,15 @@ def _outcome(
         result = results.pop() if len(results) == 1 and not failed else ""
         if failed:
             reason = f"committed, but not executed: {one.results[failed[0]]}"
-    elif judges and len(aborted) == len(judges):
+    elif len(values) > 1 or (committed and aborted):
+        status = "split"
+        reason = _split(one, judges)
+    elif judges and aborted and len(aborted) == len(judges):
         status = "aborted"
         reason = one.aborts[aborted[0]]
+    elif expired and len(expired) + len(unheard) == len(judges):
+        status = "expired"
+        reason = f"{one.expiries[expired[0]]}; it may still be committed"
     else:
         status = "undecided"
         reason = _split(one, judges)
@@ -192,7 +232,8 @@ def _outcome(
 def _holding(one: Operation, party: Party) -> Holding:
     status = one.standing.get(party, "unheard")
     value = one.commits[party].value if party in one.commits else ""
-    reason = one.aborts.get(party, "") if status == "aborted" else ""
+    told = {"aborted": one.aborts, "expired": one.expiries}.get(status, {})
+    reason = told.get(party, "")
     return Holding(status, value, reason or (one.results[party] if status == "failed" else ""))
 
 

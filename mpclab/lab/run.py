@@ -115,6 +115,10 @@ def run_scenario(
                 patience=None, **planned.params,
             )  # fmt: skip
         progress(f"running for at most {scenario.until / SECOND:g} s")
+        faulty = frozenset(
+            aimed_at(f for f in scenario.faults if isinstance(f, ByzantineFault | Custom))
+        )
+        lab.group.faulty = faulty
         last = _last_event(scenario)
         lab.group.expect(len(scenario.operations))
         lab.run(
@@ -125,9 +129,6 @@ def run_scenario(
         if left > 0:
             lab.world.run(limit=min(left, DRAIN[scenario.world]))
         progress("judging the trace")
-        faulty = frozenset(
-            aimed_at(f for f in scenario.faults if isinstance(f, ByzantineFault | Custom))
-        )
         return Run(
             scenario,
             lab.world.name,

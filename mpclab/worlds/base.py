@@ -137,6 +137,10 @@ class World(FaultTarget, abc.ABC):
         """
 
     @abc.abstractmethod
+    def is_idle(self) -> bool:
+        """Whether nothing is left to happen but what goes on for ever (heartbeats)."""
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Stop everything and free every port and thread. Closing twice is fine."""
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit
+from mpclab.consensus.agreement import Agreement, Decided, Submit
 from mpclab.consensus.direct import Direct
 from mpclab.consensus.registry import AGREEMENTS, agreement
 from mpclab.core.effects import Asked, Effect, Output, Started
@@ -20,7 +20,7 @@ def node() -> Node:
     return made
 
 
-def asked(node: Node, *asks: Submit | Oppose) -> list[Effect]:
+def asked(node: Node, *asks: Submit) -> list[Effect]:
     return [effect for ask in asks for effect in node.step(Asked((), ask), 5)]
 
 
@@ -35,13 +35,6 @@ def test_twice_is_once() -> None:
 def test_what_is_not_valid_is_not_decided() -> None:
     assert asked(node(), Submit("a", b"bad")) == []
     assert len(asked(node(), Submit("a", b"bad"), Submit("a", b"v"))) == 1
-
-
-def test_opposing_refuses_until_a_certificate_comes() -> None:
-    one = node()
-    assert asked(one, Oppose("a", "late")) == [Output((), Refused("a", "late"))]
-    assert asked(one, Submit("a", b"v")) == [Output((), Decided("a", b"v", None))]
-    assert asked(one, Oppose("a", "late")) == []
 
 
 def test_the_registry_knows_every_protocol_by_its_word() -> None:

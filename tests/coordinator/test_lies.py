@@ -14,8 +14,8 @@ from mpclab.consensus.agreement import Agreement
 from mpclab.coordinator import statements
 from mpclab.coordinator.approval import MAX_LEAP, MAX_OPEN
 from mpclab.coordinator.messages import (
-    CommittedBatch,
-    CommittedEntry,
+    DecidedBatch,
+    DecidedEntry,
     Fetch,
     ProposalState,
     Propose,
@@ -92,7 +92,7 @@ def test_two_proposals_under_one_id_are_proved() -> None:
     say(s, one, to=(1, 2))
     say(s, two, to=(3,))
     s.run()
-    assert set(s.statuses(one.op).values()) == {"aborted"}
+    assert set(s.statuses(one.op).values()) == {"expired"}
     assert blames(s) == {(4, "proof")}
     assert {row.actor for row in s.blames()} == {1, 2, 3}
     for p in s.honest:
@@ -244,13 +244,13 @@ def test_records_are_verified_before_they_are_believed() -> None:
         with pytest.raises(InvalidStatement):
             verify_certificate(bad, NAME, policy, keys(4))
         s = with_liar(policy="threshold(3)")
-        say(s, CommittedBatch((CommittedEntry(bad, None, False),), False))
+        say(s, DecidedBatch((DecidedEntry(bad, None, False),)))
         s.run()
         assert not s.view(1).history
         if bad is not strange:
             assert blames(s) == {(4, "known")}
     s = with_liar(policy="threshold(3)")
-    say(s, CommittedBatch((CommittedEntry(good, None, False),), True), to=(2,))
+    say(s, DecidedBatch((DecidedEntry(good, None, False),)), to=(2,))
     s.run()
     assert s.at(2, good.op).status == "executed", "a good one is believed, whoever brings it"
 
@@ -258,18 +258,20 @@ def test_records_are_verified_before_they_are_believed() -> None:
 class Undecided(Agreement):
     """Decides nothing, and tolerates one liar of four, as any Byzantine protocol does."""
 
+    orders = True
+
 
 def test_the_place_in_a_log_is_believed_when_an_honest_party_must_have_told_it() -> None:
     s = with_liar(policy="threshold(3)", agreement=Undecided)
     good = certificate(1, (1, 2, 3))
-    say(s, CommittedBatch((CommittedEntry(good, 7, False),), False))
+    say(s, DecidedBatch((DecidedEntry(good, 7, False),)))
     s.run(SECOND)
     assert not s.view(1).history
     assert good.op not in s.session(1).history
-    s.session(1).claims.add(
-        2, CommittedEntry(good, 0, False)
-    )  # an honest party says where it stands
-    say(s, CommittedBatch((CommittedEntry(good, 0, False),), False), to=(1,))
+    s.session(1).catchup.told[good.op] = {
+        2: DecidedEntry(good, 0)
+    }  # an honest party says where it stands
+    say(s, DecidedBatch((DecidedEntry(good, 0, False),)), to=(1,))
     s.run(SECOND)
     assert [(e.index, e.op) for e in s.view(1).history] == [(0, good.op)]
 
@@ -277,12 +279,10 @@ def test_the_place_in_a_log_is_believed_when_an_honest_party_must_have_told_it()
 def test_claims_of_a_liar_take_no_more_room_than_its_last() -> None:
     s = with_liar(policy="threshold(3)", agreement=Undecided)
     good = certificate(1, (1, 2, 3))
-    say(
-        s, CommittedBatch(tuple(CommittedEntry(good, k, False) for k in range(500)), False), to=(1,)
-    )
+    say(s, DecidedBatch(tuple(DecidedEntry(good, k, False) for k in range(500))), to=(1,))
     s.run(SECOND)
     assert good.op not in s.session(1).history
-    told = s.session(1).claims._told
+    told = s.session(1).catchup.told
     assert {op: len(entries) for op, entries in told.items()} == {good.op: 1}
 
 
@@ -290,8 +290,8 @@ def test_a_liar_does_not_keep_us_from_executing() -> None:
     """It says that all is over, and the honest party that bears it out says that it is not."""
     s = with_liar(policy="threshold(3)", agreement=Undecided)
     good = certificate(1, (1, 2, 3), kind="coin", params=())
-    s.session(1).claims.add(2, CommittedEntry(good, 0, False))
-    say(s, CommittedBatch((CommittedEntry(good, 0, True),), False), to=(1,))
+    s.session(1).catchup.told[good.op] = {2: DecidedEntry(good, 0)}
+    say(s, DecidedBatch((DecidedEntry(good, 0, True),)), to=(1,))
     s.run(SECOND)
     assert s.session(1).executor.running == {f"coin-{good.op}": good.op}
 
@@ -353,7 +353,7 @@ def test_proposals_of_a_flooder_are_bounded() -> None:
     op = s.propose(1)
     assert s.at(1, op).mine is True
     s.run()
-    assert not s.session(1).pending
+    assert not s.session(1).ledger.pending
 
 
 def test_a_refused_proposal_does_not_stop_us_asking_for_what_we_lack() -> None:
@@ -375,7 +375,7 @@ def test_a_refused_proposal_does_not_stop_us_asking_for_what_we_lack() -> None:
     say(s, signed, to=(1,))
     s.run()
     assert s.at(1, op).status == "executed"
-    assert not s.session(1).pending
+    assert not s.session(1).ledger.pending
 
 
 def test_who_forgot_its_vote_does_not_vote_on_the_other_story() -> None:
@@ -405,9 +405,9 @@ def test_votes_on_nothing_are_forgotten() -> None:
 
 def test_asking_in_circles_ends() -> None:
     s = with_liar(3)
-    say(s, Fetch("nothing", (), True), Fetch("nothing", (), False), Summary(("a", "b"), ("c",)))
+    say(s, Fetch("nothing", has_proposal=True), Fetch("nothing"), Summary(bytes(256), ("c",)))
     s.run()
-    assert s.sent()["Fetch"] <= 6
+    assert s.sent()["Fetch"] <= 8
     assert s.world.now < SECOND
 
 
@@ -449,7 +449,7 @@ def test_every_parameter_is_under_the_hash() -> None:
 MESSAGES = st.one_of(
     *map(
         st.from_type,
-        (SignedProposal, SignedVote, Fetch, ProposalState, Summary, CommittedBatch, Report),
+        (SignedProposal, SignedVote, Fetch, ProposalState, Summary, DecidedBatch, Report),
     )
 )
 

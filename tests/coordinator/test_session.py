@@ -72,7 +72,7 @@ def test_silence_is_missing_at_the_deadline() -> None:
     s.run()
     for p in s.members:
         seen = s.at(p, op)
-        assert (seen.status, seen.rejected, seen.missing) == ("aborted", (), (2,))
+        assert (seen.status, seen.rejected, seen.missing) == ("expired", (), (2,))
         assert seen.reason == "no vote from party 2 in 3s"
         assert seen.ended_at is not None
         assert seen.ended_at - seen.heard_at == 3 * SECOND
@@ -205,7 +205,7 @@ def test_open_proposals_are_bounded() -> None:
     s = Sessions(2, votes={2: "silent"})
     for _ in range(MAX_OPEN):
         s.propose(1)
-    with pytest.raises(UsageError, match="64 of your proposals are open"):
+    with pytest.raises(UsageError, match="64 of your proposals are undecided"):
         s.propose(1)
     s.run()
     s.propose(1)
@@ -257,6 +257,8 @@ def test_a_fork_goes_its_own_way() -> None:
 class Oracle(Agreement):
     """Decides what it is told to."""
 
+    orders = True
+
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         ctx.output(ask)
 
@@ -305,7 +307,7 @@ def test_keys_may_come_later_and_never_change() -> None:
     [blame] = one.ask(Introduced(2, identity(3).public))
     assert isinstance(blame, Blame)
     assert (blame.party, blame.strength) == (2, Strength.SUSPECT)
-    assert one.session.keys[2] == identity(2).public
+    assert one.session.ledger.keys[2] == identity(2).public
 
 
 def test_what_was_decided_waits_for_the_keys_that_prove_it() -> None:

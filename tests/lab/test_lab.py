@@ -233,7 +233,7 @@ def test_a_fork_goes_its_own_way() -> None:
         other.run(limit=30)
         lab.run()
         assert lab.outcomes()[0].status == "committed"
-        assert other.outcomes()[0].status == "aborted"
+        assert other.outcomes()[0].status == "expired"
 
 
 def test_a_planned_proposal_that_cannot_be_made_is_said_and_the_run_goes_on(world: str) -> None:

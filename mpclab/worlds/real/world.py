@@ -248,6 +248,9 @@ class RealWorld(World):
                 # Each step wakes us: leave the interpreter to the world's thread for a while.
                 time.sleep(0.001)
 
+    def is_idle(self) -> bool:
+        return self.call(self._idle)
+
     def _idle(self) -> bool:
         foreground = any(
             not background

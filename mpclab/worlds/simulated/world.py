@@ -228,13 +228,16 @@ class SimulatedWorld(World):
                 if end is not None and time > end:
                     break
                 self._steps.take_next()
-                if queue.changed and until is not None:
+                if until is not None and (queue.changed or queue.foreground <= 0):
                     queue.changed = False
                     if until():
                         return True
             if end is not None:
                 queue.advance(end)
             return until() if until is not None else False
+
+    def is_idle(self) -> bool:
+        return self._queue.foreground <= 0
 
     def close(self) -> None:
         self._hosts.clear()

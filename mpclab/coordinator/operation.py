@@ -6,8 +6,18 @@ import enum
 
 import msgspec
 
+from mpclab.consensus.agreement import Refused
+from mpclab.coordinator.history import Record
 from mpclab.coordinator.policy import Policy, TallyResult
-from mpclab.coordinator.statements import Certificate, SignedProposal, SignedVote
+from mpclab.coordinator.statements import (
+    AbortCertificate,
+    Certificate,
+    Ending,
+    Refusal,
+    SignedProposal,
+    SignedVote,
+    Withdrawal,
+)
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.operations import Operations, Result
@@ -15,19 +25,28 @@ from mpclab.operations.proposal import Params
 
 
 class Status(enum.StrEnum):
-    """`open` → `committed` → `executed` or `failed`; or `open` → `aborted`.
+    """What has become of an operation at one party.
 
-    An abort because the deadline passed is one party giving up, not a decision of all: if it
-    learns of a certificate or of a decision later, it commits (`aborted` → `committed`). An abort
-    by rejections is final, unless somebody voted twice.
+        unheard → open → committed → executed | failed
+                  open → aborted                             decided: final
+                  open → expired → committed | aborted       we waited no longer
+
+    *Aborted* is a promise: the agreement protocol decided it, or, where there is none, so many
+    signed a rejection that only a party that votes both ways could have it committed elsewhere.
+    *Expired* promises nothing: this party's deadline passed, and the others may yet commit.
     """
 
     UNHEARD = "unheard"  # votes are here and the proposal is not
     OPEN = "open"
+    EXPIRED = "expired"
     COMMITTED = "committed"
     EXECUTED = "executed"
     ABORTED = "aborted"
     FAILED = "failed"
+
+    @property
+    def decided(self) -> bool:
+        return self not in (Status.UNHEARD, Status.OPEN, Status.EXPIRED)
 
 
 class End(msgspec.Struct, frozen=True):
@@ -43,6 +62,17 @@ class End(msgspec.Struct, frozen=True):
     rejected: tuple[Party, ...] = ()
     missing: tuple[Party, ...] = ()
     blamed: tuple[Party, ...] = ()
+
+
+class AbortRecord(msgspec.Struct, frozen=True):
+    """One aborted operation: why, and its place in the log (None: no log); kept in the store."""
+
+    ending: AbortCertificate | Refusal
+    index: int | None = None
+
+    @property
+    def op(self) -> str:
+        return self.ending.op
 
 
 class Tally:
@@ -65,8 +95,8 @@ class Tally:
         return None
 
     def result(self, proposal_hash: bytes, policy: Policy) -> TallyResult:
-        """What the votes amount to for the proposal whose hash is `proposal_hash`. Who voted about
-        another one under the same id will never approve this one."""
+        """What the votes amount to for this proposal. A party that voted on another one under
+        the same id will never approve this one."""
         approvals = self._approvals.get(proposal_hash, 0)
         return policy.judge(approvals, len(self.votes) - approvals)
 
@@ -84,17 +114,6 @@ class Tally:
             if not vote.approve or vote.proposal_hash != proposal_hash
         )
 
-    def rejection(self, proposal_hash: bytes) -> str:
-        """Who is against it, and why, in words."""
-        return "; ".join(
-            f"party {p} voted on another proposal under this id"
-            if (vote := self.votes[p]).proposal_hash != proposal_hash
-            else f"party {p} rejected: {vote.reason}"
-            if vote.reason
-            else f"party {p} rejected"
-            for p in self.against(proposal_hash)
-        )
-
 
 class Operation:
     """All that this party knows of one operation. Plain state, changed by the session alone."""
@@ -107,10 +126,14 @@ class Operation:
         self.text = ""
         self.invalid_reason = ""  # why it cannot be approved, whatever the vote policy
         self.tally = Tally()
+        self.withdrawals: dict[Party, Withdrawal] = {}
         self.mine: SignedVote | None = None
         self.certificate: Certificate | None = None
-        self.submitted = False
-        self.asked = 0  # how often others were asked for what is missing
+        self.abort: AbortCertificate | None = None
+        self.refused: Refused | None = None  # by the protocol, before the proposal was heard
+        self.ending: Ending | None = None  # once it is decided
+        self.submitted = False  # a certificate, of either kind
+        self.asked = 0  # how often others were asked for what is missing, since it began or expired
         self.status = Status.UNHEARD
         self.reason = ""
         self.rejected: tuple[Party, ...] = ()
@@ -139,6 +162,18 @@ class Operation:
             return False
         self.text = spec.describe(proposal.params)
         return True
+
+    def conclude_commit(self, record: Record) -> None:
+        """It is committed; what comes of executing it is another matter."""
+        self.status, self.index = Status.COMMITTED, record.index
+        self.ending = self.certificate = record.certificate
+        self.reason, self.rejected, self.missing = "", (), ()
+
+    def conclude_abort(self, record: AbortRecord) -> None:
+        """It is aborted, for good."""
+        self.status, self.index, self.ending = Status.ABORTED, record.index, record.ending
+        self.reason = record.ending.reason
+        self.rejected, self.missing = record.ending.rejected, record.ending.missing
 
     @property
     def by(self) -> Party:
