@@ -449,6 +449,18 @@ class StaleBox(Note, frozen=True):
     peer: Party
 
 
+class RelayOverflow(Note, frozen=True):
+    """More waited for a relayed peer than may: this frame was left out.
+
+    Written by: the mesh.
+    Read by: the log.
+    Without it: a lost message has no cause.
+    """
+
+    peer: Party
+    message: str = ""
+
+
 class UnconfirmedDropped(Note, frozen=True):
     """A frame came on a link that is not confirmed yet, and was dropped.
 
@@ -720,6 +732,7 @@ AnyNote: TypeAlias = (
     | StaleAnswer
     | StaleCard
     | StaleBox
+    | RelayOverflow
     | UnconfirmedDropped
     | EarlyDropped
     | AskRefused

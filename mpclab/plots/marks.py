@@ -145,6 +145,7 @@ def _mark(at: int, actor: Party, number: int, note: AnyNote) -> Mark | None:
             | notes.Confirmed() | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
             | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox() | notes.AskRefused()
             | notes.UnconfirmedDropped() | notes.EarlyDropped() | notes.NotAdmitted()
+            | notes.RelayOverflow()
             | notes.Said() | notes.Opened() | notes.Joined() | notes.Left() | notes.JoinRefused()
             | notes.Expelled() | notes.Closed() | notes.Started() | notes.Crashed()
             | notes.Restarted() | notes.Paused() | notes.Resumed() | notes.Removed()

@@ -18,6 +18,7 @@ A server says how often it pings; one that is silent for two and a half times as
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -77,6 +78,7 @@ from mpclab.signaling.messages import (
     presence_parts,
     text_parts,
 )
+from mpclab.signaling.throttle import Bucket
 
 _EMPTY: Final = b"\0" * 64
 
@@ -127,6 +129,8 @@ class Client(Machine):
         self._excused = False  # a silence that may be our own fault
         self._was_in = False
         self._asked_who = False
+        self._requests: deque[Relay] = deque()  # what the server would not take yet
+        self._pace: Bucket | None = None
         self._texts_sent = 0
         self._texts_heard: dict[tuple[Party, bytes], int] = {}
 
@@ -149,7 +153,8 @@ class Client(Machine):
             case RelayRequest(envelopes):
                 if self.state == "joined":
                     wrapped = tuple(Envelope(to, msgspec.Raw(payload)) for to, payload in envelopes)
-                    ctx.send(SERVER, Relay(wrapped))
+                    self._requests.append(Relay(wrapped))
+                    self._send_requests(ctx)
             case Say(to, text):
                 self._say(ctx, to, text)
             case AcceptKey(party, key):
@@ -158,12 +163,21 @@ class Client(Machine):
                 if self.state == "joined":
                     self._ask_who(ctx)
 
+    def _send_requests(self, ctx: Ctx) -> None:
+        """What is to be relayed, no faster than the server takes it."""
+        pace = self._pace
+        while self._requests and (pace is None or pace.take(ctx.now)):
+            ctx.send(SERVER, self._requests.popleft())
+        if self._requests and pace is not None:
+            ctx.set_timer("pace", pace.wait(ctx.now))
+
     def _go_off(self, ctx: Ctx) -> None:
         if self.state == "joined":
             ctx.send(SERVER, Leave())
         if self.state in ("connecting", "challenged", "joined"):
             ctx.do(HangUp(ctx.path, SERVER, reason="left"))
-        for timer in ("answer", "again", "silence"):
+        self._requests.clear()
+        for timer in ("answer", "again", "silence", "pace"):
             ctx.cancel_timer(timer)
         if self.state != "off":
             self._move("off")
@@ -211,6 +225,8 @@ class Client(Machine):
         match name:
             case "again":
                 self._connect(ctx)
+            case "pace":
+                self._send_requests(ctx)
             case "answer":
                 ctx.do(HangUp(ctx.path, SERVER, reason="no answer"))
                 self._lost(ctx, "the server does not answer")
@@ -232,6 +248,8 @@ class Client(Machine):
         """The connection is gone: say so, and try again after a while."""
         was_in = self.state == "joined"
         self._move("waiting")
+        self._requests.clear()
+        ctx.cancel_timer("pace")
         ctx.cancel_timer("answer")
         ctx.cancel_timer("silence")
         settings = self.settings
@@ -305,6 +323,9 @@ class Client(Machine):
             raise PeerFault("welcome to another seat than the one asked for", party=SERVER)
         self._move("joined")
         self._tries = 0
+        # A part of what we may say is for answers to pings and the like.
+        rate, burst = msg.rate * 9 // 10, msg.burst * 3 // 4
+        self._pace = Bucket(rate, burst, ctx.now) if rate > 0 and burst > 0 else None
         ctx.cancel_timer("answer")
         self._was_in = True
         self._patience = min(self.settings.silent_after, msg.ping_every * 5 // 2)

@@ -138,7 +138,7 @@ class Dialer(Machine):
             self._turn_to(link, link.newer)
 
     def _forget_timers(self, ctx: Ctx, link: Link) -> None:
-        for timer in ("attempt", "confirm", "retry", "hello", "relay"):
+        for timer in ("attempt", "confirm", "retry", "hello", "relay", "window"):
             ctx.cancel_timer(f"{timer}-{link.party}")
 
     def _fail(self, ctx: Ctx, link: Link, reason: str) -> None:

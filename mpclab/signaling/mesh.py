@@ -40,6 +40,7 @@ age. Party 2 restarts while party 1 holds a link to it:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -72,6 +73,7 @@ from mpclab.signaling.relay import (
     OfferRequest,
     Piece,
     Replayed,
+    Taken,
     pack,
 )
 
@@ -196,10 +198,12 @@ class Mesh(Dialer):
         link.relay_open = link.relay_wanted = False
         if link.state in ("offering", "offered", "answering"):
             self._hang_up(ctx, link, reason)
-        for timer in ("retry", "hello", "relay"):
+        for timer in ("retry", "hello", "relay", "window"):
             ctx.cancel_timer(f"{timer}-{link.party}")
         if link.via == "relay":
             self._set_via(ctx, link, "none", reason)
+        if link.channel is not None:
+            link.channel.clear()  # the server would not pass it on, and we are told no more
 
     def _pursue(self, ctx: Ctx, link: Link) -> None:
         """Do what the state of things asks for: offer, wait for an offer, or relay."""
@@ -242,6 +246,9 @@ class Mesh(Dialer):
                 self._want_relay(ctx, link)
             case "relay" if link.online and not link.is_up:
                 self._want_relay(ctx, link)
+            case "window" if link.online and link.channel is not None:
+                link.channel.forgive()
+                self._release(ctx, (link.party,))
 
     def _beat(self, ctx: Ctx) -> None:
         settings = self.settings
@@ -365,6 +372,9 @@ class Mesh(Dialer):
         match content:
             case Piece():
                 self._piece(ctx, link, channel, content)
+            case Taken(number):
+                channel.taken(number)
+                self._release(ctx, (link.party,))
             case Hello():
                 self._hello(ctx, link, content)
             case Candidates(offer, candidates):
@@ -409,16 +419,30 @@ class Mesh(Dialer):
 
     def on_carry(self, ctx: Ctx, to: tuple[Party, ...], frame: Frame) -> None:
         data = frame.to_bytes()
-        boxes = [
-            (party, box)
-            for party in to
-            if (channel := self.links[party].channel) is not None
-            for box in channel.cut(data)
-        ]
+        for party in to:
+            channel = self.links[party].channel
+            if channel is not None and not channel.put(data):
+                ctx.note(notes.RelayOverflow(peer=party, message=frame.kind))
+        self._release(ctx, to)
+
+    def _release(self, ctx: Ctx, to: Iterable[Party]) -> None:
+        """Send what waits for the relay to these peers, as far as each has room."""
+        boxes = []
+        for party in to:
+            channel = self.links[party].channel
+            if channel is None:
+                continue
+            boxes += [(party, box) for box in channel.release()]
+            if channel.is_full:
+                ctx.set_timer(f"window-{party}", self.settings.window_patience)
+            else:
+                ctx.cancel_timer(f"window-{party}")
         for envelopes in pack(boxes):
             ctx.report(RelayRequest(envelopes))
 
     def _piece(self, ctx: Ctx, link: Link, channel: Channel, piece: Piece) -> None:
+        if (owed := channel.owed) is not None:
+            self._seal(ctx, link, owed)
         try:
             whole = channel.join(piece)
             frame = Frame.from_bytes(whole, MAX_RELAYED) if whole is not None else None

@@ -104,7 +104,8 @@ class Challenge(Message, frozen=True):
 
 class Welcome(Message, frozen=True):
     """You are in. `now` is the server's clock, µs, against which offers expire; a `Ping` comes
-    every `ping_every` µs, and a server that is silent for much longer is gone."""
+    every `ping_every` µs, and a server that is silent for much longer is gone. A member that says
+    more than `burst` messages at once, or `rate` a second in the long run, is sent away."""
 
     session: str
     party: Number
@@ -112,6 +113,8 @@ class Welcome(Message, frozen=True):
     revision: Count
     now: Count
     ping_every: Count = 10_000_000
+    rate: Count = 0
+    burst: Count = 0
 
 
 class Refused(Message, frozen=True):

@@ -46,6 +46,7 @@ class MeshSettings:
         relay_after: how long a pair waits for its link before frames are relayed meanwhile; an
             attempt that fails ends the wait. None: nothing is relayed.
         quick_tries: later attempts go on in the background.
+        window_patience: a relayed peer that takes nothing for so long has lost what was on its way.
         offer_wanted_after: the answering side reminds the other when no offer comes.
         beat: between heartbeats on a link.
         suspect_after, dead_after: silence of a link.
@@ -62,6 +63,7 @@ class MeshSettings:
     quick_tries: int = 4
     offer_wanted_after: int = 5 * SECOND
     hello_every: int = 5 * SECOND
+    window_patience: int = 10 * SECOND
     beat: int = 2 * SECOND
     suspect_after: int = 6 * SECOND
     dead_after: int = 15 * SECOND

@@ -6,10 +6,16 @@ never used again after a restart, and a box of an earlier incarnation does not o
 Within a pair every box carries a strictly increasing number: nothing opens twice, or out of order.
 
 A frame larger than a box is cut into pieces; a lost piece loses its frame, and no other.
+
+Flow control. The server keeps what a slow reader has no room for, up to a bound, and leaves the
+rest out. So a sender has at most `WINDOW` bytes on their way to one peer, which says how far it has
+come (`Taken`); what waits for that costs nobody else anything. When nothing is heard of boxes for
+long they are taken for lost (`forgive`), so that a lost word ends no conversation.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
@@ -23,6 +29,10 @@ from mpclab.crypto.transcript import digest, encode
 from mpclab.signaling.messages import Count, Sealed, encode_payload
 from mpclab.signaling.negotiate import Pair
 
+WINDOW: Final = 512 * 1024
+"""Bytes of frames that may be on their way to one peer."""
+MAX_QUEUED: Final = 64 * 1024 * 1024
+"""Bytes of frames that may wait for one peer; further ones are left out."""
 PIECE: Final = 32 * 1024
 """Bytes of a frame in one box: with base64 and JSON around it, it fits a signaling message."""
 MAX_RELAYED: Final = MAX_MESSAGE + 2048
@@ -64,7 +74,15 @@ class OfferRequest(Message, frozen=True):
     offer: bytes
 
 
-Content: TypeAlias = Piece | Hello | Candidates | OfferRequest
+class Taken(Message, frozen=True):
+    """We have opened your boxes up to this number; those before it that did not come will not."""
+
+    background = True
+
+    number: int
+
+
+Content: TypeAlias = Piece | Hello | Candidates | OfferRequest | Taken
 
 _decode = decoder(Content)
 _encode = msgspec.msgpack.Encoder().encode
@@ -94,6 +112,12 @@ class Channel:
         self._window = ReceiveWindow()
         self._sent = 0
         self._partial = b""
+        self._queue: deque[Piece] = deque()
+        self._queued = 0
+        self._on_their_way: deque[tuple[int, int]] = deque()  # (number of the box, bytes)
+        self._unanswered = 0  # their bytes
+        self._opened = 0  # the number of the newest box from the peer
+        self._untold = 0  # bytes that came since we last said how far we have come
 
     def close(self, content: Content) -> Sealed:
         """`content` in a box for the peer."""
@@ -114,13 +138,61 @@ class Channel:
         except SealError as error:
             raise Replayed(str(error)) from None
         content: Content = _decode(plaintext)  # type: ignore[assignment]
+        self._opened = number
+        if isinstance(content, Piece):
+            self._untold += len(content.data)
         return content
 
-    def cut(self, frame: bytes) -> Iterator[Sealed]:
-        """A frame's bytes as one or more boxes."""
+    # --- frames, at the pace of the peer --------------------------------------------------------
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something waits until the peer has taken what is on its way."""
+        return bool(self._queue)
+
+    @property
+    def owed(self) -> Taken | None:
+        """What the peer should be told now, so that it can go on."""
+        if self._untold < WINDOW // 4:
+            return None
+        self._untold = 0
+        return Taken(self._opened)
+
+    def put(self, frame: bytes) -> bool:
+        """Take a frame to be sent, in pieces; False: too much waits already."""
+        if self._queued + len(frame) > MAX_QUEUED:
+            return False
         for start in range(0, len(frame), PIECE):
             end = start + PIECE
-            yield self.close(Piece(start, frame[start:end], end >= len(frame)))
+            self._queue.append(Piece(start, frame[start:end], end >= len(frame)))
+        self._queued += len(frame)
+        return True
+
+    def release(self) -> Iterator[Sealed]:
+        """The boxes that may leave now."""
+        while self._queue and self._unanswered < WINDOW:
+            piece = self._queue.popleft()
+            box = self.close(piece)
+            self._queued -= len(piece.data)
+            self._unanswered += len(piece.data)
+            self._on_their_way.append((self._sent, len(piece.data)))
+            yield box
+
+    def taken(self, number: int) -> None:
+        """The peer has come so far."""
+        while self._on_their_way and self._on_their_way[0][0] <= number:
+            self._unanswered -= self._on_their_way.popleft()[1]
+
+    def forgive(self) -> None:
+        """What is on its way is taken for lost."""
+        self._on_their_way.clear()
+        self._unanswered = 0
+
+    def clear(self) -> None:
+        """Nothing is to be sent any more of what was."""
+        self.forgive()
+        self._queue.clear()
+        self._queued = 0
 
     def join(self, piece: Piece) -> bytes | None:
         """The frame's bytes when `piece` completes it.

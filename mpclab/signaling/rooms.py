@@ -380,11 +380,12 @@ class Rooms(Machine):
         self._keep(ctx, msg.session, msg.party)
         ctx.note(notes.Joined(session=msg.session, party=msg.party, connection=sender))
         self._say(ctx, f"{msg.session}: party {msg.party} {'joined' if old is None else 'is back'}")
+        settings = self.settings
         ctx.send(
             sender,
             Welcome(
                 msg.session, msg.party, room.roster(), room.revision, ctx.now,
-                self.settings.ping_every,
+                settings.ping_every, settings.rate, settings.burst,
             ),
         )  # fmt: skip
         if others := [c for c in room.online if c != sender]:

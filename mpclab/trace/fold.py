@@ -320,6 +320,7 @@ class State:
                 | notes.Confirmed() | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
                 | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()
                 | notes.UnconfirmedDropped() | notes.EarlyDropped() | notes.AskRefused()
+                | notes.RelayOverflow()
                 | notes.NotAdmitted() | notes.Said() | notes.JoinRefused() | notes.Expelled()
                 | notes.Broken() | notes.CouldNot() | notes.Remark()
             ):  # fmt: skip

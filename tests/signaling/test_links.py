@@ -34,6 +34,7 @@ from mpclab.core.notes import UnconfirmedDropped
 from mpclab.core.peers import PeerDown, PeerUp
 from mpclab.core.wire import Message
 from mpclab.crypto.errors import SealError
+from mpclab.signaling import relay
 from mpclab.signaling.events import Arrived, Membership, Present, RelayRequest
 from mpclab.signaling.mesh import Beat, Mesh
 from mpclab.signaling.messages import (
@@ -55,7 +56,17 @@ from mpclab.signaling.negotiate import (
     sign_offer,
 )
 from mpclab.signaling.peer_link import MOVES, Link
-from mpclab.signaling.relay import PIECE, Candidates, Channel, Hello, OfferRequest, Piece, pack
+from mpclab.signaling.relay import (
+    PIECE,
+    WINDOW,
+    Candidates,
+    Channel,
+    Hello,
+    OfferRequest,
+    Piece,
+    Taken,
+    pack,
+)
 from tests.signaling.bench import identity, notes, of
 
 PATH = ("mesh",)
@@ -602,7 +613,8 @@ def test_frames_are_cut_and_joined_and_a_lost_piece_loses_only_its_frame(
 ) -> None:
     one, two = two_channels()
     frame = random.Random(size).randbytes(size)
-    boxes = list(one.cut(frame)) or [one.close(Piece(0, b"", True))]
+    assert one.put(frame)
+    boxes = list(one.release()) or [one.close(Piece(0, b"", True))]
     whole = None
     for number, box in enumerate(boxes):
         if number not in lost:
@@ -610,10 +622,60 @@ def test_frames_are_cut_and_joined_and_a_lost_piece_loses_only_its_frame(
             assert isinstance(piece, Piece)
             whole = two.join(piece)
     assert whole == (frame if not any(k in lost for k in range(len(boxes))) else None)
-    [after] = one.cut(b"next frame")
+    assert one.put(b"next frame")
+    [after] = one.release()
     piece = two.open(after)
     assert isinstance(piece, Piece)
     assert two.join(piece) == b"next frame"
+
+
+def opened(channel: Channel, boxes: list[Sealed]) -> list[Taken]:
+    """What the reader has to say of boxes that came."""
+    said = []
+    for box in boxes:
+        channel.open(box)
+        if (owed := channel.owed) is not None:
+            said.append(owed)
+    return said
+
+
+def test_what_is_on_its_way_to_a_peer_is_bounded_and_goes_on_as_it_is_taken() -> None:
+    one, two = two_channels()
+    for _ in range(10):
+        assert one.put(bytes(WINDOW // 2))
+    sent, rounds = 0, 0
+    boxes = list(one.release())
+    while boxes:
+        sent += len(boxes)
+        assert len(boxes) * PIECE <= WINDOW
+        assert one._unanswered <= WINDOW
+        for taken in opened(two, boxes):
+            one.taken(taken.number)
+        boxes, rounds = list(one.release()), rounds + 1
+    assert sent * PIECE == 5 * WINDOW
+    assert rounds >= 5
+    assert not one.is_full
+
+
+def test_what_is_lost_ends_no_conversation() -> None:
+    one, two = two_channels()
+    assert one.put(bytes(2 * WINDOW))
+    lost = list(one.release())
+    assert list(one.release()) == []
+    assert one.is_full
+    one.forgive()
+    boxes = list(one.release())
+    assert len(boxes) == len(lost)
+    assert opened(two, boxes)[-1].number > len(lost)
+
+
+def test_what_waits_for_a_peer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "MAX_QUEUED", 3 * WINDOW)
+    one, _ = two_channels()
+    assert one.put(bytes(2 * WINDOW))
+    assert not one.put(bytes(2 * WINDOW))
+    one.clear()
+    assert one.put(bytes(2 * WINDOW))
 
 
 def test_boxes_of_another_pair_of_lives_do_not_open() -> None:

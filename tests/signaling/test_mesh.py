@@ -10,6 +10,7 @@ import pytest
 from mpclab.core import MS, SECOND, SERVER, Node
 from mpclab.faults.link_rules import Delivery
 from mpclab.faults.network import Delay, Network
+from mpclab.faults.plan import inject, parse_fault
 from mpclab.signaling.events import Present
 from mpclab.signaling.mesh import Mesh
 from mpclab.signaling.messages import Envelope, Member, Offer, Relay, decode_payload, encode_payload
@@ -168,6 +169,34 @@ def test_a_frame_of_200_kilobytes_is_relayed_in_pieces() -> None:
     sizes = [r.size for r in world.trace.of(rows.Sent) if r.kind == "Relay"]
     assert max(sizes) < 64 * 1024
     assert blames(world) == []
+
+
+@pytest.mark.parametrize("rate", [20, 1000])
+def test_bursts_by_the_relay_keep_to_what_the_server_takes(rate: int) -> None:
+    """Nobody is sent away for "too many messages", and a slow reader slows itself alone."""
+    server = build_server(RoomsSettings(rate=rate, burst=50))
+    world = city(3, mesh=MeshSettings(direct=False), server=server)
+    world.run()
+    inject(parse_fault({"kind": "bandwidth", "from": 1, "to": 3,
+                        "bytes_per_second": 200_000}, 3), world)  # fmt: skip
+    for k in range(12):
+        world.ask(1, ("app",), Shout("x" * (250_000 + k)))
+    done = set(range(250_000, 250_012))
+
+    began = world.now
+
+    def until_all_is_heard_by(party: int) -> int:
+        """Seconds from the burst."""
+        while not done <= app_of(world, party).texts:
+            assert world.now < began + 120 * SECOND
+            world.step()
+        return (world.now - began) // SECOND
+
+    assert until_all_is_heard_by(2) < (5 if rate > 20 else 20)
+    assert until_all_is_heard_by(3) >= 15  # 4 MB with their base64, at 200 KB/s
+    assert all_up(world, 3, "relay")
+    assert not world.trace.notes("expelled")
+    assert not world.trace.notes("relay-overflow")
 
 
 # --- the mesh outlives the server ---------------------------------------------------------
