@@ -8,6 +8,8 @@ of it and takes what `t` of them report alike: fewer than `t` parties are assume
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import msgspec
 
 from mpclab.coordinator.ledger import Ledger
@@ -39,7 +41,12 @@ class Executor:
     """
 
     def __init__(
-        self, ledger: Ledger, t: int, round_deadline: int, *, private: tuple[int, ...] = ()
+        self,
+        ledger: Ledger,
+        t: int,
+        round_deadline: int,
+        *,
+        private: tuple[int | Decimal, ...] = (),
     ) -> None:
         self.ledger = ledger
         self.t = t

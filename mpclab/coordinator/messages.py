@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
@@ -43,7 +44,7 @@ class SetPrivate:
     """Our own numbers, for computations that want some and find that these fit; they are never
     sent as they are. `repr` does not show them, so no trace does. Empty: we are asked each time."""
 
-    values: tuple[int, ...] = field(repr=False)
+    values: tuple[int | Decimal, ...] = field(repr=False)
 
 
 class SetVotePolicy(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ deadline, and show it later.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import msgspec
@@ -140,7 +141,7 @@ class Session(Machine):
         round_deadline: int = 10 * SECOND,
         patience: int = 2 * SECOND,
         greet: bool = False,
-        private: tuple[int, ...] = (),
+        private: tuple[int | Decimal, ...] = (),
     ) -> None:
         if not 1 <= t <= n:
             raise UsageError(f"t: {t} of {n} parties; use 1 to {n}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -16,6 +17,7 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.notes import NotAdmitted
+from mpclab.core.numbers import Number, number
 from mpclab.core.peers import AcceptKey
 from mpclab.crypto.identity import PUBLIC_BYTES, Identity
 from mpclab.lab.keys import load_key
@@ -75,7 +77,7 @@ class Group:
         self.given: dict[Party, Identity] = {}  # keys to use instead of generated ones
         self.pinned: dict[Party, bytes] = {}  # keys of parties elsewhere, known beforehand
         self.votes: dict[Party, str] = dict(scenario.votes)
-        self.private: dict[Party, tuple[int, ...]] = dict(scenario.private)
+        self.private: dict[Party, tuple[int | Decimal, ...]] = dict(scenario.private)
         self.quarters: Quarters | None = None  # of parties in processes of their own
         self.tracker = Tracker(world.trace, base, scenario.parties)
         self._joined: set[Party] = set()
@@ -261,8 +263,9 @@ class Group:
         self.votes[party] = votes  # what it begins with when it comes back
         return Done(f"party {party} votes from now on: {votes}")
 
-    def set_private(self, party: Party, values: tuple[int, ...]) -> Done:
+    def set_private(self, party: Party, given: tuple[Number, ...]) -> Done:
         self._coordinates("compute")
+        values = tuple(map(number, given))
         if party not in self.everyone:
             raise UsageError(f"party {party}: use 1 to {self.scenario.parties}")
         self._tell_app(party, SetPrivate(values))
@@ -271,9 +274,9 @@ class Group:
             f"party {party} keeps {len(values)} number{'s' * (len(values) != 1)} of its own"
         )
 
-    def give(self, party: Party, operation: Operation, values: tuple[int, ...]) -> Done:
+    def give(self, party: Party, operation: Operation, given: tuple[Number, ...]) -> Done:
         path = input_path(operation.kind, operation.id, self.app)
-        self.world.ask(self.actor(party), path, Input(values))
+        self.world.ask(self.actor(party), path, Input(tuple(map(number, given))))
         return Done(f"party {party} gave its input")
 
     def session_of(self, party: Party) -> Any:

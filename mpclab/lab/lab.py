@@ -25,6 +25,7 @@ from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, SERVER, Party
 from mpclab.core.machine import Machine
+from mpclab.core.numbers import Number
 from mpclab.faults.nemesis import DEFAULT as NEMESIS
 from mpclab.faults.nemesis import nemesis
 from mpclab.faults.plan import Fault, Injection, inject, parse_fault, schedule
@@ -255,9 +256,9 @@ class Lab:
         """How a party votes from now on: approve, reject, silent, validate or hand."""
         return self.group.set_votes(party, votes)
 
-    def set_private(self, party: Party, *values: int) -> Done:
-        """Numbers of a party's own, which it puts into any computation that they fit (`sum`,
-        `auction`, …). They are never sent as they are, and no trace shows them."""
+    def set_private(self, party: Party, *values: Number) -> Done:
+        """Numbers of a party's own, whole or decimal, which it puts into any computation that they
+        fit (`sum`, `auction`, …). They are never sent as they are, and no trace shows them."""
         return self.group.set_private(party, values)
 
     def accept_key(self, party: Party, key: bytes | None = None) -> Done:
@@ -265,7 +266,7 @@ class Lab:
         stored: by default the one that it has in this lab now. Until then they refuse it."""
         return self.group.accept_key(party, key)
 
-    def give(self, party: Party, operation: Operation, *values: int) -> Done:
+    def give(self, party: Party, operation: Operation, *values: Number) -> Done:
         """A party's private input to one running computation, which waits for it."""
         return self.group.give(party, operation, values)
 

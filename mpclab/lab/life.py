@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from mpclab.consensus.registry import agreement as agreement_named
 from mpclab.coordinator.session import Session
@@ -48,7 +49,7 @@ class Life:
     joined: bool
     votes: str
     direct: bool
-    private: tuple[int, ...] = field(default=(), repr=False)
+    private: tuple[int | Decimal, ...] = field(default=(), repr=False)
     protocol: Callable[[], Machine] | None = None
     accepted: Mapping[Party, bytes] = field(default_factory=dict)
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from mpclab.coordinator.policy import Policy, parse_policy
 from mpclab.coordinator.statements import MIN_DEADLINE
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, parse_duration
+from mpclab.core.numbers import number
 from mpclab.faults.network import Network
 from mpclab.faults.plan import Fault, parse_fault
 from mpclab.operations import OPERATIONS, OperationSpec
@@ -82,7 +84,7 @@ class Scenario:
     agreement: str = "direct"
     network: Network = field(default_factory=Network)
     votes: Mapping[Party, str] = field(default_factory=dict)
-    private: Mapping[Party, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    private: Mapping[Party, tuple[int | Decimal, ...]] = field(default_factory=dict, repr=False)
     operations: tuple[Planned, ...] = ()
     faults: tuple[Fault, ...] = ()
     checks: tuple[str, ...] = DEFAULT_CHECKS
@@ -157,7 +159,7 @@ class Scenario:
             # Kept as they are: an adversary written in Python cannot be written as a field.
             return dataclasses.replace(self, faults=()).but(**changes, faults=self.faults)
         writable = self if "faults" not in changes else dataclasses.replace(self, faults=())
-        plain = {k: v for k, v in writable.as_fields().items() if k not in changes}
+        plain = {k: v for k, v in writable.as_fields(private=True).items() if k not in changes}
         if "parties" in changes and self.threshold == self.parties // 2 + 1:
             plain.pop("threshold", None)  # a majority stays a majority
         ready: dict[str, Any] = {}
@@ -254,8 +256,8 @@ class Scenario:
                 given[name] = str(given[name])
         return cls(**given)
 
-    def as_fields(self) -> dict[str, Any]:
-        """Plain fields that `parse` reads back."""
+    def as_fields(self, *, private: bool = False) -> dict[str, Any]:
+        """Plain fields that `parse` reads back; the parties' private numbers only if asked for."""
         fields: dict[str, Any] = {
             "name": self.name,
             "world": self.world,
@@ -265,7 +267,7 @@ class Scenario:
             "agreement": self.agreement,
             "network": self.network.as_fields(),
             "votes": dict(self.votes),
-            "private": {party: list(values) for party, values in self.private.items()},
+            "private": {party: _plain(values) for party, values in self.private.items()},
             "operations": [
                 {"at": format_duration(p.at), "by": p.by, "kind": p.kind, **p.params}
                 for p in self.operations
@@ -279,6 +281,8 @@ class Scenario:
             "patience": format_duration(self.patience),
             "plugins": list(self.plugins),
         }
+        if not private:
+            del fields["private"]
         for name in ("session", "mesh"):
             if fields[name] == _DEFAULTS[name]:
                 del fields[name]
@@ -286,12 +290,13 @@ class Scenario:
             del fields["patience"]
         return {name: value for name, value in fields.items() if value not in ({}, [], "")}
 
-    def to_text(self) -> str:
-        """The scenario as a YAML file: keys in the order in which one reads them."""
+    def to_text(self, *, private: bool = False) -> str:
+        """The scenario as a YAML file: keys in the order in which one reads them. The parties'
+        private numbers are in it only if that is asked for."""
         import yaml
 
         lines = []
-        for key, value in self.as_fields().items():
+        for key, value in self.as_fields(private=private).items():
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 lines.append(f"{key}:")
                 lines += [f"  - {_flow(item, yaml)}" for item in value]
@@ -299,9 +304,9 @@ class Scenario:
                 lines.append(f"{key}: {_flow(value, yaml)}")
         return "\n".join(lines) + "\n"
 
-    def to_file(self, path: str | Path) -> None:
-        """Write the file that `from_file` reads back."""
-        Path(path).write_text(self.to_text(), encoding="utf-8")
+    def to_file(self, path: str | Path, *, private: bool = False) -> None:
+        """Write the file that `from_file` reads back: see `to_text`."""
+        Path(path).write_text(self.to_text(private=private), encoding="utf-8")
 
 
 _KEYS = tuple(f.name for f in dataclasses.fields(Scenario))
@@ -333,11 +338,16 @@ def _list(value: Any, where: str) -> Sequence[Any]:
     return value
 
 
-def _numbers(value: Any, party: Any) -> tuple[int, ...]:
+def _numbers(value: Any, party: Any) -> tuple[int | Decimal, ...]:
     values = value if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
-        raise UsageError(f"private.{party}: {value!r}; write a whole number, or a list of them")
-    return tuple(values)
+    try:
+        return tuple(map(number, values))
+    except UsageError as error:
+        raise UsageError(f"private.{party}: {error}; write a number, or a list of them") from None
+
+
+def _plain(values: tuple[int | Decimal, ...]) -> list[int | float]:
+    return [value if isinstance(value, int) else float(value) for value in values]
 
 
 def _planned(item: Any, i: int) -> Planned:

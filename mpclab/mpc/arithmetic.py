@@ -4,19 +4,26 @@ Only the result is opened. See `evaluation` for what is assumed: semi-honest par
 half of whom put together what they saw. A sum tells its own story to n-1 of n, whatever the
 protocol.
 
-Inputs are whole numbers of less than 2^62 in size. Products must stay below 2^125: with n factors
-each input has at most 125 // n bits.
+Inputs are whole numbers of less than 2^62 in size, or decimal ones with a stated number of places,
+which are whole ones of the last place. Products must stay below 2^125: with n factors each input
+has at most 125 // n bits. Numbers that are compared are put in bit by bit, so that nothing out of
+range can be (see `comparison`). Sums and products are of numbers put in whole: who gives one out
+of range gets what it could compute anyhow, its own part taken off; a result that no inputs in
+range can have is refused.
 """
 
 from __future__ import annotations
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
-from mpclab.mpc.circuit import Circuit
-from mpclab.mpc.comparison import is_place, negative, places
-from mpclab.mpc.evaluation import degree
+from mpclab.core.numbers import Number, number
+from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit
+from mpclab.mpc.comparison import first_two, greatest, less
+from mpclab.mpc.evaluation import Evaluation
 
 LARGEST = 2**62 - 1
+PLACES = 9
+"""Decimal places at the most."""
 PRODUCT_BITS = 125
 MAX_LENGTH = 4096
 KINDS = ("sum", "mean", "product", "compare", "max", "auction")
@@ -27,14 +34,39 @@ def largest_input(kind: str, n: int) -> int:
     return 2 ** min(62, PRODUCT_BITS // n) - 1 if kind == "product" else LARGEST
 
 
-def check_input(kind: str, n: int, length: int, values: tuple[int, ...]) -> None:
+def check_input(
+    kind: str, n: int, length: int, values: tuple[Number, ...], places: int = 0
+) -> None:
     """Raise `UsageError` unless these are a party's input."""
     if len(values) != length:
         raise UsageError(f"{kind}: {length} numbers are wanted, {len(values)} given")
     bound = largest_input(kind, n)
     for value in values:
-        if isinstance(value, bool) or abs(value) > bound:
-            raise UsageError(f"{kind}: an input is a whole number from {-bound} to {bound}")
+        if abs(scaled(value, places)) > bound:
+            most = decimal_text(bound, places)
+            what = "a whole number" if places == 0 else f"a number with up to {places} places"
+            raise UsageError(f"{kind}: an input is {what} from -{most} to {most}")
+
+
+def scaled(value: Number, places: int) -> int:
+    """`value` in units of its last place, 10^-places.
+
+    Raises:
+        UsageError: not a number, or with more places than were stated.
+    """
+    exact = number(value)
+    moved = exact * 10**places
+    if moved != int(moved):
+        hint = "propose it with decimals=…" if places == 0 else f"at most {places} are stated"
+        raise UsageError(f"{exact} has decimal places; {hint}")
+    return int(moved)
+
+
+def decimal_text(value: int, places: int) -> str:
+    """`scaled`, reversed: `250050` with 2 places is 2500.5."""
+    sign, (whole, rest) = "-" if value < 0 else "", divmod(abs(value), 10**places)
+    shown = f"{rest:0{places}}".rstrip("0") if places else ""
+    return f"{sign}{whole}.{shown}" if shown else f"{sign}{whole}"
 
 
 def build(
@@ -49,50 +81,81 @@ def build(
         raise UsageError(f"compare: name two parties, not {len(inputs)}")
     if len(inputs) < 2:
         raise UsageError(f"{kind}: with {len(inputs)} input the result would tell it")
-    contributors = participants[: degree(len(participants)) + 1]
     c = Circuit()
-    given = [c.input(party, length) for party in inputs]
     match kind:
         case "sum" | "mean":
+            given = [c.input(party, length) for party in inputs]
             total = given[0]
             for other in given[1:]:
                 total = total + other
             c.output(c.open(total))
         case "product":
+            given = [c.input(party, length) for party in inputs]
             while len(given) > 1:  # a tree: ⌈log2 n⌉ rounds
                 pairs = [a * b for a, b in zip(given[::2], given[1::2], strict=False)]
                 given = [*pairs, *given[2 * len(pairs) :]]
             c.output(c.open(given[0]))
         case "compare":
-            ab, ba = given[0] - given[1], given[1] - given[0]
-            c.output(c.open(negative(c, c.join(ab, ba), contributors)))
+            first, second = c.digits(inputs[0]), c.digits(inputs[1])
+            c.check_digits()
+            is_less, is_equal = less(c, first, second)
+            c.output(c.open(c.join(is_less, 1 - is_less - is_equal)))
         case "max":
-            values = c.join(*given)
-            (first,) = is_place(c, places(c, values, contributors), [0])
-            c.output(c.open(c.mul(first, values).fold(len(inputs))))
+            digits = c.join(*(c.digits(party) for party in inputs))
+            c.check_digits()
+            c.output(c.open(c.number(greatest(c, digits))))
         case "auction":
-            values = c.join(*given)
-            first, second = is_place(c, places(c, values, contributors), [0, 1])
-            price = c.mul(second, values).fold(len(inputs))
-            c.output(c.open(c.join(first.fold(len(inputs), inputs), price)))
+            digits = c.join(*(c.digits(party) for party in inputs))
+            c.check_digits()
+            zero = digits.take(range(len(inputs))) * 0
+            names = c.local(lambda v: [x + p for x, p in zip(v, inputs, strict=True)], zero)
+            winner, price = first_two(c, digits, names)
+            c.output(c.open(c.join(winner, c.number(price))))
         case _:
             raise UsageError(f"{kind!r} is no computation; there are {', '.join(KINDS)}")
     return c
 
 
-def words(kind: str, inputs: tuple[Party, ...], result: list[int]) -> str:
+def largest_message(circuit: Circuit, participants: tuple[Party, ...]) -> int:
+    """Bytes of the longest vector that somebody sends to another in one round."""
+    side = Evaluation(circuit, participants[0], participants, [])
+    sizes = (side.lengths(k, p) for k in range(circuit.rounds) for p in participants)
+    return max(sizes, default=0) * ELEMENT_BYTES
+
+
+def check_result(kind: str, inputs: tuple[Party, ...], result: list[int]) -> None:
+    """Raise `ValueError` for a result that no inputs in range can have."""
+    n, bound = len(inputs), largest_input(kind, len(inputs))
+    match kind:
+        case "sum" | "mean":
+            possible = all(abs(total) <= n * bound for total in result)
+        case "product":
+            possible = all(abs(total) <= bound**n for total in result)
+        case "compare":
+            possible = sorted(result) in ([0, 0], [0, 1])
+        case "auction":
+            possible = result[0] in inputs and abs(result[1]) <= bound
+        case _:
+            possible = abs(result[0]) <= bound
+    if not possible:
+        raise ValueError(f"no inputs in range have the result {', '.join(map(str, result))}")
+
+
+def words(kind: str, inputs: tuple[Party, ...], result: list[int], places: int = 0) -> str:
     """The result as a sentence, the same at all parties."""
     match kind:
         case "mean":
-            return ", ".join(_ratio(total, len(inputs)) for total in result)
+            return ", ".join(_ratio(total, len(inputs) * 10**places) for total in result)
         case "compare":
-            less, more = result
-            word = "less than" if less else "more than" if more else "as much as"
+            is_less, is_more = result
+            word = "less than" if is_less else "more than" if is_more else "as much as"
             return f"party {inputs[0]} has {word} party {inputs[1]}"
         case "auction":
             winner, price = result
-            return f"party {winner} wins and pays {price}"
-    return ", ".join(map(str, result))
+            return f"party {winner} wins and pays {decimal_text(price, places)}"
+        case "product":
+            return ", ".join(decimal_text(total, len(inputs) * places) for total in result)
+    return ", ".join(decimal_text(total, places) for total in result)
 
 
 def _ratio(total: int, n: int) -> str:

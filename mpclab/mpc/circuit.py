@@ -20,6 +20,9 @@ from mpclab.core.ids import Party
 P = 2**127 - 1
 """A Mersenne prime; ≡ 3 modulo 4, so square roots are one exponentiation."""
 ELEMENT_BYTES = 16
+DIGITS = 63
+"""Bits of a number that is put in bit by bit: from -2^62 to 2^62 - 1, counted from the least."""
+LEAST = -(2**62)
 
 Vector: TypeAlias = list[int]
 Local: TypeAlias = Callable[..., Vector]
@@ -84,13 +87,21 @@ def _sub(v: Vector, w: Vector) -> Vector:
     return [x - y for x, y in zip(v, w, strict=True)]
 
 
+def _powers(base: int, count: int) -> Vector:
+    powers = [base]
+    while len(powers) < count:
+        powers.append(powers[-1] * base % P)
+    return powers
+
+
 def _mul(v: Vector, w: Vector) -> Vector:
     return [x * y for x, y in zip(v, w, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How one wire comes about: kind "input", "bits", "random", "local", "mul" or "open"."""
+    """How one wire comes about: kind "input", "digits", "random", "local", "mul", "open" or "zero",
+    which is opened and must be 0."""
 
     kind: str
     wire: Wire
@@ -106,6 +117,7 @@ class Circuit:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.outputs: list[Wire] = []
+        self._digits: list[Wire] = []  # not yet checked
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Circuit:
         return self  # built once, then only read
@@ -119,11 +131,28 @@ class Circuit:
         self.steps.append(Step("input", wire, party=party))
         return wire
 
-    def bits(self, party: Party, length: int) -> Wire:
-        """Random bits that `party` alone knows."""
-        wire = self._wire(length, 1)
-        self.steps.append(Step("bits", wire, party=party))
+    def digits(self, party: Party, count: int = 1) -> Wire:
+        """Private numbers of `party`, each as `DIGITS` bits, lowest first. See `check_digits`."""
+        wire = self._wire(count * DIGITS, 1)
+        self.steps.append(Step("digits", wire, party=party))
+        self._digits.append(wire)
         return wire
+
+    def number(self, digits: Wire) -> Wire:
+        """The numbers that these bits are the digits of."""
+        return digits.fold(DIGITS, [1 << i for i in range(DIGITS)]) + LEAST
+
+    def check_digits(self) -> None:
+        """End the computation unless all that was put in as digits is bits: by a combination of
+        the b·(1 - b) whose weights are drawn after all have put theirs in. A cheat passes with a
+        chance of less than the number of bits divided by P."""
+        if not self._digits:
+            return
+        bits = self.join(*self._digits)
+        self._digits = []
+        weight = self.open(self.random(1))
+        powers = self.local(lambda v: _powers(v[0], bits.length), weight, length=bits.length)
+        self.zero(self.mul(self.mul(bits, 1 - bits), powers).fold(bits.length))
 
     def random(self, length: int, below: int = P) -> Wire:
         """Numbers that nobody knows: sums of one below `below` from everybody."""
@@ -153,6 +182,11 @@ class Circuit:
         self.steps.append(Step("open", wire, (secret,)))
         return wire
 
+    def zero(self, secret: Wire) -> None:
+        """Open it, and end the computation when it is not 0."""
+        wire = self._wire(secret.length, secret.level + 1, public=True)
+        self.steps.append(Step("zero", wire, (secret,)))
+
     def join(self, *wires: Wire) -> Wire:
         """One vector of several."""
 
@@ -165,12 +199,16 @@ class Circuit:
         """`wire`, which is open, is (part of) the result."""
         if not wire.public:
             raise ValueError("open a result before it is put out")
+        checks = [step.wire.level for step in self.steps if step.kind == "zero"]
+        if self._digits or max(checks, default=0) >= wire.level:
+            raise ValueError("check what was put in before a result is opened")
         self.outputs.append(wire)
 
     def inputs_of(self, party: Party) -> int:
         """How many numbers `party` gives."""
-        given = (step for step in self.steps if step.kind == "input" and step.party == party)
-        return sum(step.wire.length for step in given)
+        given = [step for step in self.steps if step.party == party]
+        whole = sum(step.wire.length for step in given if step.kind == "input")
+        return whole + sum(step.wire.length // DIGITS for step in given if step.kind == "digits")
 
     @property
     def rounds(self) -> int:

@@ -1,76 +1,40 @@
-"""Comparing secret numbers (Catrina and de Hoogh, SCN 2010), without a dealer.
+"""Comparing secret numbers that are shared bit by bit.
 
-[a < 0] for a number a of k bits in two's complement: mask it with a random number whose low bits
-are shared one by one, open the sum, and subtract the mask's bits again; what is left of a above its
-k-1 low bits is the sign. The opened sum hides a statistically: it differs from a random number
-by at most n·2^-SIGMA.
+A number that is compared is put in as its bits, and nothing else can be put in: that each of them
+is 0 or 1 is checked by opening a random combination of b·(1 - b) over all bits of everybody, which
+is 0 for bits and tells nothing but who may have cheated for anything else (`Circuit.digits`). So
+the range is enforced before a single result depends on it, and whoever gives a number out of range
+learns nothing: with numbers shared whole, a difference beyond the range made the comparison yield
+some other number, and what was opened as the greatest was a combination of all that were given.
 
-Random bits that nobody knows: d + 1 parties share a bit each, and the exclusive or is computed. As
-at most d of them talk to each other, one bit stays unknown. (Semi-honest parties do share bits;
-against others one would square random numbers, as Damgård et al. do, TCC 2006.)
+[a < b] goes through the bits as a carry does (compare BIT-LT of Damgård et al., TCC 2006): for each
+bit whether b wins there and whether it is a tie; neighbours join in pairs, the higher one first, in
+⌈log2⌉ rounds. The greatest of n is found in a tournament: n - 1 comparisons, where comparing every
+pair takes n(n-1)/2.
 """
 
 from __future__ import annotations
 
-from mpclab.core.ids import Party
-from mpclab.mpc.circuit import Circuit, P, Vector, Wire
-
-BITS = 64
-"""Numbers that are compared differ by less than 2^63."""
-SIGMA = 40
-"""Statistical security; 64 + 40 + log2(n) bits must be fewer than the field's 126."""
+from mpclab.mpc.circuit import DIGITS, Circuit, Wire
 
 
-def random_bits(c: Circuit, count: int, contributors: tuple[Party, ...]) -> Wire:
-    """Secret bits that nobody knows; ⌈log2 contributors⌉ rounds after the first."""
-    wires = [c.bits(party, count) for party in contributors]
-    while len(wires) > 1:
-        pairs = [a + b - (a * b) * 2 for a, b in zip(wires[::2], wires[1::2], strict=False)]
-        wires = [*pairs, *wires[2 * len(pairs) :]]
-    return wires[0]
-
-
-def negative(c: Circuit, a: Wire, contributors: tuple[Party, ...]) -> Wire:
-    """[a < 0] for each element with -2^(BITS-1) ≤ a < 2^(BITS-1).
-
-    `contributors`: d + 1 parties, for random bits.
-    """
-    low, count = BITS - 1, a.length
-    bits = random_bits(c, count * low, contributors)
-    mask = bits.fold(low, [1 << i for i in range(low)])
-    high = c.random(count, 1 << (SIGMA + 1))
-    opened = c.open(a + (1 << low) + mask + high * (1 << low))
-    below = c.local(lambda v: [x % (1 << low) for x in v], opened)
-    borrow = less_than_bits(c, below, bits)
-    # a modulo 2^low is below - mask, plus 2^low if that was negative
-    rest = below - mask + borrow * (1 << low)
-    return (rest - a) * pow(1 << low, -1, P)
-
-
-def less_than_bits(c: Circuit, known: Wire, bits: Wire) -> Wire:
-    """[known < number] for public numbers and numbers given by their bits, lowest first.
-
-    For each bit: `wins`, it is set there and not here, and `ties`, it is alike. Neighbours join
-    in pairs, the higher one first, in ⌈log2⌉ rounds.
-    """
-    count = known.length
-    width = bits.length // count
-    positions = range(width)
-    ours = c.local(lambda v: [x >> i & 1 for x in v for i in positions], known, length=bits.length)
-    wins = bits - bits * ours
-    ties = 1 - bits - ours + (bits * ours) * 2
+def less(c: Circuit, a: Wire, b: Wire, width: int = DIGITS) -> tuple[Wire, Wire]:
+    """([a < b], [a = b]) for numbers of `width` bits, lowest first; 1 + ⌈log2 width⌉ rounds."""
+    count = a.length // width
+    both = c.mul(a, b)
+    wins, ties = b - both, 1 - a - b + both * 2
     while width > 1:
         pairs, odd = divmod(width, 2)
         lower = [n * width + 2 * i for n in range(count) for i in range(pairs)]
         upper = [place + 1 for place in lower]
         # one multiplication of doubled length: (wins, ties) of the lower by ties of the upper
-        both = c.mul(
+        joined = c.mul(
             c.join(wins.take(lower), ties.take(lower)),
             c.join(ties.take(upper), ties.take(upper)),
         )
         half = count * pairs
-        new_wins = wins.take(upper) + both.take(range(half))
-        new_ties = both.take(range(half, 2 * half))
+        new_wins = wins.take(upper) + joined.take(range(half))
+        new_ties = joined.take(range(half, 2 * half))
         if odd:
             last = [n * width + width - 1 for n in range(count)]
             order = [
@@ -81,54 +45,70 @@ def less_than_bits(c: Circuit, known: Wire, bits: Wire) -> Wire:
             new_wins = c.join(new_wins, wins.take(last)).take(order)
             new_ties = c.join(new_ties, ties.take(last)).take(order)
         wins, ties, width = new_wins, new_ties, pairs + odd
-    return wins
+    return wins, ties
 
 
-def places(c: Circuit, values: Wire, contributors: tuple[Party, ...]) -> Wire:
-    """For each value how many are ahead of it: greater, or equal and earlier."""
-    n = values.length
-    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
-    first, second = values.take([i for i, _ in pairs]), values.take([j for _, j in pairs])
-    later_wins = negative(c, first - second, contributors)
-
-    def ahead(beaten: Vector) -> Vector:
-        counts = [0] * n
-        for (i, j), x in zip(pairs, beaten, strict=True):
-            counts[i] += x
-            counts[j] += 1 - x
-        return counts
-
-    return c.local(ahead, later_wins, length=n)
+def chosen(c: Circuit, second: Wire, *choices: tuple[Wire, Wire]) -> tuple[Wire, ...]:
+    """Of each choice the second where `second` is 1, the first where it is 0; one round."""
+    differences = [other - one for one, other in choices]
+    spread = [second.take([i // (d.length // second.length) for i in range(d.length)])
+              for d in differences]  # fmt: skip
+    moved = c.mul(c.join(*spread), c.join(*differences))
+    found, start = [], 0
+    for one, other in choices:
+        found.append(one + moved.take(range(start, start + other.length)))
+        start += other.length
+    return tuple(found)
 
 
-def is_place(c: Circuit, ranks: Wire, wanted: list[int]) -> list[Wire]:
-    """For each wanted place a vector that is 1 where `ranks` is that place, else 0.
+def greatest(c: Circuit, digits: Wire, width: int = DIGITS) -> Wire:
+    """The digits of the greatest of several numbers."""
+    count = digits.length // width
+    while count > 1:
+        a, b, rest, pairs = _paired(digits, count, width)
+        (winners,) = chosen(c, less(c, a, b, width)[0], (a, b))
+        digits, count = (winners if rest is None else c.join(winners, rest)), pairs + count % 2
+    return digits
 
-    The polynomial through the places 0 … n-1, from powers of the ranks: n - 2 rounds.
+
+def first_two(c: Circuit, digits: Wire, names: Wire, width: int = DIGITS) -> tuple[Wire, Wire]:
+    """The name of the greatest number (of equal ones the first) and the digits of the next one.
+
+    Args:
+        names: a number for each of them, secret or not.
     """
-    n = ranks.length
-    powers = [ranks]
-    while len(powers) < n - 1:
-        powers.append(c.mul(powers[-1], ranks))
-    found = []
-    for place in wanted:
-        coefficients = _indicator(n, place)
-        total = powers[0] * 0 + coefficients[0]
-        for power, coefficient in zip(powers, coefficients[1:], strict=True):
-            total = total + power * coefficient
-        found.append(total)
-    return found
+    count = digits.length // width
+    seconds: Wire | None = None
+    while count > 1:
+        a, b, rest, pairs = _paired(digits, count, width)
+        name_a, name_b, name_rest, _ = _paired(names, count, 1)
+        b_wins = less(c, a, b, width)[0]
+        if seconds is None:  # nobody has beaten anybody yet
+            winners, names = chosen(c, b_wins, (a, b), (name_a, name_b))
+            seconds = a + b - winners
+            second_rest = None if rest is None else rest * 0
+        else:
+            second_a, second_b, second_rest, _ = _paired(seconds, count, width)
+            winners, names, beaten = chosen(
+                c, b_wins, (a, b), (name_a, name_b), (second_a, second_b)
+            )
+            losers = a + b - winners
+            (seconds,) = chosen(c, less(c, losers, beaten, width)[0], (losers, beaten))
+        if rest is not None and name_rest is not None and second_rest is not None:
+            winners, names = c.join(winners, rest), c.join(names, name_rest)
+            seconds = c.join(seconds, second_rest)
+        digits, count = winners, pairs + count % 2
+    assert seconds is not None
+    return names, seconds
 
 
-def _indicator(n: int, place: int) -> list[int]:
-    """Coefficients modulo P of the polynomial that is 1 at `place`, 0 at the others below n."""
-    coefficients = [1]
-    denominator = 1
-    for other in range(n):
-        if other != place:
-            shifted = [0, *coefficients]
-            scaled = [-other * x for x in coefficients] + [0]
-            coefficients = [(a + b) % P for a, b in zip(shifted, scaled, strict=True)]
-            denominator = denominator * (place - other) % P
-    inverse = pow(denominator, -1, P)
-    return [x * inverse % P for x in coefficients]
+def _paired(values: Wire, count: int, width: int) -> tuple[Wire, Wire, Wire | None, int]:
+    """Every first of two neighbours, every second, who is left over, and how many pairs."""
+    pairs, odd = divmod(count, 2)
+
+    def places(items: range) -> list[int]:
+        return [item * width + i for item in items for i in range(width)]
+
+    first, second = places(range(0, 2 * pairs, 2)), places(range(1, 2 * pairs, 2))
+    rest = values.take(places(range(count - 1, count))) if odd else None
+    return values.take(first), values.take(second), rest, pairs

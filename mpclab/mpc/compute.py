@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mpclab.core import notes
-from mpclab.core.errors import PeerFault, UsageError
+from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
+from mpclab.core.numbers import Number
 from mpclab.core.rounds import AGAIN, Aborted, Again, Finished
 from mpclab.core.wire import Message
+from mpclab.mpc.arithmetic import scaled
 from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit, P, Vector
 from mpclab.mpc.evaluation import Evaluation
 
@@ -28,7 +30,7 @@ from mpclab.mpc.evaluation import Evaluation
 class Input:
     """An ask: our private input. `repr` does not show it, so no trace does."""
 
-    values: tuple[int, ...] = field(repr=False)
+    values: tuple[Number, ...] = field(repr=False)
 
 
 class Part(Message, frozen=True):
@@ -44,7 +46,9 @@ class Compute(Machine):
     Args:
         circuit: what to compute. `givers`: whose inputs it takes.
         participants: who computes.
-        check: raises `UsageError` for an input that will not do.
+        check: raises `UsageError` for an input that will not do. `places`: decimal ones, of
+            which inputs are whole numbers.
+        plausible: raises `ValueError` for a result that cannot be.
         given: our input, if it is known beforehand; one that will not do is asked for.
         deadline: µs for one round; `patience`: µs for everybody's input.
     """
@@ -55,8 +59,10 @@ class Compute(Machine):
         givers: tuple[Party, ...],
         participants: tuple[Party, ...],
         *,
-        check: Callable[[tuple[int, ...]], None] = lambda values: None,
-        given: tuple[int, ...] | None = None,
+        check: Callable[[tuple[Number, ...]], None] = lambda values: None,
+        places: int = 0,
+        plausible: Callable[[list[int]], None] = lambda result: None,
+        given: tuple[Number, ...] | None = None,
         deadline: int = 10 * SECOND,
         patience: int = 60 * SECOND,
         present: Callable[[list[int]], Any] = lambda result: result,
@@ -65,6 +71,7 @@ class Compute(Machine):
             raise UsageError("secure computation needs at least 3 parties: two have no majority")
         self.circuit, self.givers, self.participants = circuit, givers, participants
         self.check, self.given = check, given
+        self.places, self.plausible = places, plausible
         self.deadline, self.patience, self.present = deadline, patience, present
         self.evaluation: Evaluation | None = None
         self.round = 0
@@ -88,7 +95,7 @@ class Compute(Machine):
         else:
             ctx.note(notes.InputWanted(numbers=self.circuit.inputs_of(ctx.me)))
 
-    def _fits(self, values: tuple[int, ...]) -> bool:
+    def _fits(self, values: tuple[Number, ...]) -> bool:
         try:
             self.check(values)
         except UsageError:
@@ -103,10 +110,11 @@ class Compute(Machine):
         self.check(ask.values)
         self._enter(ctx, ask.values)
 
-    def _enter(self, ctx: Ctx, values: tuple[int, ...]) -> None:
+    def _enter(self, ctx: Ctx, values: tuple[Number, ...]) -> None:
         self.given = None
+        given = [scaled(value, self.places) for value in values]
         ctx.persist("began", b"1")
-        evaluation = Evaluation(self.circuit, ctx.me, self.participants, list(values))
+        evaluation = Evaluation(self.circuit, ctx.me, self.participants, given)
         self.evaluation = evaluation
         self._say(ctx)
         self._go_on(ctx)
@@ -153,11 +161,20 @@ class Compute(Machine):
                 return
             self.round += 1
             if self.round == self.circuit.rounds:
-                self._end(ctx, Finished(self.present(evaluation.result())))
+                self._conclude(ctx, evaluation.result())
                 return
             ctx.set_timer("deadline", self.deadline)
             ctx.set_timer("again", self.deadline // AGAIN)
             self._say(ctx)
+
+    def _conclude(self, ctx: Ctx, result: list[int]) -> None:
+        try:
+            self.plausible(result)
+        except ValueError as error:
+            ctx.blame(None, str(error), Strength.SOMEONE)
+            self._end(ctx, Aborted(str(error)))
+        else:
+            self._end(ctx, Finished(self.present(result)))
 
     def _unpack(self, evaluation: Evaluation, k: int, sender: Party) -> Vector:
         data = self.received.pop((k, sender)).data

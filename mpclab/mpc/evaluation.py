@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import Party
 from mpclab.crypto.shamir import lagrange_coefficients
-from mpclab.mpc.circuit import Circuit, P, Step, Vector
+from mpclab.mpc.circuit import DIGITS, LEAST, Circuit, P, Step, Vector
 
 
 def degree(n: int) -> int:
@@ -84,7 +84,7 @@ class Evaluation:
     def sends(self, step: Step, party: Party) -> bool:
         """Whether `party` has something to send at this step."""
         match step.kind:
-            case "input" | "bits":
+            case "input" | "digits":
                 return step.party == party
             case "mul":
                 return party in self.reducers
@@ -100,7 +100,7 @@ class Evaluation:
         for step in self.by_round[k]:
             if not self.sends(step, self.me):
                 continue
-            if step.kind == "open":
+            if step.kind in ("open", "zero"):
                 for vector in out.values():
                     vector += self.values[step.args[0].index]
                 continue
@@ -114,25 +114,36 @@ class Evaluation:
     def _to_share(self, step: Step, coins: random.Random) -> Vector:
         match step.kind:
             case "input":
-                taken = sum(
-                    s.wire.length
-                    for s in self.by_round[0]
-                    if s.kind == "input" and s.party == self.me and s.wire.index < step.wire.index
-                )
-                return self.inputs[taken : taken + step.wire.length]
-            case "bits":
-                return [coins.getrandbits(1) for _ in range(step.wire.length)]
+                return self._given(step, step.wire.length)
+            case "digits":
+                return [
+                    (value - LEAST) % self.prime >> i & 1
+                    for value in self._given(step, step.wire.length // DIGITS)
+                    for i in range(DIGITS)
+                ]
             case "random":
                 size = step.below.bit_length() + 64
                 return [coins.getrandbits(size) % step.below for _ in range(step.wire.length)]
         left, right = (self.values[arg.index] for arg in step.args)
         return [x * y % self.prime for x, y in zip(left, right, strict=True)]
 
+    def _given(self, step: Step, count: int) -> Vector:
+        """The next of our inputs."""
+        taken = sum(
+            s.wire.length // (DIGITS if s.kind == "digits" else 1)
+            for s in self.by_round[0]
+            if s.kind in ("input", "digits")
+            and s.party == self.me
+            and s.wire.index < step.wire.index
+        )
+        return self.inputs[taken : taken + count]
+
     def incoming(self, k: int, received: Mapping[Party, Vector]) -> None:
         """Take in everyone's vector for us, and do what is local now.
 
         Raises:
-            PeerFault: opened shares do not fit together; nobody can be named.
+            PeerFault: opened shares do not fit together, or what was put in as bits is something
+                else; nobody can be named.
         """
         at = dict.fromkeys(self.participants, 0)
         for step in self.by_round[k]:
@@ -150,7 +161,7 @@ class Evaluation:
 
     def _combine(self, step: Step, parts: Mapping[Party, Vector]) -> Vector:
         match step.kind:
-            case "input" | "bits":
+            case "input" | "digits":
                 return parts[step.party]
             case "random":
                 return [sum(column) % self.prime for column in zip(*parts.values(), strict=True)]
@@ -161,7 +172,10 @@ class Evaluation:
                 raise PeerFault(
                     "the shares of an opened value do not fit together", strength=Strength.SOMEONE
                 )
-        return self._weighted(self._opening, parts)
+        opened = self._weighted(self._opening, parts)
+        if step.kind == "zero" and any(opened):
+            raise PeerFault("an input is out of its range", strength=Strength.SOMEONE)
+        return opened
 
     def _weighted(self, weights: Mapping[Party, int], parts: Mapping[Party, Vector]) -> Vector:
         chosen = [(weight, parts[party]) for party, weight in weights.items()]

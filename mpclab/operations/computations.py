@@ -13,6 +13,7 @@ from functools import partial
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, Path
 from mpclab.core.machine import Machine
+from mpclab.core.wire import MAX_MESSAGE
 from mpclab.operations.parameters import Number
 from mpclab.operations.spec import Execution, OperationSpec, Result
 
@@ -34,37 +35,50 @@ def _compute(kind: str) -> Callable[[Execution], Machine]:
             inputs = (params["first"], params["second"])
             if inputs[0] == inputs[1] or not set(inputs) <= set(members):
                 raise UsageError("compare: name two different members")
+        places = params["decimals"]
+        circuit = arithmetic.build(kind, inputs, members, length)
+        if (size := arithmetic.largest_message(circuit, members)) > MAX_MESSAGE:
+            raise UsageError(
+                f"{kind}: {len(members)} parties would send messages of {size} bytes; "
+                f"{MAX_MESSAGE} are the most"
+            )
         return Compute(
-            arithmetic.build(kind, inputs, members, length),
+            circuit,
             inputs,
             members,
-            check=partial(arithmetic.check_input, kind, len(inputs), length),
+            check=partial(arithmetic.check_input, kind, len(inputs), length, places=places),
+            places=places,
+            plausible=partial(arithmetic.check_result, kind, inputs),
             given=execution.private or None,
             deadline=execution.deadline,
             patience=params["wait"] * SECOND,
-            present=lambda result: Result(arithmetic.words(kind, inputs, result)),
+            present=lambda result: Result(arithmetic.words(kind, inputs, result, places)),
         )
 
     return make
 
 
 _WAIT = Number("wait", default=60, low=1, high=3600, help="seconds to wait for the inputs")
+_PLACES = Number("decimals", default=0, high=9, help="decimal places that numbers may have")
 _LENGTH = Number("length", default=1, low=1, high=4096, help="numbers that each party gives")
 
 COMPUTATIONS = (
     OperationSpec(
-        "sum", _compute("sum"), (_LENGTH, _WAIT), sentence="add up everyone's private numbers"
+        "sum",
+        _compute("sum"),
+        (_LENGTH, _PLACES, _WAIT),
+        sentence="add up everyone's private numbers",
     ),
     OperationSpec(
         "mean",
         _compute("mean"),
-        (_LENGTH, _WAIT),
+        (_LENGTH, _PLACES, _WAIT),
         sentence="find the mean of everyone's private numbers",
     ),
     OperationSpec(
         "product",
         _compute("product"),
-        (_LENGTH, _WAIT),
+        (_LENGTH, _PLACES, _WAIT),
         sentence="multiply everyone's private numbers",
     ),
     OperationSpec(
@@ -73,17 +87,18 @@ COMPUTATIONS = (
         (
             Number("first", low=1, help="a party"),
             Number("second", low=1, help="another"),
+            _PLACES,
             _WAIT,
         ),
         sentence="compare the private numbers of parties {first} and {second}",
     ),
     OperationSpec(
-        "max", _compute("max"), (_WAIT,), sentence="find the greatest of everyone's numbers"
+        "max", _compute("max"), (_PLACES, _WAIT), sentence="find the greatest of everyone's numbers"
     ),
     OperationSpec(
         "auction",
         _compute("auction"),
-        (_WAIT,),
+        (_PLACES, _WAIT),
         sentence="a sealed-bid auction: the highest bid wins and pays the second highest",
     ),
 )

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import msgspec
@@ -82,7 +83,7 @@ class Execution:
     keys: Mapping[Party, bytes]
     results: Mapping[str, Result]
     secrets: Mapping[str, bytes] = field(repr=False)
-    private: tuple[int, ...] = field(repr=False, default=())
+    private: tuple[int | Decimal, ...] = field(repr=False, default=())
     deadline: int = 10 * SECOND
 
     @property

@@ -5,21 +5,22 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.core.errors import UsageError
+from mpclab.core.errors import PeerFault, UsageError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.rounds import Aborted
-from mpclab.core.wire import Message
+from mpclab.core.wire import MAX_MESSAGE, Message
 from mpclab.faults.network import Delay, Network
 from mpclab.mpc import arithmetic
-from mpclab.mpc.circuit import Circuit, P
-from mpclab.mpc.comparison import less_than_bits, negative, places
+from mpclab.mpc.circuit import Circuit, P, Wire
+from mpclab.mpc.comparison import first_two, greatest, less
 from mpclab.mpc.compute import Compute, Input, Part, pack, unpack
 from mpclab.mpc.evaluation import Evaluation
 from mpclab.operations import input_path
@@ -117,46 +118,128 @@ def evaluate(c: Circuit, n: int, inputs: dict[Party, list[int]], seed: int = 1) 
     return results[0]
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4),
-    st.integers(3, 7),
-    st.integers(0, 99),
-)
-def test_negative_is_the_sign(numbers: list[int], n: int, seed: int) -> None:
+def digits(numbers: list[int]) -> tuple[Circuit, Wire]:
+    """A circuit into which party 1 puts all these."""
     c = Circuit()
-    contributors = tuple(range(1, (n - 1) // 2 + 2))
-    c.output(c.open(negative(c, c.input(1, len(numbers)), contributors)))
-    assert evaluate(c, n, {1: numbers}, seed) == [int(x < 0) for x in numbers]
+    wire = c.digits(1, len(numbers))
+    c.check_digits()
+    return c, wire
+
+
+numbers_in_range = st.integers(-(2**62), 2**62 - 1) | st.integers(-3, 3)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 9), st.data())
-def test_bits_are_compared_as_numbers(width: int, data: st.DataObject) -> None:
-    pairs = data.draw(
-        st.lists(
-            st.tuples(st.integers(0, 2**width - 1), st.integers(0, 2**width - 1)),
-            min_size=1,
-            max_size=3,
-        )
-    )
+@given(st.lists(st.tuples(numbers_in_range, numbers_in_range), min_size=1, max_size=4),
+       st.integers(3, 7), st.integers(0, 99))  # fmt: skip
+def test_digits_are_compared_as_numbers(pairs: list[tuple[int, int]], n: int, seed: int) -> None:
     c = Circuit()
-    known = c.open(c.input(1, len(pairs)))
-    bits = c.input(2, len(pairs) * width)
-    c.output(c.open(less_than_bits(c, known, bits)))
-    numbers = [b >> i & 1 for _, b in pairs for i in range(width)]
-    result = evaluate(c, 3, {1: [a for a, _ in pairs], 2: numbers})
-    assert result == [int(a < b) for a, b in pairs]
+    a, b = c.digits(1, len(pairs)), c.digits(2, len(pairs))
+    c.check_digits()
+    c.output(c.open(c.join(*less(c, a, b))))
+    inputs = {1: [a for a, _ in pairs], 2: [b for _, b in pairs]}
+    expected = [int(a < b) for a, b in pairs] + [int(a == b) for a, b in pairs]
+    assert evaluate(c, n, inputs, seed) == expected
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(-5, 5), min_size=2, max_size=6))
-def test_places_are_an_order(numbers: list[int]) -> None:
-    c = Circuit()
-    c.output(c.open(places(c, c.input(1, len(numbers)), (1, 2))))
-    ordered = sorted(range(len(numbers)), key=lambda i: (-numbers[i], i))
-    expected = [ordered.index(i) for i in range(len(numbers))]
-    assert evaluate(c, 3, {1: numbers}) == expected
+@given(st.lists(numbers_in_range, min_size=2, max_size=9))
+def test_the_greatest_wins_and_the_next_is_known(numbers: list[int]) -> None:
+    c, wire = digits(numbers)
+    c.output(c.open(c.number(greatest(c, wire))))
+    assert evaluate(c, 3, {1: numbers}) == [max(numbers)]
+    c, wire = digits(numbers)
+    names = c.local(lambda v: [x * 0 + i for i, x in enumerate(v)], wire.take(range(len(numbers))))
+    winner, price = first_two(c, wire, names)
+    c.output(c.open(c.join(winner, c.number(price))))
+    assert evaluate(c, 3, {1: numbers}) == [numbers.index(max(numbers)), sorted(numbers)[-2]]
+
+
+class NoBits(Evaluation):
+    """Puts in something else for one of its digits."""
+
+    def _to_share(self, step: Any, coins: Any) -> list[int]:
+        vector = super()._to_share(step, coins)
+        return [2**63, *vector[1:]] if step.kind == "digits" else vector
+
+
+def test_what_is_no_bit_ends_it_before_a_result_is_opened() -> None:
+    parties = (1, 2, 3)
+    circuit = arithmetic.build("max", parties, parties)
+    sides = {p: (NoBits if p == 3 else Evaluation)(circuit, p, parties, [p]) for p in parties}
+    coins = random.Random(1)
+    for k in range(circuit.rounds):
+        assert k < 4, "a result may be open by now"
+        out = {p: side.outgoing(k, coins) for p, side in sides.items()}
+        received = {p: {q: out[q][p] for q in parties} for p in parties}
+        if k == 2:
+            break
+        for p, side in sides.items():
+            side.incoming(k, received[p])
+    for p, side in sides.items():
+        with pytest.raises(PeerFault, match="out of its range"):
+            side.incoming(k, received[p])
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        ("sum", [3 * 2**62]),
+        ("product", [2**124]),
+        ("max", [-(2**63)]),
+        ("compare", [1, 1]),
+        ("auction", [4, 7]),
+        ("auction", [1, 2**62]),
+    ],
+)
+def test_a_result_that_cannot_be_is_refused(kind: str, result: list[int]) -> None:
+    with pytest.raises(ValueError, match="no inputs in range"):
+        arithmetic.check_result(kind, (1, 2, 3), result)
+
+
+@pytest.mark.parametrize("members", [14, 30, 60])
+def test_an_auction_fits_into_messages(members: int) -> None:
+    everyone = tuple(range(1, members + 1))
+    for kind in ("max", "auction"):
+        circuit = arithmetic.build(kind, everyone, everyone)
+        assert arithmetic.largest_message(circuit, everyone) < MAX_MESSAGE // 4
+
+
+# --- decimals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "places", "numbers", "result"),
+    [
+        ("sum", 2, (2500.50, Decimal("0.1"), 7), "2507.6"),
+        ("mean", 2, (2500.50, 1, 1), "834.166666"),
+        ("max", 1, (-0.5, -0.1, -3), "-0.1"),
+        ("product", 1, (0.5, 0.5, 2), "0.5"),
+        ("auction", 2, (1.25, 1.5, 0.75), "party 2 wins and pays 1.25"),
+        ("sum", 9, (0.1, 0.2, 1e-9), "0.300000001"),
+    ],
+)
+def test_decimal_numbers_are_exact(kind: str, places: int, numbers: Any, result: str) -> None:
+    parties = (1, 2, 3)
+    circuit = arithmetic.build(kind, parties, parties)
+    given = {p: [arithmetic.scaled(x, places)] for p, x in enumerate(numbers, 1)}
+    assert arithmetic.words(kind, parties, evaluate(circuit, 3, given), places) == result
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "what"),
+    [
+        (2500.5, 0, "decimals="),
+        (0.125, 2, "at most 2"),
+        ("12", 0, "not a number"),
+        (True, 0, "not a number"),
+        (float("nan"), 3, "finite"),
+        (float("inf"), 3, "finite"),
+    ],
+)
+def test_what_is_no_such_number_is_refused(value: Any, places: int, what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        arithmetic.check_input("sum", 3, 1, (value,), places)
 
 
 @given(st.lists(st.integers(0, P - 1)))
@@ -285,7 +368,7 @@ def test_salaries_through_a_session() -> None:
     salaries = {1: 4211, 2: 5327, 3: 3909}
     op = sessions.propose(2, "mean")
     sessions.run(200 * MS)
-    wanted = [r for r in sessions.world.trace if getattr(r, "what", "") == "input-wanted"]
+    wanted = sessions.notes("input-wanted")
     assert {r.actor: r.note.numbers for r in wanted} == dict.fromkeys(salaries, 1)
     path = input_path("mean", op, SESSION)
     with pytest.raises(UsageError, match="1 numbers are wanted"):

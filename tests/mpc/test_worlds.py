@@ -13,6 +13,7 @@ from mpclab.mpc.compute import Input
 from mpclab.mpc.exports import SignatureRecord
 from mpclab.mpc.records import KeyRecord, open_share
 from mpclab.operations import input_path
+from mpclab.trace.rows import Blamed
 
 WORLDS = ["simulated", "websocket", "webrtc"]
 
@@ -126,3 +127,18 @@ def test_a_slot_belongs_to_its_key_until_its_user_says_otherwise(tmp_path: Path)
         moved = two.propose(1, "reshare", key=key.id, dealers=[1, 3])
         two.run(limit=20)
         assert moved.status == "committed"
+
+
+@pytest.mark.parametrize("world", ["simulated", "websocket"])
+def test_an_auction_of_fourteen_is_the_same_in_all_worlds(world: str) -> None:
+    bids = {p: (p * 7 % 11 + 0.5,) for p in range(1, 15)}
+    with Lab(parties=14, world=world, seed=7) as lab:
+        lab.start_server(0)
+        lab.spawn()
+        lab.join(timeout=120)
+        for party, bid in bids.items():
+            lab.set_private(party, *bid)
+        lab.propose(1, "auction", decimals=1)
+        (outcome,) = lab.run(limit=120)
+        assert outcome.result == "party 3 wins and pays 10.5"
+        assert not {row.party for row in lab.trace.of(Blamed)}
