@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mpclab.consensus.agreement import Agreement, Cast, Decided, Refused, Submit, VoteWanted
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Node
@@ -78,6 +79,17 @@ class Lossy:
         return Delivery("loss") if self.lost(src, dst) else delivery
 
 
+def smallest(protocol: type[Agreement], at_least: int = 2) -> int:
+    """The least number of parties, from `at_least` on, that the protocol runs with."""
+    for n in range(at_least, 20):
+        try:
+            protocol.check_size(n)
+        except UsageError:
+            continue
+        return n
+    raise UsageError(f"{protocol.__name__}.check_size allows no group of up to 20")
+
+
 class Cluster:
     """`n` parties running `protocol`; `others` gives some of them another machine, and `stored`
     what they had persisted before they first start."""
@@ -94,6 +106,7 @@ class Cluster:
         stored: Mapping[Party, Mapping[str, bytes]] | None = None,
         **options: Any,
     ) -> None:
+        self.protocol = protocol
         self.world = SimulatedWorld(seed, network)
         self.n = n
         self.members = tuple(range(1, n + 1))
@@ -208,6 +221,26 @@ class Cluster:
                 if d.index is not None:
                     assert by_index.setdefault(d.index, d.op) == d.op, self.story()
         assert not refused & set(by_op), self.story()
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        """The same for all that was ever put out, also by those that crashed since. The trace has
+        an output when it was performed: after everything that was stored before it."""
+        texts: dict[str, str] = {}
+        refused: dict[str, Party] = {}
+        for row in self.world.trace.of(rows.Output):
+            if row.path != AT or row.actor not in self.honest:
+                continue
+            word, _, rest = row.text.partition("(op=")
+            op = rest.partition(",")[0]
+            if word == "Refused":
+                refused[op] = row.actor
+            elif word == "Decided":
+                text = rest.partition(", approvals=")[0]
+                known = texts.setdefault(op, text)
+                assert known == text, f"party {row.actor}: {text}, not {known}: {self.story()}"
+        both = refused.keys() & texts.keys()
+        assert not both, f"decided and refused: {sorted(both)}: {self.story()}"
 
     def story(self) -> str:
         """What everyone holds, for the message of a failed assertion."""

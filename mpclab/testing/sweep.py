@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-from mpclab.consensus.registry import agreement
-from mpclab.core.ids import MS
+from mpclab.consensus.agreement import Agreement
+from mpclab.consensus.registry import AGREEMENTS, agreement
+from mpclab.core.ids import MS, SECOND, Party
+from mpclab.core.machine import Machine
 from mpclab.core.notes import BecameLeader
 from mpclab.faults.network import Delay, Network
-from mpclab.testing.cluster import Cluster
+from mpclab.faults.plan import Fault, parse_fault, schedule
+from mpclab.testing.cluster import Cluster, smallest
+from mpclab.testing.twins import twins_of
 
 LEAST = {"raft": 2}
 OPTIONS: dict[str, dict[str, Any]] = {"raft": {"patience": 4_000 * MS, "compaction": 4}}
@@ -30,15 +36,43 @@ class Verdict(NamedTuple):
     story: str
 
 
-def trial(name: str, seed: int, patience: int = 1_000 * MS, *, torn: bool = False) -> Verdict:
-    """One run of protocol `name`; equal arguments, equal runs. `torn`: crashes fall into steps."""
+def trial(
+    protocol: str | type[Agreement],
+    seed: int,
+    patience: int = 1_000 * MS,
+    *,
+    torn: bool = False,
+    rivals: bool = False,
+    lies: bool = False,
+    ends: bool = True,
+    options: Mapping[str, Any] | None = None,
+) -> Verdict:
+    """One run of a protocol; equal arguments, equal runs.
+
+    Args:
+        protocol: a class, or the word of one.
+        patience: of the protocol, µs.
+        torn: crashes fall into the middle of steps.
+        rivals: several parties submit values of their own for one operation.
+        lies: as many parties as the protocol bears lie, each in one way all the time.
+        ends: everything must be decided in the end.
+        options: what else the protocol is built with.
+    """
+    cls = agreement(protocol) if isinstance(protocol, str) else protocol
+    name = next((known for known, one in AGREEMENTS.items() if issubclass(cls, one)), "")
     draw = random.Random(seed)
-    n = draw.randint(LEAST.get(name, 4), 8)
+    n = smallest(cls, draw.randint(LEAST.get(name, 4), 8))
     loss = draw.choice([0.0, 0.0, 0.1, 0.2])
     delay = Delay("uniform", 1 * MS, draw.randint(1, 200) * MS)
     network = Network(delay, loss=loss, ordered=draw.random() < 0.5)
-    options: dict[str, Any] = {"patience": patience} | OPTIONS.get(name, {})
-    c = Cluster(agreement(name), n, seed=seed, network=network, **options)
+    built = {"patience": patience} | OPTIONS.get(name, {}) | dict(options or {})
+    liars = _liars(cls, n, seed, built) if lies else {}
+    others = {p: made for p, made in liars.items() if not isinstance(made, Fault)}
+    c = Cluster(cls, n, seed=seed, network=network, others=others, **built)
+    c.honest = tuple(p for p in c.members if p not in liars)
+    for made in liars.values():
+        if isinstance(made, Fault):
+            schedule(made, c.world)
     world = c.world
     for _ in range(draw.randint(0, 4)):
         p, at, lasting = draw.randint(1, n), draw.randint(0, 4_000), draw.randint(100, 4_000)
@@ -48,38 +82,127 @@ def trial(name: str, seed: int, patience: int = 1_000 * MS, *, torn: bool = Fals
         else:
             world.at(at * MS, lambda p=p: c.cut(range(1, p + 1), range(p + 1, n + 1)))  # type: ignore[misc]
             world.at((at + lasting) * MS, c.heal)
-    submits = [(f"op{k}", draw.randint(1, n)) for k in range(draw.randint(1, 20))]
-    for op, p in submits:
+    spice = random.Random(f"rivals {seed}")
+    submits: list[tuple[str, int, bytes | None]] = []
+    for k in range(draw.randint(1, 20)):
+        op, p = f"op{k}", draw.randint(1, n)
+        submits.append((op, p, None))
+        if rivals and spice.random() < 0.5:
+            submits += [(op, q, b"rival" * q) for q in spice.sample(range(1, n + 1), 2) if q != p]
 
-        def submit(op: str = op, p: int = p) -> None:
-            if p in world.actors:
-                c.submit(p, op)
+    def submit(op: str, p: int, value: bytes | None) -> None:
+        for q in c.honest if cls.everyone_submits else (p,):
+            if q in world.actors:
+                c.submit(q, op, value)
 
-        world.at(draw.randint(0, 5_000) * MS, submit)
+    submits = [one for one in submits if one[1] in c.honest] or [("op", c.honest[0], None)]
+    for one in submits:
+        world.at(draw.randint(0, 5_000) * MS, lambda one=one: submit(*one))  # type: ignore[misc]
+    ops = [op for op, _, _ in submits]
     problem = ""
     try:
         c.run(9_000)
         c.check_agreement()
         world.network = Network(delay, ordered=network.ordered)
-        for op, p in submits:  # what a crash forgot, the coordinator submits again
-            c.submit(p, op)
-        ended = world.run(lambda: c.all_decided(*(op for op, _ in submits)), limit=3_000_000 * MS)
+        for one in submits:  # what a crash forgot, the coordinator submits again
+            submit(*one)
+        ended = world.run(lambda: c.all_decided(*ops), limit=(3_000 if ends else 60) * SECOND)
         c.check_agreement()
-        if not ended:
+        if ends and not ended:
             problem = "it did not end after everything was healed"
-        elif c.blamed():
-            problem = f"the honest were blamed: {sorted(map(str, c.blamed()))}"
-        elif two := leaders_of_one_term(c):
+        elif wrongly := c.blamed() - set(liars):
+            problem = f"the honest were blamed: {sorted(map(str, wrongly))}"
+        elif two := leaders_of_one_term(c, c.honest):
             problem = f"two leaders in one term: {two}"
     except AssertionError as error:
         problem = f"agreement is violated: {error}"
     return Verdict(problem, c.sent().total(), c.story())
 
 
-def leaders_of_one_term(c: Cluster) -> dict[int, list[int]]:
+def contest(
+    protocol: type[Agreement], seed: int, *, rivals: bool = True, options: Mapping[str, Any] = {}
+) -> str:
+    """Few parties, one or two operations, everyone's patience shorter than the network's delays,
+    and crashes, cuts and losses as often as messages: where rounds overlap as they never do
+    otherwise. What is wrong, "" for nothing. Agreement alone is judged: little comes to an end.
+    """
+    draw = random.Random(f"contest {seed}")
+    n = smallest(protocol, draw.choice((3, 3, 4, 5)))
+    network = Network(
+        Delay("uniform", 1 * MS, draw.choice((30, 100, 300)) * MS),
+        loss=draw.choice((0.0, 0.1, 0.3)),
+        ordered=draw.random() < 0.3,
+    )
+    patience = draw.choice((40, 100, 250)) * MS
+    c = Cluster(protocol, n, seed=seed, network=network, **{"patience": patience, **options})
+    end = draw.choice((1_000, 3_000))
+    world = c.world
+
+    def submit(op: str, p: int, value: bytes | None) -> None:
+        for q in c.members if protocol.everyone_submits else (p,):
+            if q in world.actors:
+                c.submit(q, op, value)
+
+    for op in ("a", "b")[: draw.randint(1, 2)]:
+        wanting = draw.sample(range(1, n + 1), draw.randint(2, n)) if rivals else [1]
+        for p in wanting:
+            value = op.encode() * (2 + p) if rivals else None
+            world.at(draw.randint(0, end // 3) * MS, partial(submit, op, p, value))
+    for _ in range(draw.randint(2, 10)):
+        p, at, lasting = draw.randint(1, n), draw.randint(0, end), draw.randint(1, end // 3)
+        match draw.choice(("crash", "crash", "tear", "cut", "isolate")):
+            case "crash":
+                world.at(at * MS, partial(c.crash, p))
+                world.at((at + lasting) * MS, partial(c.restart, p))
+            case "tear":
+                world.at(at * MS, partial(c.tear, p))
+                world.at((at + lasting) * MS, partial(c.restart, p))
+            case "cut":
+                world.at(at * MS, partial(c.cut, range(1, p + 1), range(p + 1, n + 1)))
+                world.at((at + lasting) * MS, c.heal)
+            case "isolate":
+                rest = [q for q in c.members if q != p]
+                world.at(at * MS, partial(c.cut, [p], rest))
+                world.at((at + lasting) * MS, c.heal)
+    try:
+        c.run(2 * end)
+        c.restart(*c.members)
+        c.heal()
+        world.network = Network(Delay("uniform", 1 * MS, 20 * MS))
+        c.run(4_000)
+        c.check_agreement()
+    except AssertionError as error:
+        return f"agreement is violated: {error}"
+    return ""
+
+
+LIES = ("equivocate", "lie", "vote-twice", "replay", "garbage", "silent", "send-to-some")
+
+
+def _liars(
+    cls: type[Agreement], n: int, seed: int, built: Mapping[str, Any]
+) -> dict[Party, Fault | Callable[[], Machine]]:
+    """Who lies, and how: by a fault, or by being two parties at once."""
+    draw = random.Random(f"lies {seed}")
+    found: dict[Party, Fault | Callable[[], Machine]] = {}
+    for p in draw.sample(range(1, n + 1), cls.liars(n)):
+        kind = draw.choice(("twins", "twins", *LIES))
+        some = draw.sample(range(1, n + 1), n // 2)
+        if kind == "twins":
+            twins, first = twins_of(cls), frozenset(some)
+            found[p] = partial(twins, cls, first, frozenset(draw.sample(some, 1)), **built)
+            continue
+        fields: dict[str, Any] = {"kind": kind, "party": p}
+        if kind == "send-to-some":
+            fields["to"] = [q for q in some if q != p] or [p % n + 1]
+        found[p] = parse_fault(fields, n)
+    return found
+
+
+def leaders_of_one_term(c: Cluster, among: Iterable[Party]) -> dict[int, list[int]]:
     """Terms or views with more than one leader, and these."""
     leaders: dict[int, set[int]] = defaultdict(set)
     for row in c.notes("became-leader"):
-        if isinstance(note := row.note, BecameLeader):
+        if isinstance(note := row.note, BecameLeader) and row.actor in among:
             leaders[note.view or 0 if note.term is None else note.term].add(row.actor)
     return {term: sorted(who) for term, who in leaders.items() if len(who) > 1}

@@ -1,0 +1,87 @@
+"""Does a protocol's suite see its mistakes? `kill` runs the suite until something breaks.
+
+What is quick comes first: the claims of `Conformance` one by one, then random trials in turn:
+plain, with crashes in the middle of steps, and with as many liars as the protocol bears.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from mpclab.testing.conformance import Conformance
+from mpclab.testing.sweep import contest, trial
+
+RANDOM = (
+    "test_contested_places_are_agreed_on",
+    "test_random_trials_end_well",
+    "test_crashes_in_the_middle_of_a_step_do_no_harm",
+)
+COORDINATOR = ("committed_everywhere", "aborted_everywhere", "one_history")
+LONGEST = 4.0
+"""Seconds of the processor that one claim may take; a mistake may let messages breed for ever."""
+
+
+class TooLong(AssertionError):
+    """Something took more than `LONGEST`."""
+
+
+def claims(suite: type[Conformance]) -> list[str]:
+    """The names of its tests but for the random ones, cheap ones first."""
+    names = [n for n in dir(suite) if n.startswith("test_") and n not in RANDOM]
+    return sorted(names, key=lambda name: any(word in name for word in COORDINATOR))
+
+
+def kill(suite: type[Conformance], budget: float = 10.0) -> str:
+    """What the suite finds wrong with its protocol within `budget` seconds of the processor; "" for
+    nothing. Only a suite that finds nothing takes so long."""
+    end = time.process_time() + budget
+    run = suite()
+    try:
+        for name in claims(suite):
+            with limit(LONGEST):
+                getattr(run, name)()
+        for seed in range(10_000):
+            for k in range(8 * seed, 8 * seed + 8):
+                with limit(LONGEST):
+                    problem = contest(
+                        suite.protocol, k, rivals=run.contested, options=suite.options
+                    )
+                if problem:
+                    return f"contest {k}: {problem}".splitlines()[0]
+            for how in ({}, {"torn": True}, {"lies": True}, {"lies": True, "torn": True}):
+                if time.process_time() > end:
+                    return ""
+                if how.get("lies") and not suite.protocol.liars(7):
+                    continue
+                with limit(LONGEST):
+                    found = trial(
+                        suite.protocol, seed, rivals=run.contested, ends=suite.progress,
+                        options=suite.options, **how,
+                    )  # fmt: skip
+                if found.problem:
+                    return f"trial {seed} {how or ''}: {found.problem}".splitlines()[0]
+    except AssertionError as error:
+        return f"{name}: {error}".splitlines()[0][:120]
+    except Exception as error:
+        return f"{name}: {type(error).__name__}: {error}".splitlines()[0][:120]
+    return ""
+
+
+@contextlib.contextmanager
+def limit(seconds: float) -> Iterator[None]:
+    """Raise `TooLong` when the block takes more of the processor than that (main thread only)."""
+
+    def ring(signum: int, frame: Any) -> None:
+        raise TooLong(f"more than {seconds:g} s of the processor")
+
+    before = signal.signal(signal.SIGVTALRM, ring)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

@@ -1,0 +1,73 @@
+"""The suite that a newcomer's protocol inherits: the house passes it, and mutants do not."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.core.registry import REGISTRIES
+from mpclab.testing import Conformance, conformance, kill, mutants
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "paxos_lab"
+
+HOUSE: dict[str, dict[str, Any]] = {
+    "2pc": {"progress": False},
+    "raft": {"patience": 1_000_000, "compaction": 4},
+    "pbft": {},
+    "hotstuff": {},
+    "chained-hotstuff": {},
+    "bracha": {"rivals": False, "progress": False},
+    "ben-or": {},
+}
+"""Not `3pc`, which assumes that there are no partitions, nor `direct`, which agrees on nothing.
+Reliable broadcast (`bracha`) has one dealer for each value."""
+
+TESTS = sorted(name for name in vars(Conformance) if name.startswith("test_"))
+ELSEWHERE = ("everywhere", "one_history", "is_valid", "random", "middle", "of_another", "copied")
+"""What `tests/consensus` asks of the house by itself."""
+
+
+@pytest.mark.parametrize("test", [t for t in TESTS if not any(w in t for w in ELSEWHERE)])
+@pytest.mark.parametrize("name", HOUSE)
+def test_the_house_passes(name: str, test: str) -> None:
+    suite = conformance(AGREEMENTS[name], seeds=range(2), **HOUSE[name])
+    getattr(suite(), test)()
+
+
+@pytest.fixture
+def paxos(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    import paxos_lab
+
+    yield paxos_lab.Paxos
+    for registry in REGISTRIES:
+        for word in registry.added:
+            registry.unregister(word)
+    for name in [name for name in sys.modules if name.startswith("paxos_lab")]:
+        del sys.modules[name]
+
+
+def test_paxos_by_a_newcomer_passes(paxos: Any) -> None:
+    suite = conformance(paxos, seeds=range(3))()
+    for test in TESTS:
+        getattr(suite, test)()
+
+
+def test_the_mistakes_of_newcomers_are_found(paxos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own value instead of the accepted one, quorums of a half, and no note at all."""
+    found = {m.what: m for m in mutants(paxos)}
+    half = found["quorum: ctx.n // 2 + 1 without + 1"]
+    assert "two_halves" in kill(conformance(half.build()))
+    silent = found["none at all"]
+    assert "test_it_notes" in kill(conformance(silent.build()))
+
+    def selfish(self: Any, ctx: Any, op: str, it: Any) -> None:
+        if len(it.promises) >= self.quorum(ctx):
+            it.promises = dict.fromkeys(it.promises, (0, b""))
+            honest(self, ctx, op, it)
+
+    honest = paxos._propose
+    monkeypatch.setattr(paxos, "_propose", selfish)
+    assert "agrees_with_the_rest" in kill(conformance(paxos))
