@@ -74,7 +74,7 @@ def register(thing: Any, word: str = "") -> Any:
     for registry in REGISTRIES:
         if registry.accepts(thing):
             return registry.register(thing, word)
-    kinds = ", ".join(registry.kind for registry in REGISTRIES)
+    kinds = ", ".join(sorted(registry.kind for registry in REGISTRIES))
     raise UsageError(f"register: {thing!r} is nothing that can be registered; there are: {kinds}")
 
 
