@@ -15,7 +15,7 @@ SCENARIOS = Path(__file__).parent / "scenarios"
 STORY = ("commit", "reject", "crash", "equivocate", "second-gate", "signature", "auction")
 """The simulated chapters: a scenario file each, whose first line says what to look for."""
 
-EXPECTED = {"reject": "aborted", "crash": "aborted", "equivocate": "undecided"}
+EXPECTED = {"reject": "aborted", "crash": "expired", "equivocate": "split"}
 """What becomes of the operations of a chapter, where they are not all committed."""
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +14,12 @@ from pathlib import Path
 from mpclab.cli.text import plain
 from mpclab.core.errors import UsageError
 
-OK, VIOLATED, BAD_INPUT = 0, 1, 2
+OK, VIOLATED, BAD_INPUT, CRASHED = 0, 1, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status: 0 fine, 1 a check is violated, 2 bad input."""
+    """Run one command; its exit status: 0 fine, 1 a check is violated, 2 bad input, 3 a fault
+    of the program, which says where."""
     parser = _parser()
     args = parser.parse_args(arguments)
     try:
@@ -26,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(plain(f"mpclab {args.command}: {error}"), file=sys.stderr)
         return BAD_INPUT
+    except Exception:
+        traceback.print_exc()
+        return CRASHED
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -108,7 +113,11 @@ def _parser() -> argparse.ArgumentParser:
     party.add_argument("--parties", type=int, required=True, help="n: how many there are")
     party.add_argument("--threshold", type=int, help="t (default: a majority)")
     party.add_argument("--policy", default="unanimous", help="unanimous or threshold(k)")
-    party.add_argument("--agreement", default="direct", help="the agreement protocol")
+    party.add_argument(
+        "--agreement",
+        default="direct",
+        help="the agreement protocol; with options: '{raft: {prevote: false}}'",
+    )
     party.add_argument(
         "--vote", default="approve", help="approve, reject, silent, validate or hand (ask me)"
     )

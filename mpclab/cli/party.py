@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 from rich.text import Text
@@ -57,7 +58,7 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
         parties=args.parties,
         session=args.session,
         policy=args.policy,
-        agreement=args.agreement,
+        agreement=_protocol(args.agreement),
         store=args.store,
         plugins=tuple(args.plugin),
         record=False,
@@ -87,6 +88,16 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
                 lab.leave(args.id)
             console.print("left the session")
         return status
+
+
+def _protocol(text: str) -> Any:
+    """`raft`, or with options, as a scenario file has it: `{raft: {prevote: false}}`."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text) if text.startswith("{") else text
+    except yaml.YAMLError as error:
+        raise UsageError(f"--agreement: {text!r} is not YAML: {error}") from error
 
 
 def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:

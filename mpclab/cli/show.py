@@ -20,6 +20,8 @@ SIGNS = {
     "executed": ("●", GREEN),
     "aborted": ("✕", RED),
     "failed": ("✕", RED),
+    "split": ("✕", RED),
+    "expired": ("◌", YELLOW),
     "undecided": ("?", YELLOW),
 }
 VERDICTS = {"ok": ("✓", GREEN), "violated": ("✗", RED), "unknown": ("?", YELLOW)}

@@ -116,7 +116,7 @@ class Session(Machine):
         operations: the kinds that can be proposed.
         deadline: µs to wait for votes unless a proposal says otherwise.
         round_deadline: µs that a round of an executor may take.
-        patience: the agreement protocol's, µs.
+        patience: the agreement protocol's, µs, instead of its own.
         private: this party's own numbers, for computations whose input they fit.
         greet: tell all others what we know when starting. A mesh makes this needless: `PeerUp`
             does it.
@@ -139,7 +139,7 @@ class Session(Machine):
         *,
         deadline: int = 10 * SECOND,
         round_deadline: int = 10 * SECOND,
-        patience: int = 2 * SECOND,
+        patience: int | None = None,
         greet: bool = False,
         private: tuple[int | Decimal, ...] = (),
     ) -> None:
@@ -155,7 +155,7 @@ class Session(Machine):
             identity,
             self.ledger.keys,
             valid=self.is_valid,
-            patience=patience,
+            **({} if patience is None else {"patience": patience}),
             session=session,
             needed=policy.needed,
             names=name_of,

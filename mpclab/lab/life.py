@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 
 from mpclab.consensus.registry import agreement as agreement_named
 from mpclab.coordinator.session import Session
@@ -80,7 +81,7 @@ class Life:
             s.approval,
             self.identity,
             dict(self.keys),
-            agreement=agreement_named(s.agreement),
+            agreement=partial(agreement_named(s.agreement), options=s.agreement_options),
             votes=self.votes,
             deadline=s.patience,
             greet=greet,

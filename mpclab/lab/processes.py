@@ -6,6 +6,7 @@ key and its store in a folder that nobody else can read. The folder goes when th
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,10 +94,12 @@ def arguments(
 ) -> Sequence[str]:
     """The command line of `mpclab` for one life of a party."""
     s = scenario
+    written = s.as_fields()["agreement"]
+    agreement = written if isinstance(written, str) else json.dumps(written)
     words = [
         "party", now.url, "--attached", "--session", s.session, "--id", str(party),
         "--parties", str(s.parties), "--threshold", str(s.threshold), "--policy", s.policy,
-        "--agreement", s.agreement, "--vote", now.votes, "--key", str(key), "--store", str(store),
+        "--agreement", agreement, "--vote", now.votes, "--key", str(key), "--store", str(store),
         "--first-frame", str(1 + (life - 1) * FRAMES_A_LIFE),
     ]  # fmt: skip
     words += ["--relay"] if s.world == "websocket" else []

@@ -52,9 +52,20 @@ class Run:
     @property
     def messages(self) -> dict[str, Any]:
         """How many messages were sent, delivered and dropped, in all and by kind; a broadcast
-        counts once for each receiver, heartbeats do not count."""
-        kinds = message_counts(self.trace, background=False)
-        return {**kinds.pop("all"), "by_kind": kinds}
+        counts once for each receiver. What goes on in the background (heartbeats, gossip, pages
+        that somebody lacks) is counted apart, under `background`."""
+        kinds, all_kinds = message_counts(self.trace, background=False), message_counts(self.trace)
+        behind = {
+            kind: {what: n - kinds.get(kind, {}).get(what, 0) for what, n in count.items()}
+            for kind, count in all_kinds.items()
+        }
+        behind = {kind: count for kind, count in behind.items() if any(count.values())}
+        nothing = dict.fromkeys(kinds["all"], 0)
+        return {
+            **kinds.pop("all"),
+            "by_kind": kinds,
+            "background": {**behind.pop("all", nothing), "by_kind": behind},
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """What `mpclab run --json` prints."""

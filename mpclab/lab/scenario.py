@@ -5,7 +5,7 @@
     parties: 4
     threshold: 3
     policy: unanimous             # unanimous | threshold(k)
-    agreement: pbft
+    agreement: pbft               # or with options: {raft: {election_timeout: 2s, prevote: false}}
     network: {delay: "normal(250ms, 50ms)", loss: 0.0}
     votes: {3: reject}            # approve (the default) | reject | silent | validate
     operations:
@@ -31,7 +31,9 @@ from typing import TYPE_CHECKING, Any
 
 from mpclab import plugins
 from mpclab.check.registry import spell, unspell
+from mpclab.consensus.options import Options
 from mpclab.consensus.registry import agreement as agreement_named
+from mpclab.consensus.registry import options as agreement_options
 from mpclab.consensus.registry import word as agreement_word
 from mpclab.coordinator.policy import Policy, parse_policy
 from mpclab.coordinator.statements import MIN_DEADLINE
@@ -72,6 +74,8 @@ class Scenario:
         private: numbers of each party's own, which it puts into computations that they fit.
         patience: how long a proposal stays open, µs.
         until: how long to run at the most, µs.
+        agreement_options: what the protocol lets a user set. A file says it under `agreement`,
+            as above.
         plugins: modules and files with protocols, operations, faults and checks of your own. They
             are loaded first, which runs their code (see `mpclab.plugins`).
     """
@@ -94,6 +98,7 @@ class Scenario:
     mesh: str = "negotiated"
     patience: int = 10 * SECOND
     plugins: tuple[str, ...] = ()
+    agreement_options: Options | None = None
 
     def __post_init__(self) -> None:
         plugins.load_installed()
@@ -113,7 +118,13 @@ class Scenario:
             raise UsageError(f"mesh: ready goes with world: simulated, not with {self.world}")
         check_session_id(self.session)
         parse_policy(self.policy, self.parties)
-        agreement_named(self.agreement).check_size(self.parties)
+        protocol = agreement_named(self.agreement)
+        protocol.check_size(self.parties)
+        if self.agreement_options is None:
+            object.__setattr__(self, "agreement_options", protocol.options_type())
+        elif type(self.agreement_options) is not protocol.options_type:
+            name = type(self.agreement_options).__name__
+            raise UsageError(f"agreement: {name} are not the options of {self.agreement}")
         for party, vote in self.votes.items():
             self._check_party(party, f"votes: {party!r}")
             if vote not in VOTES:
@@ -164,7 +175,7 @@ class Scenario:
             plain.pop("threshold", None)  # a majority stays a majority
         ready: dict[str, Any] = {}
         for name, value in changes.items():
-            (ready if isinstance(value, Network | tuple) else plain)[name] = value
+            (ready if isinstance(value, Network | Options | tuple) else plain)[name] = value
         return dataclasses.replace(Scenario.parse(plain), **ready)
 
     def run(self, **options: Any) -> Run:
@@ -248,7 +259,8 @@ class Scenario:
             if not isinstance(given.get(name, 0), int):
                 raise UsageError(f"{name}: {given[name]!r}; use a whole number")
         if "agreement" in given:
-            given["agreement"] = agreement_word(given["agreement"])
+            word, options = _agreement(given["agreement"])
+            given["agreement"], given["agreement_options"] = word, options
         if named:
             given["plugins"] = tuple(_found(str(plugin), folder) for plugin in named)
         for name in ("name", "policy", "agreement", "world", "session", "mesh"):
@@ -264,7 +276,7 @@ class Scenario:
             "parties": self.parties,
             "threshold": self.threshold,
             "policy": self.policy,
-            "agreement": self.agreement,
+            "agreement": self._agreement(),
             "network": self.network.as_fields(),
             "votes": dict(self.votes),
             "private": {party: _plain(values) for party, values in self.private.items()},
@@ -290,6 +302,11 @@ class Scenario:
             del fields["patience"]
         return {name: value for name, value in fields.items() if value not in ({}, [], "")}
 
+    def _agreement(self) -> str | dict[str, Any]:
+        assert self.agreement_options is not None
+        options = self.agreement_options.write()
+        return {self.agreement: options} if options else self.agreement
+
     def to_text(self, *, private: bool = False) -> str:
         """The scenario as a YAML file: keys in the order in which one reads them. The parties'
         private numbers are in it only if that is asked for."""
@@ -309,7 +326,7 @@ class Scenario:
         Path(path).write_text(self.to_text(private=private), encoding="utf-8")
 
 
-_KEYS = tuple(f.name for f in dataclasses.fields(Scenario))
+_KEYS = tuple(f.name for f in dataclasses.fields(Scenario) if f.name != "agreement_options")
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Scenario)}
 
 
@@ -317,6 +334,17 @@ def _found(plugin: str, folder: Path | None) -> str:
     """A plugin as it is found from anywhere: a file by its whole path."""
     is_file = plugin.endswith(".py") or "/" in plugin
     return str(((folder or Path()) / plugin).resolve()) if is_file else plugin
+
+
+def _agreement(given: Any) -> tuple[str, Options | None]:
+    """A protocol's word, or `{word: {option: value, …}}`."""
+    if not isinstance(given, Mapping):
+        return agreement_word(given), None
+    if len(given) != 1:
+        raise UsageError(f"agreement: write one protocol, {{name: {{option: …}}}}, not {given!r}")
+    [(name, settings)] = given.items()
+    options = _mapping({} if settings is None else settings, f"agreement.{name}")
+    return str(name), agreement_options(str(name), options)
 
 
 def _flow(value: Any, yaml: Any) -> str:

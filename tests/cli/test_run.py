@@ -104,3 +104,22 @@ def test_a_run_is_a_page_and_so_is_the_trace_that_it_left(
     assert "diagram" in (out / "trace.html").read_text(encoding="utf-8")
     assert main(["show", str(out / "no.jsonl")]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_program_is_status_3_and_says_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mpclab.lab.run.run_checks", lambda *_, **__: [][1])
+    assert main(["run", str(SCENARIOS / "commit.yaml"), "--json"]) == 3
+    assert "IndexError" in capsys.readouterr().err
+
+
+def test_background_traffic_is_counted_apart(tmp_path: Path) -> None:
+    path = tmp_path / "raft.yaml"
+    note = "{at: 0ms, by: 1, kind: note, text: hello}"
+    path.write_text(f"{{mesh: ready, agreement: raft, operations: [{note}]}}")
+    messages = json.loads(mpclab("run", str(path), "--json").stdout)["messages"]
+    behind = messages["background"]
+    assert behind["by_kind"]["RaftHeartbeat"]["sent"] > 0
+    assert behind["sent"] == sum(count["sent"] for count in behind["by_kind"].values())
+    assert messages["sent"] == sum(count["sent"] for count in messages["by_kind"].values())

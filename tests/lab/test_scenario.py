@@ -7,7 +7,8 @@ import pytest
 
 from mpclab.cli.demo import SCENARIOS
 from mpclab.core.errors import UsageError
-from mpclab.lab import Scenario
+from mpclab.core.ids import SECOND
+from mpclab.lab import Lab, Scenario
 
 WHOLE = """
 name: a proposer that says two things
@@ -61,6 +62,11 @@ def test_every_scenario_that_we_ship_can_be_read(path: Path) -> None:
         ("policy: unanimos", "policy", "'unanimous'"),
         ("world: simulate", "world", "'simulated'"),
         ("agreement: pfbt", "agreement", "'pbft'"),
+        ("agreement: {pfbt: {}}", "agreement", "'pbft'"),
+        ("agreement: {raft: {pre-vote: no}}", "agreement.raft", "'prevote'"),
+        ("agreement: {raft: {batch: 0}}", "agreement.raft.batch", "1 to"),
+        ("agreement: {raft: {patience: soon}}", "agreement.raft.patience", "such as 250ms"),
+        ("agreement: {raft: {}, pbft: {}}", "agreement", "write one protocol"),
         ("checks: [agrement]", "checks", "'agreement'"),
         ("until: -3s", "until", "not negative"),
         ("until: 3 parsecs", "until", "such as 250ms"),
@@ -115,3 +121,21 @@ def test_private_numbers_stay_out_of_what_is_saved() -> None:
     assert scenario.but(seed=3).private == scenario.private
     with pytest.raises(UsageError, match=r"private\.1: 'much' is not a number"):
         Scenario.parse({"private": {1: "much"}})
+
+
+def test_options_of_the_protocol_are_written_back_and_reach_it(tmp_path: Path) -> None:
+    text = "agreement: {raft: {election_timeout: 2s, prevote: false}}\nmesh: ready"
+    scenario = Scenario.from_text(text)
+    assert scenario.agreement == "raft"
+    assert scenario.as_fields()["agreement"] == {
+        "raft": {"election_timeout": "2s", "prevote": False}
+    }
+    scenario.to_file(tmp_path / "again.yaml")
+    assert Scenario.from_file(tmp_path / "again.yaml") == scenario
+    with Lab(scenario) as lab:
+        lab.spawn()
+        machine = lab.world.look(1, lambda node: node.machine(("session", "agreement")))
+        assert machine.election == (2 * SECOND, 4 * SECOND)
+        assert not machine.options.prevote
+    assert scenario.but(agreement="pbft").as_fields()["agreement"] == "pbft"
+    assert scenario.but(seed=3).agreement_options == scenario.agreement_options
