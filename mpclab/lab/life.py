@@ -100,4 +100,5 @@ class Life:
             roster=dict(self.keys) if len(self.keys) == s.parties else None,
             join=self.joined,
             mesh=MeshSettings(direct=self.direct),
+            agreement=s.agreement if self.protocol is None else "",
         )

@@ -25,6 +25,7 @@ from mpclab.signaling.throttle import Bucket
 
 Connection: TypeAlias = int
 
+MAX_AGREEMENT: Final = 64
 _POLICY = re.compile(r"[a-z][a-z-]{0,31}(\(\d{1,6}\))?")
 
 
@@ -58,6 +59,7 @@ class Room:
     slots: dict[Party, Slot] = field(default_factory=dict)
     revision: int = 0
     left_at: int = 0  # when its last member went offline
+    agreement: str = ""  # the first to name one names it for all
     openers: tuple[str, ...] = ()  # the address and the key that this room counts for
 
     @property
@@ -89,6 +91,8 @@ def why_not(
         return f"party {msg.party} of n = {msg.n}", f"use an id of 1 to {msg.n}"
     if not _POLICY.fullmatch(msg.policy):
         return "invalid approval policy", "use unanimous or threshold(k)"
+    if len(msg.agreement) > MAX_AGREEMENT or not msg.agreement.isprintable():
+        return "invalid agreement protocol", f"its name has at most {MAX_AGREEMENT} characters"
     if msg.mode not in ("create", "join", "either"):
         return "invalid mode", "the mode is create, join or either"
     if len(msg.key) != PUBLIC_BYTES or len(msg.incarnation) != NONCE_BYTES:
@@ -120,6 +124,11 @@ def _why_not_here(
         ours, theirs = getattr(room, name), getattr(msg, name)
         if ours != theirs:
             return f"{name} = {theirs}, but this session has {name} = {ours}", f"use {ours}"
+    if room.agreement and msg.agreement and room.agreement != msg.agreement:
+        return (
+            f"agreement = {msg.agreement}, but this session has agreement = {room.agreement}",
+            f"use {room.agreement}",
+        )
     slot = room.slots.get(msg.party)
     if slot is not None and slot.member.key != msg.key:
         free = [str(p) for p in range(1, room.n + 1) if p not in room.slots][:8]

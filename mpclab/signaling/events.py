@@ -36,6 +36,7 @@ class Membership:
     incarnation: bytes
     epoch: int
     mode: str = "either"
+    agreement: str = ""
 
 
 # --- commands ---------------------------------------------------------------------------------

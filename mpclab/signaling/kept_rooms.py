@@ -23,6 +23,7 @@ class _RoomRecord(msgspec.Struct, forbid_unknown_fields=True):
     t: Number
     policy: str
     revision: Count
+    agreement: str = ""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -34,7 +35,7 @@ def keep_room(ctx: Ctx, session: str, room: Room | None) -> None:
     """Note what a session is; None: it is no more."""
     record = None
     if room is not None:
-        record = _encode(_RoomRecord(room.n, room.t, room.policy, room.revision))
+        record = _encode(_RoomRecord(room.n, room.t, room.policy, room.revision, room.agreement))
     ctx.persist(f"room/{session}", record)
 
 
@@ -58,7 +59,9 @@ def take_up(stored: Mapping[str, bytes], settings: RoomsSettings, now: int) -> d
             what, _, rest = key.partition("/")
             if what == "room":
                 r = _decode_room(stored[key])
-                rooms[rest] = Room(r.n, r.t, r.policy, now, revision=r.revision + _SKIP)
+                rooms[rest] = Room(
+                    r.n, r.t, r.policy, now, revision=r.revision + _SKIP, agreement=r.agreement
+                )
             elif what == "slot":
                 member = _decode_member(stored[key])
                 bucket = Bucket(settings.rate, settings.burst, now)

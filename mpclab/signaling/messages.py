@@ -48,7 +48,10 @@ class Member(Message, frozen=True):
 
 
 class Join(Message, frozen=True):
-    """Answer to `Challenge`; `signature` is over `join_parts`. `mode`: create, join or either."""
+    """Answer to `Challenge`; `signature` is over `join_parts`. `mode`: create, join or either.
+
+    `agreement` names the protocol that the members agree by; "" says nothing of it.
+    """
 
     session: str
     party: Number
@@ -61,6 +64,7 @@ class Join(Message, frozen=True):
     presence: bytes
     signature: bytes
     mode: str = "either"
+    agreement: str = ""
 
 
 class Envelope(Message, frozen=True):
@@ -235,7 +239,7 @@ def join_parts(nonce: bytes, msg: Join) -> tuple[Part, ...]:
     """What `Join.signature` covers: the server's nonce and every field."""
     return (
         VERSION, nonce, msg.session, msg.party, msg.n, msg.t, msg.policy, msg.key, msg.incarnation,
-        msg.epoch, msg.presence, msg.mode,
+        msg.epoch, msg.presence, msg.mode, msg.agreement,
     )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ class PartyConfig:
         identity: the party's key; it is the party.
         roster: every member's key when known beforehand; None: trust on first use.
         mode: "create" the session, "join" it, or "either".
+        agreement: the protocol that all members agree by, by its word; "" leaves it open.
         join: whether to join at the start, or wait for `JoinSession`.
     """
 
@@ -80,6 +81,7 @@ class PartyConfig:
     join: bool = True
     client: ClientSettings = field(default_factory=ClientSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)
+    agreement: str = ""
 
     def __post_init__(self) -> None:
         check_session_id(self.session)
@@ -204,7 +206,7 @@ class PartyMachine(Machine):
         incarnation = digest("mpclab presence", ctx.rng.randbytes(NONCE_BYTES), epoch)[:NONCE_BYTES]
         membership = Membership(
             config.session, config.party, config.n, config.t, config.policy, config.identity,
-            incarnation, epoch, config.mode,
+            incarnation, epoch, config.mode, config.agreement,
         )  # fmt: skip
         self._application = self._make_app(config)
         ctx.spawn("signaling", Client(membership, config.roster, config.client))

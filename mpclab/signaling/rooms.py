@@ -366,6 +366,9 @@ class Rooms(Machine):
             return
         ctx.cancel_timer(f"join-{sender}")
         room = self.rooms[msg.session]
+        if not room.agreement and msg.agreement:
+            room.agreement = msg.agreement
+            self._keep(ctx, msg.session)
         old = room.slots.get(msg.party)
         if old is not None and old.connection is not None:
             # The same key: its earlier connection is dead, or a second copy of the party.
@@ -409,7 +412,7 @@ class Rooms(Machine):
             return False
         for session in closing:
             self._end(ctx, session, "another session needed the room", "try again", final=False)
-        room = Room(msg.n, msg.t, msg.policy, ctx.now, openers=openers)
+        room = Room(msg.n, msg.t, msg.policy, ctx.now, agreement=msg.agreement, openers=openers)
         self.rooms[msg.session] = room
         self._shares.opened(room)
         self._keep(ctx, msg.session)

@@ -124,6 +124,7 @@ def test_a_join_out_of_order_is_refused_with_a_hint(changes: dict, reason: str) 
         ({"n": 4}, "n = 4, but this session has n = 3"),
         ({"t": 1}, "t = 1, but this session has t = 2"),
         ({"policy": "threshold(2)"}, "policy = threshold(2), but this session has policy"),
+        ({"agreement": "raft"}, "agreement = raft, but this session has agreement = pbft"),
         ({"party": 1}, "id 1 is taken by another key"),
         ({"mode": "create"}, "the session exists already"),
         ({"key": identity(1)}, "this key sits here as party 1"),
@@ -131,9 +132,9 @@ def test_a_join_out_of_order_is_refused_with_a_hint(changes: dict, reason: str) 
 )
 def test_a_join_that_contradicts_the_room_is_refused(changes: dict, reason: str) -> None:
     server = Server()
-    server.join(11, 1)
+    server.join(11, 1, agreement="pbft")
     server.connect(12)
-    fields = {"party": 2, "key": identity(2)} | changes
+    fields = {"party": 2, "key": identity(2), "agreement": "pbft"} | changes
     said = refusal(server.say(12, joining(server.nonces[12], **fields)))
     assert said.reason.startswith(reason)
     assert said.hint
