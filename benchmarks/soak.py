@@ -1,9 +1,10 @@
 """`make soak`: random experiments, many more than the tests do, for as long as you like.
 
 Each seed draws a protocol, parties, a policy, a network, operations and faults within what the
-protocol promises to bear, runs them, and lets every check judge. A violation leaves its scenario
-in `soak-out/`; `mpclab run` on that file shows it again. Beside each scenario of a log protocol
-run some storms (`mpclab.testing.storms`): its machines alone, some tens of them a second, with
+protocol promises to bear, runs them, and lets every check judge, and an oracle that shares no
+code with them (`mpclab.check.oracle`). A violation or a disagreement leaves its scenario in
+`soak-out/`; `mpclab run` on that file shows it again. Beside each scenario of a log protocol run
+some storms (`mpclab.testing.storms`): its machines alone, some tens of them a second, with
 liars where the protocol bears them. Ctrl-C ends with the summary so far.
 """
 
@@ -19,6 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from mpclab.check.facts import approvals_needed
+from mpclab.check.oracle import disagreements
 from mpclab.consensus.registry import AGREEMENTS, agreement
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
@@ -128,6 +131,10 @@ def try_one(
     else:
         counts.update(outcome.status for outcome in run.outcomes)
         wrong = [v.sentence for v in run.verdicts if v.verdict == "violated"]
+        wrong += disagreements(
+            run.trace.lines(), run.verdicts, n=scenario.parties,
+            needed=approvals_needed(scenario.policy, scenario.parties),
+        )  # fmt: skip
     if wrong:
         counts["violated"] += 1
         OUT.mkdir(exist_ok=True)

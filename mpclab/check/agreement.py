@@ -7,7 +7,6 @@ one head: parties that committed the same records hold the same hash over them.
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mpclab.check.facts import Decision, Facts, names
@@ -24,7 +23,7 @@ Found = list[tuple[str, list[int]]]
 def agreement(facts: Facts) -> Verdict:
     """No two honest parties decide differently on one operation, on its place, or on the head."""
     honest = [d for d in facts.decisions if d.party not in facts.faulty]
-    found = [*_records(facts, honest), *places(facts.commits()), *_heads(facts)]
+    found = [*_records(facts, honest), *places(facts), *_heads(facts)]
     if found:
         return violated(NAME, found)
     if not honest:
@@ -45,23 +44,28 @@ def _records(facts: Facts, honest: list[Decision]) -> Found:
             because, rows = _told(facts, op, commits)
             said = f"{_who(commits)} committed different values for {op}: {_by_value(commits)}"
             found.append((said + because, [d.row for d in commits] + rows))
-        last = {d.party: d for d in mine}  # a party's final word
-        yes = [d for d in last.values() if d.what in ("committed", "decided")]
-        no = [d for d in last.values() if d.what == "aborted"]
+        # Both are final: a party that takes its own word back is no better than two that differ.
+        yes = list({d.party: d for d in commits}.values())
+        no = list({d.party: d for d in mine if d.what == "aborted"}.values())
         if yes and no:
             said = f"{_who(yes)} committed {op} and {_who(no)} aborted it"
             found.append((said, [d.row for d in yes + no]))
     return found
 
 
-def places(commits: Iterable[Decision]) -> Found:
-    """Places that hold two operations, and operations that stand at two places."""
+def places(facts: Facts) -> Found:
+    """Places that hold two operations, and operations that stand at two places. An abort that a
+    log ordered has its place like a commit; one that was only heard of may have none."""
     found: Found = []
     holders: dict[int, dict[str, list[Decision]]] = {}
     stands: dict[str, Decision] = {}
     moved: set[str] = set()
     elsewhere: Found = []
-    for d in commits:
+    for d in facts.decisions:
+        if d.party in facts.faulty or d.what == "expired":
+            continue
+        if d.what == "aborted" and d.index is None:
+            continue
         if d.index is not None:
             holders.setdefault(d.index, {}).setdefault(d.op, []).append(d)
         first = stands.setdefault(d.op, d)

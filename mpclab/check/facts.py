@@ -226,14 +226,15 @@ class Facts:
         committed = {d.op for d in self.commits()}
         voted = {(v.party, op) for op, votes in self.votes.items() for v in votes}
         proposed = {(party, note.op) for _, party, note in self.told(notes.Proposed)}
+        heard = {(party, note.op): i for i, party, note in self.told(notes.Heard)}  # the last time
         found: dict[str, tuple[Party, ...]] = {}
-        for op, heard in self.known.items():
+        for op in self.known:
             knows = {
                 p
                 for p in self.up
                 if (p, op) in voted
                 or (p, op) in proposed
-                or (p in heard and heard[p] > self._crashed(p))
+                or heard.get((p, op), -1) > self._crashed(p)
             }
             words = {p: last[p, op] for p in self.up if (p, op) in last}
             holds = any(d.what in ("committed", "decided") for d in words.values())

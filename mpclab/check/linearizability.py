@@ -70,7 +70,7 @@ def linearizability(facts: Facts) -> Verdict:
     if not wrong and (cycle := _shortest_cycle(graph)):
         wrong = [_explain(cycle, histories, calls)]
     # One machine has one thing at one place, whoever looks there, and however little of it.
-    if wrong := [*wrong, *places(commits)]:
+    if wrong := [*wrong, *places(facts)]:
         return violated(NAME, wrong)
     ops = {d.op for d in commits}
     answered = sum(1 for op in ops if op in calls and calls[op].answered_at is not None)

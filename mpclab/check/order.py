@@ -13,15 +13,18 @@ Found = list[tuple[str, list[int]]]
 
 def total_order(facts: Facts) -> Verdict:
     """Honest parties commit the same operations at the same places, each in order."""
-    commits = [d for d in facts.commits() if d.index is not None]
-    if not commits:
+    honest = (d for d in facts.decisions if d.party not in facts.faulty)
+    ordered = [d for d in honest if d.index is not None]
+    if not ordered:
         unordered = len(facts.commits())
         why = "this protocol orders nothing" if unordered else "nobody honest committed anything"
         return unknown("total-order", why)
-    found = places(facts.commits())
+    found = places(facts)
     previous: dict[tuple[Party, int], Decision] = {}
-    for d in commits:
+    for d in ordered:
         assert d.index is not None
+        if d.what == "aborted":
+            continue  # it may be learnt late, without what comes after it
         before = previous.get((d.party, d.life))
         if before is not None and before.index is not None and d.index <= before.index:
             said = f"party {d.party} committed index {d.index} after {before.index}"
@@ -29,11 +32,11 @@ def total_order(facts: Facts) -> Verdict:
         previous[d.party, d.life] = d
     if found:
         return violated("total-order", found)
-    count = len({d.index for d in commits})
+    count = len({d.index for d in ordered})
     return ok(
         "total-order",
         f"{count} operation{'s' * (count != 1)} stand{'s' * (count == 1)} in one order "
-        f"at {names(d.party for d in commits)}",
+        f"at {names(d.party for d in ordered)}",
     )
 
 

@@ -10,7 +10,6 @@ import msgspec
 
 from mpclab.check import Verdict, run_checks
 from mpclab.core.ids import MS, SECOND
-from mpclab.faults.byzantine import ByzantineFault, Custom
 from mpclab.faults.plan import aimed_at, schedule
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.scenario import Scenario
@@ -126,9 +125,7 @@ def run_scenario(
                 patience=None, **planned.params,
             )  # fmt: skip
         progress(f"running for at most {scenario.until / SECOND:g} s")
-        faulty = frozenset(
-            aimed_at(f for f in scenario.faults if isinstance(f, ByzantineFault | Custom))
-        )
+        faulty = frozenset(aimed_at(f for f in scenario.faults if f.byzantine))
         lab.group.faulty = faulty
         last = _last_event(scenario)
         lab.group.expect(len(scenario.operations))

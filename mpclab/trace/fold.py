@@ -359,8 +359,8 @@ class State:
                 one.kind = one.kind or kind
                 one.commits[actor] = Commit(value, index, head, row.at, self.rows)
                 one.standing[actor] = "committed"
-            case notes.Aborted(_, reason):
-                self._decide(row, "aborted", op)
+            case notes.Aborted(_, reason, index=index):
+                self._decide(row, "aborted", op, "", index)
                 one.aborts[actor] = reason
                 one.aborted_at[actor] = row.at
                 one.standing[actor] = "aborted"

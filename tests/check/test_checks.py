@@ -122,12 +122,92 @@ def test_one_commits_and_another_aborts() -> None:
     )
 
 
-def test_who_aborted_first_and_then_caught_up_agrees() -> None:
+def test_an_abort_is_final_and_having_given_up_waiting_is_not() -> None:
+    for word, verdict in (("aborted", "violated"), ("expired", "ok")):
+        story = Story(2)
+        story.commit(1, "x")
+        story.note(2, word, op="x", reason="time is up")
+        story.at(9).commit(2, "x")
+        assert judge("agreement", story).verdict == verdict
+
+
+def test_a_log_that_aborts_here_what_it_commits_there_at_one_place() -> None:
     story = Story(2)
-    story.commit(1, "x")
-    story.abort(2, "x")
-    story.at(9).commit(2, "x")
-    assert judge("agreement", story).verdict == "ok"
+    rows = story.note(1, "aborted", op="x", reason="no", index=0), story.commit(2, "y", index=0)
+    for name in ("agreement", "total-order"):
+        says(judge(name, story), "violated", "index 0 holds different operations", *rows)
+
+
+@pytest.mark.parametrize(
+    ("late", "verdict"), [(None, "ok"), ("certified", "violated"), ("committed", "violated")]
+)
+def test_what_all_gave_up_waiting_for_is_settled_unless_it_went_on(
+    late: str | None, verdict: str
+) -> None:
+    story = Story(2)
+    story.propose(1, "x")
+    for party in (1, 2):
+        story.note(party, "expired", op="x", reason="no vote of party 2 within 3s")
+    if late == "certified":
+        story.note(1, "certified", op="x", approvals=[1, 2])
+    elif late == "committed":
+        story.commit(1, "x")
+    assert judge("termination", story).verdict == verdict
+
+
+def test_nothing_was_committed_is_ok_where_that_was_decided() -> None:
+    story = Story(2)
+    story.propose(1, "x")
+    for name in ("validity", "integrity"):
+        assert judge(name, story).verdict == "unknown"
+    story.vote(2, "x", approve=False)
+    for party in (1, 2):
+        story.note(party, "aborted", op="x", reason="party 2 rejected", rejected=[2])
+    says(judge("validity", story), "ok", "nothing was committed: 1 operation was aborted")
+    says(judge("integrity", story), "ok", "nothing was committed")
+
+
+def test_what_only_the_dead_knew_of_nobody_owes() -> None:
+    story = Story(3)
+    story.note(1, "proposed", op="x", by=1)
+    story.host(1, "crashed")
+    for party in (2, 3):
+        story.host(party, "started")
+    assert judge("termination", story).verdict == "ok"
+    story.host(1, "restarted")
+    says(judge("termination", story), "violated", "x is not settled")
+
+
+def test_one_history_has_one_head() -> None:
+    story = Story(3)
+    for party, tip in ((1, "0057"), (2, "0057"), (3, "4577")):
+        story.note(party, "committed", op="a", value="aa", stamp=1, tip="aaaa")
+        last = story.note(party, "committed", op="b", value="bb", stamp=2, tip=tip)
+    verdict = judge("agreement", story)
+    says(verdict, "violated", "the same 2 operations and hold different heads: 0057 and 4577")
+    assert last in verdict.witnesses
+
+
+def test_a_fault_of_links_that_lets_all_through_excuses_nobody() -> None:
+    story = Story(2)
+    story.propose(1, "x")
+    story.fault(0, "delay", "begin", 1, 2)
+    story.arrive(1, story.send(1, (2,)), at=2)
+    assert judge("termination", story).verdict == "violated"
+    story.lose(2, story.send(2, (1,)), at=1)
+    says(judge("termination", story), "unknown", "but the delay never healed")
+
+
+def test_time_that_goes_back_fools_no_check() -> None:
+    story = Story(2)
+    story.at(4400).propose(1, "x")
+    for party in (1, 2):
+        story.at(3440).vote(party, "x")
+    for party in (1, 2):
+        story.note(party, "certified", op="x", approvals=[1, 2])
+        story.commit(party, "x", index=0)
+    verdicts = run_checks(story.trace, CHECKS, n=2)
+    assert not [v for v in verdicts if v.verdict == "violated"]
 
 
 def test_two_operations_at_one_index() -> None:
