@@ -3,8 +3,13 @@
 import matplotlib
 from hypothesis import HealthCheck, settings
 
+from mpclab.core.node import Node
+
 # Not by MPLBACKEND: the kernels of notebooks would inherit it and show no figures.
 matplotlib.use("Agg")
+
+# A handler that raises must have changed nothing, in whatever test it does.
+Node.strict = True
 
 # `make test` draws the same examples each time, so that a failure is the change's and not the
 # dice's. `pytest --hypothesis-profile=explore` draws new ones.

@@ -230,7 +230,6 @@ class Pbft(Agreement):
         | PbftStatus
         | PbftExecuted,
     ) -> None:
-        self.backlog.hear(sender)
         match msg:
             case PbftCommit():  # nearly all are votes: keep their path short
                 self._on_vote(ctx, sender, msg.view, msg.seq, msg.digest, True)
@@ -250,6 +249,7 @@ class Pbft(Agreement):
                 self._on_status(ctx, sender, msg)
             case PbftExecuted():
                 self._on_executed(ctx, sender, msg)
+        self.backlog.hear(sender)
 
     def _on_pre_prepare(self, ctx: Ctx, sender: Party, msg: PbftPrePrepare) -> None:
         # §4.2: a backup accepts it provided that it is in view v, …

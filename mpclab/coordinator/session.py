@@ -123,6 +123,7 @@ class Session(Machine):
     """
 
     messages: ClassVar[Any] = SessionMessage
+    caches = frozenset({"_valid"})
     starts: ClassVar[str] = "joined"
 
     def __init__(
@@ -271,7 +272,7 @@ class Session(Machine):
         o.submitted = True
         data = value.to_bytes()
         self.ledger.remember(data, value)  # everything in it was checked
-        ctx.ask(AGREEMENT, Submit(o.op, data))
+        ctx.ask(AGREEMENT, Submit(o.op, data, (ctx.me - o.by) % ctx.n))
 
     # --- what the agreement protocol says -------------------------------------------------
 

@@ -81,11 +81,14 @@ class Machine:
     The messages that `on_message` accepts are read from the annotation of its `msg`
     parameter (`msg: Init | Echo`), or from a class attribute `messages` where there is one.
     Rule for handlers: validate everything, then mutate; a `PeerFault` discards the effects
-    of the handler that raises it, but not what it did to `self`.
+    of the handler that raises it, but not what it did to `self` (see `core.strict`).
     """
 
     messages: ClassVar[Any] = None
     codec: ClassVar[str] = "msgpack"
+    caches: ClassVar[frozenset[str]] = frozenset()
+    """Attributes that a handler may change although it raises: they hold no state, only what
+    was computed before."""
     _decoder: ClassVar[Decode | None] = None
 
     def start(self, ctx: Ctx) -> None:

@@ -15,7 +15,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path as FilePath
-from typing import Any, TypeAlias, assert_never
+from typing import Any, ClassVar, TypeAlias, assert_never
 
 import msgspec
 
@@ -54,6 +54,7 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.pieces import PIECES, Assembly, cut
 from mpclab.core.slips import nobody_reads
+from mpclab.core.strict import check_unchanged, snapshot
 from mpclab.core.wire import MAX_MESSAGE, PIECE, Decode, Frame, Message
 
 Coins: TypeAlias = Callable[[Path], random.Random]
@@ -96,9 +97,13 @@ class Node:
             stopped, so that (sender, id) names one message of the run.
         heard: when the last frame came from each peer, by link. Any frame is a sign of life.
         contained: what peers' messages made fail in the last step, and whose they were.
+        suspect: what this node sends may be a lie; only `strict` cares.
         tamper: the adversary, where a host has put one: asked before anything is routed or
             sealed, so it lies by relay as on links. What a party tells itself stays honest.
     """
+
+    strict: ClassVar[bool] = False
+    """Whether handlers that raise are held to having changed nothing (see `core.strict`)."""
 
     def __init__(
         self,
@@ -127,6 +132,7 @@ class Node:
         self._carrier = carrier
         self.next_id = 1
         self.tamper: Tamper | None = None
+        self.suspect = False
         self._seats: dict[Path, _Seat] = {}
         self._closed: set[Path] = set()
         self._early: dict[Path, list[tuple[Party, Frame]]] = {}
@@ -228,10 +234,13 @@ class Node:
         mark, queued = len(out), len(fifo)
         if sender != self.me:
             self._cause = sender, frame.kind
+        before = snapshot(seat.machine) if Node.strict and frame.suspect else None
         try:
             seat.on_message(seat.ctx, sender, frame.open(seat.decode))
         except PeerFault as fault:
             self._undo(mark, queued)
+            if before is not None:
+                check_unchanged(seat.machine, before, fault)
             party = sender if fault.party is None else fault.party
             out.append(Blame(frame.path, party, fault.reason, fault.strength))
         except msgspec.DecodeError as error:
@@ -264,13 +273,23 @@ class Node:
 
     def _run(self, seat: _Seat, handler: Callable[..., None], *args: Any) -> None:
         mark, queued = len(self.out), len(self._fifo)
+        strict = Node.strict and handler == seat.machine.on_ask
+        before = snapshot(seat.machine) if strict else None
         try:
             handler(*args)
         except PeerFault as fault:
             self._undo(mark, queued)
+            if before is not None:
+                check_unchanged(seat.machine, before, fault)
             self.out.append(Blame(seat.ctx.path, fault.party, fault.reason, fault.strength))
+<<<<<<< HEAD
         except Exception:
+=======
+        except UsageError as error:
+>>>>>>> c56bd27 (Hold handlers to all or nothing)
             self._undo(mark, queued)
+            if before is not None:
+                check_unchanged(seat.machine, before, error)
             raise
         else:
             self._absorb(mark)
@@ -381,6 +400,7 @@ class Node:
         decode: Decode | None = None,
     ) -> None:
         frame = Frame(self.next_id, path, msg, codec=codec)
+        frame.suspect = self.suspect
         if decode is not None:
             frame.try_out(decode)
         if len(frame.body) > MAX_MESSAGE:
@@ -418,13 +438,19 @@ class Node:
             path = path or one.path
             said.append(id)
             if isinstance(one.msg, bytes):
-                self._route(to, Frame(id, one.path, body=one.msg))
+                frame = Frame(id, one.path, body=one.msg)
             else:
                 seat = self._seats.get(one.path)
                 codec = seat.machine.codec if seat else "msgpack"
+<<<<<<< HEAD
                 self._route(to, Frame(id, one.path, one.msg, codec=codec))
         if missed or said:
             self.out.insert(mark, Lied(path, kind, number, missed, tuple(said)))
+=======
+                frame = Frame(id, one.path, one.msg, codec=codec)
+            frame.suspect = True
+            self._route(to, frame)
+>>>>>>> c56bd27 (Hold handlers to all or nothing)
 
     def _route(self, to: tuple[Party, ...], frame: Frame) -> None:
         """Give `frame` to the links; by relay it is named only, and goes to the carrier."""
@@ -456,7 +482,13 @@ class Node:
             self.next_id += 1
 
     def emit_again(self, path: Path, sender: Party, msg: Message, codec: str) -> None:
+<<<<<<< HEAD
         self._queue("frame", path, sender, Frame(0, path, msg, codec=codec))
+=======
+        frame = Frame(0, path, msg, codec=codec)
+        frame.suspect = True
+        self._fifo.append(("frame", path, sender, frame))
+>>>>>>> c56bd27 (Hold handlers to all or nothing)
 
     def emit_direct(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
         self.out.append(Send(to, Frame(self.next_id, path, msg, codec=codec)))

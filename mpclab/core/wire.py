@@ -79,10 +79,21 @@ class Frame:
     Attributes:
         id: the sender's running number; (sender, id) names the message in the trace.
         path: the machine it is for.
+        suspect: an adversary made it; only `core.strict` cares.
         kind: the message's type name, for the trace ("?" for bytes not yet opened).
     """
 
-    __slots__ = ("_body", "_codec", "_decode", "_msg", "background", "id", "kind", "path")
+    __slots__ = (
+        "_body",
+        "_codec",
+        "_decode",
+        "_msg",
+        "background",
+        "id",
+        "kind",
+        "path",
+        "suspect",
+    )
 
     MAX_PATH: ClassVar = 16
     MAX_PATH_TEXT: ClassVar = 1024  # characters of all its names
@@ -105,6 +116,7 @@ class Frame:
         self._body = body
         self._codec = codec
         self._decode: Decode | None = None
+        self.suspect = False
 
     @property
     def body(self) -> bytes:

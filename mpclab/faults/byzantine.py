@@ -105,7 +105,9 @@ def reframed(frame: Frame, adversary: AdversaryContext, msg: Message) -> Frame:
     """A frame that carries `msg` instead, to the same machine in the same codec."""
     machine = adversary.node.machine(frame.path)
     codec = "msgpack" if machine is None else machine.codec
-    return Frame(adversary.number(), frame.path, msg, codec=codec)
+    made = Frame(adversary.number(), frame.path, msg, codec=codec)
+    made.suspect = True
+    return made
 
 
 def size_of(words: Words, adversary: AdversaryContext) -> int:

@@ -118,7 +118,9 @@ class Cluster:
             def make(coins: Any, kept: Any) -> Node:
                 kept = kept or {AT: (stored or {}).get(p, {})}
                 if others and p in others:
-                    return Node(p, n, others[p](), coins=coins, at=AT, stored=kept)
+                    liar = Node(p, n, others[p](), coins=coins, at=AT, stored=kept)
+                    liar.suspect = True
+                    return liar
                 machine = protocol(IDENTITIES[p], keys, **options)
                 parent = Parent(machine, (votes or {}).get(p, True))
                 return Node(p, n, parent, coins=coins, at=AT[:-1], stored=kept)

@@ -84,7 +84,9 @@ class Sessions:
     def host(self, p: Party) -> None:
         def build(coins: Any, stored: Any) -> Node:
             if p in self.others:
-                return Node(p, self.n, self.others[p](), coins=coins, at=AT, stored=stored)
+                liar = Node(p, self.n, self.others[p](), coins=coins, at=AT, stored=stored)
+                liar.suspect = True
+                return liar
             machine = Session(
                 NAME,
                 self.n,
