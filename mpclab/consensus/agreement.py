@@ -32,10 +32,16 @@ M = TypeVar("M", bound=Message)
 
 
 class Submit(msgspec.Struct, frozen=True):
-    """Ask: get `value` decided under the operation's id `op`. Any party may; twice is once."""
+    """Ask: get `value` decided under the operation's id `op`. Any party may; twice is once.
+
+    `rank`: 0 for the party that proposed it. The others submit too when nothing comes of it; the
+    k-th in line after the proposer says k, and a protocol in which each submission is costly
+    (bracha) lets them have their turns one after the other.
+    """
 
     op: str
     value: bytes
+    rank: int = 0
 
 
 class Oppose(msgspec.Struct, frozen=True):

@@ -100,12 +100,24 @@ class _Kept(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Instance:
+    """One operation.
+
+    Attributes:
+        opener: whose message made us begin it; None: our own user, or an earlier life.
+        round: ours; 0: not begun.
+        reports: our bit in each round, from 1; `proposals` likewise.
+        told: the decision was output.
+        heard: by step and round, what each party said.
+        settled: what each party says was decided.
+    """
+
+    opener: Party | None = None
     value: bytes | None = None
-    round: int = 0  # 0: not begun
-    reports: list[int] = field(default_factory=list)  # ours
+    round: int = 0
+    reports: list[int] = field(default_factory=list)
     proposals: list[int] = field(default_factory=list)
     decision: int | None = None
-    told: bool = False  # the decision was output
+    told: bool = False
     heard: dict[tuple[type, int], dict[Party, int]] = field(default_factory=dict)
     settled: dict[Party, int] = field(default_factory=dict)
     tries: int = 0
@@ -125,10 +137,23 @@ class BenOr(Agreement):
     refuses = True
 
     TRIES: ClassVar = 10
-    OPEN: ClassVar = 1024
-    """Operations that may be undecided at once."""
+    OPEN: ClassVar = 256
+    """Operations that may be undecided at once, of those that one other party spoke of first."""
     AHEAD: ClassVar = 64
     """Rounds ahead of ours that we listen to."""
+
+    n: int
+    t: int
+    """Parties that may fail."""
+    most: int
+    """As many reports of one bit make us propose it."""
+    adopt: int
+    """As many proposals of one bit make us adopt it,"""
+    decide: int
+    """… and as many decide it."""
+    instances: dict[str, _Instance]
+    opened: dict[Party, int]
+    """Undecided operations by the party that spoke of them first."""
 
     def __init__(
         self,
@@ -162,12 +187,12 @@ class BenOr(Agreement):
             self.most = n // 2 + 1  # so no two parties propose different bits
             self.adopt = 1
             self.decide = self.t + 1  # so everybody adopts
-        self.instances: dict[str, _Instance] = {}
+        self.instances, self.opened = {}, {}
         for key, data in ctx.stored.items():
             op = key.removeprefix("op/")
             kept = msgspec.msgpack.decode(data, type=_Kept)
             it = self.instances[op] = _Instance(
-                kept.value, len(kept.reports), list(kept.reports), list(kept.proposals)
+                None, kept.value, len(kept.reports), list(kept.reports), list(kept.proposals)
             )
             if kept.decision is not None:
                 self._settle(ctx, op, it, kept.decision)
@@ -184,11 +209,15 @@ class BenOr(Agreement):
         match ask:
             case Submit(op, value) if self.fits(op, value):
                 it = self._find(ctx, op)
-                if it.value is None:
+                if it.decision == 0 and it.told:
+                    self._tell(ctx, op, it)  # a late certificate re-opens nothing
+                elif it.value is None:
                     self._take_value(ctx, op, it, value)
             case Oppose(op):
                 it = self._find(ctx, op)
-                if it.round == 0 and it.decision is None:
+                if it.decision == 0 and it.told:
+                    self._tell(ctx, op, it)  # a late certificate re-opens nothing
+                elif it.round == 0 and it.decision is None:
                     self._report(ctx, op, it, 0)
 
     def _take_value(self, ctx: Ctx, op: str, it: _Instance, value: bytes) -> None:
@@ -199,14 +228,18 @@ class BenOr(Agreement):
         elif it.decision is not None:
             self._settle(ctx, op, it, it.decision)
 
-    def _find(self, ctx: Ctx, op: str) -> _Instance:
+    def _find(self, ctx: Ctx, op: str, opener: Party | None = None) -> _Instance:
+        """The instance of `op`, begun now if need be."""
         it = self.instances.get(op)
         if it is None:
-            if sum(i.decision is None for i in self.instances.values()) >= self.OPEN:
-                raise PeerFault(f"{self.OPEN} operations are open")
-            it = self.instances[op] = _Instance()
+            it = self.instances[op] = _Instance(opener)
+            if opener is not None:
+                self.opened[opener] = self.opened.get(opener, 0) + 1
             self._wait(ctx, op, it)
         return it
+
+    def _no_room(self, op: str, opener: Party) -> bool:
+        return op not in self.instances and self.opened.get(opener, 0) >= self.OPEN
 
     # --- rounds -------------------------------------------------------------------------------
 
@@ -230,21 +263,18 @@ class BenOr(Agreement):
         sender: Party,
         msg: BenOrReport | BenOrProposal | BenOrValue | BenOrAgain | BenOrSettled,
     ) -> None:
-        it = self._find(ctx, msg.op)
+        self._check(sender, msg)
+        if self._no_room(msg.op, sender):
+            return  # it says so again when it lacks something
+        it = self._find(ctx, msg.op, sender)
         match msg:
             case BenOrReport(op, round, bit) | BenOrProposal(op, round, bit):
-                if bit not in (0, 1) and not (bit == NEITHER and type(msg) is BenOrProposal):
-                    raise PeerFault(f"said {bit}, which is no bit")
                 if it.decision is not None or not it.round <= round <= it.round + self.AHEAD:
                     return
-                said = it.heard.setdefault((type(msg), round), {})
-                if said.setdefault(sender, bit) != bit:
-                    raise PeerFault(f"said two things in round {round} on {op}")
+                it.heard.setdefault((type(msg), round), {})[sender] = bit
                 if round == it.round:
                     self._advance(ctx, op, it)
             case BenOrValue(op, value):
-                if not self.fits(op, value):
-                    raise PeerFault(f"sent a value of {op} that is not valid")
                 if it.value is None:
                     self._take_value(ctx, op, it, value)
             case BenOrAgain(op, round):
@@ -252,8 +282,28 @@ class BenOr(Agreement):
             case BenOrSettled(op, bit):
                 it.settled[sender] = bit
                 same = sum(b == bit for b in it.settled.values())
-                if it.decision is None and same >= self.adopt and bit in (0, 1):
+                if it.decision is None and same >= self.adopt:
                     self._decide(ctx, op, it, bit)
+
+    def _check(
+        self,
+        sender: Party,
+        msg: BenOrReport | BenOrProposal | BenOrValue | BenOrAgain | BenOrSettled,
+    ) -> None:
+        """Raise `PeerFault` for what no honest party says; nothing is changed yet."""
+        it = self.instances.get(msg.op) or _Instance()
+        match msg:
+            case BenOrReport(op, round, bit) | BenOrProposal(op, round, bit):
+                if bit not in (0, 1) and not (bit == NEITHER and type(msg) is BenOrProposal):
+                    raise PeerFault(f"bit {bit} is neither 0 nor 1")
+                if it.heard.get((type(msg), round), {}).get(sender, bit) != bit:
+                    raise PeerFault(f"said two things in round {round} on {op}")
+            case BenOrValue(op, value):
+                if not self.fits(op, value):
+                    raise PeerFault(f"sent a value of {op} that is not valid")
+            case BenOrSettled(_, bit):
+                if bit not in (0, 1):
+                    raise PeerFault(f"bit {bit} is neither 0 nor 1")
 
     def _advance(self, ctx: Ctx, op: str, it: _Instance) -> None:
         """What n − t messages of a step mean. Exactly those that came first are counted."""
@@ -285,6 +335,8 @@ class BenOr(Agreement):
         """All others adopt `bit` in this round at the latest: help them through the next."""
         ctx.note(notes.Phase(phase="decide", op=op, round=it.round, bit=bit))
         it.decision = bit
+        if it.opener is not None:
+            self.opened[it.opener] -= 1
         it.heard.clear()
         if it.round:
             it.round += 1
@@ -307,7 +359,11 @@ class BenOr(Agreement):
             return
         it.told = True
         ctx.cancel_timer(f"again/{op}")
-        if bit == 0:
+        self._tell(ctx, op, it)
+
+    def _tell(self, ctx: Ctx, op: str, it: _Instance) -> None:
+        """Output the decision."""
+        if it.decision == 0:
             ctx.output(Refused(op, "the parties agreed that it is not approved"))
             return
         assert it.value is not None

@@ -20,12 +20,19 @@ one, so it is safe to join them; of 2f + 1 READYs f + 1 are honest and make ever
 totality. ECHO carries the value and READY its hash alone: where a READY is, a quorum of ECHOs
 was sent, most of them by honest parties who told everybody.
 
-Deviations: an honest party echoes only a *valid* value. Retransmission (`Again`) and what is
-persisted are ours.
+Ghosts. Liars can speak of broadcasts that do not exist. A broadcast takes a place of its own, a
+timer and room, when its dealer deals it (an INIT comes over the dealer's own link) or when f + 1
+parties speak of it; before that it is hearsay, at the expense of the party that speaks.
+
+Deviations: an honest party echoes only a *valid* value. Retransmission (`BrachaAgain`), at longer
+and longer intervals, and what is persisted are ours. A party that submits what another proposed
+deals it only when that broadcast does not come about, one such party after the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from itertools import islice
+from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -76,25 +83,88 @@ class Said(msgspec.Struct, frozen=True):
     delivered: bytes | None = None
 
 
+Key: TypeAlias = tuple[Party, str]
+"""(dealer, operation): the name of a broadcast."""
+
+
 @dataclass(slots=True)
-class _Broadcast:
+class Broadcast:
+    """What we know of one broadcast.
+
+    Attributes:
+        open: it exists for sure: we heard its INIT from the dealer, or f + 1 parties speak of it.
+        values: by digest, from INIT and ECHO.
+        speakers: whom we heard of it from, and how many bytes of values each made us keep.
+        tries: how often we asked again.
+    """
+
     said: Said = field(default_factory=Said)
-    values: dict[bytes, bytes] = field(default_factory=dict)  # by digest, from INIT and ECHO
+    open: bool = False
+    values: dict[bytes, bytes] = field(default_factory=dict)
     init: bytes | None = None
     echoes: Tally = field(default_factory=Tally)
     readies: Tally = field(default_factory=Tally)
+    speakers: dict[Party, int] = field(default_factory=dict)
     tries: int = 0
+
+
+class Hearsay:
+    """Broadcasts that we know by hearsay alone: ECHOs and READYs of f parties or fewer.
+
+    Up to f liars can speak of broadcasts that do not exist. Each of them does so at its own
+    expense: what one party speaks of is bounded, its oldest is forgotten first, and nothing of
+    it is asked for. What an honest party speaks of exists, so others will speak of it too.
+    """
+
+    ROOM: ClassVar = 256
+    BYTES: ClassVar = 4 * 1024 * 1024
+
+    def __init__(self) -> None:
+        self._keys: dict[Party, dict[Key, None]] = {}  # by speaker, oldest first
+        self._bytes: dict[Party, int] = {}
+
+    def add(self, speaker: Party, key: Key, size: int) -> list[Key]:
+        """`speaker` speaks of `key`, with a value of `size` bytes; what it has no more room for."""
+        mine = self._keys.setdefault(speaker, {})
+        mine[key] = None
+        self._bytes[speaker] = self._bytes.get(speaker, 0) + size
+        over = max(0, len(mine) - self.ROOM)
+        if self._bytes[speaker] > self.BYTES:
+            over = max(over, len(mine) // 2)  # half of it at once: it is a flood
+        return list(islice(mine, over))
+
+    def forget(self, speaker: Party, key: Key, size: int) -> None:
+        self._keys[speaker].pop(key, None)
+        self._bytes[speaker] -= size
 
 
 class Bracha(Agreement):
     """One broadcast for each (dealer, operation)."""
 
     title = "Bracha reliable broadcast"
+    unvaried = (BrachaAgain,)
 
     OPEN: ClassVar = 256
     """Broadcasts of one dealer that may be undelivered at once."""
-    TRIES: ClassVar = 6
-    """Times that we ask again before we count a broadcast as blocked."""
+    TRIES: ClassVar = 3
+    """Times that we ask again, at doubling intervals, before we count a broadcast as blocked."""
+    HELPED: ClassVar = 6
+    """Times that we say again, unasked, what we delivered, to those that may lack it."""
+    SLOWEST: ClassVar = 6
+    """Patiences between two tries double up to 2 to the power of this."""
+
+    f: int
+    echo_quorum: int
+    broadcasts: dict[Key, Broadcast]
+    hearsay: Hearsay
+    dealt: dict[Party, set[str]]
+    """By dealer: the undecided operations that it opened by its own INIT."""
+    done: set[str]
+    """Operations decided."""
+    standby: dict[str, bytes]
+    """Values that we deal ourselves unless another's broadcast of them ends."""
+    repeated: dict[Party, int]
+    """When we last told each party all that we said, µs."""
 
     @classmethod
     def check_size(cls, n: int) -> None:
@@ -103,132 +173,228 @@ class Bracha(Agreement):
     def start(self, ctx: Ctx) -> None:
         self.f = max_faulty(ctx.n)
         self.echo_quorum = byzantine_quorum(ctx.n)
-        self.broadcasts: dict[tuple[Party, str], _Broadcast] = {}
-        self.open: dict[Party, int] = {}
-        self.done: set[str] = set()
-        for key, data in ctx.stored.items():
-            _, dealer, op = key.split("/", 2)
+        self.broadcasts, self.hearsay, self.dealt = {}, Hearsay(), {}
+        self.done, self.standby, self.repeated = set(), {}, {}
+        for stored, data in ctx.stored.items():
+            _, number, op = stored.split("/", 2)
+            key = int(number), op
             said = msgspec.msgpack.decode(data, type=Said)
-            self.broadcasts[int(dealer), op] = _Broadcast(said)
+            it = self.broadcasts[key] = Broadcast(said, open=True)
             if said.delivered is not None:
                 self._decide(ctx, op, said.delivered)
             else:
-                self._opened(ctx, int(dealer), op)
+                self._wait(ctx, key, it)
         if self.broadcasts:
             ctx.multicast(ctx.others, BrachaAgain(0, ""))
 
+    # --- dealing --------------------------------------------------------------------------
+
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if self.fits(op, value) and op not in self.done:
-                it = self._find(ctx, ctx.me, op)
-                if it.said.echoed is None:
-                    # Our own ECHO is stored before the INIT is said: should we crash in between
-                    # or just after, we never offer another value.
-                    self._say(ctx, ctx.me, op, it, echoed=value)
-                    ctx.note(notes.Phase(phase="init", op=op))
-                    ctx.broadcast(BrachaInit(op, value))
-                    ctx.broadcast(BrachaEcho(ctx.me, op, value))
+            case Submit(op, value, rank) if self.fits(op, value) and op not in self.done:
+                if rank == 0:
+                    self._deal(ctx, op, value)
+                elif op not in self.standby:
+                    # Each broadcast costs 2n² messages: we deal what another proposed only when
+                    # it does not come about, and one of us after the other.
+                    self.standby[op] = value
+                    ctx.set_timer(f"deal/{op}", rank * self.patience)
+
+    def _deal(self, ctx: Ctx, op: str, value: bytes) -> None:
+        key = ctx.me, op
+        it = self.broadcasts.setdefault(key, Broadcast())
+        if it.said.echoed is None:
+            # Our own ECHO is stored before the INIT is said: should we crash in between
+            # or just after, we never offer another value.
+            self._open(ctx, key, it)
+            self._say(ctx, key, it, echoed=value)
+            ctx.note(notes.Phase(phase="init", op=op))
+            ctx.broadcast(BrachaInit(op, value))
+            ctx.broadcast(BrachaEcho(ctx.me, op, value))
+
+    # --- Fig. 1 ---------------------------------------------------------------------------
 
     def on_message(
         self, ctx: Ctx, sender: Party, msg: BrachaInit | BrachaEcho | BrachaReady | BrachaAgain
     ) -> None:
         match msg:
             case BrachaEcho(dealer, op, value):
-                it = self._find(ctx, dealer, op)
                 digest = fingerprint(value)
-                if not it.echoes.add(sender, digest):
+                it = self._find(ctx, (dealer, op))
+                if it.echoes.said.get(sender, digest) != digest:
                     raise PeerFault(f"echoed two values of {op}")
+                new = digest not in it.values
+                self._heard(ctx, sender, (dealer, op), it, len(value) if new else 0)
+                it.echoes.add(sender, digest)
                 it.values.setdefault(digest, value)
-                self._advance(ctx, dealer, op, it, digest)
+                self._advance(ctx, (dealer, op), it, digest)
             case BrachaReady(dealer, op, digest):
-                it = self._find(ctx, dealer, op)
-                if not it.readies.add(sender, digest):
+                it = self._find(ctx, (dealer, op))
+                if it.readies.said.get(sender, digest) != digest:
                     raise PeerFault(f"was ready for two values of {op}")
-                self._advance(ctx, dealer, op, it, digest)
+                self._heard(ctx, sender, (dealer, op), it, 0)
+                it.readies.add(sender, digest)
+                self._advance(ctx, (dealer, op), it, digest)
             case BrachaInit(op, value):
-                self._on_init(ctx, sender, op, value)
+                self._on_init(ctx, (sender, op), value)
             case BrachaAgain(dealer, op):
-                self._repeat(ctx, sender, dealer, op)
+                self._on_again(ctx, sender, (dealer, op))
 
-    def _on_init(self, ctx: Ctx, dealer: Party, op: str, value: bytes) -> None:
-        it = self._find(ctx, dealer, op)
+    def _on_init(self, ctx: Ctx, key: Key, value: bytes) -> None:
+        dealer, op = key
+        it = self._find(ctx, key)
         if not self.fits(op, value):
             raise PeerFault(f"dealt a value of {op} that is not valid")
         if it.init is not None and it.init != value:
             raise PeerFault(f"dealt two values of {op}")
+        dealt = self.dealt.setdefault(dealer, set())
+        if not it.open and len(dealt) >= self.OPEN:
+            return  # it will say so again, once some of what it dealt is decided
+        if op not in self.done:
+            dealt.add(op)
+        self.broadcasts[key] = it
+        self._open(ctx, key, it)
+        digest = fingerprint(value)
         it.init = value
-        it.values[fingerprint(value)] = value
+        it.values[digest] = value
         if it.said.echoed is None:  # upon INIT: send ECHO, once
-            self._say(ctx, dealer, op, it, echoed=value)
+            self._say(ctx, key, it, echoed=value)
             ctx.broadcast(BrachaEcho(dealer, op, value))
+        self._advance(ctx, key, it, digest)
 
-    def _advance(self, ctx: Ctx, dealer: Party, op: str, it: _Broadcast, digest: bytes) -> None:
+    def _advance(self, ctx: Ctx, key: Key, it: Broadcast, digest: bytes) -> None:
+        dealer, op = key
         readies = it.readies.count(digest)
         if it.said.ready is None and (
             it.echoes.count(digest) >= self.echo_quorum  # upon enough ECHOs,
             or readies > self.f  # or f + 1 READYs: send READY, once
         ):
-            self._say(ctx, dealer, op, it, ready=digest)
+            self._say(ctx, key, it, ready=digest)
             ctx.note(notes.Phase(phase="ready", op=op, dealer=dealer))
             ctx.broadcast(BrachaReady(dealer, op, digest))  # ours is counted later in this step
         value = it.values.get(digest)
-        if readies > 2 * self.f and value is not None and it.said.delivered is None:
-            # upon 2f + 1 READYs: deliver
-            self._say(ctx, dealer, op, it, delivered=value)
-            self.open[dealer] -= 1
-            ctx.cancel_timer(f"again/{dealer}/{op}")
+        if it.said.delivered is None and (
+            readies > 2 * self.f and value is not None and self.fits(op, value)
+        ):
+            # upon 2f + 1 READYs: deliver. No honest party is ready for another value, so where
+            # we have not echoed yet this is what we echo.
+            self._say(ctx, key, it, delivered=value, echoed=it.said.echoed or value)
+            it.tries = 0
             self._decide(ctx, op, value)
+            self._help(ctx, key, it)
+        elif it.said.delivered is not None and len(it.readies.said) == ctx.n:
+            ctx.cancel_timer(f"again/{dealer}/{op}")  # everybody knows
 
     def _decide(self, ctx: Ctx, op: str, value: bytes) -> None:
-        if op not in self.done and self.fits(op, value):
+        if op not in self.done:
             self.done.add(op)
+            for ops in self.dealt.values():
+                ops.discard(op)
+            if self.standby.pop(op, None) is not None:
+                ctx.cancel_timer(f"deal/{op}")
             ctx.note(notes.Decided(op=op, index=None))
             ctx.output(Decided(op, value))
 
-    def _say(self, ctx: Ctx, dealer: Party, op: str, it: _Broadcast, **what: Any) -> None:
+    def _say(self, ctx: Ctx, key: Key, it: Broadcast, **what: Any) -> None:
         it.said = msgspec.structs.replace(it.said, **what)
-        ctx.persist(f"said/{dealer}/{op}", msgspec.msgpack.encode(it.said))
+        ctx.persist(f"said/{key[0]}/{key[1]}", msgspec.msgpack.encode(it.said))
 
     # --- broadcasts come and go -----------------------------------------------------------
 
-    def _find(self, ctx: Ctx, dealer: Party, op: str) -> _Broadcast:
-        it = self.broadcasts.get((dealer, op))
-        if it is None:
-            if not 1 <= dealer <= ctx.n:
-                raise PeerFault(f"named a dealer {dealer} that is no member")
-            if self.open.get(dealer, 0) >= self.OPEN:
-                raise PeerFault(f"{self.OPEN} broadcasts of one dealer are open", party=dealer)
-            it = self.broadcasts[dealer, op] = _Broadcast()
-            self._opened(ctx, dealer, op)
-        return it
+    def _find(self, ctx: Ctx, key: Key) -> Broadcast:
+        """What we know of a broadcast; a new one is not kept yet."""
+        if not 1 <= key[0] <= ctx.n:
+            raise PeerFault(f"named a dealer {key[0]} that is no member")
+        return self.broadcasts.get(key) or Broadcast()
 
-    def _opened(self, ctx: Ctx, dealer: Party, op: str) -> None:
-        self.open[dealer] = self.open.get(dealer, 0) + 1
-        ctx.set_timer(f"again/{dealer}/{op}", self.patience)
+    def _heard(self, ctx: Ctx, speaker: Party, key: Key, it: Broadcast, size: int) -> None:
+        """`speaker` says ECHO or READY, with `size` new bytes. Of f + 1 speakers one is honest."""
+        self.broadcasts[key] = it
+        if it.open:
+            return
+        it.speakers[speaker] = it.speakers.get(speaker, 0) + size
+        over = self.hearsay.add(speaker, key, size)
+        if len(it.speakers) > self.f:
+            self._open(ctx, key, it)
+            return
+        for old in over:
+            if old != key:
+                self._drop(speaker, old)
+
+    def _drop(self, speaker: Party, key: Key) -> None:
+        """Forget what `speaker` said of a broadcast that we know by hearsay."""
+        it = self.broadcasts[key]
+        self.hearsay.forget(speaker, key, it.speakers.pop(speaker))
+        if not it.speakers:
+            del self.broadcasts[key]
+            return
+        it.echoes.remove(speaker)
+        it.readies.remove(speaker)
+        it.values = {d: v for d, v in it.values.items() if it.echoes.count(d)}
+
+    def _open(self, ctx: Ctx, key: Key, it: Broadcast) -> None:
+        """The broadcast exists."""
+        if not it.open:
+            it.open = True
+            for speaker, size in it.speakers.items():
+                self.hearsay.forget(speaker, key, size)
+            it.speakers.clear()
+            self._wait(ctx, key, it)
+
+    # --- what is lost ---------------------------------------------------------------------
+
+    def _wait(self, ctx: Ctx, key: Key, it: Broadcast) -> None:
+        """Ask again after a patience, then after two, four, …: until it is delivered here."""
+        delay = self.patience << min(it.tries, self.SLOWEST)
+        background = it.tries >= self.TRIES or key[1] in self.done
+        ctx.set_timer(f"again/{key[0]}/{key[1]}", delay, background=background)
+
+    def _help(self, ctx: Ctx, key: Key, it: Broadcast) -> None:
+        """Delivered here. Those whose READY we lack may lack ours: for a while they get it."""
+        if len(it.readies.said) < ctx.n and it.tries < self.HELPED:
+            self._wait(ctx, key, it)
+        else:
+            ctx.cancel_timer(f"again/{key[0]}/{key[1]}")
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
-        _, number, op = name.split("/", 2)
-        dealer = int(number)
-        it = self.broadcasts[dealer, op]
+        kind, rest = name.split("/", 1)
+        if kind == "deal":
+            if (value := self.standby.pop(rest, None)) is not None:
+                self._deal(ctx, rest, value)
+            return
+        number, op = rest.split("/", 1)
+        key = int(number), op
+        it = self.broadcasts[key]
         it.tries += 1
-        ctx.multicast(ctx.others, BrachaAgain(dealer, op))
-        self._repeat(ctx, 0, dealer, op)  # and who lacks ours gets it
+        lacking = [p for p in ctx.others if p not in it.readies.said]
+        self._repeat(ctx, lacking, key, it)  # those that may lack ours
+        if it.said.delivered is not None:
+            self._help(ctx, key, it)
+            return
+        if op in self.done:
+            return  # decided by another dealer's broadcast; whoever needs this one asks for it
+        ctx.multicast(ctx.others, BrachaAgain(*key))
         if it.tries == self.TRIES:
-            missing = [p for p in ctx.members if p not in it.readies.said]
-            ctx.note(notes.Blocked(op=op, waiting_for=tuple(missing), why="not enough READYs"))
-        ctx.set_timer(name, self.patience, background=it.tries >= self.TRIES)
+            missing = tuple(p for p in ctx.members if p not in it.readies.said)
+            ctx.note(notes.Blocked(op=op, waiting_for=missing, why="not enough READYs"))
+        self._wait(ctx, key, it)
+        self._advance(ctx, key, it, it.readies.best()[0])  # its voters' keys may be known by now
 
-    def _repeat(self, ctx: Ctx, to: Party, dealer: Party, op: str) -> None:
-        """Say again what we said, to `to` (0: all others)."""
-        asked = [(dealer, op)] if op else sorted(self.broadcasts)[-self.OPEN :]
-        for key in asked:
-            if (it := self.broadcasts.get(key)) is None:
-                continue
-            whom = ctx.others if to == 0 else (to,)
-            said = it.said
-            if said.echoed is not None:
-                if key[0] == ctx.me:
-                    ctx.multicast(whom, BrachaInit(key[1], said.echoed))
-                ctx.multicast(whom, BrachaEcho(*key, said.echoed))
-            if said.ready is not None:
-                ctx.multicast(whom, BrachaReady(*key, said.ready))
+    def _on_again(self, ctx: Ctx, asker: Party, key: Key) -> None:
+        if key[1]:
+            if (it := self.broadcasts.get(key)) is not None:
+                self._repeat(ctx, (asker,), key, it)
+        elif ctx.now - self.repeated.get(asker, -self.patience) >= self.patience:
+            self.repeated[asker] = ctx.now  # once in a patience: a short question, a long answer
+            for some in sorted(self.broadcasts)[-self.OPEN :]:
+                self._repeat(ctx, (asker,), some, self.broadcasts[some])
+
+    def _repeat(self, ctx: Ctx, to: Sequence[Party], key: Key, it: Broadcast) -> None:
+        """Say again what we said."""
+        said = it.said
+        if said.echoed is not None:
+            if key[0] == ctx.me:
+                ctx.multicast(to, BrachaInit(key[1], said.echoed))
+            ctx.multicast(to, BrachaEcho(*key, said.echoed))
+        if said.ready is not None:
+            ctx.multicast(to, BrachaReady(*key, said.ready))

@@ -64,6 +64,11 @@ class Tally:
         support[what] = support.get(what, 0) + 1
         return True
 
+    def remove(self, party: Party) -> None:
+        """As if `party` had said nothing."""
+        if (what := self.said.pop(party, None)) is not None:
+            self.support[what] -= 1
+
     def count(self, what: bytes) -> int:
         return self.support.get(what, 0)
 

@@ -213,3 +213,34 @@ def test_crashes_and_loss_split_nobody_and_it_ends(
         c.run_until(lambda: c.settled("a"), 120_000)
     c.check_agreement()
     assert c.blamed() == set()
+
+
+def test_a_late_certificate_is_told_of_the_refusal() -> None:
+    """Otherwise the coordinator would keep the operation open for ever."""
+    c = Cluster(BenOr, 4)
+    for p in c.members:
+        c.world.ask(p, ("session",), Oppose("a", "no certificate"))
+    c.run()
+    for p in c.members:
+        c.submit(p, "a")
+    c.run()
+    assert all(len(c.parent(p).refused) == 2 for p in c.members)
+    assert not any(c.log(p) for p in c.members)
+    assert not [name for _, name in c.world.look(1, lambda node: node.timers)]
+
+
+def test_what_one_party_speaks_of_first_has_bounds_and_costs_others_nothing() -> None:
+    class Many(Machine):
+        messages = BenOrReport | BenOrProposal | BenOrValue | BenOrAgain | BenOrSettled
+
+        def start(self, ctx: Ctx) -> None:
+            for k in range(400):
+                ctx.multicast(ctx.others, BenOrReport(f"ghost{k}", 1, 1))
+
+    c = Cluster(BenOr, 4, others={4: Many}, patience=100_000 * SECOND)
+    c.run(100)
+    assert len(c.machine(1).instances) == BenOr.OPEN
+    for p in c.honest:
+        c.submit(p, "a")
+    c.run_until(lambda: c.all_decided("a"))
+    assert c.blamed() == set()

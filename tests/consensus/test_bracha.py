@@ -4,12 +4,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.consensus.bracha import Bracha, BrachaAgain, BrachaEcho, BrachaInit, BrachaReady
+from mpclab.consensus.agreement import Submit
+from mpclab.consensus.bracha import (
+    Bracha,
+    BrachaAgain,
+    BrachaEcho,
+    BrachaInit,
+    BrachaReady,
+    Hearsay,
+)
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
-from mpclab.testing.cluster import Cluster
+from mpclab.testing.cluster import AT, Cluster
+from mpclab.trace import rows
 
 
 @pytest.mark.parametrize("n", [4, 7, 10, 13, 16])
@@ -107,3 +116,120 @@ def test_loss_and_a_restart_change_nothing(
     assert all({"op1", "op2", "late"} <= set(c.log(p)) for p in range(1, n)), c.story()
     assert "late" in c.log(n)
     assert c.blamed() == set()
+
+
+# --- liars and ghosts --------------------------------------------------------------------------
+
+
+def ghost(dealer: int, k: int) -> BrachaReady:
+    return BrachaReady(dealer, f"ghost{k}", bytes(32))
+
+
+class Flood(Machine):
+    """Speaks of broadcasts that do not exist, of every honest dealer."""
+
+    messages = BrachaInit | BrachaEcho | BrachaReady | BrachaAgain
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def start(self, ctx: Ctx) -> None:
+        for dealer in ctx.others:
+            for k in range(self.count):
+                ctx.multicast(ctx.others, ghost(dealer, k))
+                ctx.multicast(ctx.others, BrachaEcho(dealer, f"ghost{k}", b"boo"))
+
+
+def test_ghosts_take_no_room_of_the_dealers_they_name() -> None:
+    c = Cluster(Bracha, 4, others={4: lambda: Flood(400)})
+    c.run(100)
+    names = [f"op{k}" for k in range(3)]
+    for k, op in enumerate(names):
+        c.submit(k + 1, op)
+    c.run_until(lambda: c.all_decided(*names))
+    c.run(30_000)
+    assert c.blamed() == set()
+    assert c.sent()["BrachaAgain"] == 0, "nothing is asked about hearsay"
+    for p in c.honest:
+        machine = c.machine(p)
+        assert sum(not it.open for it in machine.broadcasts.values()) <= Hearsay.ROOM
+        assert not [
+            name for _, name in c.world.look(p, lambda node: node.timers) if "ghost" in name
+        ]
+
+
+def test_hearsay_of_long_values_is_bounded_in_bytes() -> None:
+    class Long(Flood):
+        def start(self, ctx: Ctx) -> None:
+            for k in range(60):
+                ctx.multicast(ctx.others, BrachaEcho(1, f"ghost{k}", bytes([k]) * 128 * 1024))
+
+    c = Cluster(Bracha, 4, others={4: lambda: Long(0)})
+    c.run(100)
+    for p in c.honest:
+        values = [v for it in c.machine(p).broadcasts.values() for v in it.values.values()]
+        assert sum(map(len, values)) <= Hearsay.BYTES + 128 * 1024
+
+
+def test_f_speakers_open_no_broadcast_and_one_more_does() -> None:
+    class Speak(Flood):
+        def start(self, ctx: Ctx) -> None:
+            ctx.multicast(ctx.others, ghost(1, 0))
+
+    def opened(speakers: int) -> set[bool]:
+        liars = {7 - k: lambda: Speak(0) for k in range(speakers)}
+        c = Cluster(Bracha, 7, others=liars)
+        c.run(100)
+        return {c.machine(p).broadcasts[1, "ghost0"].open for p in c.honest}
+
+    assert opened(2) == {False}
+    assert opened(3) == {True}
+
+
+def test_a_broadcast_that_never_ends_is_asked_for_at_longer_and_longer_intervals() -> None:
+    class Deal(Flood):
+        def start(self, ctx: Ctx) -> None:
+            ctx.send(1, BrachaInit("a", b"value"))
+
+    c = Cluster(Bracha, 4, others={4: lambda: Deal(0)}, patience=100 * MS)
+    c.run(1_000_000)
+    assert c.sent()["BrachaAgain"] < 600, "of 10,000 patiences"
+    assert c.notes("blocked")
+
+
+def test_one_short_question_has_one_long_answer_in_a_patience() -> None:
+    class Ask(Flood):
+        def start(self, ctx: Ctx) -> None:
+            ctx.set_timer("ask", 500 * MS)
+
+        def on_timer(self, ctx: Ctx, name: str) -> None:
+            for _ in range(100):
+                ctx.multicast(ctx.others, BrachaAgain(0, ""))
+
+    c = Cluster(Bracha, 4, others={4: lambda: Ask(0)})
+    for k in range(10):
+        c.submit(1, f"op{k}")
+    c.run(1_000)
+    echoes = [r for r in c.world.trace.of(rows.Sent) if r.kind == "BrachaEcho" and r.at > 500 * MS]
+    assert len(echoes) <= 3 * 10
+
+
+def test_those_who_stand_by_deal_one_after_the_other() -> None:
+    """The proposer is gone and n − 1 parties submit its operation: not each of them deals it."""
+    c = Cluster(Bracha, 7, patience=200 * MS)
+    for rank, p in enumerate(c.members):
+        c.world.ask(p, AT[:-1], Submit("a", b"value", rank + 1))
+    c.run_until(lambda: c.all_decided("a"))
+    c.run(10_000)
+    assert c.sent()["BrachaInit"] == 6
+
+
+def test_a_party_that_was_cut_off_for_long_delivers_what_the_others_did() -> None:
+    c = Cluster(Bracha, 4, patience=1_000 * MS)
+    c.cut([4], [1, 2, 3])
+    c.submit(1, "a")
+    c.run(20_000)
+    assert c.log(3) == ["a"]
+    c.heal()
+    c.run(120_000)
+    assert c.log(4) == ["a"]
