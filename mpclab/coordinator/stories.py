@@ -25,6 +25,9 @@ from mpclab.coordinator.statements import (
 from mpclab.core.wire import Message
 from mpclab.operations.proposal import Params, Proposal, Value
 
+VARIED = (SignedProposal, SignedVote, ProposalState)
+"""The session's messages that can be said otherwise."""
+
 
 def restated(ledger: Ledger, msg: Message, story: int) -> Message | None:
     """`msg` with another story in it, signed by the party's own hand; None when it has none."""

@@ -27,7 +27,7 @@ all others `altered` changes a field: a vote is flipped, a text or a value becom
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mpclab.core.effects import Words
 from mpclab.core.errors import UsageError
@@ -43,9 +43,9 @@ from mpclab.faults.fault import (
     a_lasting,
     a_party,
     a_rate,
-    a_word,
     names,
     several,
+    some_words,
     the,
 )
 from mpclab.faults.nodes import PartyFault
@@ -54,7 +54,6 @@ PLUMBING = ("mesh", "signaling")
 """The first part of paths whose messages no adversary here touches: links and heartbeats."""
 
 some_parties = several(a_party)
-some_words = several(a_word)
 
 
 # --- another story ------------------------------------------------------------------------------
@@ -135,6 +134,8 @@ class ByzantineFault(PartyFault):
     """
 
     byzantine = True
+    restates: ClassVar[bool] = False
+    """It says something else, so there must be something else to say (see `variant`)."""
     messages: tuple[str, ...] | None = the(some_words, None, list)
 
     def ready(self, target: FaultTarget) -> None:
@@ -197,6 +198,7 @@ class Equivocate(ByzantineFault):
     """A party tells one story to some and another to the rest (`to`: the upper half of them)."""
 
     kind = "equivocate"
+    restates = True
     to: tuple[Party, ...] | None = the(some_parties, None, list)
 
     def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
@@ -209,6 +211,10 @@ class Equivocate(ByzantineFault):
         rest = tuple(p for p in words.to if p not in told)
         return [Words(words.path, rest, words.msg), Words(other.path, told, other.msg)]
 
+    def check(self, where: Callable[[str], Where]) -> None:
+        if self.to == (self.party,):
+            raise where("to").wrong(f"party {self.party} cannot equivocate to itself alone")
+
     def sentence(self) -> str:
         whom = names(self.to) if self.to else "half of the others"
         return f"party {self.party} tells {whom} another story{self.only()}"
@@ -219,6 +225,7 @@ class Lie(ByzantineFault):
     """A party says the contrary of what it thinks, to everyone."""
 
     kind = "lie"
+    restates = True
 
     def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         if not words.to or (other := variant(words, adversary)) is None:
@@ -235,6 +242,7 @@ class VoteTwice(ByzantineFault):
     """A party says one thing, and then another, to everyone."""
 
     kind = "vote-twice"
+    restates = True
 
     def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
         if not words.to or (other := variant(words, adversary)) is None:

@@ -251,6 +251,9 @@ def a_word(value: Any, where: Where) -> str:
     return value
 
 
+some_words = several(a_word)
+
+
 def place_name(place: Any) -> str:
     if not isinstance(place, int):
         return repr(place)

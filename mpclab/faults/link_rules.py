@@ -39,7 +39,7 @@ Draw = Callable[[str], float]
 
 class Rule(Protocol):
     """One active link fault. One whose `links_only` is true strikes data channels alone, and
-    not what the server passes on."""
+    not what the server passes on; one with `messages` strikes these kinds of message alone."""
 
     def judge(
         self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
@@ -95,13 +95,24 @@ class LinkRules:
         return not self.rules
 
     def judge(
-        self, src: Party, dst: Party, size: int, now: int, draw: Draw, *, relayed: bool = False
+        self,
+        src: Party,
+        dst: Party,
+        size: int,
+        now: int,
+        draw: Draw,
+        *,
+        relayed: bool = False,
+        kind: str = "",
     ) -> Delivery:
-        """The delivery of a message of `size` bytes from `src` to `dst`; `relayed`: on the way from
-        the server, which passes it on for `src`."""
+        """The delivery of a message of `size` bytes from `src` to `dst`, of this `kind`; `relayed`:
+        on the way from the server, which passes it on for `src`."""
         delivery = PASSES
         for rule in self.rules.values():
             if relayed and getattr(rule, "links_only", False):
+                continue
+            kinds = getattr(rule, "messages", None)
+            if kinds is not None and kind not in kinds:
                 continue
             delivery = rule.judge(src, dst, size, now, draw, delivery)
             if delivery.why is not None or delivery.held is not None:

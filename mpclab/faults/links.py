@@ -28,6 +28,7 @@ from mpclab.faults.fault import (
     a_rate,
     names,
     several,
+    some_words,
     the,
     write_places,
 )
@@ -43,11 +44,13 @@ def _read_delay(value: Any, where: Where) -> Delay:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkFault(Fault):
-    """Base: which links. The fault is itself the rule, unless it has to remember something."""
+    """Base: which links, and which kinds of message (`messages`, such as [RaftAppendEntries];
+    what the server passes on is sealed, and is of another kind)."""
 
     from_: tuple[Party, ...] | None = the(some_places, None, write_places)
     to: tuple[Party, ...] | None = the(some_places, None, write_places)
     both: bool = the(a_bool, False)
+    messages: tuple[str, ...] | None = the(some_words, None, list)
     links_only: ClassVar[bool] = False
     """It strikes data channels, and not what the server passes on."""
 
@@ -74,11 +77,12 @@ class LinkFault(Fault):
 
     def where(self) -> str:
         """`from party 1 to parties 2 and 3, both ways`; "" for all links."""
+        only = f" (only {', '.join(self.messages)})" if self.messages else ""
         if self.from_ is None and self.to is None:
-            return " between all parties"
+            return " between all parties" + only
         out = f" from {names(self.from_)}" if self.from_ is not None else ""
         into = f" to {names(self.to)}" if self.to is not None else ""
-        return out + into + (" and back" if self.both else "")
+        return out + into + (" and back" if self.both else "") + only
 
 
 @dataclass(slots=True)
@@ -106,6 +110,10 @@ class On:
     @property
     def links_only(self) -> bool:
         return self.fault.links_only
+
+    @property
+    def messages(self) -> tuple[str, ...] | None:
+        return self.fault.messages
 
     def judge(
         self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
@@ -296,6 +304,10 @@ class NoLink(LinkFault):
 
     def act(self, delivery: Delivery, message: Message) -> Delivery:
         return delivery._replace(why="no link")
+
+    def check(self, where: Callable[[str], Where]) -> None:
+        if self.messages is not None:
+            raise where("messages").wrong("a data channel lives or not, whatever it carries")
 
     def sentence(self) -> str:
         return f"no data channel lives{self.where()}"

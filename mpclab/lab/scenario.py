@@ -42,6 +42,7 @@ from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, pa
 from mpclab.core.numbers import number
 from mpclab.faults.network import Network
 from mpclab.faults.plan import Fault, parse_fault
+from mpclab.lab.kinds import check_messages
 from mpclab.operations import OPERATIONS, OperationSpec
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class Scenario:
             where = f"operations[{i}]"
             self._check_party(planned.by, f"{where}.by: {planned.by!r}")
             check_operation(planned.kind, planned.params, where)
+        for i, fault in enumerate(self.faults):
+            check_messages(fault, self.agreement, f"faults[{i}].messages")
 
     def _check_sizes(self) -> None:
         if not 1 <= self.parties <= MOST_PARTIES:

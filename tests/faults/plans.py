@@ -102,6 +102,8 @@ def fault_fields(draw: st.DrawFn, n: int = 5, kinds: Sequence[str] | None = None
     if "party" in names:
         fields["party"] = draw(st.integers(1, n))
     fields |= draw(_own_fields(kind, n))
+    if fields.get("to") == [fields.get("party")]:
+        del fields["to"]  # nobody equivocates to itself alone
     lasting = not KINDS[kind].momentary and kind not in ("leave", "crash")
     if lasting and draw(st.booleans()):
         fields["for"] = draw(texts())

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.link_rules import PASSES, Delivery, LinkRules
 from mpclab.faults.links import LinkFault
@@ -55,6 +56,25 @@ def test_a_fault_concerns_the_links_that_it_names(
     assert isinstance(fault, LinkFault)
     pairs = {(a, b) for a in range(4) for b in range(4) if a != b}
     assert {pair for pair in pairs if fault.concerns(*pair)} == hit
+
+
+def test_a_fault_strikes_the_kinds_of_message_that_it_names() -> None:
+    world = shouters(4)
+    put(world, kind="loss", rate=1, **{"from": [1]}, messages=["Word"])
+    put(world, kind="loss", rate=1, **{"from": [2]}, messages=["Other", "Else"])
+    world.run()
+    assert heard(world, 3, 1) == []
+    assert heard(world, 3, 2) == ALL
+
+
+def test_no_link_names_no_kinds() -> None:
+    with pytest.raises(UsageError, match="messages: a data channel lives or not"):
+        parse_fault({"kind": "no-link", "messages": ["Word"]}, 3)
+
+
+def test_a_sentence_says_which_kinds() -> None:
+    fault = parse_fault({"kind": "hold", "from": [1], "messages": ["Word"]}, 3)
+    assert fault.sentence() == "messages from party 1 (only Word) are held back"
 
 
 # --- loss and damage ----------------------------------------------------------------------------

@@ -107,7 +107,7 @@ class DelayQueues:
 
         judged = speaker(src, dst, frame)
         return self._world.link_rules.judge(
-            judged, dst, len(frame.body), now, draw, relayed=judged != src
+            judged, dst, len(frame.body), now, draw, relayed=judged != src, kind=frame.kind
         )
 
     def _release(

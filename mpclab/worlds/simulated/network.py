@@ -130,7 +130,13 @@ class SimulatedNetwork:
         src, frame = in_flight.source, in_flight.frame
         judged = speaker(src, dst, frame)
         delivery = self._link_rules.judge(
-            judged, dst, len(frame.body), self._queue.now, Draw(base, dst), relayed=judged != src
+            judged,
+            dst,
+            len(frame.body),
+            self._queue.now,
+            Draw(base, dst),
+            relayed=judged != src,
+            kind=frame.kind,
         )
         if delivery.why is not None:
             self.drop(src, dst, frame.id, delivery.why)
