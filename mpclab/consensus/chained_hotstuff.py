@@ -53,8 +53,6 @@ class ChainedHotStuff(HotStuffBase):
     TENURE: ClassVar = 4
     """Views in a row with one leader."""
 
-    proposed: int
-    """The last view in which we proposed."""
     votes: dict[int, dict[Party, HotStuffVote]]
     """By view."""
     early: dict[int, ChainedGeneric]
@@ -67,7 +65,7 @@ class ChainedHotStuff(HotStuffBase):
     """… and of the last certificate that was shown to all."""
 
     def start(self, ctx: Ctx) -> None:
-        self.proposed, self.votes, self.early = 0, {}, {}
+        self.votes, self.early = {}, {}
         self.last_full = self.deciding = self.shown = 0
         super().start(ctx)
 
@@ -106,7 +104,7 @@ class ChainedHotStuff(HotStuffBase):
 
     def propose(self, ctx: Ctx) -> None:
         """Alg. 3, lines 2–6: extend the highest certificate, once in a view."""
-        if self.proposed >= self.view or self.leader(ctx, self.view) != ctx.me:
+        if self.proposed_in >= self.view or self.leader(ctx, self.view) != ctx.me:
             return
         heard = self.new_views.get(self.view, {})
         if self.high.view != self.view - 1 and len(heard) < self.quorum:
@@ -116,7 +114,8 @@ class ChainedHotStuff(HotStuffBase):
         if block is None and self.deciding > self.shown:  # we know what the others do not yet
             block = Block(self.view, high.block, "", b"")
         if block is not None:
-            self.proposed = self.view
+            self.proposed_in = self.view
+            self.keep(ctx)
             self.say(ctx, ctx.members, ChainedGeneric(block, high))
         elif self.tree.missing(high.block) is not None:
             self.aim(ctx, source, high)

@@ -55,7 +55,7 @@ class HotStuff(HotStuffBase):
     PHASES = ("prepare", "pre-commit", "commit")
 
     proposed: bytes | None
-    """Our block in this view."""
+    """Our block in this view, if we have proposed in it since we began."""
     votes: dict[str, dict[Party, bytes]]
     """The signatures on it, by phase."""
     early: dict[int, HotStuffPropose]
@@ -105,14 +105,15 @@ class HotStuff(HotStuffBase):
     def propose(self, ctx: Ctx) -> None:
         """Alg. 2, lines 2–6: n − f NEW-VIEWs tell the highest certificate; extend it."""
         heard = self.new_views.get(self.view, {})
-        if self.proposed is not None or self.leader(ctx, self.view) != ctx.me:
+        if self.proposed_in >= self.view or self.leader(ctx, self.view) != ctx.me:
             return
         if len(heard) < self.quorum:
             return
         source, high = max([(ctx.me, self.high), *heard.items()], key=lambda item: item[1].view)
         block = self.next_block(high.block)
         if block is not None:
-            self.proposed = digest_of(block)
+            self.proposed, self.proposed_in = digest_of(block), self.view
+            self.keep(ctx)
             self.say(ctx, ctx.members, HotStuffPropose(block, high))
         elif self.tree.missing(high.block) is not None:
             self.aim(ctx, source, high)  # we need its branch before we can extend it

@@ -48,6 +48,18 @@ _encode = msgspec.msgpack.encode
 _VOTE = "mpclab hotstuff vote"
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """What a party stores of itself: `HotStuffBase` says what each is."""
+
+    view: int
+    voted: tuple[int, int]
+    proposed_in: int
+    high: QC
+    locked: QC
+    proof: QC
+    tip: bytes
+
+
 class HotStuffBase(Agreement):
     """Everything but the phases. Subclasses handle proposals and certificates."""
 
@@ -81,6 +93,9 @@ class HotStuffBase(Agreement):
     """What made us execute up to the tip."""
     voted: tuple[int, int]
     """The last view and phase, counted from 1, in which we voted."""
+    proposed_in: int
+    """The last view in which we proposed. Stored: a leader that comes back in the middle of its
+    view must not propose another block in it."""
     tree: BlockTree
 
     # --- what is open ---
@@ -118,7 +133,7 @@ class HotStuffBase(Agreement):
         self.f = max_faulty(ctx.n)
         self.quorum = ctx.n - self.f
         self.genesis = QC(self.PHASES[0], 0, ROOT, ())
-        self.view, self.voted = 0, (0, 0)
+        self.view, self.voted, self.proposed_in = 0, (0, 0), 0
         self.high = self.locked = self.proof = self.genesis
         self.tree = BlockTree()
         self.fetch = BlockFetch(self.tree, self.patience)
@@ -437,24 +452,29 @@ class HotStuffBase(Agreement):
 
     def keep(self, ctx: Ctx) -> None:
         """Store what we must never contradict: before the message that says it."""
-        state = (self.view, self.voted, self.high, self.locked, self.proof, self.tree.tip)
-        ctx.persist("state", _encode(state))
+        kept = Kept(
+            self.view, self.voted, self.proposed_in, self.high, self.locked, self.proof,
+            self.tree.tip,
+        )  # fmt: skip
+        ctx.persist("state", _encode(kept))
 
     def _recover(self, ctx: Ctx) -> None:
         data = ctx.stored.get("state")
         if data is None:
             self.enter(ctx, 1)
             return
-        kept = msgspec.msgpack.decode(data, type=tuple[int, tuple[int, int], QC, QC, QC, bytes])
-        view, self.voted, self.high, self.locked, self.proof, self.tree.tip = kept
+        kept = msgspec.msgpack.decode(data, type=Kept)
+        self.voted, self.proposed_in = kept.voted, kept.proposed_in
+        self.high, self.locked, self.proof = kept.high, kept.locked, kept.proof
+        self.tree.tip = kept.tip
         for key, value in ctx.stored.items():
             kind, _, name = key.partition("/")
             if kind == "block":
                 self.tree.blocks[bytes.fromhex(name)] = msgspec.msgpack.decode(value, type=Block)
         for digest, block in reversed(self.tree.branch(self.tree.tip)):
             self._run(ctx, digest, block)
-        self.view = view - 1
-        self.enter(ctx, view)
+        self.view = kept.view - 1
+        self.enter(ctx, kept.view)
         ctx.multicast(ctx.others, HotStuffStatus(self.tree.height))
 
     # --- lies -------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.pieces import PIECES, Assembly, cut
 from mpclab.core.slips import nobody_reads
-from mpclab.core.strict import check_unchanged, snapshot
+from mpclab.core.strict import HalfDone, check_unchanged, snapshot
 from mpclab.core.wire import MAX_MESSAGE, PIECE, Decode, Frame, Message
 
 Coins: TypeAlias = Callable[[Path], random.Random]
@@ -282,11 +282,7 @@ class Node:
             if before is not None:
                 check_unchanged(seat.machine, before, fault)
             self.out.append(Blame(seat.ctx.path, fault.party, fault.reason, fault.strength))
-<<<<<<< HEAD
-        except Exception:
-=======
-        except UsageError as error:
->>>>>>> c56bd27 (Hold handlers to all or nothing)
+        except Exception as error:
             self._undo(mark, queued)
             if before is not None:
                 check_unchanged(seat.machine, before, error)
@@ -300,7 +296,7 @@ class Node:
         What we raise may come from values that the peer chose, or from a bug of ours; the node
         cannot tell, so the blame is no more than a suspicion, and says where it happened.
         """
-        if self._cause is None:
+        if self._cause is None or isinstance(error, HalfDone):
             raise error
         party, kind = self._cause
         self.contained.append((party, error))
@@ -442,15 +438,11 @@ class Node:
             else:
                 seat = self._seats.get(one.path)
                 codec = seat.machine.codec if seat else "msgpack"
-<<<<<<< HEAD
-                self._route(to, Frame(id, one.path, one.msg, codec=codec))
-        if missed or said:
-            self.out.insert(mark, Lied(path, kind, number, missed, tuple(said)))
-=======
                 frame = Frame(id, one.path, one.msg, codec=codec)
             frame.suspect = True
             self._route(to, frame)
->>>>>>> c56bd27 (Hold handlers to all or nothing)
+        if missed or said:
+            self.out.insert(mark, Lied(path, kind, number, missed, tuple(said)))
 
     def _route(self, to: tuple[Party, ...], frame: Frame) -> None:
         """Give `frame` to the links; by relay it is named only, and goes to the carrier."""
@@ -482,13 +474,9 @@ class Node:
             self.next_id += 1
 
     def emit_again(self, path: Path, sender: Party, msg: Message, codec: str) -> None:
-<<<<<<< HEAD
-        self._queue("frame", path, sender, Frame(0, path, msg, codec=codec))
-=======
         frame = Frame(0, path, msg, codec=codec)
         frame.suspect = True
-        self._fifo.append(("frame", path, sender, frame))
->>>>>>> c56bd27 (Hold handlers to all or nothing)
+        self._queue("frame", path, sender, frame)
 
     def emit_direct(self, path: Path, to: tuple[Party, ...], msg: Message, codec: str) -> None:
         self.out.append(Send(to, Frame(self.next_id, path, msg, codec=codec)))

@@ -21,9 +21,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mpclab.consensus import hotstuff_messages as hotstuff
 from mpclab.consensus import pbft_messages as pbft
 from mpclab.consensus import raft_messages as raft
 from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.chained_hotstuff import ChainedGeneric
+from mpclab.consensus.hotstuff import HotStuffAdvance, HotStuffPropose
 from mpclab.consensus.registry import agreement
 from mpclab.core.effects import Asked, Blame, Effect, Output, Persist, Send, SetTimer, Started
 from mpclab.core.effects import TimerFired as Timer
@@ -92,9 +95,22 @@ def _raft_promises(me: Party, to: tuple[Party, ...], msg: Message) -> Iterator[P
             yield (("leads", term), me)
 
 
+def _hotstuff_promises(me: Party, to: tuple[Party, ...], msg: Message) -> Iterator[Promise]:
+    match msg:
+        case hotstuff.HotStuffVote(phase, view, block):
+            yield (("voted", me, view, phase), block)
+        case HotStuffPropose(block) | ChainedGeneric(block):
+            yield (("proposed", me, block.view), block)
+        case HotStuffAdvance(qc):
+            # any two certificates of one view share an honest voter
+            yield (("certified", qc.view), qc.block)
+
+
 PROMISES: dict[str, Callable[[Party, tuple[Party, ...], Message], Iterator[Promise]]] = {
     "pbft": _pbft_promises,
     "raft": _raft_promises,
+    "hotstuff": _hotstuff_promises,
+    "chained-hotstuff": _hotstuff_promises,
 }
 
 
@@ -382,6 +398,7 @@ class Storm:
         node = self.nodes.get(dst)
         if node is None:
             return
+        frame.suspect = src in self.liars
         self.messages += 1
         effects = node.deliver(src, frame, self.now)
         if effects:

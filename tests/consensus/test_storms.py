@@ -16,13 +16,14 @@ from mpclab.core.wire import Message
 from mpclab.testing.storms import PATIENCE, Broken, Judge, first_failure, storm
 
 
-@pytest.mark.parametrize("name", ["pbft", "raft"])
+@pytest.mark.parametrize("name", ["pbft", "raft", "hotstuff", "chained-hotstuff"])
 def test_honest_parties_come_to_one_log(name: str) -> None:
-    assert first_failure(name, range(50)) is None
+    assert first_failure(name, range(40)) is None
 
 
-def test_liars_split_nobody_stop_nothing_and_frame_no_one() -> None:
-    assert first_failure("pbft", range(25), lies=True) is None
+@pytest.mark.parametrize("name", ["pbft", "hotstuff", "chained-hotstuff"])
+def test_liars_split_nobody_stop_nothing_and_frame_no_one(name: str) -> None:
+    assert first_failure(name, range(20), lies=True) is None
 
 
 def test_a_storm_is_a_function_of_its_seed() -> None:

@@ -106,22 +106,21 @@ def test_quorums_that_meet_in_an_honest_party_need_no_second_gate(policy: str) -
     assert verdict(equivocation(agreement="direct", policy=policy), "agreement") != "violated"
 
 
-def test_reliable_broadcast_is_not_consensus_when_certificates_need_not_meet() -> None:
-    """Two certificates, two dealers: what Bracha's own docstring warns of, found by seeds."""
+@pytest.mark.parametrize("policy", ["threshold(2)", "threshold(3)"])
+def test_bracha_is_split_by_no_proposer_whose_certificates_its_dealers_carry_in_turn(
+    policy: str,
+) -> None:
     votes = {
         "kind": "equivocate",
         "party": 1,
         "messages": ["SignedProposal", "SignedVote", "ProposalState"],
     }
     after = {"kind": "silent", "party": 1, "messages": ["BrachaInit", "BrachaEcho", "BrachaReady"]}
-    for policy, found in (("threshold(2)", True), ("threshold(3)", False)):
-        runs = (
-            equivocation(
-                agreement="bracha", policy=policy, mesh="ready", faults=[votes, after], seed=seed
-            )
-            for seed in range(12)
+    for seed in range(6):
+        run = equivocation(
+            agreement="bracha", policy=policy, mesh="ready", faults=[votes, after], seed=seed
         )
-        assert any(verdict(run, "agreement") == "violated" for run in runs) is found
+        assert verdict(run, "agreement") == "ok"
 
 
 class PbftAnyway(Pbft):
