@@ -37,6 +37,7 @@ class Coordinator(Panel):
 
     title: ClassVar[str] = "Distributed Coordinator"
     name: ClassVar[str] = "coordinator"
+    inline: ClassVar[bool] = True
 
     def build(self) -> list[Any]:
         controller = self.controller
@@ -58,37 +59,40 @@ class Coordinator(Panel):
         )  # fmt: skip
         self.yours = tuple(panel(controller) for panel in PANELS.values())
         self.parts += self.yours
+        self.stages = controls.page()
         self.steps = controls.page("", "mpclab-hint")
+        self.steps.layout.width = self.banner.card.layout.width = "100%"
         self._pointed = ""
-        return [self.steps, self.banner.card]
+        self._reached = -1
+        self._deed_of: dict[Panel, int] = {}
+        return [self.stages, self.steps, self.banner.card]
 
     def frame(self) -> Any:
-        tabs = (self.flow, self.outcome, self.log)
-        self.pictures = widgets.Tab([p.card for p in tabs], titles=[p.title for p in tabs])
-        self.pictures.observe(lambda _: self._turn_to(tabs), "selected_index")
-        self._turn_to(tabs)
-        self.pictures.add_class("mpclab-tab")
-        self.connections.card.layout.flex = "1 1 auto"
-        self.history.card.layout.flex = "1 1 auto"
-        left = controls.column(
-            self.server.card, self.connections.card, gap="12px", width="372px", flex="0 0 372px"
+        """What one does at the left, what came of it at the right, both on one screen."""
+        doing: dict[str, tuple[Panel, ...]] = {
+            "Server": (self.server,),
+            "Parties": (self.parties,),
+            "Operations": (self.operations, self.history),
+            "Faults": (self.faults,),
+            **{panel.title: (panel,) for panel in self.yours},
+        }
+        seeing = (self.flow, self.connections, self.outcome, self.log)
+        self.deeds = widgets.Tab(
+            [controls.column(*(p.card for p in panels), gap="14px") for panels in doing.values()],
+            titles=list(doing),
         )
-        right = controls.column(
-            self.parties.card, self.operations.card, self.history.card,
-            gap="12px", flex="1 1 0", min_width="0",
-        )  # fmt: skip
-        body = controls.row(left, right, gap="12px", align_items="stretch", flex_flow="row nowrap")
+        self._deed_of = {p: i for i, panels in enumerate(doing.values()) for p in panels}
+        self.pictures = widgets.Tab([p.card for p in seeing], titles=[p.title for p in seeing])
+        self.pictures.observe(lambda _: self._turn_to(seeing), "selected_index")
+        self._turn_to(seeing)
+        for tab, wide in ((self.deeds, "1 1 480px"), (self.pictures, "1 1 560px")):
+            tab.add_class("mpclab-tab")
+            tab.layout.flex, tab.layout.min_width = wide, "min(100%, 340px)"
+        body = controls.row(self.deeds, self.pictures, gap="10px", align_items="flex-start")
         made = controls.column(
-            controls.page(theme.STYLESHEET),
-            self.card,
-            self.world.card,
-            self.time.card,
-            body,
-            self.faults.card,
-            *(panel.card for panel in self.yours),
-            self.pictures,
-            gap="12px",
-        )
+            controls.page(theme.STYLESHEET), self.card, self.world.card, self.time.card, body,
+            gap="8px",
+        )  # fmt: skip
         made.add_class("mpclab")
         return made
 
@@ -106,18 +110,38 @@ class Coordinator(Panel):
         )
         controls.show(self.time.card, s.world == "simulated")
         next_ = hint(now.lab, now.state)
-        self.steps.value = stepper(next_)
+        self.stages.value = stepper(next_)
+        self.steps.value = (
+            f'<div class="mpclab-next-step" role="status">{theme.escape(next_.words)}</div>'
+        )
+        if now.is_new:
+            self._reached = -1
         if next_.button != self._pointed:
             self._point_at(next_.button)
+        if next_.step > self._reached:  # only the first time: later the user knows the way
+            self._reached = next_.step
+            self._open(next_.button)
+
+    def _buttons(self) -> dict[str, tuple[Panel, Any]]:
+        """By the name that a hint has for it: the panel and the button."""
+        return {
+            "start": (self.server, self.server.start),
+            "spawn": (self.parties, self.parties.spawn),
+            "join": (self.parties, self.parties.join),
+            "propose": (self.operations, self.operations.propose),
+            "check": (self.outcome, self.outcome.check),
+            "reset": (self.world, self.world.reset),
+        }
+
+    def _open(self, name: str) -> None:
+        """Bring the tab to the front that has the button to press next."""
+        panel, _ = self._buttons().get(name, (None, None))
+        if panel in self._deed_of:
+            self.deeds.selected_index = self._deed_of[panel]
 
     def _point_at(self, name: str) -> None:
         """Mark the button to press next."""
-        buttons = {
-            "start": self.server.start, "spawn": self.parties.spawn, "join": self.parties.join,
-            "propose": self.operations.propose, "check": self.outcome.check,
-            "reset": self.world.reset,
-        }  # fmt: skip
-        for known, button in buttons.items():
+        for known, (_, button) in self._buttons().items():
             if known == name:
                 button.add_class("mpclab-next")
             else:
@@ -132,14 +156,10 @@ class Coordinator(Panel):
 
 
 def stepper(next_: Hint) -> str:
-    """The stages of the story, and the sentence that says what to do now."""
+    """The stages of the story: which are done, and which is now."""
     pieces = []
     for i, name in enumerate(STEPS):
         state = "done" if i < next_.step else "now" if i == next_.step else ""
         mark = "✓ " if i < next_.step else ""
         pieces.append(f'<b class="{state}">{mark}{name}</b>')
-    return (
-        f'<div class="mpclab-steps">{"".join(pieces)}</div>'
-        f'<div style="font-size:15px;margin-top:8px" role="status">'
-        f"{theme.escape(next_.words)}</div>"
-    )
+    return f'<div class="mpclab-steps">{"".join(pieces)}</div>'

@@ -30,7 +30,7 @@ class FlowPanel(Panel):
 
     def build(self) -> list[Any]:
         self.view = controls.choice(
-            "Show", [LIVING, FIGURE, PHASES], width="150px", name="view",
+            "Show", [LIVING, FIGURE, PHASES], width="190px", name="view", above=False,
             tip="a diagram to zoom and click, or a figure to keep",
         )  # fmt: skip
         self.window = controls.choice(

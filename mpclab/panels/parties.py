@@ -35,8 +35,8 @@ class PartiesPanel(Panel):
         self.table.add_class("mpclab-scroll")
         head = controls.page(
             '<div class="mpclab-columns"><span style="flex:1">party</span>'
-            '<span style="width:110px">private numbers</span>'
-            '<span style="width:272px">votes</span></div>'
+            '<span style="width:90px">private</span>'
+            '<span style="width:226px">votes</span></div>'
         )
         self._build_talk()
         return [self.settings, self.actions, head, self.table, self.talk]
@@ -232,14 +232,14 @@ class _Row:
         self.controller = panel.controller
         self.words = controls.page()
         self.words.layout.flex = "1 1 auto"
-        self.votes = controls.choice("votes", VOTES, width="100px", tip=f"how party {party} votes")
+        self.votes = controls.choice("votes", VOTES, width="84px", tip=f"how party {party} votes")
         self.votes.description = ""
         self.votes.remove_class("mpclab-field")
         self.votes.add_class("mpclab-bare")
         self.votes.add_class(f"mpclab-votes-{party}")
         self.votes.observe(self._set_votes, "value")
         self.private = controls.text(
-            "private", "", _NONE_KEPT, width="104px",
+            "private", "", _NONE_KEPT, width="82px",
             tip=f"numbers that only party {party} knows, for sum, auction and the like: 3, 14",
         )  # fmt: skip
         self.private.description = ""
@@ -255,7 +255,10 @@ class _Row:
             "Crash", self._life, tip=f"party {party} stops dead; only its store is left",
             name=f"life-{party}",
         )  # fmt: skip
-        self.member.layout.width = self.life.layout.width = "78px"
+        for fixed in (self.member, self.life):
+            fixed.layout.width, fixed.layout.flex = "64px", "0 0 64px"
+        for field in (self.private, self.votes):
+            field.layout.flex = "0 0 auto"
         self.box = controls.row(
             self.words, self.private, self.votes, self.member, self.life, align_items="center"
         )

@@ -33,7 +33,14 @@ STYLESHEET: Final = """
   box-shadow: 0 1px 2px rgba(20, 30, 45, .05); }
 .mpclab .mpclab-card { gap: 10px; }
 .mpclab .mpclab-tab .mpclab-card { border: 0; box-shadow: none; padding: 0; border-radius: 0; }
-.mpclab .mpclab-tab h3 > span { display: none; }
+.mpclab .mpclab-tab .mpclab-flow h3 > span, .mpclab .mpclab-tab .mpclab-outcome h3 > span,
+.mpclab .mpclab-tab .mpclab-log h3 > span { display: none; }
+.mpclab .mpclab-tab .jupyter-widget-TabPanel-tabContents, .mpclab .mpclab-tab .widget-tab-contents {
+  padding: 12px 14px; }
+.mpclab .mpclab-card.mpclab-coordinator { gap: 2px 16px; padding: 8px 16px; }
+.mpclab [class*="mpclab-member-"], .mpclab [class*="mpclab-life-"] { padding: 0 4px; }
+.mpclab .mpclab-next-step { font-size: 15px; }
+.mpclab .mpclab-card.mpclab-world, .mpclab .mpclab-card.mpclab-time { padding: 5px 16px; }
 .mpclab h3 { margin: 0; }
 .mpclab h3 { font-size: 13.5px; font-weight: 650; letter-spacing: .01em;
   color: var(--jp-ui-font-color0, var(--jp-ui-font-color1)); display: flex;

@@ -33,6 +33,11 @@ class Clicker:
         # Not exact: an icon is a letter of its font, and so a part of the button's name.
         return self.page.locator(".mpclab").get_by_role("button", name=name)
 
+    def turn_to(self, *tabs: str) -> None:
+        """Bring tabs to the front: of what one does, of what one sees."""
+        for tab in tabs:
+            self.page.get_by_role("tab", name=tab, exact=True).click()
+
     def click(self, name: str) -> None:
         self.button(name).click()
 
@@ -41,11 +46,13 @@ class Clicker:
 
     def gather(self) -> None:
         """From nothing to a full mesh of four."""
+        self.turn_to("Parties")
         self.click("Spawn all")
         self.click("Join all")
         self.says("connections", "6 of 6 pairs can talk")
 
     def propose(self, text: str) -> None:
+        self.turn_to("Operations")
         self.field("param-text").fill(text)
         self.field("param-text").press("Tab")
         self.click("Propose")
@@ -78,9 +85,11 @@ def test_one_story_in_three_worlds_by_one_switch(coordinator: Clicker) -> None:
         it.says("hint", "Committed by everyone")
         kind = {"websocket": "relayed through the server, sealed"}.get(world, "data channel")
         it.says("connections", kind)
+        it.turn_to("Connections")
         picture = it.page.locator(".mpclab-connections img")
         expect(picture).to_be_visible()
         assert picture.evaluate("image => image.naturalWidth") > 300
+        it.turn_to("Message flow")
         expect(it.page.locator(".mpclab-flow .summary")).to_contain_text("operations: 1 committed")
         arrows = "document.querySelector('.mpclab-diagram').diagram.picture.visible.length"
         assert it.page.evaluate(arrows) > 10
@@ -91,6 +100,7 @@ def test_a_vote_by_hand_and_the_verdicts(coordinator: Clicker) -> None:
     it = coordinator
     it.click("Start server")
     it.gather()
+    it.turn_to("Parties")
     it.field("votes-2").select_option("hand")
     it.says("status", "party 2 votes from now on: hand")
     it.propose("a new coffee machine")
@@ -102,7 +112,7 @@ def test_a_vote_by_hand_and_the_verdicts(coordinator: Clicker) -> None:
     it.propose("a new kettle")
     it.click("Approve")
     it.says("history", "a new kettle")
-    it.page.get_by_role("tab", name="Outcome").click()
+    it.turn_to("Outcome")
     it.click("Check")
     expect(it.page.locator(".mpclab-verdicts .mpclab-badge.good")).to_have_count(4)
     it.driver.screenshot(it.page, "coordinator-votes", whole=True)
@@ -112,19 +122,23 @@ def test_faults_by_clicking_and_what_the_page_says(coordinator: Clicker) -> None
     it = coordinator
     it.click("Start server")
     it.gather()
+    it.turn_to("Faults")
     it.click("Inject")
     it.says("faults", "parties 1 and 2 | parties 3 and 4 cannot hear each other")
     it.propose("from one side")
     it.says("hint", "Waiting for the votes of parties 3 and 4.")
+    it.turn_to("Faults")
     it.click("Heal all")
     it.says("faults", "Nothing is broken.")
     it.says("history", "from one side")
+    it.turn_to("Parties")
     it.page.locator(".mpclab-life-4").click()
     it.says("parties", "crashed")
     it.propose("without party 4")
     it.says("hint", "Waiting for party 4, crashed")
     it.click("Run to the end")
     it.says("operations", "aborted")
+    it.turn_to("Parties")
     it.page.locator(".mpclab-life-4").click()
     it.says("hint", "Aborted")
     it.driver.screenshot(it.page, "coordinator-faults", whole=True)
@@ -132,10 +146,14 @@ def test_faults_by_clicking_and_what_the_page_says(coordinator: Clicker) -> None
 
 def test_what_cannot_work_is_disabled_and_errors_can_be_dismissed(coordinator: Clicker) -> None:
     it = coordinator
-    for name in ("Join all", "Propose", "Approve", "Inject", "Stop", "Check"):
-        if name == "Check":
-            it.page.get_by_role("tab", name="Outcome").click()
+    where = {
+        "Join all": "Parties", "Propose": "Operations", "Approve": "Operations",
+        "Inject": "Faults", "Check": "Outcome", "Stop": "Server",
+    }  # fmt: skip
+    for name, tab in where.items():
+        it.turn_to(tab)
         expect(it.button(name)).to_be_disabled()
+    it.turn_to("Parties")
     expect(it.button("Join all")).to_have_attribute("title", "spawn parties first")
     it.page.get_by_role("button", name="websocket", exact=True).click()
     it.says("status", "a new lab: websocket")
@@ -172,3 +190,41 @@ def test_a_cell_that_is_run_again_closes_what_it_had_made(lab: LabDriver) -> Non
         it.field("port").press("Tab")
         it.click("Start server")
         it.says("server", f"ws://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1366, 768)])
+def test_the_button_its_arrows_and_who_committed_are_on_one_screen(
+    coordinator: Clicker, width: int, height: int
+) -> None:
+    it = coordinator
+    it.page.set_viewport_size({"width": width, "height": height})
+    it.click("Start server")
+    it.gather()
+    it.propose("seen at a glance")
+    it.says("hint", "Committed by everyone")
+    it.page.locator(".mpclab").first.evaluate("one => one.scrollIntoView()")
+    arrows = "document.querySelector('.mpclab-diagram').diagram.picture.visible.length"
+    it.page.wait_for_function(f"{arrows} > 10")
+    for what in ("Propose", "Step"):
+        expect(it.button(what)).to_be_in_viewport(ratio=1)
+    for where in (".mpclab-next-step", ".mpclab-operations .mpclab-table", ".mpclab-steps"):
+        expect(it.page.locator(where).first).to_be_in_viewport(ratio=1)
+    lanes = it.page.evaluate(
+        "document.querySelector('.mpclab-diagram').diagram.picture.lanes.map(lane => lane.y)"
+    )
+    stage = it.page.locator(".mpclab-diagram .stage").bounding_box()
+    assert stage is not None
+    assert stage["y"] + max(lanes) < height - 30
+    it.driver.screenshot(it.page, f"coordinator-{width}")
+
+
+def test_a_narrow_page_is_one_column(coordinator: Clicker) -> None:
+    it = coordinator
+    it.page.set_viewport_size({"width": 700, "height": 900})
+    deeds, pictures = (it.page.locator(".mpclab-tab").nth(i) for i in (0, 1))
+    expect(pictures).to_be_visible()
+    below, above = pictures.bounding_box(), deeds.bounding_box()
+    assert above is not None
+    assert below is not None
+    assert below["y"] >= above["y"] + above["height"] - 1
+    it.driver.screenshot(it.page, "coordinator-narrow")

@@ -45,6 +45,7 @@ def test_from_an_empty_session_to_a_verified_signature(lab: LabDriver, world: st
     it.says("server", "🟢 running")
     it.gather()
 
+    it.turn_to("Operations")
     it.field("kind").select_option("dkg")
     expect(it.field("param-curve")).to_have_value("ed25519")
     it.click("Propose")

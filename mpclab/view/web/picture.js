@@ -3,7 +3,7 @@
 const MOST_ARROWS = 6000; // in one picture; beyond that, how much was sent and lost is drawn
 const MOST_HEADS = 1500;
 const GROUPED = 12; // more parties than this are shown in groups, until one opens a group
-const TOP = 30, AXIS = 24, LEFT = 74, RIGHT = 16, MINIMAP = 38;
+const TOP = 20, AXIS = 24, LEFT = 74, RIGHT = 16, MINIMAP = 38;
 const BANDS = ["#e8590c", "#7048e8", "#0b7285", "#a61e4d", "#5f6b7a"];
 const FONT = "system-ui, sans-serif";
 
@@ -24,7 +24,7 @@ class Picture {
     this.plot = Math.max(50, width - LEFT - RIGHT);
     [this.left, this.right] = view.window ?? (view.latest ? this.axis.latest() : this.axis.whole());
     this.lanes = this._lanes();
-    this.step = Math.max(20, Math.min(46, 420 / Math.max(1, this.lanes.length)));
+    this.step = Math.max(20, Math.min(44, 400 / Math.max(1, this.lanes.length)));
     const room = this.store.bands.size ? 16 : 0;
     this.laneOf = new Map();
     this.lanes.forEach((lane, k) => {
@@ -118,7 +118,7 @@ class Picture {
       c.fillRect(left, TOP + 8, wide, 2.5);
       if (left <= free) continue;
       const text = fit(c, band.text, LEFT + this.plot - left);
-      c.fillText(text, left + 1, TOP + 4);
+      c.fillText(text, left + 1, TOP + 5);
       free = left + c.measureText(text).width + 10;
     }
   }
