@@ -79,11 +79,14 @@ def _operations(lab: Lab, state: State, down: list[Party]) -> Hint:
     if unsettled:
         one = unsettled[-1]
         return Hint(5, waiting_words(lab, state, one))
+    last = known[-1]
+    if last.status == "expired":
+        why = next(iter(last.expiries.values()), "")
+        return Hint(5, f"Expired: {why}. Nobody waits any more, but a late vote may commit it.")
     if down:
         return Hint(
             5, f"{_the(down).capitalize()} crashed. Restart, or propose and see who is missing."
         )
-    last = known[-1]
     if last.status == "aborted":
         why = next(iter(last.aborts.values()), "")
         return Hint(4, f"Aborted: {why}. Propose again, or change how parties vote.", "propose")

@@ -145,7 +145,7 @@ class OperationsPanel(Panel):
         self._refresh_hand(lab, closed)
 
     def _refresh_hand(self, lab: Lab, closed: str) -> None:
-        is_open = [o for o in self._known if o.status == "open"]
+        is_open = [o for o in self._known if o.status in ("open", "expired")]
         names = [
             (f"{self._known.index(o) + 1}. {style.shorten(o.text or o.kind, 30)}", o.op)
             for o in reversed(is_open)
@@ -174,7 +174,8 @@ def _cast(lab: Lab, party: Party, op: str, approve: bool, reason: str) -> str:
 def _tally(known: list[Operation]) -> str:
     if not known:
         return ""
-    words = [f"{sum(o.status == s for o in known)} {s}" for s in ("committed", "aborted", "open")]
+    each = ("committed", "aborted", "expired", "open")
+    words = [f"{sum(o.status == s for o in known)} {s}" for s in each]
     return " · ".join(w for w in words if not w.startswith("0 "))
 
 
@@ -285,6 +286,10 @@ def _standing(one: Operation, state: State, lab: Lab) -> str:
     if one.status == "aborted":
         why = theme.escape(next(iter(one.aborts.values()), ""))
         return f"{theme.badge('aborted', theme.BAD)}<br>{why}"
+    if one.status == "expired":
+        why = theme.escape(next(iter(one.expiries.values()), ""))
+        badge = theme.badge("expired", theme.WARN, "nobody waits any more; it may still commit")
+        return f"{badge}<br>{why}"
     missing = voters_missing(lab, one)
     words = f"for {theme.chips(missing)}" if missing else "for the agreement protocol"
     return f"{theme.badge('waiting', theme.WARN)} {words}"
