@@ -139,8 +139,7 @@ class Group:
     def spawn(self, *parties: Party, votes: str | None = None, process: bool = False) -> Done:
         wanted = parties or tuple(p for p in self.everyone if p not in self.present)
         for party in wanted:
-            if party not in self.everyone:
-                raise UsageError(f"party {party}: use 1 to {self.scenario.parties}")
+            self._check_member(party)
             if party in self.present:
                 raise UsageError(f"party {party} is already here")
         if votes is not None:
@@ -195,6 +194,8 @@ class Group:
             self.quarters.close()
 
     def join(self, *parties: Party) -> None:
+        if not self.present:
+            raise UsageError("no party is here; call spawn() first")
         wanted = parties or tuple(p for p in self.present if p not in self._joined)
         actors = [self.actor(party) for party in wanted]
         self._joined.update(wanted)
@@ -259,6 +260,7 @@ class Group:
     def set_votes(self, party: Party, votes: str) -> Done:
         self._coordinates("vote")
         self._check_votes(votes)
+        self._check_member(party)
         self._tell_app(party, SetVotePolicy(votes))
         self.votes[party] = votes  # what it begins with when it comes back
         return Done(f"party {party} votes from now on: {votes}")
@@ -266,8 +268,7 @@ class Group:
     def set_private(self, party: Party, given: tuple[Number, ...]) -> Done:
         self._coordinates("compute")
         values = tuple(map(number, given))
-        if party not in self.everyone:
-            raise UsageError(f"party {party}: use 1 to {self.scenario.parties}")
+        self._check_member(party)
         self._tell_app(party, SetPrivate(values))
         self.private[party] = values
         return Done(
@@ -300,7 +301,8 @@ class Group:
     def settled(self) -> bool:
         """Whether every operation has ended at every party that is up, or has expired where
         nothing is left to happen: no message is on its way, nobody waits for anything."""
-        progress = self.tracker.progress(self.joined, self._expected, self.faulty)
+        taking_part = self.joined if self.scenario.mesh == "negotiated" else self.present
+        progress = self.tracker.progress(taking_part, self._expected, self.faulty)
         return progress is Progress.SETTLED or (
             progress is Progress.EXPIRED and self.world.is_idle()
         )
@@ -457,6 +459,10 @@ class Group:
         )
         self.lives.setdefault(party, []).append(life)
         return life(coins, stored)
+
+    def _check_member(self, party: Party) -> None:
+        if party not in self.everyone:
+            raise UsageError(f"party {party!r}: use 1 to {self.scenario.parties}")
 
     def _check_votes(self, votes: str) -> None:
         known = (*VOTES, BY_HAND)

@@ -14,8 +14,11 @@ against the wall clock after `pace()`.
 
 from __future__ import annotations
 
+import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -78,6 +81,11 @@ class Lab:
         options: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> None:
+        if scenario is not None and not isinstance(scenario, Scenario):
+            raise UsageError(
+                f"a lab is made from a scenario or from fields, not from {scenario!r}: "
+                "Lab(Scenario.from_file(…)) or Lab(parties=4)"
+            )
         self.scenario = (scenario or Scenario()).but(**fields)
         self.url = url
         self._store = Path(store) if store is not None else None
@@ -90,8 +98,12 @@ class Lab:
                 ) from error
         more = {"record": record, **(options or {})}
         self.world: World = make_world(self.scenario, url, store, **more)
+        self.groups: dict[str, Group] = {}
+        if not isinstance(self.world, SimulatedWorld):
+            # A lab that nobody holds any more, as when its cell is run again, frees its port.
+            weakref.finalize(self, _free, self.world, self.groups).atexit = False
         self.group = Group(self.world, self.scenario, protocol=protocol, store=self._store)
-        self.groups: dict[str, Group] = {self.scenario.session: self.group}
+        self.groups[self.scenario.session] = self.group
         self._started: float | None = None
         self._pacer: Pacer | None = None
         self._injections: list[Injection] = []
@@ -209,7 +221,8 @@ class Lab:
             raise UsageError("no signaling server is running; call start_server() first")
         self.group.join(*parties)
         if wait:
-            self._wait(self.group.connected, round(timeout * SECOND), self.group.explain_unready)
+            within = _microseconds(timeout, "timeout")
+            self._wait(self.group.connected, within, self.group.explain_unready)
         return Done(self.group.say_members())
 
     def leave(self, *parties: Party) -> Done:
@@ -282,13 +295,13 @@ class Lab:
             until: wait for this instead.
             limit: at the most so many seconds (virtual ones in the simulated world).
         """
-        limit_us = PATIENCE if limit is None else round(limit * SECOND)
+        limit_us = PATIENCE if limit is None else _microseconds(limit, "limit")
         self._let_pass(until or self.group.settled, limit_us)
         return self.outcomes()
 
     def wait(self, seconds: float) -> Done:
         """Just let so many seconds pass (virtual ones in the simulated world)."""
-        self._let_pass(None, round(seconds * SECOND))
+        self._let_pass(None, _microseconds(seconds, "wait"))
         return Done(f"{seconds:g} s passed")
 
     def outcomes(self) -> Outcomes:
@@ -321,13 +334,19 @@ class Lab:
         self.world.resume(self.group.actor(party))
         return Done(f"party {party} goes on")
 
-    def inject(self, fault: Fault | Mapping[str, Any] | None = None, **fields: Any) -> Injection:
-        """Break something now: `lab.inject(kind="partition", groups=[[1, 2], [3, 4]])`.
+    def inject(
+        self, fault: Fault | Mapping[str, Any] | str | None = None, **fields: Any
+    ) -> Injection:
+        """Break something now: `lab.inject("partition", groups=[[1, 2], [3, 4]])`.
 
-        Fields as in a scenario's `faults`; without `for` it lasts until `heal`.
+        `fault` is its kind, or all of it. Fields as in a scenario's `faults`; without `for` it
+        lasts until `heal`.
         """
         if not isinstance(fault, Fault):
-            given = {k.rstrip("_"): v for k, v in {**(fault or {}), **fields}.items()}
+            named = {"kind": fault} if isinstance(fault, str) else fault or {}
+            if not isinstance(named, Mapping):
+                raise UsageError(f"a fault is its kind or a mapping of fields, not {fault!r}")
+            given = {k.rstrip("_"): v for k, v in {**named, **fields}.items()}
             fault = parse_fault(given, self.scenario.parties, len(self._injections))
         injection = inject(fault, self.world)
         self._injections.append(injection)
@@ -416,6 +435,7 @@ class Lab:
                 self._pacer = None
             if speed > 0:
                 self._pacer = Pacer(self.world, speed)
+                weakref.finalize(self, self._pacer.stop).atexit = False
         return Done(f"time passes at {speed:g} × the wall clock" if speed else "time stands still")
 
     def step(self) -> Done:
@@ -454,12 +474,18 @@ class Lab:
         return self.world.run(until, limit=limit)
 
     def close(self) -> Done:
-        """Stop everything; free every port and thread. Closing twice is fine."""
+        """Stop everything; free every port and thread. Closing twice is fine.
+
+        Parties whose keys end with the lab, since there is no store, give their slots in sessions
+        at a server elsewhere up; those that can come back keep them.
+        """
+        if self.url and self._store is None and not self._closed:
+            for group in self.groups.values():
+                with suppress(UsageError):
+                    group.leave(*group.joined)
         self._closed = True
         self.pace(0)
-        self.world.close()
-        for group in self.groups.values():
-            group.close()
+        _free(self.world, self.groups)
         return Done("the lab is closed")
 
     def __enter__(self) -> Self:
@@ -474,6 +500,23 @@ class Lab:
             f"Lab({s.world}, {s.parties} parties, threshold {s.threshold}, {s.policy}, "
             f"{s.agreement}, session {s.session!r})"
         )
+
+
+def _microseconds(seconds: Any, what: str) -> int:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
+        raise UsageError(f"{what}: {seconds!r} is not a number of seconds from 0 on")
+    return round(seconds * SECOND)
+
+
+def _free(world: World, groups: Mapping[str, Group]) -> None:
+    """End a lab's world, and what its groups keep outside of it."""
+    thread = getattr(world, "thread", None)
+    if thread is not None and thread.is_current():  # where the garbage was collected
+        threading.Thread(target=_free, args=(world, groups), name="mpclab-free").start()
+        return
+    world.close()
+    for group in groups.values():
+        group.close()
 
 
 def make_world(
