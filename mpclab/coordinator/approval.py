@@ -88,7 +88,8 @@ class Approval:
 
     def propose(self, ctx: Ctx, ask: Propose) -> None:
         ledger = self.ledger
-        params = ledger.kinds[ask.kind].check(ask.params)
+        spec = ledger.kinds[ask.kind]
+        params = spec.check(spec.complete(ask.params, self._known()))
         deadline = self.deadline if ask.deadline is None else checked_deadline(ask.deadline)
         if max(len(ask.attempt), len(ask.kind)) > statements.MAX_NAME:
             raise UsageError(f"attempt, kind: at most {statements.MAX_NAME} characters")
@@ -165,12 +166,14 @@ class Approval:
             case "reject":
                 self.cast(ctx, o, False, "rejects everything")
             case "validate":
-                known = Known(_Proposals(self.ledger.operations), self.ledger.results)
                 spec = self.ledger.kinds[o.kind]
-                wrong = spec.validate(spec.read(o.params), known)
+                wrong = spec.validate(spec.read(o.params), self._known())
                 self.cast(ctx, o, wrong is None, wrong or "")
             case "hand" if o.by == ctx.me:
                 self.cast(ctx, o, True)  # who proposes approves
+
+    def _known(self) -> Known:
+        return Known(_Proposals(self.ledger.operations), self.ledger.results)
 
     def vote_by_hand(self, ctx: Ctx, op: str, approve: bool, reason: str) -> None:
         o = self.ledger.operations.get(op)

@@ -198,8 +198,8 @@ class Executor:
         self._keep(ctx, o.op, End(Status.EXECUTED, text=result.text, data=result.data))
         o.status, o.reason, o.missing, o.blamed = Status.EXECUTED, "", (), ()
         o.result = self.results[o.op] = Result(result.text, result.data)
-        details = {"source": source} if source else {}
-        ctx.note(notes.Executed(op=o.op, result=result.text, **details))
+        facts = self.ledger.kinds[o.kind].facts(result.data)
+        ctx.note(notes.Executed(op=o.op, result=result.text, source=source, facts=facts))
         self._retire(ctx, o)
         self._ended(ctx, o)
 

@@ -184,7 +184,8 @@ class Expired(Note, frozen=True):
 
 
 class Executed(Note, frozen=True):
-    """What was committed was carried out, with this result; `source`: learnt from others.
+    """What was committed was carried out, with this result; `source`: learnt from others; `facts`:
+    the result as data, for programs.
 
     Written by: the executor.
     Read by: outcomes, integrity, linearizability, panels.
@@ -194,6 +195,7 @@ class Executed(Note, frozen=True):
     op: str
     result: str = ""
     source: str = ""
+    facts: tuple[tuple[str, str | int], ...] = ()
 
 
 class Failed(Note, frozen=True):

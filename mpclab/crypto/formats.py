@@ -57,11 +57,14 @@ def allowed_signers_line(principal: str, public: bytes, namespace: str) -> str:
 
 def sshsig_payload(namespace: str, message: bytes) -> bytes:
     """The bytes that an SSHSIG signature on `message` signs."""
+    return sshsig_payload_of_hash(namespace, hashlib.sha512(message).digest())
+
+
+def sshsig_payload_of_hash(namespace: str, sha512: bytes) -> bytes:
+    """The same, for a message of which the hash is known, 64 bytes."""
     if not namespace:
         raise ValueError("SSHSIG needs a namespace, such as 'file'")
-    return _MAGIC + b"".join(
-        map(_string, (namespace.encode(), b"", _HASH, hashlib.sha512(message).digest()))
-    )
+    return _MAGIC + b"".join(map(_string, (namespace.encode(), b"", _HASH, sha512)))
 
 
 def sshsig_armour(namespace: str, public: bytes, signature: bytes) -> str:

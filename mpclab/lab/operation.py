@@ -39,6 +39,12 @@ class Operation:
         outcome = self.outcome
         return outcome.result if outcome else ""
 
+    @property
+    def data(self) -> dict[str, str | int]:
+        """What executing it gave, for programs: see `Outcome.data`."""
+        outcome = self.outcome
+        return outcome.data if outcome else {}
+
     def __await__(self) -> Generator[Any, None, Operation]:
         yield from ()
         return self

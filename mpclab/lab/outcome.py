@@ -44,7 +44,9 @@ class Outcome(msgspec.Struct, frozen=True):
             when it ended in two ways; else undecided. `reason` says why, or who holds what.
         parties: what each party holds.
         committed_at_ms: when the last of them committed, ms after the session was ready.
-        result: what executing it gave, when all agree on it.
+        result: what executing it gave, when all agree on it. `data`: the same for programs, by
+            name: of a key its public_key, curve, threshold and holders, of a signature the
+            signature and what it is on.
     """
 
     operation: int
@@ -57,6 +59,7 @@ class Outcome(msgspec.Struct, frozen=True):
     proposed_at_ms: float | None = None
     committed_at_ms: float | None = None
     result: str = ""
+    data: dict[str, str | int] = {}
 
     def __repr__(self) -> str:
         what = f"{self.operation}. {self.kind} by party {self.by}: {self.status}"
@@ -187,7 +190,7 @@ def _by_party(one: Operation, base: int) -> Operation:
         return one
     fields: dict[str, Any] = {
         name: {actor - base: value for actor, value in getattr(one, name).items()}
-        for name in ("votes", "standing", "commits", "aborts", "expiries", "results")
+        for name in ("votes", "standing", "commits", "aborts", "expiries", "results", "facts")
     }
     return dataclasses.replace(one, **fields)
 
@@ -202,12 +205,14 @@ def _outcome(
     unheard = [p for p in judges if p not in one.standing]
     values = {one.commits[p].value for p in committed}
     reason, result, done_at = "", "", None
+    data: dict[str, str | int] = {}
     if judges and len(committed) == len(judges) and len(values) == 1:
         status = "committed"
         done_at = max(one.commits[p].at for p in committed)
         results = {one.results[p] for p in committed if p in one.results}
         failed = [p for p in committed if one.standing.get(p) == "failed"]
         result = results.pop() if len(results) == 1 and not failed else ""
+        data = dict(one.facts.get(committed[0], ())) if result else {}
         if failed:
             reason = f"committed, but not executed: {one.results[failed[0]]}"
     elif len(values) > 1 or (committed and aborted):
@@ -225,7 +230,7 @@ def _outcome(
     at = None if one.proposed_at is None else (one.proposed_at - since) / MS
     return Outcome(
         number, one.op, one.kind, one.by, status, holdings, reason, at,
-        None if done_at is None else (done_at - since) / MS, result,
+        None if done_at is None else (done_at - since) / MS, result, data,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.rounds import AGAIN, Aborted, Finished
-from mpclab.core.wire import Message
+from mpclab.core.wire import Message, decoder
 from mpclab.crypto.errors import EncodingError
 from mpclab.crypto.groups import Element, Group
 from mpclab.crypto.identity import Coins
@@ -52,6 +52,35 @@ class BeaconValue(msgspec.Struct, frozen=True):
     number: int
     previous: bytes
     value: bytes
+
+
+class BeaconRecord(Message, frozen=True):
+    """A value of a chain, as later draws find it.
+
+    Attributes:
+        key: the public key that the chain is of.
+    """
+
+    key: bytes
+    number: int
+    previous: bytes
+    value: bytes
+
+    def to_bytes(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def parse(cls, data: bytes) -> BeaconRecord | None:
+        """What `to_bytes` gave; None for anything else."""
+        try:
+            found = _decode(data)
+        except msgspec.DecodeError:
+            return None
+        assert isinstance(found, BeaconRecord)
+        return found
+
+
+_decode = decoder(BeaconRecord)
 
 
 def base_point(key: GroupKey, number: int, previous: bytes) -> Element:

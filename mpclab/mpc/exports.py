@@ -10,7 +10,7 @@ import msgspec
 
 from mpclab.core.errors import UsageError
 from mpclab.core.wire import Message, decoder
-from mpclab.crypto import formats
+from mpclab.crypto import formats, taproot
 from mpclab.crypto.groups import ED25519
 from mpclab.crypto.independent import verify_independently
 from mpclab.mpc.records import KeyRecord
@@ -23,17 +23,19 @@ class SignatureRecord(Message, frozen=True):
 
     Attributes:
         namespace: of an SSHSIG signature; empty for one on the message itself.
+        hashed: the function that `message` is the hash of; empty when it is the message itself.
     """
 
     record: KeyRecord
     message: bytes
     signature: bytes
     namespace: str = ""
+    hashed: str = ""
 
     @property
     def payload(self) -> bytes:
         """The bytes that were signed."""
-        return payload(self.message, self.namespace)
+        return payload(self.message, self.namespace, self.hashed)
 
     def verify(self) -> bool:
         """Ask OpenSSL."""
@@ -42,11 +44,12 @@ class SignatureRecord(Message, frozen=True):
 
     def files(self) -> dict[str, bytes]:
         """File contents by name; what there is depends on the key and on what was signed."""
-        group, public = self.record.key().suite.group, self.record.public
-        found = {
-            "message": self.message,
-            "key.pem": formats.pem(group, public).encode(),
-        }
+        suite, public = self.record.key().suite, self.record.public
+        group = suite.group
+        found = {"key.pem": formats.pem(group, public).encode()}
+        found[f"message.{self.hashed}" if self.hashed else "message"] = self.message
+        if suite.x_only:
+            found["key.x-only"] = taproot.x_only(public).hex().encode()
         if not self.namespace:
             found["message.bin"] = self.signature
         else:
@@ -75,6 +78,16 @@ class SignatureRecord(Message, frozen=True):
 _decode = decoder(SignatureRecord)
 
 
-def payload(message: bytes, namespace: str) -> bytes:
-    """What to sign: `message`, or what OpenSSH signs in its place when there is a namespace."""
-    return formats.sshsig_payload(namespace, message) if namespace else message
+def payload(message: bytes, namespace: str, hashed: str = "") -> bytes:
+    """What to sign: `message`, or what OpenSSH signs in its place when there is a namespace.
+
+    Raises:
+        UsageError: OpenSSH has no such hash function.
+    """
+    if not namespace:
+        return message
+    if not hashed:
+        return formats.sshsig_payload(namespace, message)
+    if hashed != "sha512":
+        raise UsageError(f"message: SSH signatures are on a sha512 hash, not on a {hashed} one")
+    return formats.sshsig_payload_of_hash(namespace, message)

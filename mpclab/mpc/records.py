@@ -16,8 +16,10 @@ from nacl.exceptions import CryptoError as SodiumError
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.wire import Message, decoder
+from mpclab.crypto import taproot
 from mpclab.crypto.ciphersuites import ciphersuite
 from mpclab.crypto.errors import CryptoError
+from mpclab.crypto.groups import SECP256K1
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.keys import GroupKey, KeyShare
 from mpclab.crypto.transcript import digest
@@ -70,6 +72,37 @@ class KeyRecord(Message, frozen=True):
         except (msgspec.DecodeError, CryptoError, ValueError) as error:
             raise UsageError(f"not the record of a key: {error}") from None
         return record
+
+
+def derived(
+    record: KeyRecord, share: KeyShare | None, path: str, merkle_root: str
+) -> tuple[KeyRecord, KeyShare | None]:
+    """The key at a BIP 32 path below this one, tweaked for Taproot, and our share of it.
+
+    Args:
+        path: such as `0/5`; empty for the key itself.
+        merkle_root: 64 hexadecimal digits; empty for no tweak.
+
+    Raises:
+        UsageError: the key is not on secp256k1, or what is asked for does not exist.
+    """
+    if not path and not merkle_root:
+        return record, share
+    key = record.key()
+    try:
+        if key.suite.group is not SECP256K1 or (merkle_root and not key.suite.x_only):
+            raise ValueError("keys are derived on secp256k1, and tweaked of BIP 340 keys")
+        if path:
+            key, offset = taproot.derive(key, taproot.parse_path(path))
+            share = taproot.move_share(share, key, offset) if share else None
+        if merkle_root:
+            root = bytes.fromhex(merkle_root)
+            tweaked = taproot.tweak_key(key, root)
+            share = taproot.tweak_share(share, tweaked, root) if share else None
+            key = tweaked
+    except (ValueError, CryptoError) as error:
+        raise UsageError(f"derive, taproot: {error}") from None
+    return msgspec.structs.replace(record, commitments=key.commitments), share
 
 
 _decode = decoder(KeyRecord)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
-from mpclab.operations.parameters import Number, Numbers, Reference, Text
-from mpclab.operations.spec import Execution, Known, OperationSpec, Result
+from mpclab.operations.parameters import Content, Number, Numbers, Reference, Text, Word
+from mpclab.operations.spec import Execution, Facts, Known, OperationSpec, Result
 
 if TYPE_CHECKING:
     from mpclab.crypto.keys import KeyShare
@@ -75,8 +75,8 @@ def present_key(execution: Execution) -> Callable[[SharedKey], Result]:
         from mpclab.mpc.records import seal_share
 
         record = shared.record
-        curve = next(name for name, suite in CURVES.items() if suite == record.suite)
-        text = f"{curve} key {record.public.hex()}, {record.threshold} of {len(record.holders)}"
+        many = f"{record.threshold} of {len(record.holders)}"
+        text = f"{_curve(record)} key {record.public.hex()}, {many}"
         if record.excluded:
             text += f", without the cheating {_parties(record.excluded)}"
         secret = b"" if shared.share is None else seal_share(identity, shared.share)
@@ -108,6 +108,65 @@ def about_key(data: bytes) -> bytes:
     return KeyRecord.from_bytes(data).public
 
 
+def _key_facts(data: bytes) -> Facts:
+    from mpclab.mpc.records import KeyRecord
+
+    record = KeyRecord.from_bytes(data)
+    suite = record.key().suite
+    facts: Facts = (
+        ("public_key", record.public.hex()),
+        ("curve", _curve(record)),
+        ("threshold", record.threshold),
+        ("n", len(record.holders)),
+        ("holders", ", ".join(map(str, record.holders))),
+    )
+    return (*facts, ("x_only", record.public[1:].hex())) if suite.x_only else facts
+
+
+def _curve(record: KeyRecord) -> str:
+    return next(name for name, suite in CURVES.items() if suite == record.suite)
+
+
+def _public(known: Known, op: str) -> bytes | None:
+    """The public key that operation `op` made or renewed."""
+    result, proposal = known.results.get(op), known.proposals.get(op)
+    if result is None or proposal is None or proposal.kind not in KEY_KINDS:
+        return None
+    return about_key(result.data)
+
+
+def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
+    """The operation that made or last renewed the key which is meant: the one with this name, or
+    the newest of all when none is named. Whoever names an operation means that one."""
+    wanted = params.get("key", "")
+    if wanted in known.proposals or not isinstance(wanted, str):
+        return params
+    made = [op for op in known.results if _public(known, op) is not None]
+    made.sort(key=lambda op: (known.proposals[op].lamport, op))
+    if wanted:
+        named = {
+            _public(known, op)
+            for op in made
+            if dict(known.proposals[op].params).get("name") == wanted
+        }
+        made = [op for op in made if _public(known, op) in named]
+        if not made:  # an operation that others know, perhaps
+            return params
+    if not made:
+        raise UsageError("key: no key was made here yet; propose dkg first")
+    return {**params, "key": made[-1]}
+
+
+def _new_name(params: Mapping[str, Any], known: Known) -> str | None:
+    """Is the key's name free?"""
+    name = params["name"]
+    for op in known.results:
+        proposal = known.proposals.get(op)
+        if name and proposal is not None and dict(proposal.params).get("name") == name:
+            return f"operation {op} made a key called {name!r}"
+    return None
+
+
 def the_key(params: Mapping[str, Any]) -> Iterable[str]:
     return (params["key"],)
 
@@ -117,7 +176,9 @@ def _parties(parties: Iterable[Party]) -> str:
     return f"part{'y' if len(named) == 1 else 'ies'} {', '.join(named)}"
 
 
-_KEY = Reference("key", help="the operation that made the key")
+_KEY = Reference(
+    "key", default="", empty=True, help="the operation that made it, or its name; none: the newest"
+)
 
 # --- keys ---------------------------------------------------------------------------------
 
@@ -212,22 +273,28 @@ def _repair(execution: Execution) -> Machine:
 
 
 def _beacon(execution: Execution) -> Machine:
-    from mpclab.mpc.beacon import Beacon, BeaconValue
+    from mpclab.mpc.beacon import Beacon, BeaconRecord, BeaconValue
 
     op, after = execution.params["key"], execution.params["after"]
+    record = key_of(execution, op)
     number, previous = 1, b""
     if after:
         known = execution.results.get(after)
-        if known is None or len(known.data) != 40:
-            raise UsageError(f"after: operation {after} made no beacon value here")
-        number, previous = int.from_bytes(known.data[:8]) + 1, known.data[8:]
+        found = BeaconRecord.parse(known.data) if known is not None else None
+        if found is None or found.key != record.public:
+            raise UsageError(f"after: operation {after} made no value of this beacon here")
+        number, previous = found.number + 1, found.value
+    for other, result in execution.results.items():
+        drawn = BeaconRecord.parse(result.data)
+        if drawn is not None and (drawn.key, drawn.number) == (record.public, number):
+            raise UsageError(f"after: value {number} is known, by operation {other}")
 
     def present(found: BeaconValue) -> Result:
-        data = found.number.to_bytes(8) + found.value
-        return Result(f"value {found.number}: {found.value.hex()}", data)
+        made = BeaconRecord(record.public, found.number, found.previous, found.value)
+        return Result(f"value {found.number}: {found.value.hex()}", made.to_bytes())
 
     return Beacon(
-        key_of(execution, op),
+        record,
         share_of(execution, op),
         number,
         previous,
@@ -236,19 +303,65 @@ def _beacon(execution: Execution) -> Machine:
     )
 
 
+def _next_value(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
+    """After the last value of the key's beacon that is known here."""
+    from mpclab.mpc.beacon import BeaconRecord
+
+    params = _find_key(params, known)
+    key = _public(known, params["key"])
+    if params.get("after") or key is None:
+        return params
+    drawn = {op: BeaconRecord.parse(result.data) for op, result in known.results.items()}
+    numbers = {op: found.number for op, found in drawn.items() if found and found.key == key}
+    return {**params, "after": max(numbers, key=numbers.__getitem__)} if numbers else params
+
+
+def _beacon_facts(data: bytes) -> Facts:
+    from mpclab.mpc.beacon import BeaconRecord
+
+    found = BeaconRecord.parse(data)
+    if found is None:
+        return ()
+    return (
+        ("number", found.number),
+        ("value", found.value.hex()),
+        ("previous", found.previous.hex()),
+        ("public_key", found.key.hex()),
+    )
+
+
+def _moves_on(params: Mapping[str, Any], known: Known) -> str | None:
+    """Is there such a key, and is this value not known yet?"""
+    from mpclab.mpc.beacon import BeaconRecord
+
+    if (wrong := needs_key(params, known)) is not None:
+        return wrong
+    after = known.results.get(params["after"])
+    last = BeaconRecord.parse(after.data) if after is not None else None
+    number = last.number + 1 if last is not None else 1
+    key = _public(known, params["key"])
+    for op, result in known.results.items():
+        found = BeaconRecord.parse(result.data)
+        if found is not None and (found.key, found.number) == (key, number):
+            return f"value {number} of this beacon is known, by operation {op}"
+    return None
+
+
 def _sign(execution: Execution) -> Machine:
     from mpclab.mpc.exports import SignatureRecord, payload
+    from mpclab.mpc.records import derived
     from mpclab.mpc.sign import Sign
 
     params = execution.params
-    op, message = params["key"], params["message"].encode()
+    op, (message, hashed) = params["key"], params["message"]
     namespace = params["namespace"] if params["format"] == "ssh" else ""
-    record = key_of(execution, op)
-    if namespace and record.suite != CURVES["ed25519"]:
+    whole = key_of(execution, op)
+    if namespace and whole.suite != CURVES["ed25519"]:
         raise UsageError("format: SSH signatures need an ed25519 key")
+    record, share = derived(whole, share_of(execution, op), params["derive"], params["taproot"])
 
     def present(signed: Signature) -> Result:
-        found = SignatureRecord(record, message, signed.signature, namespace)
+        found = SignatureRecord(record, message, signed.signature, namespace, hashed)
         return Result(signed.signature.hex(), found.to_bytes())
 
     return Sign(
@@ -256,10 +369,23 @@ def _sign(execution: Execution) -> Machine:
         execution.identity,
         execution.keys,
         record,
-        share_of(execution, op),
-        payload(message, namespace),
+        share,
+        payload(message, namespace, hashed),
         deadline=execution.deadline,
         present=present,
+    )
+
+
+def _signature_facts(data: bytes) -> Facts:
+    from mpclab.mpc.exports import SignatureRecord
+
+    found = SignatureRecord.from_bytes(data)
+    return (
+        ("signature", found.signature.hex()),
+        ("format", "ssh" if found.namespace else "raw"),
+        ("message", found.message.hex()),
+        ("hashed", found.hashed),
+        *_key_facts(found.record.to_bytes()),
     )
 
 
@@ -271,8 +397,11 @@ KEY_OPERATIONS = (
             Text("curve", default="ed25519", choices=tuple(CURVES), help="what the key is for"),
             Number("threshold", default=0, help="shares needed to sign; 0: the session's"),
             Numbers("members", default=(), low=1, help="who holds it; none named: all"),
+            Text("name", default="", empty=True, longest=64, help="to name it by later"),
         ),
         sentence="make a key together ({curve})",
+        validate=_new_name,
+        facts=_key_facts,
         resumable=True,
         about=about_key,
         certified=True,
@@ -282,12 +411,17 @@ KEY_OPERATIONS = (
         _sign,
         (
             _KEY,
-            Text("message", help="what is signed"),
+            Content("message", help="text, hex:… for bytes, sha256:… or sha512:… for a hash"),
             Text("format", default="raw", choices=("raw", "ssh"), help="what OpenSSH verifies"),
-            Text("namespace", default="file", longest=64, help="of an SSH signature"),
+            Word("namespace", default="file", longest=64, help="of an SSH signature"),
+            Text("derive", default="", empty=True, longest=256, help="a BIP 32 path, such as 0/5"),
+            Text("taproot", default="", empty=True, longest=64, help="a Merkle root, in hex"),
         ),
         sentence="sign with key {key}: {message}",
+        shown=("format", "namespace", "derive", "taproot"),
         validate=needs_key,
+        complete=_find_key,
+        facts=_signature_facts,
         after=the_key,
         resumable=True,
     ),
@@ -297,6 +431,8 @@ KEY_OPERATIONS = (
         (_KEY,),
         sentence="give all holders of key {key} new shares",
         validate=needs_key,
+        complete=_find_key,
+        facts=_key_facts,
         after=the_key,
         retires=the_key,
         resumable=True,
@@ -314,6 +450,8 @@ KEY_OPERATIONS = (
         ),
         sentence="give key {key} to other holders",
         validate=needs_key,
+        complete=_find_key,
+        facts=_key_facts,
         after=the_key,
         retires=the_key,
         resumable=True,
@@ -330,6 +468,8 @@ KEY_OPERATIONS = (
         ),
         sentence="give party {party} its share of key {key} back",
         validate=needs_key,
+        complete=_find_key,
+        facts=_key_facts,
         after=the_key,
         about=about_key,
         resumable=True,
@@ -339,10 +479,12 @@ KEY_OPERATIONS = (
         _beacon,
         (
             _KEY,
-            Reference("after", default="", empty=True, help="the value before; none: begin"),
+            Reference("after", default="", empty=True, help="the value before; none: the last"),
         ),
         sentence="draw the next value of key {key}'s beacon",
-        validate=needs_key,
+        validate=_moves_on,
+        complete=_next_value,
+        facts=_beacon_facts,
         after=lambda params: tuple(op for op in (params["key"], params["after"]) if op),
         resumable=True,
     ),

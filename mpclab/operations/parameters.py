@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mpclab.core.errors import nearest
@@ -53,6 +55,84 @@ class Text(Parameter):
         if self.choices and value not in self.choices:
             raise ValueError(f"{value!r} is not known{nearest(value, self.choices)}")
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Word(Text):
+    """Text without spaces, quotes and signs that have a meaning in OpenSSH's lists of patterns."""
+
+    def check(self, value: Any) -> Value:
+        value = Text.check(self, value)
+        assert isinstance(value, str)
+        if not value.isascii() or not value.isprintable() or set(value) & set(" \"'\\,!*?"):
+            raise ValueError(f"{value!r} is not one word of plain letters, digits and signs")
+        return value
+
+
+HASHES = ("sha256", "sha512")
+"""Functions that a message may be the hash of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content(Parameter):
+    """What is signed, spelled so that a reader sees exactly what it is:
+
+        pay 5 to Eve       these characters, in UTF-8
+        hex:00ff17         these bytes; `bytes` are taken as well
+        sha256:5f2c…       a hash that somebody computed, signed as it is; also sha512
+
+    A `Path` is read by whoever proposes, and becomes the file's text or bytes. Executors get
+    (bytes, the hash function's name or "").
+    """
+
+    longest: int = 4 * MAX_TEXT
+
+    def check(self, value: Any) -> Value:
+        if isinstance(value, Path):
+            value = self._file(value)
+        if isinstance(value, bytes):
+            value = f"hex:{value.hex()}"
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is neither text nor bytes")
+        spelling, _, rest = value.partition(":")
+        if spelling not in ("hex", *HASHES):
+            return Text(self.name, longest=self.longest).check(value)
+        try:
+            data = bytes.fromhex(rest)
+        except ValueError:
+            raise ValueError(f"{value[:40]!r} is not hexadecimal after {spelling}:") from None
+        if spelling in HASHES and len(data) != hashlib.new(spelling).digest_size:
+            raise ValueError(f"{len(data)} bytes are not a {spelling} hash")
+        if not 1 <= len(data) <= self.longest:
+            raise ValueError(f"{len(data)} bytes; use 1 to {self.longest}, or their hash")
+        return f"{spelling}:{data.hex()}"
+
+    def _file(self, path: Path) -> str | bytes:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror or error}") from None
+        if len(data) > self.longest:
+            digest = hashlib.sha512(data).hexdigest()
+            raise ValueError(
+                f"{path} has {len(data)} bytes, at most {self.longest} are signed as they are; its "
+                f"hash is sha512:{digest}"
+            )
+        try:
+            text = data.decode()
+            Text(self.name, longest=self.longest).check(text)
+        except ValueError:
+            return data
+        return data if text.partition(":")[0] in ("hex", *HASHES) else text
+
+    def read(self, value: Value) -> Any:
+        assert isinstance(value, str)
+        spelling, _, rest = value.partition(":")
+        if spelling == "hex":
+            return bytes.fromhex(rest), ""
+        if spelling in HASHES:
+            return bytes.fromhex(rest), spelling
+        return value.encode(), ""
 
 
 @dataclass(frozen=True, slots=True)

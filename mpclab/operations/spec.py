@@ -109,6 +109,18 @@ Make: TypeAlias = Callable[[Execution], Machine | Result | str]
 Validate: TypeAlias = Callable[[Mapping[str, Any], Known], str | None]
 
 
+Complete: TypeAlias = Callable[[Mapping[str, Any], Known], Mapping[str, Any]]
+Facts: TypeAlias = tuple[tuple[str, str | int], ...]
+
+
+def _as_given(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
+    return params
+
+
+def _no_facts(data: bytes) -> Facts:
+    return ()
+
+
 def _accept(params: Mapping[str, Any], known: Known) -> str | None:
     return None
 
@@ -125,7 +137,11 @@ class OperationSpec:
         name: the kind: lower-case letters, digits, dashes.
         make: from an `Execution` to a machine, or to the result itself.
         sentence: what is proposed, for a reader; `{parameter}` is replaced.
+        shown: parameters that are added to it where they are not as by default.
         validate: the vote policy "validate" asks it: None to approve, or why not.
+        complete: what the proposer left out, filled in by what it knows (the newest key, say),
+            before it signs; `UsageError` when nothing fits.
+        facts: from a result's public bytes to what a program wants of it, by name.
         after: ids of operations whose results it needs: it starts when they have ended here.
         retires: ids of operations whose secrets it replaces. Once it is executed every party
             deletes its own of them, and of others with the same public bytes, for good.
@@ -141,7 +157,10 @@ class OperationSpec:
     make: Make
     parameters: tuple[Parameter, ...] = ()
     sentence: str = ""
+    shown: tuple[str, ...] = ()
     validate: Validate = _accept
+    complete: Complete = _as_given
+    facts: Callable[[bytes], Facts] = _no_facts
     after: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     retires: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     resumable: bool = False
@@ -189,7 +208,14 @@ class OperationSpec:
     def describe(self, params: Params) -> str:
         """The sentence, for parameters that `check` has passed."""
         if self.sentence:
-            return self.sentence.format_map({name: _short(value) for name, value in params})
+            said = self.sentence.format_map({name: _short(value) for name, value in params})
+            usual = {parameter.name: parameter.default for parameter in self.parameters}
+            more = [
+                f"{name} {_short(value)}"
+                for name, value in params
+                if name in self.shown and value != usual[name]
+            ]
+            return f"{said} ({', '.join(more)})" if more else said
         shown = ", ".join(f"{name} = {_short(value)}" for name, value in params)
         return f"{self.name}: {shown}" if shown else self.name
 

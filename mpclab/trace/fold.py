@@ -87,7 +87,7 @@ class Operation:
     Attributes:
         standing: each party's latest word: open, certified, committed, executed, failed, aborted,
             expired.
-        commits, aborts, expiries, results: by party; all but commits hold text.
+        commits, aborts, expiries, results, facts: by party; all but commits and facts hold text.
         certified: by party, when it held a certificate, and whose approvals it names.
     """
 
@@ -104,6 +104,7 @@ class Operation:
     aborted_at: dict[Party, int] = field(default_factory=dict)
     expiries: dict[Party, str] = field(default_factory=dict)
     results: dict[Party, str] = field(default_factory=dict)
+    facts: dict[Party, tuple[tuple[str, str | int], ...]] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -368,8 +369,9 @@ class State:
                 self._decide(row, "expired", op)
                 one.expiries[actor] = reason
                 one.standing[actor] = "expired"
-            case notes.Executed(_, result):
+            case notes.Executed(_, result, _, facts):
                 one.results[actor] = result
+                one.facts[actor] = facts
                 one.standing[actor] = "executed"
             case notes.Failed(_, reason):
                 one.results[actor] = reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coincurve import PublicKeyXOnly
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS
+from mpclab.crypto import formats, taproot
 from mpclab.mpc.exports import PRINCIPAL, SignatureRecord
 from mpclab.mpc.records import KeyRecord
+from mpclab.operations import OPERATIONS
 from mpclab.testing.sessions import Sessions
 
 
@@ -89,7 +93,123 @@ def test_a_chain_of_beacon_values() -> None:
     assert done(sessions, first).text.startswith("value 1: ")
     assert done(sessions, second).text.startswith("value 2: ")
     again = sessions.propose(4, "beacon", key=key, after=first)
-    assert done(sessions, again) == done(sessions, second)
+    sessions.run()
+    assert set(sessions.statuses(again).values()) == {"failed"}
+    assert f"value 2 is known, by operation {second}" in sessions.at(1, again).reason
+    assert done(sessions, sessions.propose(4, "beacon")).text.startswith("value 3: ")
+
+
+def test_who_validates_rejects_a_beacon_value_that_is_known() -> None:
+    sessions = Sessions(3, t=2, votes=dict.fromkeys((1, 2, 3), "validate"))
+    done(sessions, sessions.propose(1, "dkg"))
+    first = sessions.propose(2, "beacon")
+    done(sessions, first)
+    done(sessions, sessions.propose(2, "beacon"))
+    again = sessions.propose(2, "beacon", after=first)
+    sessions.run()
+    assert "is known, by operation" in sessions.at(1, again).reason
+
+
+DIGEST = hashlib.sha256(b"a transaction").digest()
+
+
+@pytest.mark.parametrize(
+    ("message", "signed_bytes", "text"),
+    [
+        ("pay 5", b"pay 5", "pay 5"),
+        (DIGEST, DIGEST, f"hex:{DIGEST.hex()}"),
+        (f"hex:{DIGEST.hex().upper()}", DIGEST, f"hex:{DIGEST.hex()}"),
+        (f"sha256:{DIGEST.hex()}", DIGEST, f"sha256:{DIGEST.hex()}"),
+        (DIGEST.hex(), DIGEST.hex().encode(), DIGEST.hex()),
+    ],
+)
+def test_what_is_signed_is_what_voters_see(message: Any, signed_bytes: bytes, text: str) -> None:
+    sessions = Sessions(3, t=2)
+    key = sessions.propose(1, "dkg", curve="bip340")
+    public = KeyRecord.from_bytes(done(sessions, key).data).public
+    op = sessions.propose(2, "sign", message=message)
+    signature = SignatureRecord.from_bytes(done(sessions, op).data)
+    assert signature.verify()
+    assert PublicKeyXOnly(public[1:]).verify(signature.signature, signed_bytes)
+    assert sessions.at(3, op).text == f"sign with key {key}: {text}"
+
+
+def test_a_file_is_signed_as_it_is_or_by_its_hash(tmp_path: Path) -> None:
+    check = OPERATIONS["sign"].check
+    (tmp_path / "note.txt").write_text("a note")
+    (tmp_path / "picture").write_bytes(b"\x00\xff")
+    (tmp_path / "large").write_bytes(bytes(20_000))
+    (tmp_path / "sly").write_text("hex:00ff")
+    messages = {
+        name: dict(check({"message": tmp_path / name}))["message"]
+        for name in ("note.txt", "picture", "sly")
+    }
+    sly = f"hex:{b'hex:00ff'.hex()}"
+    assert messages == {"note.txt": "a note", "picture": "hex:00ff", "sly": sly}
+    digest = hashlib.sha512(bytes(20_000)).hexdigest()
+    with pytest.raises(UsageError, match=f"its hash is sha512:{digest}"):
+        check({"message": tmp_path / "large"})
+    for wrong in ("hex:0", "sha256:00", "hex:", tmp_path / "none", 7):
+        with pytest.raises(UsageError, match="message"):
+            check({"message": wrong})
+
+
+@pytest.mark.parametrize("namespace", ["a b", 'a"b', "é", "a,b", "git*", "\\"])
+def test_a_namespace_that_openssh_cannot_read_is_refused_before_the_vote(namespace: str) -> None:
+    with pytest.raises(UsageError, match="namespace"):
+        OPERATIONS["sign"].check({"message": "m", "format": "ssh", "namespace": namespace})
+
+
+def test_an_ssh_signature_on_a_hash_is_one_on_the_file() -> None:
+    sessions = Sessions(3, t=2)
+    done(sessions, sessions.propose(1, "dkg"))
+    digest = hashlib.sha512(b"a large file").hexdigest()
+    op = sessions.propose(1, "sign", message=f"sha512:{digest}", format="ssh", namespace="git")
+    found = SignatureRecord.from_bytes(done(sessions, op).data)
+    assert found.payload == formats.sshsig_payload("git", b"a large file")
+    assert "(format ssh, namespace git)" in sessions.at(2, op).text
+    wrong = sessions.propose(1, "sign", message=f"sha256:{DIGEST.hex()}", format="ssh")
+    sessions.run()
+    assert "sha512" in sessions.at(2, wrong).reason
+
+
+def test_a_key_is_meant_by_its_name_through_all_that_renews_it() -> None:
+    sessions = Sessions(3, t=2)
+    with pytest.raises(UsageError, match="propose dkg first"):
+        sessions.propose(1, "sign", message="m")
+    treasury = sessions.propose(1, "dkg", name="treasury")
+    done(sessions, treasury)
+    fresh = sessions.propose(2, "refresh", key="treasury")
+    done(sessions, fresh)
+    other = sessions.propose(1, "dkg", name="other")
+    done(sessions, other)
+    by_name = sessions.propose(3, "sign", key="treasury", message="m")
+    newest = sessions.propose(3, "sign", message="m")
+    keys = {op: dict(sessions.at(3, op).params)["key"] for op in (by_name, newest)}
+    assert keys == {by_name: fresh, newest: other}
+    done(sessions, by_name)
+    done(sessions, newest)
+
+
+@pytest.mark.parametrize("root", ["", "ab" * 32])
+def test_a_derived_and_tweaked_key_signs_for_itself(root: str) -> None:
+    sessions = Sessions(3, t=2)
+    key = sessions.propose(1, "dkg", curve="bip340")
+    whole = KeyRecord.from_bytes(done(sessions, key).data).key()
+    op = sessions.propose(1, "sign", message="m", derive="0/5", taproot=root)
+    found = SignatureRecord.from_bytes(done(sessions, op).data)
+    expected, _ = taproot.derive(whole, (0, 5))
+    if root:
+        expected = taproot.tweak_key(expected, bytes.fromhex(root))
+    assert found.record.public == expected.public
+    assert PublicKeyXOnly(expected.public[1:]).verify(found.signature, b"m")
+    assert "derive 0/5" in sessions.at(2, op).text
+    facts = dict(sessions.notes("executed", op)[0].note.facts)
+    assert facts["x_only"] == expected.public[1:].hex()
+    assert facts["signature"] == found.signature.hex()
+    hardened = sessions.propose(1, "sign", message="m", derive="0'")
+    sessions.run()
+    assert "hardened" in sessions.at(1, hardened).reason
 
 
 def test_two_signings_at_once() -> None:
