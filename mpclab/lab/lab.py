@@ -14,7 +14,6 @@ against the wall clock after `pace()`.
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -62,8 +61,8 @@ class Lab:
         store: a folder (made when missing) where parties of the real worlds keep their keys and
             what they persist, so that a session can be taken up tomorrow; without one all is
             kept in memory.
-        record: keep every row and every input, so that all can be judged and replayed. Without,
-            memory does not grow with what happens (real worlds; see `RealWorld`).
+        record: keep every input of the nodes of a real world, up to a bound, so that they can be
+            replayed. Recordings hold **all that parties knew**, their secrets included.
         options: what else the class of a real world takes: `trace`, `authority`, `channels`, …
 
     Raises:
@@ -77,7 +76,7 @@ class Lab:
         protocol: Callable[[], Machine] | None = None,
         url: str = "",
         store: str | Path | None = None,
-        record: bool = True,
+        record: bool = False,
         options: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> None:
@@ -398,7 +397,8 @@ class Lab:
         """Feed what each node of a real world got to a fresh node, and compare all its effects.
 
         Raises:
-            UsageError: a simulated world (its seed repeats it), or the first difference.
+            UsageError: a simulated world (its seed repeats it), nothing was recorded, or the
+                first difference.
         """
         if not isinstance(self.world, SimulatedWorld):
             return self._replay()
@@ -409,6 +409,8 @@ class Lab:
         from mpclab.worlds.recording import replay
 
         assert isinstance(self.world, RealWorld)
+        if not self.world.record:
+            raise UsageError("nothing was recorded; make the lab with record=True")
         steps = nodes = 0
         for actor, recordings in self.world.recordings.items():
             for recording, build in zip(recordings, self._lives(actor), strict=True):
@@ -512,7 +514,9 @@ def _free(world: World, groups: Mapping[str, Group]) -> None:
     """End a lab's world, and what its groups keep outside of it."""
     thread = getattr(world, "thread", None)
     if thread is not None and thread.is_current():  # where the garbage was collected
-        threading.Thread(target=_free, args=(world, groups), name="mpclab-free").start()
+        from mpclab.worlds.real import kept
+
+        kept.close_elsewhere(partial(_free, world, groups))
         return
     world.close()
     for group in groups.values():

@@ -5,8 +5,9 @@ keeps these four can have any failure seen on real sockets happen again, without
 `replay` feeds a fresh node the same inputs and compares its effects, one by one.
 
 A recording holds **everything the party knew**: messages, coins (and so every secret drawn from
-them) and what it had stored. It is kept in memory, never in a trace, and `save` writes it to a
-file that its owner alone can read.
+them) and what it had stored. So nothing is recorded unless a world is asked to. It is kept in
+memory, never in a trace, and `save` writes it to a file that its owner alone can read. It has a
+bound, `MOST_BYTES`: a node that goes on for longer is replayed up to there.
 """
 
 from __future__ import annotations
@@ -51,10 +52,21 @@ class Draw(NamedTuple):
     value: int
 
 
+MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of inputs that one recording holds, about."""
+_STEP_BYTES = 500  # of a step without its frame
+
+
 class Recording:
-    """One life of one node: from its birth to its crash, or until now."""
+    """One incarnation of one node: from its birth to its crash, until now, or until it is full.
+
+    Attributes:
+        full: no more is recorded.
+    """
 
     def __init__(self, actor: Party, stored: Stored) -> None:
+        self.full = False
+        self._bytes = 0
         self.actor = actor
         self.stored: Stored = {path: dict(items) for path, items in stored.items()}
         self.coins: dict[Path, list[Draw]] = {}
@@ -62,11 +74,11 @@ class Recording:
 
     def recording_coins(self, path: Path) -> random.Random:
         """Coins of the operating system for the machine at `path`, and a note of each."""
-        return _RecordingCoins(self.coins.setdefault(path, []))
+        return _RecordingCoins(self, self.coins.setdefault(path, []))
 
     def dictate(self, node: Node) -> list[tuple[Words, ...]] | None:
         """Before a step: where the party is corrupt, a list that will hold what it says."""
-        if node.tamper is None:
+        if node.tamper is None or self.full:
             return None
         if not isinstance(node.tamper, _Dictation):
             node.tamper = _Dictation(node.tamper)
@@ -84,6 +96,13 @@ class Recording:
         said: list[tuple[Words, ...]] | None = None,
     ) -> None:
         """Note one step; `said` is what `dictate` gave for it."""
+        if self.full:
+            return
+        size = len(event.frame.body) if type(event) is Delivered else 0
+        self._bytes += _STEP_BYTES + size + 60 * len(self.steps[-1].effects if self.steps else ())
+        if self._bytes > MOST_BYTES:
+            self.full = True
+            return
         outlines = tuple([outline(effect) for effect in effects])
         told = None if said is None else tuple(said)
         self.steps.append(Step(event, now, first, outlines, raised, told))
@@ -286,13 +305,15 @@ class _Coins(random.Random):
 class _RecordingCoins(_Coins):
     _system = random.SystemRandom()
 
-    def __init__(self, draws: list[Draw]) -> None:
+    def __init__(self, recording: Recording, draws: list[Draw]) -> None:
         super().__init__()
+        self._recording = recording
         self._draws = draws
 
     def getrandbits(self, k: int, /) -> int:
         value = self._system.getrandbits(k)
-        self._draws.append(Draw(k, value))
+        if not self._recording.full:
+            self._draws.append(Draw(k, value))
         return value
 
 

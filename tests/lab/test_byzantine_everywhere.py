@@ -240,7 +240,7 @@ def heard_vote(lab: Lab, operation: Operation) -> bool | None:
 
 
 def test_a_corrupted_partys_recording_replays() -> None:
-    with Lab(world="websocket", parties=3, policy="threshold(2)") as lab:
+    with Lab(world="websocket", parties=3, policy="threshold(2)", record=True) as lab:
         lab.start_server(port=0)
         lab.spawn()
         lab.join()

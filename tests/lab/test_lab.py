@@ -261,7 +261,7 @@ patience: 3s
 
 @pytest.mark.parametrize("name", ["websocket", "webrtc"])
 def test_a_real_run_replays_to_the_same_effects(name: str) -> None:
-    with Lab(parties=3, world=name) as lab:
+    with Lab(parties=3, world=name, record=True) as lab:
         lab.start_server(port=0)
         lab.spawn()
         lab.join()

@@ -37,7 +37,7 @@ def meshed(world: RealWorld, *parties: Party) -> bool:
 
 @pytest.fixture
 def lonely() -> RealWorld:
-    with WebSocketWorld() as world:
+    with WebSocketWorld(record=True) as world:
         world.host(1, party(1, 1))
         yield world
         assert not world.failures
@@ -63,7 +63,7 @@ def test_an_ask_raises_what_the_machine_raises_and_changes_nothing(lonely: RealW
 
 
 def test_run_without_an_end_stops_when_all_is_quiet() -> None:
-    with WebSocketWorld() as world:
+    with WebSocketWorld(record=True) as world:
         world.host_server(switch, port=0)
         world.host(1, party(1, 1))
         world.ask(1, TALK, "tick")
@@ -72,7 +72,7 @@ def test_run_without_an_end_stops_when_all_is_quiet() -> None:
 
 
 def test_a_bug_stops_one_node_and_is_raised_by_run() -> None:
-    with WebSocketWorld() as world:
+    with WebSocketWorld(record=True) as world:
         world.host(1, party(1, 1))
         world.host(2, party(2, 2))
         world.at(0, lambda: world.ask(1, TALK, "fail"))
@@ -190,7 +190,7 @@ def test_a_fast_clock_brings_deadlines_nearer(lonely: RealWorld) -> None:
 
 def test_closing_joins_the_thread_and_is_harmless_twice() -> None:
     before = threading.active_count()
-    world = WebSocketWorld()
+    world = WebSocketWorld(record=True)
     world.host_server(switch, port=0)
     world.host(1, party(1, 1))
     assert threading.active_count() == before + 1

@@ -98,7 +98,7 @@ class Lab:
 @pytest.mark.parametrize("n", [3, 5])
 @pytest.mark.parametrize("kind", WORLDS)
 def test_parties_meet_and_greet(kind: str, n: int) -> None:
-    with WORLDS[kind]() as world:
+    with WORLDS[kind](record=True) as world:
         lab = Lab(world, n)
         lab.until(lab.ready)
         lab.greet(1)

@@ -19,7 +19,7 @@ from tests.worlds.test_real_host import LIMIT, heard, meshed
 
 def mesh(n: int, world: WebRTCWorld | None = None) -> WebRTCWorld:
     """A world in which n stations are all connected."""
-    world = world or WebRTCWorld()
+    world = world or WebRTCWorld(record=True)
     try:
         world.host_server(switch, port=0)
         for p in range(1, n + 1):

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpclab import Lab
 from mpclab.core import Ctx, Machine, Node, UsageError
 from mpclab.core.effects import Asked, Delivered
 from mpclab.core.node import Coins
+from mpclab.worlds import recording
 from mpclab.worlds.base import Stored
 from mpclab.worlds.failures import NodeFailed
 from mpclab.worlds.real.webrtc import WebRTCWorld
@@ -25,7 +27,7 @@ from tests.worlds.test_real_host import LIMIT, heard, meshed, ticks
 @pytest.fixture(scope="module")
 def world() -> RealWorld:
     """Three parties that met, talked, crashed and came back."""
-    with WebRTCWorld() as world:
+    with WebRTCWorld(record=True) as world:
         world.host_server(switch, port=0)
         for p in (1, 2, 3):
             world.host(p, party(p, 3))
@@ -99,7 +101,7 @@ def test_more_coins_than_were_drawn_are_a_difference(world: RealWorld) -> None:
 
 
 def test_a_failure_seen_on_real_sockets_happens_again() -> None:
-    with WebRTCWorld() as world:
+    with WebRTCWorld(record=True) as world:
         world.host_server(switch, port=0)
         for p in (1, 2):
             world.host(p, party(p, 2))
@@ -118,6 +120,33 @@ def test_trace_and_repr_hold_no_coins(world: RealWorld) -> None:
     for draws in world.recordings[1][0].coins.values():
         for draw in draws:
             assert draw.bits < 20 or str(draw.value) not in text
+
+
+def test_nothing_is_recorded_unless_asked_for() -> None:
+    with Lab(world="webrtc", parties=2) as lab:
+        lab.start_server(0)
+        lab.spawn()
+        lab.join()
+        assert isinstance(lab.world, RealWorld)
+        assert lab.world.recordings == {}
+        with pytest.raises(UsageError, match="nothing was recorded; make the lab with record=True"):
+            lab.replay()
+
+
+def test_a_recording_has_a_bound_and_replays_up_to_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "MOST_BYTES", 20_000)
+    with Lab(world="webrtc", parties=2, record=True) as lab:
+        lab.start_server(0)
+        lab.spawn()
+        lab.join()
+        assert isinstance(lab.world, RealWorld)
+        for k in range(20):
+            lab.propose(by=1, kind="note", text=f"{k}" * 1000)
+            lab.run()
+        kept = [one for actor in (1, 2) for one in lab.world.recordings[actor]]
+        assert all(one.full for one in kept)
+        assert all(len(one.steps) <= 20_000 // 500 for one in kept)
+        assert "3 nodes replayed" in lab.replay().what
 
 
 def test_files_that_are_no_recordings_are_refused(tmp_path: FilePath) -> None:

@@ -288,6 +288,15 @@ class Channel:
                 protocol.transport = _Mute(protocol.transport)  # type: ignore[assignment]
         self._close()
 
+    def descriptors(self) -> list[int]:
+        """Of its sockets."""
+        sctp = self._pc.sctp
+        if sctp is None:
+            return []
+        protocols = sctp.transport.transport._connection._protocols
+        sockets = [p.transport.get_extra_info("socket") for p in protocols]
+        return [sock.fileno() for sock in sockets if sock is not None]
+
     # --- inside -----------------------------------------------------------------------------
 
     def _do(self, verb: Callable[[], Coroutine[Any, Any, None]]) -> None:

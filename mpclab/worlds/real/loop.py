@@ -104,6 +104,10 @@ class LoopThread:
             self._thread.join()
         self.loop.close()
 
+    def disown(self) -> None:
+        """In a forked child: the thread is the parent's alone; there is nothing to end here."""
+        self._stopped = True
+
     async def _end(self, shut_down: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await shut_down()
         deadline = self.loop.time() + CLOSING_SECONDS

@@ -257,7 +257,7 @@ class WithProcesses(RealWorld):
         *,
         folder: str | FilePath | None = None,
         seed: int = 0,
-        record: bool = True,
+        record: bool = False,
         trace: Trace | None = None,
     ) -> None:
         super().__init__(folder=folder, seed=seed, record=record, trace=trace)

@@ -193,6 +193,10 @@ class WebRTCWorld(WebSocketWorld):
         for channel in ends:
             channel.give_up("connection reset")
 
+    def descriptors(self) -> list[int]:
+        own = [c for mine in list(self._channels.values()) for c in list(mine.values())]
+        return super().descriptors() + [d for channel in own for d in channel.descriptors()]
+
     def excuses(self, context: dict[str, Any]) -> bool:
         return is_farewell(context)
 

@@ -9,6 +9,7 @@ in the trace, for all clients that live in this world.
 from __future__ import annotations
 
 import dataclasses
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path as FilePath
@@ -44,6 +45,7 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import Frame, decoder
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import Build
+from mpclab.worlds.real import kept
 from mpclab.worlds.real.addresses import is_loopback
 from mpclab.worlds.real.host import Host
 from mpclab.worlds.real.processes import WithProcesses
@@ -115,7 +117,7 @@ class WebSocketWorld(WithProcesses):
         server: ServerSettings | None = None,
         folder: str | FilePath | None = None,
         seed: int = 0,
-        record: bool = True,
+        record: bool = False,
         trace: Trace | None = None,
         state: str | FilePath | None = None,
     ) -> None:
@@ -132,6 +134,7 @@ class WebSocketWorld(WithProcesses):
         self._relaying: Relaying | None = None
         self._bound: tuple[str, int] = ("127.0.0.1", 0)
         super().__init__(folder=folder, seed=seed, record=record, trace=trace)
+        kept.hold(self)
         self._state = FilePath(state) if state is not None else None
 
     # --- the server -------------------------------------------------------------------------
@@ -195,12 +198,36 @@ class WebSocketWorld(WithProcesses):
                     f"cannot use the certificate and key in {names}: {error}"
                 ) from error
             settings = dataclasses.replace(settings, tls=tls)
-        sock = bind(address, port)
+        sock = self._bind(address, port)
         self._bound = address, sock.getsockname()[1]
         self._behind.clear()
         self._server = server = SocketServer(self, settings)
         server.name_url(sock, address)
         self.spawn(server.listen(sock))
+
+    def _bind(self, address: str, port: int) -> socket.socket:
+        """A socket at that place, if need be when a lab that nobody holds has let go of it."""
+        try:
+            return bind(address, port)
+        except UsageError:
+            if not port:
+                raise
+        kept.let_go()
+        try:
+            return bind(address, port)
+        except UsageError as error:
+            if kept.holder(port) is None:
+                raise
+            raise UsageError(
+                f"{error}. Another lab of this Python process has it: close() that one"
+            ) from error
+
+    def descriptors(self) -> list[int]:
+        """Of all sockets here, as far as they are known."""
+        found = self._server.descriptors() if self._server is not None else []
+        for client in list(self._clients.values()):
+            found += client.descriptors()
+        return found
 
     def _drop_server(self) -> None:
         if self._server is not None:
@@ -232,7 +259,7 @@ class WebSocketWorld(WithProcesses):
         host = self._hosts.get(SERVER)
         if host is None or not host.alive:
             return
-        if not self.record and self._passed_on(host, number, text):
+        if not self.keeps_rows and self._passed_on(host, number, text):
             return
         try:
             frame = from_text(text)
@@ -276,7 +303,7 @@ class WebSocketWorld(WithProcesses):
 
     def note(self, host: Host, effect: Effect) -> None:
         super().note(host, effect)
-        if type(effect) is Blame and host.actor == SERVER and not self.record:
+        if type(effect) is Blame and host.actor == SERVER and not self.keeps_rows:
             # Its message broke a handler: whoever sent it goes, and nobody else.
             if self._server is not None and effect.party is not None:
                 self._server.hang_up(effect.party, effect.reason)

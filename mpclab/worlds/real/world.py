@@ -61,10 +61,10 @@ class RealWorld(World):
         folder: where parties keep what they persist, a SQLite file each; None: in memory.
         seed: of the coins of *faults* (which frames are lost); nodes' coins come from the
             operating system.
-        record: keep every row and every input, so that all can be judged and replayed. Without,
-            memory does not grow with what happens: a tail of the trace is kept, and what a
-            peer's message breaks is the peer's fault.
-        trace: where rows go, instead of a new `Trace` or `TailTrace`.
+        record: keep every input of every node, up to a bound, so that all can be replayed.
+            Recordings hold **all that parties knew**, their secrets included.
+        trace: where rows go, instead of a new `Trace`; a `TailTrace` where memory must not grow
+            with what happens.
     """
 
     name: ClassVar[str] = "real"
@@ -74,11 +74,12 @@ class RealWorld(World):
         *,
         folder: str | FilePath | None = None,
         seed: int = 0,
-        record: bool = True,
+        record: bool = False,
         trace: Trace | None = None,
     ) -> None:
         self.record = record
-        self.trace = trace or (Trace() if record else TailTrace())
+        self.trace = Trace() if trace is None else trace
+        self.keeps_rows = not isinstance(self.trace, TailTrace)  # all of them, for checks
         self.link_rules = LinkRules()
         self.recordings: dict[Party, list[Recording]] = {}
         self.failures: list[NodeFailed] = []
@@ -268,6 +269,11 @@ class RealWorld(World):
             self._closed = True
             if isinstance(self.trace, TailTrace):
                 self.trace.close()
+
+    def disown(self) -> None:
+        """In a forked child: this world is the parent's."""
+        self._closed = True
+        self.thread.disown()
 
     async def _shut_down(self) -> None:
         for timer in self._actions:

@@ -94,6 +94,11 @@ class SocketClient(asyncio.Protocol):
                 self._transport.abort()
             self._gone.set()  # the loop may have closed a half-made socket without telling us
 
+    def descriptors(self) -> list[int]:
+        """Of our socket."""
+        sock = self._transport.get_extra_info("socket") if self._transport else None
+        return [sock.fileno()] if sock is not None else []
+
     @property
     def local(self) -> tuple[str, int] | None:
         """Our own address: how the server's side can tell who we are."""

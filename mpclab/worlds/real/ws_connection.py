@@ -293,6 +293,11 @@ class Connection(asyncio.Protocol):
             next(protocol.parser)
             server.handshaken(self)
 
+    def descriptors(self) -> list[int]:
+        """Of our socket."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        return [sock.fileno()] if sock is not None else []
+
     # --- what arrives -----------------------------------------------------------------------
 
     def _turn(self) -> None:

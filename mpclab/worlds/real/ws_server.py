@@ -194,6 +194,11 @@ class SocketServer:
         if connection := self._by_number.get(number):
             self._is_in(connection)
 
+    def descriptors(self) -> list[int]:
+        """Of the listening socket, and of all connections."""
+        sockets = list(self._listener.sockets) if self._listener is not None else []
+        return [s.fileno() for s in sockets] + [d for c in list(self._all) for d in c.descriptors()]
+
     def stop_listening(self) -> None:
         """Free the port; connections go on."""
         self.stopped = True
