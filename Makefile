@@ -41,6 +41,12 @@ format: $(READY)  ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs-tables: $(READY)  ## print what the documents say of the code: tables, diagrams, wire.json
+	$(BIN)/python -m tools.docs
+
+docs: docs-tables  ## build the documentation site, notebooks included, into site/; links are checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: $(READY)  ## measure, beside peers where there are any
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -58,4 +64,4 @@ lock: $(READY)  ## choose the newest packages that pyproject.toml allows; no add
 		--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
 clean:  ## remove the environment, caches and results
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-out soak-out bench-out
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-out soak-out bench-out site

@@ -83,7 +83,7 @@ from mpclab.signaling.throttle import Bucket
 _EMPTY: Final = b"\0" * 64
 
 
-_MOVES: Final = {
+MOVES: Final = {
     "off": {"connecting"},
     "connecting": {"challenged", "waiting", "refused", "off"},
     "challenged": {"joined", "waiting", "refused", "off"},
@@ -202,7 +202,7 @@ class Client(Machine):
     # --- the connection -------------------------------------------------------------------
 
     def _move(self, state: str) -> None:
-        assert state in _MOVES[self.state], f"client: {self.state} to {state}"
+        assert state in MOVES[self.state], f"client: {self.state} to {state}"
         self.state = state
 
     def _connect(self, ctx: Ctx) -> None:
