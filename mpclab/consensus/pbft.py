@@ -453,6 +453,10 @@ class Pbft(Agreement):
             if slot is None or slot.view >= self.view or not self.active:
                 continue
             if digest not in self.slots.requests:
+                for op, value in self.backlog.pending.items():
+                    if digest_of(op, value) == digest:
+                        self.slots.keep_request(ctx, digest, PbftRequest(op, value))
+            if digest not in self.slots.requests:
                 self.wanted.add(digest)
             else:
                 self.assigned[self.slots.requests[digest].op] = seq

@@ -206,7 +206,7 @@ class View:
             self.number, self.active = _decode(stored["view"], type=tuple[int, bool])
         if "new-view" in stored:
             new_view = _decode(stored["new-view"], type=PbftNewView)
-            if new_view.view >= self.number and (decision := self._decide(new_view.changes)):
+            if new_view.view >= self.number and (decision := self.decide(new_view.changes)):
                 self._begin(new_view, *decision)
         if not self.active and "view-change" in stored:
             self.my_change = _decode(stored["view-change"], type=PbftViewChange)
@@ -267,7 +267,7 @@ class View:
     def propose(self, ctx: Ctx) -> PbftNewView | None:
         """As its primary: begin it, once enough VIEW-CHANGEs for exactly this view are here."""
         changes = tuple(c for _, c in sorted(self.by_party.items()) if c.view == self.number)
-        if len(changes) < self.quorum or self._decide(changes) is None:
+        if len(changes) < self.quorum or self.decide(changes) is None:
             return None  # more will come: with those of all honest parties it decides
         begun = sign_new_view(self.identity, self.session, self.number, changes)
         # Stored before others may know of it: it is never begun again, in another way.
@@ -294,7 +294,7 @@ class View:
         fair = len(parties) == len(msg.changes) >= self.quorum and all(
             c.view == msg.view and self._genuine(c) for c in msg.changes
         )
-        decision = self._decide(msg.changes) if fair else None
+        decision = self.decide(msg.changes) if fair else None
         if decision is None:
             reason = f"began view {msg.view} without enough view changes"
             raise PeerFault(reason, party=leader, strength=Strength.PROOF)
@@ -317,9 +317,10 @@ class View:
     def _genuine(self, change: PbftViewChange) -> bool:
         return genuine(change, self.keys[change.party], self.session, self.window)
 
-    def _decide(
-        self, changes: tuple[PbftViewChange, ...]
+    def decide(
+        self, changes: Iterable[PbftViewChange]
     ) -> tuple[CheckpointId, tuple[CheckpointId, ...]] | None:
+        """What follows from these VIEW-CHANGEs, for a group of our size."""
         return decide(changes, self.quorum, self.faulty, self.window)
 
     # --- lies, for adversaries alone ---
@@ -342,7 +343,7 @@ class View:
         own = tuple(self.variant(c) if c.party == leader else c for c in msg.changes)
         fewer = (msg.changes[:k] + msg.changes[k + 1 :] for k in range(len(msg.changes)))
         for changes in (*fewer, own):
-            decision = self._decide(changes) if len(changes) >= self.quorum else None
+            decision = self.decide(changes) if len(changes) >= self.quorum else None
             if decision is not None and changes != msg.changes:
                 return sign_new_view(self.identity, self.session, msg.view, changes)
         return None

@@ -35,10 +35,11 @@ from mpclab.consensus.backlog import Backlog
 from mpclab.consensus.options import Options, count, duration, switch
 from mpclab.consensus.quorum import majority
 from mpclab.consensus.raft_followers import NOTICE, Followers
-from mpclab.consensus.raft_log import RaftEntry, RaftLog
+from mpclab.consensus.raft_log import RaftLog
 from mpclab.consensus.raft_messages import (
     RaftAppendEntries,
     RaftAppendEntriesResponse,
+    RaftEntry,
     RaftForward,
     RaftHeartbeat,
     RaftHeartbeatResponse,

@@ -10,29 +10,16 @@ Stored: `log/<index>` an entry, `done/<place>` an operation of the snapshot, `sn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, TypeAlias
 
 import msgspec
 
+from mpclab.consensus.raft_messages import RaftEntry
 from mpclab.core.machine import Ctx
-from mpclab.core.wire import Message
-
-Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
-"""A term, an index or a count in a message. Larger ones are malformed: a party that counts on from
-what it was told must still be able to say and to store it."""
 
 PAGE_BYTES = 128 * 1024
 """Values in one message, about: so that heartbeats come between two of them."""
 
 _encode = msgspec.msgpack.encode
-
-
-class RaftEntry(Message, frozen=True):
-    """One place in the log. An empty `op`: a new leader's first entry, which does nothing."""
-
-    term: Number
-    op: str
-    value: bytes
 
 
 def _first(entries: Sequence[RaftEntry]) -> tuple[RaftEntry, ...]:

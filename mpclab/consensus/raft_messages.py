@@ -1,7 +1,22 @@
 """Raft's messages (Fig. 2 and Fig. 13 of the paper), and what `raft` adds to them."""
 
-from mpclab.consensus.raft_log import Number, RaftEntry
+from typing import Annotated, TypeAlias
+
+import msgspec
+
 from mpclab.core.wire import Message
+
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""A term, an index or a count in a message. Larger ones are malformed: a party that counts on from
+what it was told must still be able to say and to store it."""
+
+
+class RaftEntry(Message, frozen=True):
+    """One place in the log. An empty `op`: a new leader's first entry, which does nothing."""
+
+    term: Number
+    op: str
+    value: bytes
 
 
 class RaftRequestVote(Message, frozen=True):

@@ -1,11 +1,13 @@
 """What the tests of a protocol are made of, for mpclab's own and for yours.
 
 `conformance(MyProtocol)` is a whole suite in one line; `mutants(MyProtocol)` are its small
-mistakes, and `kill` says whether the suite sees one. `Cluster` runs agreement machines on the
-simulated network, `Sessions` whole coordinators; `trial`, `contest` and `storm` are random runs,
-and `twins_of` makes a Byzantine party of two honest ones.
+mistakes, and `kill` says whether the suite sees one. `Alone` is one machine to which a test says
+everything, `Cluster` runs agreement machines on the simulated network, `Sessions` whole
+coordinators; `trial`, `contest` and `storm` are random runs, and `twins_of` makes a Byzantine party
+of two honest ones.
 """
 
+from mpclab.testing.alone import Alone
 from mpclab.testing.cluster import Cluster
 from mpclab.testing.conformance import Conformance, conformance
 from mpclab.testing.kill import kill
@@ -16,6 +18,7 @@ from mpclab.testing.sweep import contest, trial
 from mpclab.testing.twins import twins_of
 
 __all__ = [
+    "Alone",
     "Cluster",
     "Conformance",
     "Mutant",

@@ -355,12 +355,18 @@ class Storm:
 
     def step(self, p: Party, event: Any) -> None:
         effects = self.nodes[p].step(event, self.now)
+        self.check(p)
         dies = self.torn.pop(p, None)
         if dies is not None:
             effects = effects[:dies]
             del self.nodes[p]
         for effect in effects:
             self.perform(p, effect)
+
+    def check(self, p: Party) -> None:
+        """A bug that a peer's message brought to light is contained, and is one."""
+        for sender, error in self.nodes[p].contained:
+            raise Broken(f"party {p} fails on a message of party {sender}: {error!r}")
 
     def perform(self, p: Party, effect: Effect) -> None:
         match effect:
@@ -401,6 +407,7 @@ class Storm:
         frame.suspect = src in self.liars
         self.messages += 1
         effects = node.deliver(src, frame, self.now)
+        self.check(dst)
         if effects:
             dies = self.torn.pop(dst, None)
             if dies is not None:

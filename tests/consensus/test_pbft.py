@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.pbft_messages import (
     GENESIS,
-    NULL,
     CheckpointId,
-    Claim,
     PbftCheckpoint,
     PbftCommit,
     PbftExecuted,
@@ -23,7 +21,6 @@ from mpclab.consensus.pbft_messages import (
     PbftViewChange,
     digest_of,
 )
-from mpclab.consensus.pbft_views import decide
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
@@ -227,46 +224,6 @@ def test_a_forged_view_change_is_blamed() -> None:
     c.run()
     assert c.blamed() == {4}
     assert c.all_decided("a")
-
-
-def change(
-    party: int, *prepared: Claim, accepted: tuple[Claim, ...] | None = None
-) -> PbftViewChange:
-    marks = (CheckpointId(0, GENESIS),)
-    return PbftViewChange(5, party, 0, marks, prepared, prepared if accepted is None else accepted)
-
-
-class TestDecide:
-    """Thesis §3.2.4, by hand: n = 4, f = 1, q = 3."""
-
-    def test_nothing_prepared_starts_empty(self) -> None:
-        assert decide([change(p) for p in (1, 2, 3)], 3, 1, 16) == (CheckpointId(0, GENESIS), ())
-
-    def test_two_messages_are_too_few(self) -> None:
-        assert decide([change(p) for p in (1, 2)], 3, 1, 16) is None
-
-    def test_what_may_be_committed_is_chosen(self) -> None:
-        a = Claim(1, 0, b"a")
-        got = decide([change(1, a), change(2, a), change(3)], 3, 1, 16)
-        assert got == (CheckpointId(0, GENESIS), (CheckpointId(1, b"a"),))
-
-    def test_a_later_view_wins(self) -> None:
-        a, b = Claim(1, 0, b"a"), Claim(1, 2, b"b")
-        got = decide([change(1, a), change(2, b), change(3, b)], 3, 1, 16)
-        assert got == (CheckpointId(0, GENESIS), (CheckpointId(1, b"b"),))
-
-    def test_a_lone_claim_that_nobody_vouches_for_is_not_chosen(self) -> None:
-        lie = change(4, Claim(1, 4, b"lie"))
-        assert decide([change(1), change(2), lie], 3, 1, 16) is None, "wait for another"
-        assert decide([change(1), change(2), change(3), lie], 3, 1, 16) == (
-            CheckpointId(0, GENESIS),
-            (),
-        )
-
-    def test_a_gap_is_filled_with_a_null_request(self) -> None:
-        b = Claim(2, 0, b"b")
-        got = decide([change(1, b), change(2, b), change(3)], 3, 1, 16)
-        assert got == (CheckpointId(0, GENESIS), (CheckpointId(1, NULL), CheckpointId(2, b"b")))
 
 
 @settings(max_examples=150, deadline=None)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpclab.consensus.raft import Raft
-from mpclab.consensus.raft_log import RaftEntry
 from mpclab.consensus.raft_messages import (
     RaftAppendEntries,
     RaftAppendEntriesResponse,
+    RaftEntry,
     RaftHeartbeat,
     RaftHeartbeatResponse,
     RaftRequestVote,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mpclab.consensus.raft_log import RaftEntry, RaftLog
+from mpclab.consensus.raft_log import RaftLog
+from mpclab.consensus.raft_messages import RaftEntry
 from mpclab.core.machine import Ctx
 from mpclab.testing.sweep import trial
 
