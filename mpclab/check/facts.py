@@ -141,19 +141,17 @@ class Facts:
     @cached_property
     def untold(self) -> Fault | None:
         """A Byzantine fault of our parties or the server that began and never acted, if any."""
-        lies = [(i, row.actor) for i, row in enumerate(self.rows) if type(row) is Lied]
-        ours = {SERVER, *self.members}
-        for i, row in enumerate(self.rows):
+        held: dict[int, Fault] = {}
+        idle: list[Fault] = []
+        for row in self.rows:
             if type(row) is Fault and row.byzantine and row.phase == "begin":
-                ends = (
-                    j for j, other in enumerate(self.rows[i:], i)
-                    if type(other) is Fault and other.index == row.index and other.phase == "end"
-                )  # fmt: skip
-                end = next(ends, len(self.rows))
-                aimed = ours.intersection(row.parties)
-                if aimed and not any(i < j < end and actor in aimed for j, actor in lies):
-                    return row
-        return None
+                if not {SERVER, *self.members}.isdisjoint(row.parties):
+                    held[row.index] = row
+            elif type(row) is Fault and row.phase == "end" and row.index in held:
+                idle.append(held.pop(row.index))
+            elif type(row) is Lied:
+                held = {i: one for i, one in held.items() if row.actor not in one.parties}
+        return next(iter([*idle, *held.values()]), None)
 
     # --- operations ---
 

@@ -12,6 +12,7 @@ from mpclab.core import notes
 from mpclab.core.ids import Party
 from mpclab.core.notes import op_of
 from mpclab.trace import Fault
+from mpclab.trace.flights import Flight
 
 NAME = "termination"
 COORDINATOR = ("session",)
@@ -24,20 +25,25 @@ def termination(facts: Facts) -> Verdict:
     if not ops:
         return unknown(NAME, "nothing was proposed")
     found: list[tuple[str, list[int]]] = []
+    reasons = _Reasons(facts) if facts.unsettled else None
     for op, waiting in facts.unsettled.items():
+        assert reasons is not None
         rows = [min(facts.known[op].values())]
         why: dict[str, list[Party]] = {}
         for p in waiting:
-            reason, seen = _waits_for(facts, p, op)
+            reason, seen = reasons.of(p, op)
             why.setdefault(reason, []).append(p)
             rows += seen
         each = "; ".join(_said(names(ps), len(ps), reason) for reason, ps in why.items())
         found.append((f"{op} is not settled: {each}", rows))
     if not found:
         what = "the proposal" if len(ops) == 1 else f"all {len(ops)} proposals"
-        late = sum(one.expiries != {} and not one.commits
-                   for one in facts.final.operations.values())  # fmt: skip
-        also = f", {late} of them only in that all gave up waiting" if late else ""
+        up = set(facts.up)
+        late = sum(
+            any(word == "expired" and p in up for p, word in one.standing.items())
+            for one in facts.final.operations.values()
+        )
+        also = f", {late} of them only in that nobody waits any more" if late else ""
         return ok(NAME, f"{what} settled at {names(facts.up)}{also}")
     rows = [r for _, rs in found for r in rs]
     waiters = {p for ps in facts.unsettled.values() for p in ps}
@@ -72,47 +78,51 @@ def _said(who: str, count: int, reason: str) -> str:
     return f"{who} {reason}"
 
 
-def _waits_for(facts: Facts, party: Party, op: str) -> tuple[str, list[int]]:
-    """What keeps `party` from settling `op`, in words, and the rows that show it."""
-    blocked = [
-        (i, note)
-        for i, actor, note in facts.told(notes.Blocked)
-        if actor == party and note.op in ("", op)
-    ]
-    if blocked:
-        i, note = blocked[-1]
-        whom = names(note.waiting_for)
-        waits = f"waits for {whom}" if note.waiting_for else "waits"
-        return waits + (f" ({note.why})" if note.why else ""), [i]
-    votes = {v.party: v for v in facts.votes.get(op, ())}
-    gated = votes or any(
-        row.path[:1] == COORDINATOR for _, row in facts.notes(notes.Proposed, notes.Heard)
-    )
-    silent = [p for p in facts.members if p not in votes] if gated else []
-    lost: list[Party] = []
-    rows: list[int] = []
-    for voter, vote in votes.items():
-        gone = [
-            f
-            for f in facts.flights
-            if f.sender == voter
-            and f.receiver == party
-            and f.sent_row >= vote.row
-            and f.fate == "dropped"
-            and f.sent_at == facts.rows[vote.row].at
-        ]
-        if gone:
-            lost.append(voter)
-            rows += [f.ended_row for f in gone if f.ended_row is not None]
-    parts = []
-    if silent:
-        parts.append(f"the vote of {names(silent)}, which never came")
-    if lost:
-        parts.append(f"the vote of {names(lost)}, which was lost on its way")
-    if parts:
-        return "waits for " + " and ".join(parts), rows
-    if not any(row.actor == party and op_of(row.note) == op for _, row in facts.all_notes):
-        return "never heard of it", rows
-    if not gated:
-        return "waits", rows
-    return "has heard every vote and waits for the agreement protocol", rows
+class _Reasons:
+    """What keeps parties from settling operations, in words, and the rows that show it."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.blocked: dict[tuple[Party, str], tuple[int, notes.Blocked]] = {}
+        for i, party, note in facts.told(notes.Blocked):
+            self.blocked[party, note.op] = (i, note)
+        self.spoke = {(row.actor, op) for _, row in facts.all_notes if (op := op_of(row.note))}
+        self.coordinated = any(
+            row.path[:1] == COORDINATOR for _, row in facts.notes(notes.Proposed, notes.Heard)
+        )
+        # What was dropped, by who sent it when (µs) to whom: in the step of a vote, the vote.
+        self.dropped: dict[tuple[Party, int, Party], list[Flight]] = {}
+        for flight in facts.flights:
+            if flight.fate == "dropped":
+                key = (flight.sender, flight.sent_at, flight.receiver)
+                self.dropped.setdefault(key, []).append(flight)
+
+    def of(self, party: Party, op: str) -> tuple[str, list[int]]:
+        told = [self.blocked[key] for key in ((party, ""), (party, op)) if key in self.blocked]
+        if told:
+            i, note = max(told, key=lambda pair: pair[0])
+            waits = f"waits for {names(note.waiting_for)}" if note.waiting_for else "waits"
+            return waits + (f" ({note.why})" if note.why else ""), [i]
+        votes = {v.party: v for v in self.facts.votes.get(op, ())}
+        gated = votes or self.coordinated
+        silent = [p for p in self.facts.members if p not in votes] if gated else []
+        lost: list[Party] = []
+        rows: list[int] = []
+        for voter, vote in votes.items():
+            key = (voter, self.facts.rows[vote.row].at, party)
+            gone = [f.ended_row for f in self.dropped.get(key, ()) if f.sent_row >= vote.row]
+            if gone:
+                lost.append(voter)
+                rows += [row for row in gone if row is not None]
+        parts = []
+        if silent:
+            parts.append(f"the vote of {names(silent)}, which never came")
+        if lost:
+            parts.append(f"the vote of {names(lost)}, which was lost on its way")
+        if parts:
+            return "waits for " + " and ".join(parts), rows
+        if (party, op) not in self.spoke:
+            return "never heard of it", rows
+        if not gated:
+            return "waits", rows
+        return "has heard every vote and waits for the agreement protocol", rows
