@@ -273,8 +273,8 @@ class Executor:
         ]
         if later:
             self._close(ctx, child)
-            ctx.forget(child)
             self._fail(ctx, o, Aborted(f"operation {later[0]} on the same key was ahead of it"))
+            ctx.forget(child)  # what it said goes after the end is stored: or it would say it anew
         elif self._rivals_ahead(o):
             self.held[child] = op
         else:
@@ -305,6 +305,14 @@ class Executor:
         for op in [op for op in self.secrets if self.succession.successor(op) is not None]:
             del self.secrets[op]
             ctx.persist(f"secret/{op}", None)
+        for rival in self.succession.rivals(o):
+            child, old = _child(rival), self.succession.replaced_by(rival)[0]
+            bound = f"bound/{rival.op}" in ctx.stored
+            successor = self.succession.successor(rival.op if bound else old)
+            if child in self.running and successor is not None:
+                self._close(ctx, child)
+                self._fail_replaced(ctx, rival, old, successor)
+                ctx.forget(child)
         for made in self.ledger.operations.values():  # a share that was never confirmed is one too
             if made.signed is None or self.succession.successor(made.op) in (None, made.op):
                 continue
@@ -314,14 +322,6 @@ class Executor:
         for child, op in [*self.lingering.items(), *self.keepers.items()]:
             if self._holds_retired(self.ledger.operations[op]):
                 self._close(ctx, child)
-        for rival in self.succession.rivals(o):
-            child, old = _child(rival), self.succession.replaced_by(rival)[0]
-            bound = f"bound/{rival.op}" in ctx.stored
-            successor = self.succession.successor(rival.op if bound else old)
-            if child in self.running and successor is not None:
-                self._close(ctx, child)
-                ctx.forget(child)
-                self._fail_replaced(ctx, rival, old, successor)
 
     def _holds_retired(self, o: Operation) -> bool:
         """Who replaced a secret has dropped the old one, and may be asked for the new one."""
@@ -352,7 +352,7 @@ class Executor:
                 self._retire(ctx, o)
             elif end.data:
                 self.results[o.op] = Result(end.reason, end.data)
-            if resumable and ctx.kept_by(_child(o)):
+            if resumable and ctx.kept_by(_child(o)).keys() & {*_BINDING}:
                 self._listen_on(ctx, o)
 
     def _listen_on(self, ctx: Ctx, o: Operation) -> None:

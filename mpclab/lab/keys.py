@@ -22,8 +22,14 @@ def load_key(path: Path) -> Identity:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
     else:
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(os.urandom(32).hex() + "\n")
+        try:
+            with open(descriptor, "w", encoding="ascii") as file:
+                file.write(os.urandom(32).hex() + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # a full disk: an empty file would stand in the way for ever
+            path.unlink(missing_ok=True)
+            raise UsageError(f"{path}: {error.strerror or error}; no key was made") from error
     if os.name == "posix" and path.stat().st_mode & 0o077:
         raise UsageError(f"{path}: others may read this key; run: chmod 600 {path}")
     try:

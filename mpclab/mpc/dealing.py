@@ -515,6 +515,8 @@ class SharedDealing(FactSharing):
 
     def _end(self, ctx: Ctx, outcome: Finished[Any] | Aborted) -> None:
         self.outcome, self.combined, self.share = outcome, None, None
+        if self.pending is None and not self.anew:
+            self.phase = ""
         self.shares.clear()
         for timer in ("deadline", "tick", "ask"):
             ctx.cancel_timer(timer)

@@ -125,7 +125,8 @@ class FactSharing(Machine):
             if party in self.reported:
                 continue
             self.reported.add(party)
-            ctx.persist(f"evidence/{party}", msgspec.msgpack.encode(conviction.evidence))
+            if self.phase:  # who is done stores nothing more
+                ctx.persist(f"evidence/{party}", msgspec.msgpack.encode(conviction.evidence))
             ctx.blame(party, conviction.reason, Strength.PROOF)
             for msg in conviction.evidence:
                 ctx.multicast(self._peers(ctx), msg)

@@ -118,3 +118,15 @@ def test_a_key_file_is_made_once_and_kept_private(tmp_path: Path) -> None:
     path.chmod(0o600)
     with pytest.raises(UsageError, match="64 hexadecimal digits"):
         load_key(path)
+
+
+def test_a_full_disk_leaves_no_empty_key_file(tmp_path: Path) -> None:
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(UsageError, match="No space left on device; no key was made"):
+            load_key(tmp_path / "one.key")
+    assert not (tmp_path / "one.key").exists()
+    assert load_key(tmp_path / "one.key") == load_key(tmp_path / "one.key")

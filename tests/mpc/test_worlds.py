@@ -114,7 +114,7 @@ def test_a_slot_belongs_to_its_key_until_its_user_says_otherwise(tmp_path: Path)
         key = one.propose(1, "dkg")
         one.run(limit=20)
     (store / "lab-2.key").unlink()
-    (store / "party-2.sqlite").unlink()
+    (store / "lab-2.sqlite").unlink()
     with lab() as two:
         two.start_server(0)
         two.spawn()
