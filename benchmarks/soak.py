@@ -1,18 +1,21 @@
 """`make soak`: random experiments, many more than the tests do, for as long as you like.
 
-Each seed draws a protocol, parties, a policy, a network, operations and faults within what the
-protocol promises to bear, runs them, and lets every check judge, and an oracle that shares no
-code with them (`mpclab.check.oracle`). A violation or a disagreement leaves its scenario in
-`soak-out/`; `mpclab run` on that file shows it again. Beside each scenario of a log protocol run
-some storms (`mpclab.testing.storms`): its machines alone, some tens of them a second, with
-liars where the protocol bears them. Ctrl-C ends with the summary so far.
+Each seed draws a scenario for each protocol (`mpclab.testing.experiments`: late messages, flapping
+partitions, three restarts, liars and crashes together at exactly f, snapshots, skewed clocks, the
+moment at which a phase begins), runs it, and lets every check judge, and an oracle that shares no
+code with them (`mpclab.check.oracle`). What is violated, or disagreed upon, is shrunk and left as a
+scenario file in `soak-out/`; `mpclab run` on that file shows it again. Beside each scenario of a
+log protocol run some storms (`mpclab.testing.storms`), its machines alone. Ctrl-C ends with the
+summary so far.
+
+`--mutants NAME` asks instead which mistakes in a protocol its tests would see, and lists those that
+survive.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import random
 import time
 from pathlib import Path
 
@@ -24,51 +27,17 @@ from mpclab.check.facts import approvals_needed
 from mpclab.check.oracle import disagreements
 from mpclab.consensus.registry import AGREEMENTS, agreement
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import MS, SECOND
-from mpclab.faults.nemesis import nemesis
-from mpclab.faults.network import Delay, Network
-from mpclab.lab import Planned, Scenario
+from mpclab.lab import Run, Scenario
+from mpclab.testing.conformance import conformance
+from mpclab.testing.experiments import MOODS, draw, shrink
+from mpclab.testing.house import HOUSE
+from mpclab.testing.kill import kill
+from mpclab.testing.mutants import mutants
 from mpclab.testing.storms import PROMISES, storm
 
 STORMS = 10
 """Storms beside each scenario of a log protocol."""
-SAFETY = (
-    "agreement",
-    "validity",
-    "integrity",
-    "total-order",
-    "durability",
-    "leaders",
-    "certificates",
-    "blame",
-)
-CRASHES_ONLY = ("crash", "torn-crash", "partition", "loss", "delay", "pause")
 OUT = Path("soak-out")
-
-
-def draw(seed: int, protocol: str) -> Scenario:
-    """The experiment of a seed: the same every time."""
-    rng = random.Random(seed)
-    n = rng.randint(4, 8)
-    low = rng.choice((1, 10, 50)) * MS
-    policy = "unanimous" if rng.random() < 0.5 else f"threshold({rng.randint(n // 2 + 1, n)})"
-    faults = nemesis(seed, n, CRASHES_ONLY, until=8 * SECOND, rate=rng.choice((0.2, 0.5, 1.0)))
-    operations = tuple(
-        Planned(rng.randint(0, 8000) * MS, rng.randint(1, n), "note", {"text": f"number {i}"})
-        for i in range(rng.randint(1, 6))
-    )
-    return Scenario(
-        name=f"soak {protocol} {seed}",
-        parties=n,
-        policy=policy,
-        agreement=protocol,
-        network=Network(Delay("uniform", low, low * rng.randint(2, 10))),
-        operations=tuple(sorted(operations, key=lambda planned: planned.at)),
-        faults=tuple(faults),
-        checks=SAFETY,
-        until=60 * SECOND,
-        seed=seed,
-    )
 
 
 def main() -> int:
@@ -76,12 +45,19 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200, help="for each protocol (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--protocol", action="append", choices=sorted(AGREEMENTS))
+    parser.add_argument("--mood", default="", choices=("", *MOODS), help="this one only")
+    parser.add_argument("--parties", type=int, default=0, help="instead of 4 to 7")
+    parser.add_argument("--storms", type=int, default=STORMS, help="beside each scenario")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes")
+    parser.add_argument("--mutants", choices=sorted(HOUSE), help="make mistakes in this protocol")
     args = parser.parse_args()
+    if args.mutants:
+        return mutate(args.mutants)
     protocols = args.protocol or [name for name in AGREEMENTS if name != "direct"]
     end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
     console = Console(highlight=False)
     statuses: dict[str, collections.Counter[str]] = {p: collections.Counter() for p in protocols}
+    took: dict[str, float] = dict.fromkeys(protocols, 0.0)
     violations: list[str] = []
     columns = (
         TextColumn("{task.description}"),
@@ -97,26 +73,35 @@ def main() -> int:
                     if time.monotonic() > end:
                         raise KeyboardInterrupt
                     progress.update(task, description=f"{protocol}, seed {seed}")
-                    try_one(draw(seed, protocol), protocol, statuses[protocol], violations)
+                    begun = time.process_time()
+                    scenario = draw(seed, protocol, mood=args.mood, n=args.parties)
+                    try_one(scenario, protocol, statuses[protocol], violations)
+                    took[protocol] += time.process_time() - begun
                     if protocol in PROMISES:
-                        for k in range(seed * STORMS, (seed + 1) * STORMS):
+                        for k in range(seed * args.storms, (seed + 1) * args.storms):
                             try_storm(k, protocol, statuses[protocol], violations)
                     progress.advance(task)
     except KeyboardInterrupt:
         console.print("ended early")
     table = Table(box=None, header_style="dim")
     headings = ("protocol", "runs", "committed", "aborted", "undecided", "storms", "violated")
-    for heading in headings:
+    for heading in (*headings, "runs/s"):
         table.add_column(heading, justify="left" if heading == "protocol" else "right")
     for protocol, counts in statuses.items():
-        table.add_row(
-            protocol,
-            *(str(counts[k]) for k in headings[1:]),
-        )
+        rate = counts["runs"] / took[protocol] if took[protocol] else 0.0
+        table.add_row(protocol, *(str(counts[k]) for k in headings[1:]), f"{rate:.0f}")
     console.print(table)
     for line in violations:
         console.print(f"[red]{line}[/]")
     return 1 if violations else 0
+
+
+def judge(run: Run) -> list[str]:
+    """What a run violates, or its checks and the oracle disagree upon."""
+    scenario = run.scenario
+    found = [v.sentence for v in run.verdicts if v.verdict == "violated"]
+    needed = approvals_needed(scenario.policy, scenario.parties)
+    return found + disagreements(run.trace.lines(), run.verdicts, n=scenario.parties, needed=needed)
 
 
 def try_one(
@@ -126,21 +111,17 @@ def try_one(
     counts["runs"] += 1
     try:
         run = scenario.run()
-    except UsageError as error:
-        wrong = [f"could not run: {error}"]
-    else:
         counts.update(outcome.status for outcome in run.outcomes)
-        wrong = [v.sentence for v in run.verdicts if v.verdict == "violated"]
-        wrong += disagreements(
-            run.trace.lines(), run.verdicts, n=scenario.parties,
-            needed=approvals_needed(scenario.policy, scenario.parties),
-        )  # fmt: skip
-    if wrong:
+        found = judge(run)
+    except UsageError as error:
+        violations.append(f"{scenario.name} could not run: {error}")
+        return
+    if found:
         counts["violated"] += 1
         OUT.mkdir(exist_ok=True)
         path = OUT / f"{protocol}-{scenario.seed}.yaml"
-        scenario.to_file(path)
-        violations.append(f"{path}: {wrong[0]}")
+        shrink(scenario, lambda smaller: bool(judge(smaller.run()))).to_file(path)
+        violations.append(f"{path}: {found[0]}")
 
 
 def try_storm(
@@ -152,6 +133,20 @@ def try_storm(
     if problem := storm(protocol, seed, lies=lies).problem:
         counts["violated"] += 1
         violations.append(f"storm({protocol!r}, {seed}, lies={lies}): {problem}")
+
+
+def mutate(protocol: str) -> int:
+    """Make every mistake in one protocol, and say which its suite does not see."""
+    console = Console(highlight=False)
+    survivors = []
+    every = list(mutants(AGREEMENTS[protocol]))
+    for number, mutant in enumerate(every, 1):
+        seen = kill(conformance(mutant.build(), **HOUSE[protocol]), budget=20.0)
+        console.print(f"{number}/{len(every)} {mutant}: {seen or '[red]survives[/]'}")
+        if not seen:
+            survivors.append(mutant)
+    console.print(f"{len(every) - len(survivors)} of {len(every)} are seen")
+    return 0
 
 
 if __name__ == "__main__":

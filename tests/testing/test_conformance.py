@@ -9,20 +9,9 @@ import pytest
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.registry import REGISTRIES
 from mpclab.testing import Conformance, conformance, kill, mutants
+from mpclab.testing.house import HOUSE
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "paxos_lab"
-
-HOUSE: dict[str, dict[str, Any]] = {
-    "2pc": {"progress": False},
-    "raft": {"patience": 1_000_000, "compaction": 4},
-    "pbft": {},
-    "hotstuff": {},
-    "chained-hotstuff": {},
-    "bracha": {"rivals": False, "progress": False},
-    "ben-or": {},
-}
-"""Not `3pc`, which assumes that there are no partitions, nor `direct`, which agrees on nothing.
-Reliable broadcast (`bracha`) has one dealer for each value."""
 
 TESTS = sorted(name for name in vars(Conformance) if name.startswith("test_"))
 ELSEWHERE = ("everywhere", "one_history", "is_valid", "random", "middle", "of_another", "copied")

@@ -1,0 +1,15 @@
+"""How the house's own protocols take `Conformance`: what each promises, and is built with."""
+
+from typing import Any, Final
+
+HOUSE: Final[dict[str, dict[str, Any]]] = {
+    "2pc": {"progress": False},
+    "raft": {"patience": 1_000_000, "compaction": 4},
+    "pbft": {},
+    "hotstuff": {},
+    "chained-hotstuff": {},
+    "bracha": {"rivals": False, "progress": False},
+    "ben-or": {},
+}
+"""Not `3pc`, which assumes that there are no partitions, nor `direct`, which agrees on nothing.
+Reliable broadcast (`bracha`) has one dealer for each value."""
