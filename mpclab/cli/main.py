@@ -122,6 +122,24 @@ def _parser() -> argparse.ArgumentParser:
         "--vote", default="approve", help="approve, reject, silent, validate or hand (ask me)"
     )
     party.add_argument("--relay", action="store_true", help="no data channels: relay by the server")
+    party.add_argument(
+        "--address", action="append", default=[], metavar="IP",
+        help="offer this address of ours for data channels (default: the one by which we reach "
+        "the server); may be repeated",
+    )  # fmt: skip
+    party.add_argument(
+        "--stun", action="append", default=[], metavar="URL", help="stun:host:port; may be repeated"
+    )
+    party.add_argument(
+        "--turn", action="append", default=[], metavar="URL", help="turn:host:port; may be repeated"
+    )
+    party.add_argument(
+        "--turn-login", type=Path, metavar="FILE",
+        help="file with the TURN servers' user name and password, a line each",
+    )  # fmt: skip
+    party.add_argument(
+        "--relay-only", action="store_true", help="offer no address of ours, only TURN's"
+    )
     party.add_argument("--key", type=Path, help="file with this party's key; made when missing")
     party.add_argument("--store", type=Path, help="folder to keep state in; take up from it")
     party.add_argument(

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,6 +37,8 @@ from mpclab.trace.tail import TailTrace
 from mpclab.worlds.real.world import RealWorld
 
 _LOOK = 0.05  # seconds between two looks at the trace
+PATIENCE = 30.0
+"""Seconds in which the server must let us in; afterwards it is missed for as long as it takes."""
 FAILED = 3
 """Exit status: the party could not go on."""
 
@@ -62,7 +65,7 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
         store=args.store,
         plugins=tuple(args.plugin),
         record=False,
-        options={"trace": trace, "authority": args.authority},
+        options={"trace": trace, "authority": args.authority, **_channels(args)},
         **({"threshold": args.threshold} if args.threshold else {}),
     )
     with lab:
@@ -79,7 +82,7 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
         if args.record:
             console.print(line((f"recording to {args.record}: texts, votes and addresses", "dim")))
         try:
-            lab.join()
+            lab.join(wait=False)
             status = _follow(lab, args)
         except KeyboardInterrupt:
             status = 0
@@ -100,6 +103,43 @@ def _protocol(text: str) -> Any:
         raise UsageError(f"--agreement: {text!r} is not YAML: {error}") from error
 
 
+def _channels(args: argparse.Namespace) -> dict[str, Any]:
+    """How data channels are made, for the world that has them."""
+    wanted = args.address or args.stun or args.turn or args.relay_only
+    if args.relay:
+        if wanted:
+            raise UsageError(
+                "--relay has no data channels: leave out --address, --stun, --turn and "
+                "--relay-only, or --relay"
+            )
+        return {}
+    from mpclab.worlds.real.data_channel import ChannelSettings, IceServer
+
+    user, password = _login(args.turn_login) if args.turn else ("", "")
+    servers = [IceServer(url) for url in args.stun]
+    servers += [IceServer(url, user, password) for url in args.turn]
+    return {
+        "channels": ChannelSettings(
+            addresses=tuple(args.address) or None,
+            ice_servers=tuple(servers),
+            relay_only=args.relay_only,
+        )
+    }
+
+
+def _login(file: Path | None) -> tuple[str, str]:
+    """User name and password from a file: on a command line everybody here could read them."""
+    if file is None:
+        raise UsageError("--turn needs --turn-login FILE, with a user name and a password")
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--turn-login {file}: {error}") from error
+    if len(lines) < 2 or not lines[0] or not lines[1]:
+        raise UsageError(f"--turn-login {file}: write a user name and a password, a line each")
+    return lines[0], lines[1]
+
+
 def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:
     pins = {}
     for text in texts:
@@ -118,11 +158,15 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
     news = _News(lab, args.id)
     proposed = args.propose is None
     interactive = args.vote == "hand" and sys.stdin.isatty()
+    began, joined = time.monotonic(), False
     while True:
         news.say()
         if failure := _failure(lab):
             console.print(line((failure, "red")))
             return FAILED
+        joined = joined or lab.world.look(args.id, _has_joined)
+        if not joined and time.monotonic() - began > PATIENCE:
+            raise UsageError(lab.group.explain_unready())
         if not proposed and lab.world.look(args.id, _reaches_all):
             proposed = True
             lab.propose(by=args.id, kind="note", text=args.propose)
@@ -142,6 +186,11 @@ def _failure(lab: Lab) -> str:
     assert isinstance(lab.world, RealWorld)
     failures = lab.world.failures
     return str(failures[-1]) if failures else ""
+
+
+def _has_joined(node: Node) -> bool:
+    root = node.machine(())
+    return isinstance(root, PartyMachine) and root.joined
 
 
 def _reaches_all(node: Node) -> bool:

@@ -1,5 +1,6 @@
 """`mpclab serve` and `mpclab party`: processes of their own, in one session with a notebook's."""
 
+import os
 import re
 import subprocess
 import sys
@@ -46,6 +47,14 @@ class Process:
 
     def finish(self, seconds: float = 30) -> int:
         return self._process.wait(seconds)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def resident(self) -> int:
+        """Bytes of memory that the process holds."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def kill(self) -> None:
         self._process.kill()

@@ -131,7 +131,8 @@ class SqliteStore:
     def _check_content(self, owner: Mapping[str, str]) -> None:
         (verdict,) = self._open.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise UsageError(f"{self.file} is damaged: {verdict}; take a copy that is whole")
+            why = " ".join(verdict.split())
+            raise UsageError(f"{self.file} is damaged: {why}; take a copy that is whole")
         tables = {name for (name,) in self._open.execute("SELECT name FROM sqlite_master")}
         if not {"about", "items"} <= tables:
             raise UsageError(f"{self.file} is not a store of ours: its tables are others")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, cast
+from itertools import zip_longest
+from typing import Any, Final, cast
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidURI
@@ -26,6 +28,7 @@ STUCK_AFTER: Final = 15.0
 """Seconds in which a server must take something of what waits for it. It may slow us down for a
 while where we write to somebody who reads slowly."""
 OPEN_WITHIN: Final = 5.0
+HEAD_START: Final = 0.25
 CLOSE_WITHIN: Final = 2.0
 
 
@@ -50,6 +53,58 @@ def check_url(url: str) -> WebSocketURI:
         raise UsageError(f"{url!r} is no url of a server: write ws://host:port or wss://…") from (
             error
         )
+
+
+async def first_to_answer(host: str, port: int) -> socket.socket:
+    """A TCP connection to the first of a name's addresses that answers (RFC 8305): families take
+    turns, and each address gets a head start of `HEAD_START` on the next.
+
+    Raises:
+        OSError: none answers; says what the last one that failed said.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    families = [
+        [f for f in found if f[0] == family] for family in dict.fromkeys(f[0] for f in found)
+    ]
+    order = [f for turn in zip_longest(*families) for f in turn if f is not None]
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    failure: BaseException = OSError(f"{host} has no address")
+    try:
+        while order or attempts:
+            if order:
+                family, kind, proto, _, address = order.pop(0)
+                attempts.add(loop.create_task(_connected(family, kind, proto, address)))
+            wait = HEAD_START if order else None
+            done, attempts = await asyncio.wait(
+                attempts, timeout=wait, return_when=asyncio.FIRST_COMPLETED
+            )
+            for attempt in done:
+                if (error := attempt.exception()) is None:
+                    return attempt.result()
+                failure = error
+        raise failure
+    finally:
+        for attempt in attempts:
+            attempt.add_done_callback(_close_late)
+            attempt.cancel()
+
+
+async def _connected(family: int, kind: int, proto: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _close_late(attempt: asyncio.Task[socket.socket]) -> None:
+    """Another address was quicker."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
 
 
 class SocketClient(asyncio.Protocol):
@@ -80,12 +135,21 @@ class SocketClient(asyncio.Protocol):
         """Connect; success and failure are told to the handlers."""
         self._dialing = asyncio.current_task()
         loop = asyncio.get_running_loop()
+        host = self._uri.host
         tls = (self._tls or ssl.create_default_context()) if self._uri.secure else None
         try:
             async with asyncio.timeout(OPEN_WITHIN):
-                await loop.create_connection(lambda: self, self._uri.host, self._uri.port, ssl=tls)
+                sock = await first_to_answer(host, self._uri.port)
+                name = host if tls is not None else None
+                await loop.create_connection(lambda: self, sock=sock, ssl=tls, server_hostname=name)
         except TimeoutError:
             self._end("no answer in time")
+        except socket.gaierror:
+            self._end(f"the name {host} cannot be resolved")
+        except ssl.SSLCertVerificationError as error:
+            self._end(f"its certificate is not trusted: {error.verify_message}")
+        except ssl.SSLError as error:
+            self._end(f"it does not speak TLS as we do: {error.reason or error}")
         except OSError as error:
             refused = isinstance(error, ConnectionRefusedError)
             self._end("connection refused" if refused else error.strerror or str(error))

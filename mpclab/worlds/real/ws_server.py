@@ -329,8 +329,9 @@ class SocketServer:
         name that is ours. A page elsewhere may have its own name point to our address."""
         hosts = request.headers.get_all("Host")
         origins = request.headers.get_all("Origin")
-        host = _host_of(hosts[0]) if len(hosts) == 1 else ""
-        known = host in ("localhost", *self.settings.names) or _is_address(host)
+        host = _host_of(hosts[0]) if len(hosts) == 1 else "?."
+        # A name without a dot is of a local network: nobody can have it rebound from outside.
+        known = host in self.settings.names or "." not in host or _is_address(host)
         return known and all(origin in self.settings.origins for origin in origins)
 
     def handshaken(self, connection: Connection) -> None:

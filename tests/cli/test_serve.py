@@ -1,0 +1,184 @@
+"""`mpclab serve`: it begins with a reason or ends with a goodbye, and forgets what it relayed."""
+
+import contextlib
+import os
+import signal
+import ssl
+from pathlib import Path
+
+import msgspec
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from mpclab.core.errors import UsageError
+from mpclab.crypto.identity import Identity
+from mpclab.lab import Lab
+from mpclab.signaling.messages import Challenge, Refused, Relayed, ServerMessage, Welcome
+from tests.cli.test_party import Process, start
+from tests.signaling.bench import identity, joining
+from tests.worlds.test_server_socket import self_signed
+
+__all__ = ["start"]
+
+
+class Packet(msgspec.Struct):
+    id: int
+    msg: ServerMessage
+
+
+_decode = msgspec.json.Decoder(Packet).decode
+
+
+class Member:
+    """One connection that joined by hand."""
+
+    def __init__(self, url: str, session: str, party: int, key: Identity | None = None) -> None:
+        self.socket: ClientConnection = connect(
+            url, compression=None, ping_interval=None, legacy=True
+        )
+        challenge = self.hear(Challenge)
+        assert isinstance(challenge, Challenge)
+        self.say(joining(challenge.nonce, party, session=session, key=key))
+        self.answer = self.hear(Welcome, Refused)
+
+    def say(self, msg: object) -> None:
+        self.socket.send(b'{"id":1,"msg":%b}' % msgspec.json.encode(msg), text=True)
+
+    def ended(self) -> tuple[int, str]:
+        """The code and reason with which the server closes."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                self.socket.recv(timeout=20)
+        return self.socket.close_code or 0, self.socket.close_reason or ""
+
+    def hear(self, *kinds: type) -> ServerMessage:
+        while True:
+            msg = _decode(self.socket.recv(timeout=20)).msg
+            if isinstance(msg, kinds):
+                return msg
+
+
+def serving(start: type[Process], *arguments: str) -> tuple[Process, str]:
+    server = start("serve", "--port", "0", *arguments)
+    return server, server.wait_for(r"(wss?://127\.0\.0\.1:\d+)")[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_a_goodbye(start: type[Process], number: int) -> None:
+    server, url = serving(start)
+    member = Member(url, "s", 1)
+    party = start("party", url, "--session", "t", "--id", "1", "--parties", "2", "--relay")
+    party.wait_for("the server: open")
+    party.signal(number)
+    assert party.finish() == 0
+    assert isinstance(Member(url, "t", 1, key=identity(9)).answer, Welcome)  # its seat is free
+    server.signal(number)
+    assert member.ended() == (1001, "the server stopped")
+    assert server.finish() == 0
+
+
+def test_the_same_lines_work_a_second_time(start: type[Process]) -> None:
+    _, url = serving(start)
+    shared = [url, "--session", "room", "--parties", "2", "--relay", "--until", "1"]
+    for _ in range(2):
+        one = start("party", *shared, "--id", "1", "--propose", "see [/etc]")
+        two = start("party", *shared, "--id", "2")
+        two.wait_for(r"executed.*see \[/etc\]")
+        assert (one.finish(), two.finish()) == (0, 0)
+    with Lab(world="websocket", url=url, parties=2, session="room") as lab:
+        lab.spawn()
+        lab.join()  # the lines above gave their seats up, and so does this lab
+    assert isinstance(Member(url, "room", 1).answer, Welcome)
+
+
+def test_sessions_are_there_again_after_a_kill(start: type[Process], tmp_path: Path) -> None:
+    state = str(tmp_path / "server.sqlite")
+    server, url = serving(start, "--state", state)
+    assert isinstance(Member(url, "s", 1).answer, Welcome)
+    server.kill()
+    port = url.rpartition(":")[2]
+    again = start("serve", "--port", port, "--state", state)
+    again.wait_for("signaling server at")
+    refused = Member(url, "s", 1, key=identity(9)).answer
+    assert isinstance(refused, Refused)
+    assert refused.reason == "id 1 is taken by another key"
+    assert isinstance(Member(url, "s", 1).answer, Welcome)
+    assert os.stat(state).st_mode & 0o777 == 0o600
+
+
+def test_tls_by_two_options(start: type[Process], tmp_path: Path) -> None:
+    certificate, key = map(str, self_signed(tmp_path))
+    _, url = serving(start, "--cert", certificate, "--key", key)
+    assert url.startswith("wss://")
+    shared = [url, "--session", "s", "--id", "1", "--parties", "1", "--relay"]
+    trusting = start("party", *shared, "--authority", certificate)
+    trusting.wait_for("the server: open")
+    doubting = start("party", *shared)
+    doubting.wait_for("certificate is not trusted")
+    trust = ssl.create_default_context(cafile=certificate)
+    connect(url, ssl=trust, legacy=True).close()
+
+
+WRONG = {
+    "certificate alone": (["--cert", "x"], "belong together"),
+    "no certificate there": (["--cert", "/no/c", "--key", "/no/k"], "cannot use the certificate"),
+    "unknown name": (["--address", "no.such.host.invalid"], "there is no such address"),
+    "empty address": (["--address", ""], "is empty"),
+    "state in a file's place": (["--state", "/dev/null/state"], "cannot keep state"),
+    "state that is something else": (["--state", "/etc/hostname"], "not a store of ours"),
+    "record in a folder": (["--record", "/"], "cannot record to"),
+    "a wrong proxy": (["--proxy-trust", "my-proxy"], "write its address"),
+    "a wrong origin": (["--origin", "*"], "as a browser sends it"),
+    "no rate": (["--rate", "0"], "use at least 1"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), WRONG.values(), ids=WRONG.keys())
+def test_what_cannot_be_has_a_sentence_and_status_2(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mpclab.cli import main
+
+    assert main(["serve", "--port", "0", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_a_lab_says_why_it_is_not_connected() -> None:
+    for url, why in (
+        ("ws://127.0.0.1:9", "connection refused"),
+        ("ws://no.such.host.invalid", "cannot be resolved"),
+    ):
+        with Lab(world="websocket", url=url, parties=2) as lab:
+            lab.spawn(1)
+            with pytest.raises(UsageError, match=why):
+                lab.join(1, timeout=2)
+
+
+def test_memory_does_not_grow_with_what_is_relayed_or_joined(start: type[Process]) -> None:
+    """The slope of the resident set over messages, connections and joins is nothing."""
+    server, url = serving(start)
+    one, two = Member(url, "s", 1), Member(url, "s", 2)
+    text = "x" * 2000
+    relay = b'{"type":"Relay","envelopes":[{"type":"Envelope","to":2,"payload":"%b"}]}'
+    packet = b'{"id":1,"msg":%b}' % (relay % text.encode())
+
+    def a_round() -> int:
+        for _ in range(500):
+            one.socket.send(packet, text=True)
+        for _ in range(500):
+            two.hear(Relayed)
+        for k in range(60):
+            visitor = Member(url, f"visit-{k}", 1, key=identity(3))
+            visitor.socket.close()
+            connect(url, compression=None, legacy=True).close()  # and one that never joins
+        return server.resident()
+
+    for _ in range(2):
+        a_round()  # buffers, caches
+    before = a_round()
+    for _ in range(4):
+        after = a_round()
+    assert after - before < 1_000_000, f"{after - before} bytes for 2,000 messages and 480 joins"

@@ -1,0 +1,188 @@
+"""Who gets a place at the server: newcomers, whatever others do; and for whom a client counts."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from websockets.frames import Opcode
+
+from mpclab.signaling.messages import Challenge, Join
+from mpclab.signaling.rooms import build_server
+from mpclab.worlds.real.websocket import WebSocketWorld
+from mpclab.worlds.real.ws_client import first_to_answer
+from mpclab.worlds.real.ws_server import ServerSettings
+from tests.signaling.bench import joining
+from tests.worlds.test_server_socket import Raw, request, self_signed
+
+
+def serve(**limits: object) -> WebSocketWorld:
+    world = WebSocketWorld(server=ServerSettings(**limits))  # type: ignore[arg-type]
+    world.host_server(build_server(), port=0)
+    return world
+
+
+def join(raw: Raw, party: int = 1, session: str = "s") -> None:
+    """Answer the challenge and wait to be let in."""
+    found = raw.until(b"}}")
+    challenge = msgspec.json.decode(found[found.index(b'{"type"') : -1], type=Challenge)
+    msg: Join = joining(challenge.nonce, party, session=session)
+    raw.send(b'{"id":1,"msg":%b}' % msgspec.json.encode(msg))
+    raw.until(b'"Welcome"')
+
+
+@pytest.mark.parametrize("limits", [{"per_address": 3}, {"connections": 3}])
+def test_half_open_connections_keep_nobody_out(limits: dict[str, int]) -> None:
+    with serve(**limits) as world, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(Raw(world, open=False)).socket.sendall(request()[:30])
+        for _ in range(2):
+            stack.enter_context(Raw(world))  # open, and joins nothing
+        newcomer = stack.enter_context(Raw(world))
+        join(newcomer)
+        assert world.server_status().refused == 0
+
+
+def test_who_has_joined_makes_room_for_nobody() -> None:
+    with serve(connections=2, per_address=0) as world, Raw(world) as one, Raw(world) as two:
+        join(one, 1)
+        join(two, 2)
+        with Raw(world, open=False) as third:
+            assert b" 503 " in third.ended()
+        assert world.server_status().refused == 1
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[WebSocketWorld]:
+    limits = ServerSettings(connections=50, per_address=3, open_within=0.5)
+    with WebSocketWorld(certificate=self_signed(tmp_path), server=limits) as world:
+        world.host_server(build_server(), port=0)
+        yield world
+
+
+def test_unfinished_tls_counts_and_ends_in_time(secure: WebSocketWorld) -> None:
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(Raw(secure, open=False)) for _ in range(8)]
+        assert [raw.ended() for raw in idle[:5]] == [b""] * 5  # pushed out by the last three
+        server = secure._server
+        assert server is not None
+        assert secure.call(lambda: len(server._all)) <= 3
+        assert [raw.ended() for raw in idle[5:]] == [b""] * 3  # too slow
+        assert secure.server_status().accepted == 8
+
+
+def test_no_tls_and_half_of_it_harm_nobody(secure: WebSocketWorld) -> None:
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"\xff" * 3000):
+        with Raw(secure, open=False) as raw:
+            raw.socket.sendall(data)
+            raw.ended()
+    trust = ssl.create_default_context()
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    with Raw(secure, open=False) as raw:
+        raw.socket = trust.wrap_socket(raw.socket)
+        raw.socket.sendall(request())
+        assert raw.until(b"\r\n\r\n").startswith(b"HTTP/1.1 101")
+    assert not secure.failures
+
+
+PROXIED = {
+    "one": ({"X-Forwarded-For": "192.0.2.7"}, "192.0.2.7"),
+    "what the client wrote itself": ({"X-Forwarded-For": "1.1.1.1, 192.0.2.7"}, "192.0.2.7"),
+    "a second proxy of ours": ({"X-Forwarded-For": "192.0.2.7, 10.1.2.3"}, "192.0.2.7"),
+    "with a port": ({"X-Forwarded-For": "192.0.2.7:4711"}, "192.0.2.7"),
+    "v6": ({"X-Forwarded-For": "2001:db8::7"}, "2001:db8::7"),
+    "forwarded": ({"Forwarded": 'for="[2001:db8::7]:80";proto=http'}, "2001:db8::7"),
+    "forwarded goes first": (
+        {"Forwarded": "for=192.0.2.8, for=10.1.1.1", "X-Forwarded-For": "192.0.2.7"},
+        "192.0.2.8",
+    ),
+    "nothing": ({}, "127.0.0.1"),
+    "nonsense": ({"X-Forwarded-For": ", ,"}, "127.0.0.1"),
+}
+
+
+@pytest.mark.parametrize(("headers", "origin"), PROXIED.values(), ids=PROXIED.keys())
+def test_behind_a_trusted_proxy_the_address_that_it_names_counts(
+    headers: dict[str, str], origin: str
+) -> None:
+    for proxies in (("127.0.0.1", "10.0.0.0/8"), ()):
+        with serve(proxies=proxies) as world, Raw(world, **headers):
+            server = world._server
+            assert server is not None
+            assert server._origins == {origin if proxies else "127.0.0.1": 1}
+
+
+def test_each_address_behind_a_proxy_has_its_own_share() -> None:
+    with (
+        serve(proxies=("127.0.0.1",), per_address=2) as world,
+        contextlib.ExitStack() as stack,
+    ):
+        for party, last in enumerate((1, 1, 2, 2), 1):
+            raw = stack.enter_context(Raw(world, **{"X-Forwarded-For": f"192.0.2.{last}"}))
+            join(raw, 1, f"s{party}")
+        with Raw(world, open=False) as fifth:
+            fifth.socket.sendall(request(**{"X-Forwarded-For": "192.0.2.1"}))
+            assert b" 503 " in fifth.until(b"\r\n")
+
+
+STATUS = [
+    ("localhost:8080", None, 200), ("127.0.0.1", None, 200), ("[::1]:80", None, 200),
+    ("server", None, 200), ("sig.example.org", None, 200),
+    ("sig.example.org", "https://ours.example.org", 200),
+    ("evil.example", None, 403), ("localhost.evil.example", None, 403),
+    ("localhost", "https://evil.example", 403), ("127.0.0.1", "null", 403),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "origin", "code"), STATUS)
+def test_status_is_not_for_pages_of_other_names(host: str, origin: str | None, code: int) -> None:
+    ours = {"names": ("sig.example.org",), "origins": ("https://ours.example.org",)}
+    with serve(**ours) as world, Raw(world, open=False) as raw:
+        more = f"Origin: {origin}\r\n" if origin else ""
+        raw.socket.sendall(f"GET /status HTTP/1.1\r\nHost: {host}\r\n{more}\r\n".encode())
+        assert raw.until(b"\r\n").split()[1] == str(code).encode()
+
+
+def test_what_frames_cost_slows_their_sender_and_nobody_else() -> None:
+    """Pings, pongs and empty fragments count like messages: 200 a second, after a burst."""
+    limits = {"rate": 200, "bytes_a_second": 1 << 20, "per_address": 0}
+    with serve(**limits) as world, Raw(world) as flooder, Raw(world) as honest:
+        server = world._server
+        assert server is not None
+        for frames in (b"\x89\x80abcd", b"\x8a\x80abcd", b"\x01\x80abcd" + b"\x00\x80abcd"):
+            flooder.socket.sendall(frames * 400)
+        honest.send(b"are you there", Opcode.PING)
+        assert honest.until(b"are you there")
+
+        def paused() -> list[bool]:
+            honest.send(b"still", Opcode.PING)
+            assert honest.until(b"still")
+            return sorted(c._paused for c in server._all)
+
+        assert [False, True] in (paused() for _ in range(100))
+
+
+def test_a_name_whose_first_address_is_dead_is_reached_by_the_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def dial(port: int) -> int:
+        loop = asyncio.get_running_loop()
+
+        async def found(*_: object, **__: object) -> list[object]:
+            kind = socket.SOCK_STREAM
+            return [
+                (socket.AF_INET, kind, 0, "", ("192.0.2.1", port)),  # of no machine (RFC 5737)
+                (socket.AF_INET, kind, 0, "", ("127.0.0.1", port)),
+            ]
+
+        monkeypatch.setattr(loop, "getaddrinfo", found)
+        with await asyncio.wait_for(first_to_answer("two.example", port), 3) as sock:
+            return int(sock.getpeername()[1])
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert asyncio.run(dial(port)) == port
