@@ -321,10 +321,13 @@ class Mesh(Dialer):
         if isinstance(content, Hello) and content.reply and incarnation.nonce:
             if content.nonce == incarnation.nonce:
                 self._answered(ctx, link, incarnation)
-        if incarnation is link.incarnation:
-            self._content(ctx, link, incarnation.channel, content)
-        else:
-            self._early(ctx, link, incarnation, content)
+        try:
+            if incarnation is link.incarnation:
+                self._content(ctx, link, incarnation.channel, content)
+            else:
+                self._early(ctx, link, incarnation, content)
+        except PeerFault as fault:  # the box stays opened: its number must not count again
+            ctx.blame(link.party, fault.reason, fault.strength)
 
     def _answered(self, ctx: Ctx, link: Link, incarnation: Incarnation) -> None:
         """The peer runs in this incarnation now, whichever we thought it did."""
