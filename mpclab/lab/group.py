@@ -498,6 +498,8 @@ def _read(node: Node, path: Path, read: Callable[[Any], Any]) -> Any:
 
 
 def _parties(parties: tuple[Party, ...]) -> str:
+    if not parties:
+        return "nobody"
     if len(parties) == 1:
         return f"party {parties[0]}"
     if parties == tuple(range(parties[0], parties[-1] + 1)) and len(parties) > 2:
