@@ -25,6 +25,7 @@ follower has (§7 sends an opaque state in chunks); votes and pre-votes that com
 timeout still count, as long as our term is the one that they are for.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,6 +52,7 @@ from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
 
 Term = tuple[int, Party]  # current term, and for whom we voted in it (0: nobody)
 
@@ -454,8 +456,6 @@ class Raft(Agreement):
     ) -> None:
         if not isinstance(msg, RaftForward) and msg.term > self.term + self.LEAP:
             raise PeerFault(f"term {msg.term} is absurd: ours is {self.term}")
-        self.heard[sender] = ctx.now
-        self.backlog.hear(sender)
         match msg:
             case RaftAppendEntriesResponse():
                 self._on_appended(ctx, sender, msg)
@@ -476,6 +476,8 @@ class Raft(Agreement):
                 self._on_vote(ctx, sender, msg)
             case RaftInstallSnapshot():
                 self._on_snapshot(ctx, sender, msg)
+        self.heard[sender] = ctx.now
+        self.backlog.hear(sender)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         match name:
@@ -497,3 +499,30 @@ class Raft(Agreement):
                     ctx.set_timer("quorum", self.backoff * self.election[1], background=True)
             case "retry":
                 self._retry(ctx)
+
+    # --- lies, for adversaries alone --------------------------------------------------------
+
+    unvaried = (RaftHeartbeatResponse,)
+
+    def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None:
+        """Another value in entries, another place up to which all is decided, the contrary of an
+        answer. Nothing in Raft is signed, and it promises nothing against that."""
+        match msg:
+            case RaftHeartbeat(term, commit):
+                return RaftHeartbeat(term, commit - 1 if commit else 1)
+            case RaftAppendEntries(entries=entries) if other := _retold(entries, values):
+                return msgspec.structs.replace(msg, entries=other)
+            case RaftAppendEntries(commit=commit):
+                return msgspec.structs.replace(msg, commit=commit - 1 if commit else 1)
+            case RaftInstallSnapshot(history=history) if history:
+                other = _retold(history, values) or (*history[1:], history[0])
+                return msgspec.structs.replace(msg, history=other)
+        return super().variant(msg, values)
+
+
+def _retold(
+    entries: tuple[RaftEntry, ...], values: Mapping[bytes, bytes]
+) -> tuple[RaftEntry, ...] | None:
+    """The entries with the other values; None where they hold none of these."""
+    other = tuple(RaftEntry(e.term, e.op, values.get(e.value, e.value)) for e in entries)
+    return other if other != entries else None

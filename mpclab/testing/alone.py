@@ -96,7 +96,7 @@ class Alone:
         """Deliver the messages, in order; what it says to others then."""
         said: list[Message] = []
         for msg in messages:
-            said += self._step(Delivered(sender, Frame(0, AT, msg)))
+            said += self._step(Delivered(sender, _framed(msg)))
         return said
 
     def submit(self, op: str, value: bytes) -> list[Message]:
@@ -117,7 +117,7 @@ class Alone:
 
     def tear(self, sender: Party, msg: Message, after: int) -> list[Message]:
         """Deliver `msg`, crash after so many effects, and begin again; what it says then."""
-        self._step(Delivered(sender, Frame(0, AT, msg)), after)
+        self._step(Delivered(sender, _framed(msg)), after)
         return self.restart()
 
     # --- what it is like ---
@@ -141,3 +141,9 @@ class Alone:
         """Whether its last step stored all that it stored before it said anything."""
         kinds = [type(e) for e in self.effects if isinstance(e, Persist | Send)]
         return kinds == sorted(kinds, key=lambda kind: kind is Send)
+
+
+def _framed(msg: Message) -> Frame:
+    frame = Frame(0, AT, msg)
+    frame.suspect = True  # so that in strict mode a handler that raises has done nothing
+    return frame

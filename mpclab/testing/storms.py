@@ -422,6 +422,7 @@ class Storm:
         """Say something of it, or else, to each."""
         draw, msg = self.draw, frame.msg
         assert msg is not None
+        frame.suspect = True
         self.past.append((frame.path, msg))
         del self.past[:-200]
         for q in to:
@@ -430,12 +431,12 @@ class Storm:
                 self.send(p, q, frame)
             elif chance < 0.6:
                 if (other := self.variant(p, msg)) is not None:
-                    self.send(p, q, Frame(frame.id, frame.path, other))
+                    self.send(p, q, _lie(frame.path, other))
             elif chance < 0.7:
-                self.send(p, q, Frame(frame.id, frame.path, _renumbered(msg, draw)))
+                self.send(p, q, _lie(frame.path, _renumbered(msg, draw)))
             elif chance < 0.8:
                 path, old = draw.choice(self.past)
-                self.send(p, q, Frame(frame.id, path, old))
+                self.send(p, q, _lie(path, old))
             elif chance < 0.9:
                 self.send(p, q, frame, draw.randrange(3 * PATIENCE))
 
@@ -481,6 +482,12 @@ class Storm:
         lines = [f"{self.n} parties, liars {sorted(self.liars)}, at {self.now / MS} ms"]
         lines += [str(self.drawn), f"log {[op for op, _ in self.judge.log]}"]
         return "\n".join(lines)
+
+
+def _lie(path: Path, msg: Message) -> Frame:
+    frame = Frame(0, path, msg)
+    frame.suspect = True
+    return frame
 
 
 def _renumbered(msg: Message, draw: random.Random) -> Message:
