@@ -502,6 +502,8 @@ def _parties(parties: tuple[Party, ...]) -> str:
         return "nobody"
     if len(parties) == 1:
         return f"party {parties[0]}"
+    if not parties:
+        return "nobody"
     if parties == tuple(range(parties[0], parties[-1] + 1)) and len(parties) > 2:
         return f"parties {parties[0]}–{parties[-1]}"
     return f"parties {', '.join(map(str, parties))}"
