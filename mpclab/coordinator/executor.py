@@ -298,6 +298,38 @@ class Executor:
             ctx.persist(f"secret/{op}", result.secret)
             self.secrets[op] = result.secret
 
+    def restore_share(self, ctx: Ctx, data: bytes, sealed: bytes) -> None:
+        """Our user brings a share back.
+
+        Raises:
+            UsageError: no operation here made this key, or its shares were replaced since.
+        """
+        made = [op for op, result in self.results.items() if result.data == data]
+        if not made:
+            raise UsageError("no operation that is known here made or renewed this key")
+        if (successor := self.succession.successor(made[0])) is not None:
+            raise UsageError(f"the shares of this key were replaced by those of {successor}")
+        ctx.persist(f"secret/{made[0]}", sealed)
+        self.secrets[made[0]] = sealed
+
+    def delete_share(self, ctx: Ctx, op: str) -> None:
+        """Our user wants to hold it no more.
+
+        Raises:
+            UsageError: we hold no such share.
+        """
+        known = self.results.get(op)
+        ours = [
+            other
+            for other in self.secrets
+            if known is not None and self.results[other].data == known.data
+        ]
+        if not ours:
+            raise UsageError(f"operation {op}: this party holds no share of such a key")
+        for other in ours:
+            del self.secrets[other]
+            ctx.persist(f"secret/{other}", None)
+
     def _retire(self, ctx: Ctx, o: Operation) -> None:
         """What `o` replaces must not stay: not in the store, nor in a machine that lingers."""
         if not self.succession.add(o):

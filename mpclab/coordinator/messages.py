@@ -47,6 +47,21 @@ class SetPrivate:
     values: tuple[int | Decimal, ...] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class RestoreShare:
+    """Take back a share that this party had lost: `sealed` to it, of the key whose public bytes
+    are `data`."""
+
+    data: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+
+class DeleteShare(msgspec.Struct, frozen=True):
+    """Delete our share of the key that `op` made or renewed, for good; the others keep theirs."""
+
+    op: str
+
+
 class SetVotePolicy(msgspec.Struct, frozen=True):
     """From now on vote like this: approve, reject, silent, validate or hand."""
 

@@ -60,11 +60,13 @@ from mpclab.coordinator.messages import (
     DecidedBatch,
     DecidedDigest,
     DecidedIds,
+    DeleteShare,
     Fetch,
     FetchDecided,
     ProposalState,
     Propose,
     Report,
+    RestoreShare,
     ResultRequest,
     SessionMessage,
     SetPrivate,
@@ -216,6 +218,10 @@ class Session(Machine):
                 deferred, self._deferred = self._deferred, []
                 for decided in deferred:
                     self._decided(ctx, decided)
+            case RestoreShare(data, sealed):
+                self.executor.restore_share(ctx, data, sealed)
+            case DeleteShare(op):
+                self.executor.delete_share(ctx, op)
             case AcceptKey(party, key):
                 self.ledger.keys[party] = key
             case PeerUp(party, via):

@@ -31,7 +31,9 @@ from mpclab.core.numbers import Number
 from mpclab.faults.nemesis import DEFAULT as NEMESIS
 from mpclab.faults.nemesis import nemesis
 from mpclab.faults.plan import Fault, Injection, inject, parse_fault, schedule
+from mpclab.lab import key_care
 from mpclab.lab.group import Group
+from mpclab.lab.key_care import KeyInfo
 from mpclab.lab.operation import Operation
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.pace import Pacer
@@ -281,6 +283,27 @@ class Lab:
     def give(self, party: Party, operation: Operation, *values: Number) -> Done:
         """A party's private input to one running computation, which waits for it."""
         return self.group.give(party, operation, values)
+
+    def keys(self, party: Party) -> tuple[KeyInfo, ...]:
+        """The keys that a party knows and that are in use: whose, how many are needed, its name."""
+        return key_care.keys(self.group, party)
+
+    def export_share(self, party: Party, key: str, file: str | Path, passphrase: str) -> Done:
+        """Back up a party's share of the key that operation `key` made or renewed, in a file that
+        the passphrase opens. After a refresh it is of no use any more: export again."""
+        return key_care.export_share(self.group, party, key, Path(file), passphrase)
+
+    def restore_share(self, party: Party, file: str | Path, passphrase: str) -> Done:
+        """Take a party's share back from a file of `export_share`."""
+        return key_care.restore_share(self.group, party, Path(file), passphrase)
+
+    def delete_share(self, party: Party, key: str) -> Done:
+        """Delete a party's share for good. `reshare` takes a holder off a key for all."""
+        return key_care.delete_share(self.group, party, key)
+
+    def give_secret(self, operation: Operation, secret: bytes) -> Done:
+        """The secret key of an `import`, to the party that proposed it and nobody else."""
+        return key_care.give_secret(self.group, operation, secret)
 
     def run(
         self,

@@ -106,6 +106,7 @@ class SharedDealing(FactSharing):
 
     messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Want | Certificate
     kind: ClassVar[str]
+    may_deal_anew: ClassVar[bool] = True
     share: KeyShare | None = None
     """Ours of the key that there is already, while it is needed."""
 
@@ -202,7 +203,10 @@ class SharedDealing(FactSharing):
         else:
             self._enter(ctx, "deal")
             if ctx.me in self.parameters.dealers:
-                self._say(ctx, "deal", self._deal(ctx.me, ctx.rng))
+                self._begin_dealing(ctx)
+
+    def _begin_dealing(self, ctx: Ctx) -> None:
+        self._say(ctx, "deal", self._deal(ctx.me, ctx.rng))
 
     def unable(self, me: Party) -> str | None:
         """Why we cannot take part, or None."""
@@ -311,6 +315,8 @@ class SharedDealing(FactSharing):
                     self._acknowledge(ctx, self.number + 1)
                 else:
                     self._end(ctx, Aborted("no agreement on who cheated", blamed=out))
+            elif out and not self.may_deal_anew:
+                self._end(ctx, Aborted("cheating was proved", blamed=out))
             elif out:
                 self._deal_anew(ctx, out)
                 return
@@ -483,6 +489,8 @@ class SharedDealing(FactSharing):
         if self.certificate is not None:
             return
         last, excluded = self, self.excluded
+        if certificate.without and not self.may_deal_anew:
+            raise PeerFault("certificate of a dealing that is not dealt anew")
         for out in certificate.without:
             dealers = set(last.parameters.dealers) - set(out)
             receivers = set(last.parameters.receivers) - set(out)

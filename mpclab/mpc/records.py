@@ -16,11 +16,11 @@ from nacl.exceptions import CryptoError as SodiumError
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.wire import Message, decoder
-from mpclab.crypto import taproot
+from mpclab.crypto import backup, taproot
 from mpclab.crypto.ciphersuites import ciphersuite
 from mpclab.crypto.errors import CryptoError
 from mpclab.crypto.groups import SECP256K1
-from mpclab.crypto.identity import Identity
+from mpclab.crypto.identity import Coins, Identity
 from mpclab.crypto.keys import GroupKey, KeyShare
 from mpclab.crypto.transcript import digest
 
@@ -127,6 +127,52 @@ def open_share(identity: Identity, key: GroupKey, owner: Party, sealed: bytes) -
     except CryptoError as error:
         raise UsageError(f"the stored share is damaged: {error}") from None
     return share
+
+
+class ShareBackup(Message, frozen=True):
+    """A share outside its owner's store. `repr` does not show it."""
+
+    record: KeyRecord
+    owner: Party
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"ShareBackup({self.record.public.hex()[:16]}…, party {self.owner})"
+
+
+_decode_backup = decoder(ShareBackup)
+BACKUP = "mpclab share"
+
+
+def back_up(record: KeyRecord, share: KeyShare, passphrase: str, coins: Coins) -> bytes:
+    """A share as a file that only the passphrase opens; see `crypto.backup`.
+
+    Raises:
+        UsageError: the passphrase is too short.
+    """
+    secret = share.suite.group.encode_scalar(share.secret)
+    body = msgspec.msgpack.encode(ShareBackup(record, share.identifier, secret))
+    try:
+        return backup.seal(passphrase, BACKUP, body, coins)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def restore(data: bytes, passphrase: str) -> tuple[KeyRecord, KeyShare]:
+    """The share in a backup, checked against its key.
+
+    Raises:
+        UsageError: it does not open, or holds no share of the key that it names.
+    """
+    try:
+        found = _decode_backup(backup.unseal(passphrase, BACKUP, data))
+        assert isinstance(found, ShareBackup)
+        key = KeyRecord.from_bytes(found.record.to_bytes()).key()
+        share = KeyShare(found.owner, key.suite.group.decode_scalar(found.secret), key)
+        share.check()
+    except (CryptoError, msgspec.DecodeError) as error:
+        raise UsageError(f"the backup does not open: {error}") from None
+    return found.record, share
 
 
 def seal_at_rest(identity: Identity, context: bytes, body: bytes) -> bytes:

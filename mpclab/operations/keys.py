@@ -1,6 +1,7 @@
 """The operations on keys that nobody holds: made, used for signing, kept fresh, handed on.
 
     dkg       a key that nobody holds: the others here take its operation id
+    import    a key that the proposer knows, dealt to all
     sign      a signature by such a key
     refresh   new shares of the same key; name *this* operation from then on, since everyone
               deletes the old shares
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
-from mpclab.operations.parameters import Content, Number, Numbers, Reference, Text, Word
+from mpclab.operations.parameters import Bytes, Content, Number, Numbers, Reference, Text, Word
 from mpclab.operations.spec import Execution, Facts, Known, OperationSpec, Result
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ CURVES = {
     "secp256k1": "FROST(secp256k1, SHA-256)",
     "bip340": "FROST(secp256k1, BIP 340)",
 }
-KEY_KINDS = ("dkg", "refresh", "reshare", "repair")
+KEY_KINDS = ("dkg", "import", "refresh", "reshare", "repair")
 """Operations whose result is a key."""
 
 # --- what they have in common -------------------------------------------------------------
@@ -198,6 +199,35 @@ def _dkg(execution: Execution) -> Machine:
         threshold,
         participants,
         ciphersuite(CURVES[execution.params["curve"]]),
+        deadline=execution.deadline,
+        present=present_key(execution),
+        gated=True,
+    )
+
+
+def _import(execution: Execution) -> Machine:
+    from mpclab.crypto.ciphersuites import ciphersuite
+    from mpclab.crypto.errors import EncodingError
+    from mpclab.mpc.importing import Import
+
+    params, suite = execution.params, ciphersuite(CURVES[execution.params["curve"]])
+    holders = members_of(execution, "members")
+    threshold = params["threshold"] or execution.t
+    if threshold > len(holders):
+        raise UsageError(f"threshold: {threshold} of {len(holders)} parties")
+    try:
+        suite.group.decode_element(params["public"])
+    except EncodingError as error:
+        raise UsageError(f"public: {error}") from None
+    return Import(
+        execution.context,
+        execution.identity,
+        execution.keys,
+        execution.proposal.by,
+        params["public"],
+        holders,
+        threshold,
+        suite,
         deadline=execution.deadline,
         present=present_key(execution),
         gated=True,
@@ -400,6 +430,23 @@ KEY_OPERATIONS = (
             Text("name", default="", empty=True, longest=64, help="to name it by later"),
         ),
         sentence="make a key together ({curve})",
+        validate=_new_name,
+        facts=_key_facts,
+        resumable=True,
+        about=about_key,
+        certified=True,
+    ),
+    OperationSpec(
+        "import",
+        _import,
+        (
+            Bytes("public", longest=33, help="the public key; for bip340 33 bytes, as 02… or 03…"),
+            Text("curve", default="ed25519", choices=tuple(CURVES), help="what the key is for"),
+            Number("threshold", default=0, help="shares needed to sign; 0: the session's"),
+            Numbers("members", default=(), low=1, help="who holds it; none named: all"),
+            Text("name", default="", empty=True, longest=64, help="to name it by later"),
+        ),
+        sentence="share the {curve} key {public}, which the proposer knows",
         validate=_new_name,
         facts=_key_facts,
         resumable=True,

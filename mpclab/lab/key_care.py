@@ -1,0 +1,134 @@
+"""What a party's user does with its keys: list, back up, take back, delete, bring one along."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Any, Protocol
+
+import msgspec
+
+from mpclab.coordinator.messages import DeleteShare, RestoreShare
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party, Path
+from mpclab.crypto.identity import Identity
+from mpclab.lab.operation import Operation
+from mpclab.lab.replies import Done
+from mpclab.mpc.importing import Secret
+from mpclab.mpc.records import KeyRecord, back_up, open_share, restore, seal_share
+from mpclab.operations.keys import KEY_KINDS
+from mpclab.worlds.base import World
+
+
+class Parties(Protocol):
+    """What a lab's group of parties is to us."""
+
+    world: World
+
+    @property
+    def app(self) -> Path: ...
+    def actor(self, party: Party, /) -> Party: ...
+    def identity(self, party: Party, /) -> Identity: ...
+    def machine_of(self, party: Party, read: Callable[[Any], Any], /) -> Any: ...
+
+
+class KeyInfo(msgspec.Struct, frozen=True):
+    """A key as one party knows it.
+
+    Attributes:
+        op: the operation that made or last renewed it. `name`: as given at dkg or import.
+        public: the public key in hex.
+        holds: whether this party holds a share.
+    """
+
+    op: str
+    name: str
+    public: str
+    suite: str
+    threshold: int
+    holders: tuple[Party, ...]
+    holds: bool
+
+
+def keys(group: Parties, party: Party) -> tuple[KeyInfo, ...]:
+    """The keys in use that `party` knows, oldest first."""
+
+    def read(session: Any) -> tuple[KeyInfo, ...]:
+        executor, found = session.executor, {}
+        names: dict[bytes, str] = {}
+        for op, o in session.ledger.operations.items():
+            if op not in executor.results or o.signed is None or o.kind not in KEY_KINDS:
+                continue
+            record = KeyRecord.from_bytes(executor.results[op].data)
+            names.setdefault(record.public, dict(o.params).get("name", ""))
+            if executor.succession.successor(op) is None and o.status == "executed":
+                holds = any(
+                    executor.results[other].data == executor.results[op].data
+                    for other in executor.secrets
+                )
+                found[record.public] = op, record, holds
+        return tuple(
+            KeyInfo(
+                op, names[public], public.hex(), record.suite, record.threshold, record.holders,
+                holds,
+            )
+            for public, (op, record, holds) in found.items()
+        )  # fmt: skip
+
+    return group.machine_of(party, read) or ()
+
+
+def export_share(group: Parties, party: Party, op: str, file: FilePath, passphrase: str) -> Done:
+    """Write `party`'s share of a key, sealed under a passphrase; see `crypto.backup`."""
+
+    def read(session: Any) -> Any:
+        executor = session.executor
+        result = executor.results.get(op)
+        for other, sealed in executor.secrets.items():
+            if result is not None and executor.results[other].data == result.data:
+                record = KeyRecord.from_bytes(result.data)
+                return record, open_share(session.identity, record.key(), party, sealed)
+        return None
+
+    found = group.machine_of(party, read)
+    if found is None:
+        raise UsageError(f"operation {op}: party {party} holds no share of such a key")
+    record, share = found
+    data = back_up(record, share, passphrase, random.SystemRandom())
+    try:
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror or error}") from error
+    return Done(f"party {party}'s share is in {file}")
+
+
+def restore_share(group: Parties, party: Party, file: FilePath, passphrase: str) -> Done:
+    """Give `party` back the share in a file of `export_share`."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror or error}") from error
+    record, share = restore(data, passphrase)
+    if share.identifier != party:
+        raise UsageError(f"{file} holds the share of party {share.identifier}")
+    sealed = seal_share(group.identity(party), share)
+    group.world.ask(group.actor(party), group.app, RestoreShare(record.to_bytes(), sealed))
+    return Done(f"party {party} has its share of {record.public.hex()[:16]}… again")
+
+
+def delete_share(group: Parties, party: Party, op: str) -> Done:
+    """Have `party` delete its share of a key."""
+    group.world.ask(group.actor(party), group.app, DeleteShare(op))
+    return Done(f"party {party} deleted its share")
+
+
+def give_secret(group: Parties, operation: Operation, secret: bytes) -> Done:
+    """The whole key, to the machine of the party that proposed to import it."""
+    path = (*group.app, f"import-{operation.id}")
+    group.world.ask(group.actor(operation.by), path, Secret(secret))
+    return Done(f"party {operation.by} deals the key")
