@@ -63,13 +63,15 @@ def restore(
         o = ledger.operations[record.op]
         executor.restore(ctx, o, ends.get(o.op), kept["secret"].get(o.op))
     for op, end in ends.items():
-        o = ledger.operations[op]
-        if end.status == Status.EXPIRED and not o.status.decided:
-            o.status, o.reason = Status.EXPIRED, end.reason
-            o.rejected, o.missing = end.rejected, end.missing
+        known = ledger.operations.get(op)
+        if known is None:
+            continue  # it expired unvoted, so we are bound by nothing; others tell us of it again
+        if end.status == Status.EXPIRED and not known.status.decided:
+            known.status, known.reason = Status.EXPIRED, end.reason
+            known.rejected, known.missing = end.rejected, end.missing
             ctx.cancel_timer(f"deadline/{op}")
             if op in kept["withdrawal"]:
-                o.withdrawals[ctx.me] = _withdrawal(kept["withdrawal"][op])
+                known.withdrawals[ctx.me] = _withdrawal(kept["withdrawal"][op])
     return [ledger.operations[op] for op in unvoted if not ledger.operations[op].status.decided]
 
 

@@ -358,6 +358,8 @@ class Group:
             client = node.machine(("signaling",))
             return dict(client.pins) if isinstance(client, Client) else {}
 
+        if self._is_process(party):
+            return []  # it cannot be looked into, and says for itself whom it refused
         pins = self.world.look(self.actor(party), read)
         here = {q: identity.public for q, identity in self.identities.items()}
         return [q for q, pin in pins.items() if here.get(q, pin) != pin]

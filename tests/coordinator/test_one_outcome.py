@@ -1,0 +1,114 @@
+"""One outcome for the user: what is aborted stays aborted, and who can know learns how it ended.
+
+Random faults that all heal, over every protocol; judged from the trace and from what the sessions
+hold, without the checks.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.lab import Lab, Scenario
+from mpclab.lab.run import run_scenario
+
+PARTIES = 4
+SEEDS = 6
+LATER = 30
+"""Seconds that time goes on after the run is over."""
+
+
+def drawn(agreement: str, seed: int) -> Scenario:
+    """Proposals, votes that hesitate, and faults that begin and end within ten seconds."""
+    coins = random.Random(f"{agreement} {seed}")
+    everybody = range(1, PARTIES + 1)
+    operations = [
+        {
+            "at": f"{coins.randrange(6000)}ms", "by": coins.choice(everybody), "kind": "note",
+            "text": f"number {k}",
+        }
+        for k in range(5)
+    ]  # fmt: skip
+
+    def fault() -> dict[str, Any]:
+        begin, lasts = coins.randrange(5000), coins.randrange(200, 5000)
+        party = coins.choice(everybody)
+        when = {"at": f"{begin}ms", "for": f"{lasts}ms"}
+        match coins.choice(("cut", "pause", "late", "lost", "crash", "held")):
+            case "cut":
+                return {**when, "kind": "partition", "isolated": party}
+            case "pause":
+                return {**when, "kind": "pause", "party": party}
+            case "late":
+                return {**when, "kind": "delay", "from": [party], "delay": "exponential(900ms)"}
+            case "lost":
+                return {**when, "kind": "loss", "rate": coins.choice((0.2, 0.5))}
+            case "held":
+                return {**when, "kind": "hold", "from": [party]}
+        return {
+            "at": f"{begin}ms", "kind": "crash", "party": party, "restart_after": f"{lasts}ms"
+        }  # fmt: skip
+
+    votes = coins.choice(({}, {}, {3: "reject"}, {2: "silent"}))
+    fields = {
+        "parties": PARTIES,
+        "agreement": agreement,
+        "policy": coins.choice(("unanimous", "threshold(3)")),
+        "mesh": "ready",
+        "patience": coins.choice(("1s", "3s")),
+        "votes": votes,
+        "network": {"delay": "uniform(5ms, 60ms)", "ordered": coins.random() < 0.5},
+        "operations": operations,
+        "faults": [fault() for _ in range(3)],
+        "until": "120s",
+        "seed": seed,
+    }
+    return Scenario.parse(fields)
+
+
+def ends(lab: Lab) -> dict[str, set[str]]:
+    """By operation: how it stands at the parties, which are all up and connected by now."""
+    found: dict[str, set[str]] = {}
+    for party in lab.parties:
+        for one in lab.group.session_of(party).operations:
+            found.setdefault(one.op, set()).add(
+                "committed" if one.status in ("executed", "failed") else one.status
+            )
+    return found
+
+
+class Kept(Lab):
+    """Stays open after its run."""
+
+    def close(self) -> Any:
+        return None
+
+
+@pytest.mark.parametrize("agreement", AGREEMENTS)
+def test_every_operation_has_one_end_and_all_know_it(
+    agreement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mpclab.lab.lab.Lab", Kept)
+    for seed in range(SEEDS):
+        check(drawn(agreement, seed))
+
+
+def check(scenario: Scenario) -> None:
+    labs: list[Lab] = []
+    run_scenario(scenario, watch=labs.append)
+    [lab] = labs
+    said = {
+        word: {row.note.op for row in lab.trace.notes(word)} for word in ("committed", "aborted")
+    }
+    where = f"{scenario.agreement}, seed {scenario.seed}"
+    assert not said["committed"] & said["aborted"], f"two ends: {where}"
+    outcomes = lab.outcomes()
+    for op, words in ends(lab).items():
+        assert len(words) == 1, f"{op} is {words} at the end: {where}"
+    heads = {lab.group.session_of(party).head for party in lab.parties}
+    assert len(heads) == 1, f"{len(heads)} histories: {where}"
+    lab.wait(LATER)
+    assert lab.outcomes() == outcomes, f"it was not over: {where}"
