@@ -87,6 +87,7 @@ class Lab:
                 f"a lab is made from a scenario or from fields, not from {scenario!r}: "
                 "Lab(Scenario.from_file(…)) or Lab(parties=4)"
             )
+        _check_protocol(protocol)
         self.scenario = (scenario or Scenario()).but(**fields)
         self.url = url
         self._store = Path(store) if store is not None else None
@@ -544,6 +545,17 @@ def _free(world: World, groups: Mapping[str, Group]) -> None:
     world.close()
     for group in groups.values():
         group.close()
+
+
+def _check_protocol(protocol: object) -> None:
+    """Say at once what is wrong with a machine class, and not when its first party starts."""
+    if isinstance(protocol, type) and issubclass(protocol, Machine):
+        protocol.decode()
+    elif isinstance(protocol, Machine):
+        name = type(protocol).__name__
+        raise UsageError(f"protocol: one {name} cannot be every party; give the class: {name}")
+    elif protocol is not None and not callable(protocol):
+        raise UsageError(f"protocol: {protocol!r}; give a Machine class, or a function making one")
 
 
 def make_world(
