@@ -507,8 +507,9 @@ class Lab:
         """
         if self.url and self._store is None and not self._closed:
             for group in self.groups.values():
-                with suppress(UsageError):
-                    group.leave(*group.joined)
+                if group.joined:
+                    with suppress(UsageError):
+                        group.leave(*group.joined)
         self._closed = True
         self.pace(0)
         _free(self.world, self.groups)
