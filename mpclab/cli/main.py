@@ -178,7 +178,9 @@ def _run(args: argparse.Namespace) -> int:
     if changes:
         scenario = scenario.but(**changes)
     if args.json:
-        run = scenario.run()
+        from mpclab.lab import play
+
+        run = play(scenario)
         print(json.dumps(run.as_dict(), ensure_ascii=False))
     else:
         from mpclab.cli.show import run_with_progress, show

@@ -9,7 +9,7 @@ from rich.text import Text
 from mpclab.check import Verdict
 from mpclab.cli.text import line
 from mpclab.lab.outcome import Outcomes
-from mpclab.lab.run import Run
+from mpclab.lab.run import Run, play
 from mpclab.lab.scenario import Scenario
 
 console = Console(highlight=False, markup=False, emoji=False)
@@ -32,8 +32,9 @@ def run_with_progress(scenario: Scenario, title: str = "") -> Run:
     """Run a scenario behind a spinner that says what is being done. Ctrl-C stops it."""
     name = title or scenario.name or "scenario"
     with console.status(line(name, " · ", scenario.world)) as status:
-        return scenario.run(
-            progress=lambda text: status.update(line(name, " · ", scenario.world, ": ", text, "…"))
+        return play(
+            scenario,
+            progress=lambda text: status.update(line(name, " · ", scenario.world, ": ", text, "…")),
         )
 
 

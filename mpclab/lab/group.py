@@ -20,11 +20,11 @@ from mpclab.core.notes import NotAdmitted
 from mpclab.core.numbers import Number, number
 from mpclab.core.peers import AcceptKey
 from mpclab.crypto.identity import PUBLIC_BYTES, Identity
+from mpclab.lab.incarnation import APP, SESSION, Incarnation
 from mpclab.lab.keys import load_key
-from mpclab.lab.life import APP, SESSION, Life
 from mpclab.lab.operation import Operation
 from mpclab.lab.outcome import Outcomes, Progress, Tracker
-from mpclab.lab.processes import Quarters, Situation, check_world
+from mpclab.lab.processes import ProcessConfig, ProcessFiles, check_world
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import VOTES, Scenario
 from mpclab.mpc.compute import Input
@@ -72,13 +72,13 @@ class Group:
         self.base = base
         self.protocol = protocol
         self.app: Path = SESSION if protocol is None else APP
-        self.lives: dict[Party, list[Life]] = {}
+        self.incarnations: dict[Party, list[Incarnation]] = {}
         self.identities: dict[Party, Identity] = {}  # of the parties spawned here
         self.given: dict[Party, Identity] = {}  # keys to use instead of generated ones
         self.pinned: dict[Party, bytes] = {}  # keys of parties elsewhere, known beforehand
         self.votes: dict[Party, str] = dict(scenario.votes)
         self.private: dict[Party, tuple[int | Decimal, ...]] = dict(scenario.private)
-        self.quarters: Quarters | None = None  # of parties in processes of their own
+        self.process_files: ProcessFiles | None = None  # of parties in processes of their own
         self.tracker = Tracker(world.trace, base, scenario.parties)
         self._joined: set[Party] = set()
         self._left: set[Party] = set()
@@ -174,24 +174,24 @@ class Group:
         }
 
     def _host_process(self, party: Party) -> None:
-        if self.quarters is None:
-            self.quarters = Quarters()
+        if self.process_files is None:
+            self.process_files = ProcessFiles()
         try:
-            self.quarters.host(
-                self.world, self.scenario, party, self.identity(party), self._situation
+            self.process_files.host(
+                self.world, self.scenario, party, self.identity(party), self._process_config
             )
         except UsageError:
             self._left.add(party)
             raise
 
-    def _situation(self, party: Party) -> Situation:
+    def _process_config(self, party: Party) -> ProcessConfig:
         votes = self.votes.get(party, "approve")
-        return Situation(self.world.server_url, votes, self._keys(), party in self._joined)
+        return ProcessConfig(self.world.server_url, votes, self._keys(), party in self._joined)
 
     def close(self) -> None:
         """Remove what parties in processes had stored, once they have ended."""
-        if self.quarters is not None:
-            self.quarters.close()
+        if self.process_files is not None:
+            self.process_files.close()
 
     def join(self, *parties: Party) -> None:
         if not self.present:
@@ -446,8 +446,8 @@ class Group:
         return {**self.pinned, **{p: i.public for p, i in self.identities.items()}}
 
     def build(self, party: Party, coins: Coins, stored: Stored) -> Node:
-        """A party's node, at first and after each crash: the next of its lives."""
-        life = Life(
+        """A party's node, at first and after each crash: the next of its incarnations."""
+        incarnation = Incarnation(
             self.scenario,
             party,
             self.identity(party),
@@ -459,8 +459,8 @@ class Group:
             protocol=self.protocol,
             accepted=dict(self.pinned),
         )
-        self.lives.setdefault(party, []).append(life)
-        return life(coins, stored)
+        self.incarnations.setdefault(party, []).append(incarnation)
+        return incarnation(coins, stored)
 
     def _check_member(self, party: Party) -> None:
         if party not in self.everyone:

@@ -437,7 +437,7 @@ class Lab:
             raise UsageError("nothing was recorded; make the lab with record=True")
         steps = nodes = 0
         for actor, recordings in self.world.recordings.items():
-            for recording, build in zip(recordings, self._lives(actor), strict=True):
+            for recording, build in zip(recordings, self._incarnations(actor), strict=True):
                 difference = replay(recording, build)
                 if difference is not None:
                     raise UsageError(f"actor {actor} does not replay: {difference}")
@@ -445,11 +445,11 @@ class Lab:
                 nodes += 1
         return Done(f"{nodes} nodes replayed, {steps} inputs, the same effects")
 
-    def _lives(self, actor: Party) -> Sequence[Build]:
+    def _incarnations(self, actor: Party) -> Sequence[Build]:
         if actor == SERVER:
             return [self._server] * len(self.world.recordings[SERVER])  # type: ignore[attr-defined]
         group = next(g for g in self.groups.values() if g.base == actor // STRIDE * STRIDE)
-        return group.lives[actor - group.base]
+        return group.incarnations[actor - group.base]
 
     # --- time ---
 

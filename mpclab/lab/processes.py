@@ -19,17 +19,17 @@ from mpclab.crypto.identity import Identity
 from mpclab.lab.scenario import Scenario
 from mpclab.worlds.base import World
 
-FRAMES_A_LIFE = 1_000_000
-"""Frames of a later life are numbered from here on, so that (sender, id) names one message."""
+FRAMES_EACH = 1_000_000
+"""Frames of a later incarnation are numbered from here on: (sender, id) names one message."""
 
 
-class Quarters:
-    """Where one group's parties in processes keep what is theirs."""
+class ProcessFiles:
+    """The keys and stores of one group's parties that are processes."""
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="mpclab-", ignore_cleanup_errors=True)
 
-    def move_in(self, party: Party, identity: Identity) -> Path:
+    def write_key(self, party: Party, identity: Identity) -> Path:
         """A party's key goes into a file; the folder for its store."""
         home = Path(self._folder.name)
         descriptor = os.open(self.key(party), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -46,17 +46,22 @@ class Quarters:
         scenario: Scenario,
         party: Party,
         identity: Identity,
-        situation: Callable[[Party], Situation],
+        config: Callable[[Party], ProcessConfig],
     ) -> None:
-        """Start a party here, in a process of its own; `situation` is asked at each start."""
+        """Start a party here, in a process of its own; `config` is asked at each start."""
         from mpclab.worlds.real.processes import WithProcesses
 
         assert isinstance(world, WithProcesses)
-        store = self.move_in(party, identity)
+        store = self.write_key(party, identity)
 
-        def command(life: int) -> Sequence[str]:
+        def command(incarnation: int) -> Sequence[str]:
             return arguments(
-                scenario, party, situation(party), key=self.key(party), store=store, life=life
+                scenario,
+                party,
+                config(party),
+                key=self.key(party),
+                store=store,
+                incarnation=incarnation,
             )
 
         world.host_process(party, command, store)
@@ -75,8 +80,8 @@ def check_world(world: World, url: str) -> None:
 
 
 @dataclass(frozen=True)
-class Situation:
-    """What a life of a party begins with.
+class ProcessConfig:
+    """What an incarnation of a party begins with.
 
     Attributes:
         pins: the members' keys, as far as they are known here.
@@ -90,9 +95,15 @@ class Situation:
 
 
 def arguments(
-    scenario: Scenario, party: Party, now: Situation, *, key: Path, store: Path, life: int
+    scenario: Scenario,
+    party: Party,
+    now: ProcessConfig,
+    *,
+    key: Path,
+    store: Path,
+    incarnation: int,
 ) -> Sequence[str]:
-    """The command line of `mpclab` for one life of a party."""
+    """The command line of `mpclab` for one incarnation of a party."""
     s = scenario
     written = s.as_fields()["agreement"]
     agreement = written if isinstance(written, str) else json.dumps(written)
@@ -100,7 +111,7 @@ def arguments(
         "party", now.url, "--attached", "--session", s.session, "--id", str(party),
         "--parties", str(s.parties), "--threshold", str(s.threshold), "--policy", s.policy,
         "--agreement", agreement, "--vote", now.votes, "--key", str(key), "--store", str(store),
-        "--first-frame", str(1 + (life - 1) * FRAMES_A_LIFE),
+        "--first-frame", str(1 + (incarnation - 1) * FRAMES_EACH),
     ]  # fmt: skip
     words += ["--relay"] if s.world == "websocket" else []
     words += [word for plugin in s.plugins for word in ("--plugin", plugin)]

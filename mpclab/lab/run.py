@@ -11,6 +11,7 @@ import msgspec
 from mpclab.check import Verdict, run_checks
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.plan import aimed_at, schedule
+from mpclab.lab.lab import Lab
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.scenario import Scenario
 from mpclab.trace.export import message_counts
@@ -93,7 +94,7 @@ class Run:
         return "\n".join(lines)
 
 
-def run_scenario(
+def play(
     scenario: Scenario,
     *,
     progress: Progress = lambda text: None,
@@ -105,8 +106,6 @@ def run_scenario(
         progress: called with a line of text at each stage.
         watch: called with the lab once it exists (a panel follows the trace from there).
     """
-    from mpclab.lab.lab import Lab
-
     with Lab(scenario) as lab:
         watch(lab)
         if scenario.mesh == "negotiated":
@@ -161,3 +160,6 @@ def _last_event(scenario: Scenario) -> int:
     ends = [planned.at for planned in scenario.operations]
     ends += [fault.at + (fault.lasts or 0) for fault in scenario.faults]
     return min(max(ends, default=0), scenario.until)
+
+
+Scenario.player = staticmethod(play)

@@ -23,11 +23,11 @@ connected. Everything is checked before anything runs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from mpclab import plugins
 from mpclab.check.registry import spell, unspell
@@ -44,9 +44,6 @@ from mpclab.faults.network import Network
 from mpclab.faults.plan import Fault, parse_fault
 from mpclab.lab.kinds import check_messages
 from mpclab.operations import OPERATIONS, OperationSpec
-
-if TYPE_CHECKING:
-    from mpclab.lab.run import Run
 
 WORLDS = ("simulated", "websocket", "webrtc")
 VOTES = ("approve", "reject", "silent", "validate")
@@ -181,11 +178,12 @@ class Scenario:
             (ready if isinstance(value, Network | Options | tuple) else plain)[name] = value
         return dataclasses.replace(Scenario.parse(plain), **ready)
 
-    def run(self, **options: Any) -> Run:
-        """Run it to its end in its world; see `mpclab.lab.run.run_scenario`."""
-        from mpclab.lab.run import run_scenario
+    player: ClassVar[Callable[..., Any]]
+    """Runs a scenario. `mpclab.lab` puts it here, which knows worlds; a scenario is data."""
 
-        return run_scenario(self, **options)
+    def run(self, **options: Any) -> Any:
+        """Run it to its end in its world: the `Run` that `mpclab.lab.play` gives."""
+        return type(self).player(self, **options)
 
     # --- the file ---
 

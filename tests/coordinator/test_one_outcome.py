@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from mpclab.consensus.registry import AGREEMENTS
-from mpclab.lab import Lab, Scenario
-from mpclab.lab.run import run_scenario
+from mpclab.lab import Lab, Scenario, play
 
 PARTIES = 4
 SEEDS = 6
@@ -91,14 +90,14 @@ class Kept(Lab):
 def test_every_operation_has_one_end_and_all_know_it(
     agreement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mpclab.lab.lab.Lab", Kept)
+    monkeypatch.setattr("mpclab.lab.run.Lab", Kept)
     for seed in range(SEEDS):
         check(drawn(agreement, seed))
 
 
 def check(scenario: Scenario) -> None:
     labs: list[Lab] = []
-    run_scenario(scenario, watch=labs.append)
+    play(scenario, watch=labs.append)
     [lab] = labs
     said = {
         word: {row.note.op for row in lab.trace.notes(word)} for word in ("committed", "aborted")

@@ -1,7 +1,7 @@
-"""`Life`: all that one start of a party is made from, fixed at that moment.
+"""`Incarnation`: all that one start of a party is made from, fixed at that moment.
 
-A party that is started again is another life: it may have joined meanwhile, or vote otherwise.
-A life makes the same node each time it is asked, so that a recorded one can be replayed.
+A party that is started again is another incarnation: it may have joined meanwhile, or vote
+otherwise. It makes the same node each time it is asked, so that a recorded one can be replayed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ APP: Path = ("app",)
 
 
 @dataclass(frozen=True)
-class Life:
+class Incarnation:
     """One start of a party; call it to make the node.
 
     Attributes:
@@ -61,8 +61,8 @@ class Life:
             return Node(self.party, n, app, coins=coins, at=self.app, stored=stored)
         met = stored_pins(stored.get(("signaling",), {}))
         keys = {**self.keys, **met, **self.accepted, self.party: self.identity.public}
-        life = dataclasses.replace(self, keys=keys)
-        make = build_party(life._config(), lambda config: life._application(), self.app[0])
+        known = dataclasses.replace(self, keys=keys)
+        make = build_party(known._config(), lambda config: known._application(), self.app[0])
         return make(coins, stored)
 
     @property
