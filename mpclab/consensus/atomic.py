@@ -86,16 +86,23 @@ class AtomicCommit(Agreement):
     VOTING: ClassVar = 5
     """How long the coordinator waits for votes, in patiences (a person may have to click)."""
 
+    enough: int
+    """How many approvals commit."""
+    records: dict[str, Record]
+    """What is stored, by operation; the outcome stays, for whoever asks."""
+    votes: dict[str, dict[Party, AtomicVote]]
+    """At the coordinator, while it counts."""
+    own_votes: dict[str, AtomicVote]
+    silence: dict[str, int]
+    """Ticks since somebody who knows spoke, while we wait for an outcome."""
+
     @classmethod
     def liars(cls, n: int) -> int:
         return 0
 
     def start(self, ctx: Ctx) -> None:
         self.enough = self.needed or ctx.n
-        self.records: dict[str, Record] = {}
-        self.votes: dict[str, dict[Party, AtomicVote]] = {}  # at the coordinator
-        self.mine: dict[str, AtomicVote] = {}
-        self.silence: dict[str, int] = {}  # ticks since somebody who knows spoke
+        self.records, self.votes, self.own_votes, self.silence = {}, {}, {}, {}
         for key, data in ctx.stored.items():
             record = msgspec.msgpack.decode(data, type=Record)
             op = key.removeprefix("op/")
@@ -131,7 +138,10 @@ class AtomicCommit(Agreement):
                 ctx.set_timer(f"again/{op}", self.patience)
                 ctx.note(notes.Phase(phase="prepare", op=op))
                 ctx.broadcast(AtomicPrepare(op, value))
-            case Cast(op) if op in self.records and op not in self.mine:
+            case Submit(op) | Cast(op) if op in self.records and self.records[op].state == ABORTED:
+                # Aborted before our user heard of it, or voted: a late vote re-opens nothing.
+                self._report(ctx, op, self.records[op])
+            case Cast(op) if op in self.records and op not in self.own_votes:
                 self._vote(ctx, ask)
 
     def take_prepare(self, ctx: Ctx, sender: Party, op: str, value: bytes) -> None:
@@ -143,10 +153,12 @@ class AtomicCommit(Agreement):
         elif record.coordinator != sender or (record.value and record.value != value):
             raise PeerFault(f"proposed {op}, which party {record.coordinator} coordinates")
         elif record.settled:
-            if record.state == ABORTED and sender != ctx.me:  # we gave up before it asked
-                ctx.send(sender, AtomicVote(op, False, record.reason, b""))
+            if record.state == ABORTED and sender != ctx.me:
+                # We gave up before it asked, or heard that another did. We may have approved
+                # before: that is told as an outcome, not as a second vote.
+                self.tell(ctx, sender, op, record)
             return
-        if (vote := self.mine.get(op)) is not None:
+        if (vote := self.own_votes.get(op)) is not None:
             ctx.send(sender, vote)  # ours was lost
         elif op not in self.silence:
             self.watch(ctx, op)
@@ -156,7 +168,7 @@ class AtomicCommit(Agreement):
         op, record = cast.op, self.records[cast.op]
         if record.settled:
             return
-        vote = self.mine[op] = AtomicVote(op, cast.approve, cast.reason, cast.signature)
+        vote = self.own_votes[op] = AtomicVote(op, cast.approve, cast.reason, cast.signature)
         if cast.approve:
             own = ((ctx.me, cast.signature),)
             self.keep(ctx, op, msgspec.structs.replace(record, state=UNCERTAIN, approvals=own))
@@ -208,6 +220,11 @@ class AtomicCommit(Agreement):
                 self.silence[op] += 1
                 self.on_tick(ctx, op, record, self.silence[op])
 
+    def heard_of(self, op: str) -> None:
+        """Somebody who knows more spoke of an operation whose outcome we wait for."""
+        if op in self.silence:
+            self.silence[op] = 0
+
     def watch(self, ctx: Ctx, op: str, *, background: bool = False) -> None:
         """Tick after a patience, to see whether somebody spoke."""
         self.silence.setdefault(op, 0)
@@ -254,6 +271,7 @@ class AtomicCommit(Agreement):
         )
         self.keep(ctx, op, record)
         self.votes.pop(op, None)
+        self.silence.pop(op, None)
         for timer in ("again", "votes", "tick"):
             ctx.cancel_timer(f"{timer}/{op}")
         self._report(ctx, op, record)
@@ -272,7 +290,9 @@ class AtomicCommit(Agreement):
             ctx.send(sender, AtomicInquiry(msg.op, record.coordinator))
             self.watch(ctx, msg.op)
             return
-        self.settle(
+        # A coordinator that hears of an abort has all others hear of it.
+        end = self.announce if record.coordinator == ctx.me and not msg.commit else self.settle
+        end(
             ctx, msg.op, msg.commit, msg.reason, msg.approvals,
             rejected=msg.rejected, missing=msg.missing,
         )  # fmt: skip

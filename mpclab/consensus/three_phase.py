@@ -77,10 +77,15 @@ class ThreePhase(AtomicCommit):
 
     title = "three-phase commit"
 
+    acks: dict[str, set[Party]]
+    """Who is ready, at the coordinator."""
+    states: dict[str, dict[Party, ThreePhaseState]]
+    """Where everybody is, at a backup coordinator."""
+    absent: set[str]
+    """Operations in which we were down for a while, so that others may have gone on."""
+
     def start(self, ctx: Ctx) -> None:
-        self.acks: dict[str, set[Party]] = {}
-        self.states: dict[str, dict[Party, ThreePhaseState]] = {}  # at a backup coordinator
-        self.absent: set[str] = set()
+        self.acks, self.states, self.absent = {}, {}, set()
         super().start(ctx)
 
     def on_message(
@@ -125,7 +130,7 @@ class ThreePhase(AtomicCommit):
                     if op not in self.absent:
                         ctx.send(sender, ThreePhaseUnsettled(op))
             case ThreePhaseUnsettled(op):
-                self.silence[op] = 0
+                self.heard_of(op)
             case ThreePhaseStateWanted(op):
                 self._answer(ctx, sender, op, record)
 
@@ -143,7 +148,7 @@ class ThreePhase(AtomicCommit):
         self._commit_if_ready(ctx, op, self.records[op])
 
     def _get_ready(self, ctx: Ctx, op: str, record: Record, approvals: Approvals) -> None:
-        self.silence[op] = 0
+        self.heard_of(op)
         self.keep(ctx, op, msgspec.structs.replace(record, state=READY, approvals=approvals))
 
     def _commit_if_ready(self, ctx: Ctx, op: str, record: Record) -> None:
@@ -196,8 +201,8 @@ class ThreePhase(AtomicCommit):
         if record is None:
             ctx.send(asker, ThreePhaseState(op, "asked", False, ()))
             return
-        if op in self.silence and asker != ctx.me:
-            self.silence[op] = 0  # somebody is at it
+        if asker != ctx.me:
+            self.heard_of(op)  # somebody is at it
         if record.settled and asker != ctx.me:
             self.tell(ctx, asker, op, record)
         else:

@@ -61,7 +61,7 @@ class TwoPhase(AtomicCommit):
             case TwoPhaseUnsettled(op):
                 record = self.records.get(op)
                 if record is not None and record.coordinator == sender:
-                    self.silence[op] = 0  # it lives, and is still counting
+                    self.heard_of(op)  # it lives, and is still counting
 
     def on_enough(self, ctx: Ctx, op: str, record: Record) -> None:
         ctx.note(notes.Phase(phase="commit", op=op))

@@ -121,3 +121,29 @@ def test_never_two_outcomes_and_an_end_when_all_are_back(
     for op in ("a", "b"):
         holders = [p for p in c.members if any(op == r for r in c.machine(p).records)]
         assert all(c.machine(p).records[op].settled for p in holders), c.story()
+
+
+def test_who_approved_and_then_heard_of_an_abort_does_not_vote_again() -> None:
+    """Party 4 has not heard of it and says so when asked: that aborts. Who asked had approved,
+    and is asked again for its vote by a coordinator that has heard neither."""
+    c = Cluster(TwoPhase, 4, patience=100 * MS)
+    c.lossy(lambda src, dst: (src, dst) in {(1, 4), (3, 1), (4, 1)})
+    c.submit(1, "a")
+    c.run(10_000)
+    c.heal()
+    c.run()
+    assert c.settled("a")
+    assert c.blamed() == set()
+
+
+def test_a_late_vote_re_opens_nothing_and_leaves_no_timer() -> None:
+    c = Cluster(TwoPhase, 3, votes={3: None}, patience=100 * MS)
+    c.submit(1, "a")
+    c.run()
+    assert c.settled("a")
+    c.world.ask(3, ("session",), Cast("a", True, "", b"approval" * 8))
+    c.run()
+    assert [r.op for r in c.parent(3).refused] == ["a", "a"]
+    for p in c.members:
+        assert not c.log(p)
+        assert not c.world.look(p, lambda node: node.timers)
