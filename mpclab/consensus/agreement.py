@@ -29,6 +29,12 @@ from mpclab.crypto.identity import Identity
 
 Valid: TypeAlias = Callable[[bytes], bool]
 M = TypeVar("M", bound=Message)
+Sayings: TypeAlias = list[tuple[tuple[Party, ...], Message]]
+"""What is said, and to whom."""
+Attack: TypeAlias = Callable[[Any, tuple[Party, ...], Message], Sayings]
+"""From a liar's machine and the message that it wants to send to these others, what it says
+instead. It may change that machine, which is the liar's own. Liars that use one attack collude:
+each plays the part that its place gives it."""
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -171,6 +177,8 @@ class Agreement(Machine):
 
     # --- lies, for adversaries alone --------------------------------------------------------
 
+    attacks: ClassVar[Mapping[str, Attack]] = {}
+    """Known attacks on this protocol, by name: scripts of a liar's machine."""
     unvaried: ClassVar[tuple[type[Message], ...]] = ()
     """Messages that cannot be said otherwise: certificates of others' signatures, and questions.
     `variant` gives None for them, always."""

@@ -133,6 +133,7 @@ class BenOr(Agreement):
     """
 
     title = "Ben-Or binary agreement"
+    unvaried = (BenOrAgain,)
     everyone_submits = True
     refuses = True
 
@@ -406,3 +407,12 @@ class BenOr(Agreement):
     def _keep(self, ctx: Ctx, op: str, it: _Instance) -> None:
         kept = _Kept(it.value, tuple(it.reports), tuple(it.proposals), it.decision)
         ctx.persist(f"op/{op}", msgspec.msgpack.encode(kept))
+
+    # --- lies -------------------------------------------------------------------------------
+
+    def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None:
+        """The other bit; for "?", a 1."""
+        match msg:
+            case BenOrReport() | BenOrProposal() | BenOrSettled():
+                return msgspec.structs.replace(msg, bit=0 if msg.bit == 1 else 1)
+        return super().variant(msg, values)

@@ -18,12 +18,16 @@ kept until then.
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
+from mpclab.consensus.agreement import Attack, Sayings
 from mpclab.consensus.hotstuff_base import HotStuffBase, other_block
 from mpclab.consensus.hotstuff_messages import (
     QC,
+    ROOT,
     Block,
     CommonMessage,
+    HotStuffProof,
     HotStuffVote,
     digest_of,
 )
@@ -150,14 +154,16 @@ class HotStuff(HotStuffBase):
         digest = digest_of(block)
         if self.voted[0] < self.view:  # the first of its view is the one we keep
             self.add_block(ctx, digest, block)
-        # Alg. 1, safeNode: it extends what we are locked on, or shows something newer
-        safe = self.tree.extends(digest, self.locked.block) or justify.view > self.locked.view
-        if safe:
+        if self.is_safe(digest, justify):
             if block.op and block.op not in self.done:
                 self.pending.setdefault(block.op, block.value)
             self.open = True
             self.watch(ctx)
             self.vote(ctx, sender, "prepare", digest)
+
+    def is_safe(self, digest: bytes, justify: QC) -> bool:
+        """Alg. 1, safeNode: it extends what we are locked on, or shows something newer."""
+        return self.tree.extends(digest, self.locked.block) or justify.view > self.locked.view
 
     def _on_advance(self, ctx: Ctx, sender: Party, qc: QC) -> None:
         if qc.view < self.view or not self.check_qc(qc):
@@ -186,6 +192,22 @@ class HotStuff(HotStuffBase):
             self.propose(ctx)
 
     # --- lies -------------------------------------------------------------------------------
+
+    def withhold(self, to: tuple[Party, ...], msg: Message) -> Sayings:
+        """Two leaders in collusion. The first shows the certificate that decides to one party
+        alone; the next proposes against it, upon the root. Locks are what stops them (§4.3)."""
+        match msg:
+            case HotStuffAdvance(qc) if qc.phase == "commit":
+                return [((max(to),), msg)] if to else []
+            case HotStuffProof():
+                return []
+            case HotStuffPropose(block) if block.op and block.parent != ROOT:
+                other = Block(block.view, ROOT, block.op, block.value)
+                self.proposed = digest_of(other)  # so that we count the votes for it
+                return [(to, HotStuffPropose(other, self.genesis))]
+        return [(to, msg)]
+
+    attacks: ClassVar[Mapping[str, Attack]] = {"withheld-certificate": withhold}
 
     def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None:
         if isinstance(msg, HotStuffPropose):

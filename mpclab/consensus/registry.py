@@ -14,7 +14,13 @@ from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.raft import Raft
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
-from mpclab.consensus.wrong import ForgetfulRaft, OneEcho, Pbft2f
+from mpclab.consensus.wrong import (
+    ForgetfulRaft,
+    MessageCountingBracha,
+    OneEcho,
+    Pbft2f,
+    UnlockedHotStuff,
+)
 from mpclab.core.registry import Registry, word_of
 
 _OURS: dict[str, type[Agreement]] = {
@@ -41,6 +47,8 @@ WRONG: dict[str, type[Agreement]] = {
     "wrong-direct": OneEcho,
     "wrong-pbft": Pbft2f,
     "wrong-raft": ForgetfulRaft,
+    "wrong-hotstuff": UnlockedHotStuff,
+    "wrong-bracha": MessageCountingBracha,
 }
 """Each with one mistake, to be caught: for lessons and tests, never among the choices."""
 

@@ -204,7 +204,7 @@ class Node:
             if routes.get(sender) != "link" and frame.path != self._carrier:
                 self.out.append(Note(frame.path, notes.UnconfirmedDropped(sender, frame.kind)))
                 return self.out
-            self.heard[sender] = now
+        self.heard[sender] = now
         seat = self._seats.get(frame.path)
         if seat is not None:
             self._receive(seat, sender, frame)

@@ -17,6 +17,7 @@ from mpclab.coordinator.session import Session
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.machine import Machine
 from mpclab.core.wire import Message
+from mpclab.faults.byzantine import KnownAttack
 from mpclab.faults.fault import Fault
 
 _LINKS = ("mpclab.signaling", "mpclab.core.pieces")
@@ -38,6 +39,10 @@ def check_messages(fault: Fault, protocol: str, where: str) -> None:
     """
     kinds: tuple[str, ...] = getattr(fault, "messages", None) or ()
     chosen = agreement(protocol)
+    if isinstance(fault, KnownAttack) and fault.name not in chosen.attacks:
+        near = nearest(fault.name, chosen.attacks)
+        field = where.replace(".messages", ".name")
+        raise UsageError(f"{field}: {fault.name!r} is not a known attack on {protocol}{near}")
     mine = spoken_by(chosen)
     session = {kind: cls for kind, cls in spoken_by(Session).items() if _sent(chosen, kind)}
     known = {cls.__name__: cls for cls in _all(Message)}
