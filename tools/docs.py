@@ -1,8 +1,8 @@
 """What the documents say of the code, printed from the code: `make docs-tables` writes it.
 
-Whole files (`docs/notes.md`, `docs/wire.json`) and, in files that people write, what stands
-between `<!-- NAME -->` and `<!-- /NAME -->`: tables of what can be chosen, layers, diagrams of
-legal moves. A test compares them with what is printed now.
+Whole files (`docs/lies.md`, `docs/notes.md`, `docs/wire.json`) and, in files that people write,
+what stands between `<!-- NAME -->` and `<!-- /NAME -->`: tables of what can be chosen, layers,
+diagrams of legal moves. A test compares them with what is printed now.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from mpclab.operations import OPERATIONS
 from mpclab.signaling import client, messages, peer_link, relay
 from mpclab.signaling.mesh import Mesh
 from mpclab.signaling.negotiate import Confirm
+from tools.lies_table import table as lies_table
 from tools.notes_table import table as notes_table
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -176,6 +177,9 @@ def members(types: Any) -> tuple[type[Message], ...]:
 
 FILES: dict[str, Callable[[], str]] = {"docs/notes.md": notes_table, "docs/wire.json": wire}
 
+TRIED: dict[str, Callable[[], str]] = {"docs/lies.md": lies_table}
+"""Printed from runs, which take seconds: their own tests compare them."""
+
 PARTS: dict[str, Callable[[], str]] = {
     "protocols": protocols,
     "operations": operations,
@@ -213,7 +217,8 @@ def current() -> dict[Path, str]:
 
 
 def main() -> None:
-    for path, text in current().items():
+    tried = {CHECKOUT / name: make() for name, make in TRIED.items()}
+    for path, text in {**current(), **tried}.items():
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
             print(f"wrote {path.relative_to(CHECKOUT)}")
