@@ -454,7 +454,10 @@ class Raft(Agreement):
         | RaftInstallSnapshot
         | RaftForward,
     ) -> None:
-        if not isinstance(msg, RaftForward) and msg.term > self.term + self.LEAP:
+        if isinstance(msg, RaftForward):
+            if not self.fits(msg.op, msg.value):
+                raise PeerFault(f"forwarded an invalid value of {msg.op!r}")
+        elif msg.term > self.term + self.LEAP:
             raise PeerFault(f"term {msg.term} is absurd: ours is {self.term}")
         match msg:
             case RaftAppendEntriesResponse():
@@ -466,8 +469,6 @@ class Raft(Agreement):
             case RaftHeartbeat():
                 self._on_heartbeat(ctx, sender, msg)
             case RaftForward(op, value):
-                if not self.fits(op, value):
-                    raise PeerFault(f"forwarded an invalid value of {op!r}")
                 if op not in self.log.ops:
                     self._append(ctx, RaftEntry(self.term, op, value))
             case RaftRequestVote():
