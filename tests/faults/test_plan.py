@@ -62,7 +62,7 @@ def test_every_kind_has_one_line_for_a_menu() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({}, "faults[2].kind is missing; known: bandwidth, "),
+        ({}, "faults[2].kind is missing; known: adaptive, "),
         (
             {"kind": "partiton"},
             "faults[2].kind: 'partiton' is not a fault; did you mean 'partition'?",
