@@ -21,7 +21,7 @@ from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.tail import TailTrace
 from mpclab.worlds.real.addresses import is_loopback
 from mpclab.worlds.real.websocket import WebSocketWorld
-from mpclab.worlds.real.ws_connection import ServerSettings
+from mpclab.worlds.real.ws_settings import ServerSettings
 
 _LOOK = 0.5  # seconds between two looks at the status
 FAILED = 3

@@ -172,9 +172,13 @@ class Lab:
         return self.server_status()
 
     def _rooms(self) -> RoomsSettings:
-        if self.scenario.world != "websocket":
+        if self.scenario.world == "simulated":
             return RoomsSettings()
-        return RoomsSettings(rate=2_000, burst=4_000)  # every message goes through the server
+        every = 2 * SECOND  # a dead path to the server is noticed within 6 s
+        if self.scenario.world == "webrtc":
+            return RoomsSettings(ping_every=every)
+        # Every message goes through the server.
+        return RoomsSettings(rate=2_000, burst=4_000, ping_every=every)
 
     def stop_server(self, *, kill: bool = False) -> Done:
         """Stop the server; with `kill` it says goodbye to nobody. Meshes outlive it."""

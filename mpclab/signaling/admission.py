@@ -20,7 +20,7 @@ from mpclab.signaling.messages import (
     join_parts,
     presence_parts,
 )
-from mpclab.signaling.status import RoomsSettings
+from mpclab.signaling.status import RoomsSettings, SessionStatus, SlotStatus
 from mpclab.signaling.throttle import Bucket
 
 Connection: TypeAlias = int
@@ -192,3 +192,18 @@ def _loneliest(rooms: Mapping[str, Room], opener: str, *, empty: bool = False) -
         and (online := len(room.online)) <= (0 if empty else 1)
     ]
     return min(lonely)[2] if lonely else None
+
+
+def session_status(name: str, room: Room) -> SessionStatus:
+    """A room for panels and programs."""
+    members = tuple(
+        SlotStatus(
+            party,
+            slot.member.key.hex()[:16],
+            "online" if slot.connection is not None else "idle",
+            slot.joined_at,
+            slot.connection,
+        )
+        for party, slot in sorted(room.slots.items())
+    )
+    return SessionStatus(name, room.n, room.t, room.policy, members, room.opened_at)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -32,11 +32,19 @@ from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
-from mpclab.core.wire import Decode, Message, decoder
-from mpclab.signaling.admission import NO_ROOM, Connection, Room, Shares, Slot, why_not
+from mpclab.core.wire import Decode, Message
+from mpclab.signaling.admission import (
+    NO_ROOM,
+    Connection,
+    Room,
+    Shares,
+    Slot,
+    session_status,
+    why_not,
+)
+from mpclab.signaling.decoding import Malformed, lenient, open_relay
 from mpclab.signaling.kept_rooms import keep_room, keep_slot, take_up
 from mpclab.signaling.messages import (
-    MAX_MESSAGE,
     NONCE_BYTES,
     Announce,
     Announced,
@@ -60,8 +68,6 @@ from mpclab.signaling.status import (
     LogLine,
     RoomsSettings,
     RoomsStatus,
-    SessionStatus,
-    SlotStatus,
 )
 from mpclab.signaling.throttle import Bucket
 
@@ -70,12 +76,6 @@ PATH: Path = ("signaling",)
 
 MOST_EACH = 8
 """Letters for one party in one `Relay`."""
-
-
-class Malformed(Message, frozen=True):
-    """Stands for bytes that are no message. Never on the wire."""
-
-    reason: str
 
 
 class CloseSession(msgspec.Struct, frozen=True):
@@ -114,12 +114,12 @@ class Rooms(Machine):
     @classmethod
     def decode(cls) -> Decode:
         """Bytes that are no message become `Malformed`: the sender has to be told so."""
-        return _lenient
+        return lenient
 
     def status(self) -> RoomsStatus:
         """What the server knows, now. Holds no secret."""
         return RoomsStatus(
-            tuple(_session_status(name, room) for name, room in self.rooms.items()),
+            tuple(session_status(name, room) for name, room in self.rooms.items()),
             len(self.clients), self.relayed, self.refused, self.errors, tuple(self.log),
         )  # fmt: skip
 
@@ -281,7 +281,7 @@ class Rooms(Machine):
             return None
         try:
             text.isascii() or text.decode()
-            envelopes = _open_relay(text).msg.envelopes
+            envelopes = open_relay(text).msg.envelopes
         except (UnicodeDecodeError, RecursionError, msgspec.DecodeError):
             return None
         room = self.rooms[client.session]
@@ -459,38 +459,3 @@ def build_server(settings: RoomsSettings | None = None) -> Build:
         return Node(SERVER, 0, Rooms(settings), at=PATH, coins=coins, stored=stored)
 
     return build
-
-
-class _RelayText(msgspec.Struct, forbid_unknown_fields=True):
-    """A client's whole text, where it asks to relay: nearly all that a server hears."""
-
-    id: Annotated[int, msgspec.Meta(ge=0)]
-    msg: Relay
-
-
-_open_relay = msgspec.json.Decoder(_RelayText).decode
-_decode = decoder(ClientMessage, "json")
-
-
-def _lenient(data: bytes) -> Message:
-    if len(data) > MAX_MESSAGE:
-        return Malformed(f"{len(data)} bytes; {MAX_MESSAGE} is the most")
-    try:
-        data.decode()  # payloads are passed on unread, and bad text costs a reader its connection
-        return _decode(data)
-    except (UnicodeDecodeError, msgspec.DecodeError) as error:
-        return Malformed(str(error)[:200])
-
-
-def _session_status(name: str, room: Room) -> SessionStatus:
-    members = tuple(
-        SlotStatus(
-            party,
-            slot.member.key.hex()[:16],
-            "online" if slot.connection is not None else "idle",
-            slot.joined_at,
-            slot.connection,
-        )
-        for party, slot in sorted(room.slots.items())
-    )
-    return SessionStatus(name, room.n, room.t, room.policy, members, room.opened_at)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mpclab.worlds.real.webrtc import WebRTCWorld
     from mpclab.worlds.real.websocket import WebSocketWorld
     from mpclab.worlds.real.world import RealWorld
-    from mpclab.worlds.real.ws_connection import ServerSettings
     from mpclab.worlds.real.ws_server import ServerStatus
+    from mpclab.worlds.real.ws_settings import ServerSettings
 
 __all__ = [
     "ChannelSettings",

@@ -18,7 +18,6 @@ message: frames of a server carry no mask, so their bytes are the same for all.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 import time
@@ -31,8 +30,16 @@ import msgspec
 from websockets.frames import CloseCode
 from websockets.http11 import Request
 
-from mpclab.core.errors import UsageError
-from mpclab.worlds.real.ws_connection import Connection, ServerSettings, text_frame
+from mpclab.worlds.real.listening import (
+    bind,
+    forwarded,
+    host_of,
+    is_address,
+    is_unspecified,
+    own_address,
+)
+from mpclab.worlds.real.ws_connection import Connection, text_frame
+from mpclab.worlds.real.ws_settings import ServerSettings
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
@@ -113,8 +120,8 @@ class SocketServer:
     def name_url(self, sock: socket.socket, host: str) -> None:
         """Take the url from a bound socket; `host` is what people call it."""
         scheme = "wss" if self.settings.tls else "ws"
-        if _is_unspecified(host):
-            host = _own_address()
+        if is_unspecified(host):
+            host = own_address()
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{scheme}://{shown}:{sock.getsockname()[1]}"
 
@@ -315,10 +322,10 @@ class SocketServer:
         headers was written by the client itself."""
         if not self._is_proxy(address):
             return None
-        named = [a for h in request.headers.get_all("Forwarded") for a in _forwarded(h)]
+        named = [a for h in request.headers.get_all("Forwarded") for a in forwarded(h)]
         if not named:
             listed = ",".join(request.headers.get_all("X-Forwarded-For"))
-            named = [_host_of(a) for a in listed.split(",") if a.strip()]
+            named = [host_of(a) for a in listed.split(",") if a.strip()]
         for one in reversed(named):
             if not self._is_proxy(one):
                 return one[:64]
@@ -329,9 +336,9 @@ class SocketServer:
         name that is ours. A page elsewhere may have its own name point to our address."""
         hosts = request.headers.get_all("Host")
         origins = request.headers.get_all("Origin")
-        host = _host_of(hosts[0]) if len(hosts) == 1 else "?."
+        host = host_of(hosts[0]) if len(hosts) == 1 else "?."
         # A name without a dot is of a local network: nobody can have it rebound from outside.
-        known = host in self.settings.names or "." not in host or _is_address(host)
+        known = host in self.settings.names or "." not in host or is_address(host)
         return known and all(origin in self.settings.origins for origin in origins)
 
     def handshaken(self, connection: Connection) -> None:
@@ -409,80 +416,6 @@ class SocketServer:
 
     def has_admitted(self, connection: Connection) -> bool:
         return connection in self._all
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A bound TCP socket, ready to listen; port 0: a free one; "::": both families.
-
-    Raises:
-        UsageError: the port is in use (proposes a free one) or cannot be had, or the host is
-            none of this machine's.
-    """
-    if not 0 <= port <= 65535:
-        raise UsageError(f"port {port}: use 1 to 65535, or 0 for a free one")
-    if not host:
-        raise UsageError("the address to listen at is empty; use 127.0.0.1, 0.0.0.0 or ::")
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"cannot listen at {host}: there is no such address") from error
-    family, _, _, _, address = found[0]
-    both = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        return socket.create_server(
-            address[:2], family=family, backlog=1024, dualstack_ipv6=both
-        )  # fmt: skip
-    except OSError as error:
-        hint = ""
-        try:
-            with socket.create_server((address[0], 0), family=family) as free:
-                hint = f"; port {free.getsockname()[1]} is free"
-        except OSError:
-            pass
-        why = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise UsageError(f"cannot listen at {host}:{port}: {why}{hint}") from error
-
-
-def _is_address(host: str) -> bool:
-    with suppress(ValueError):
-        ip_address(host)
-        return True
-    return False
-
-
-def _is_unspecified(host: str) -> bool:
-    with suppress(ValueError):
-        return ip_address(host).is_unspecified
-    return False
-
-
-def _own_address() -> str:
-    """The address under which other machines reach this one, as far as it can tell by itself:
-    that of the way out. Nothing is sent."""
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
-        way_out.connect(("192.0.2.1", 9))  # an address of no machine (RFC 5737)
-        return str(way_out.getsockname()[0])
-    return "127.0.0.1"
-
-
-def _host_of(text: str) -> str:
-    """The host in `host`, `host:port`, `[v6]` or `[v6]:port`."""
-    text = text.strip().strip('"')
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    host, _, port = text.rpartition(":")
-    return host if host and ":" not in host and port.isdigit() else text
-
-
-def _forwarded(header: str) -> list[str]:
-    """The addresses in a `Forwarded` header (RFC 7239 §4: for=192.0.2.60;proto=http, for=…)."""
-    found = []
-    for element in header.split(","):
-        for pair in element.split(";"):
-            name, _, value = pair.partition("=")
-            if name.strip().lower() == "for":
-                found.append(_host_of(value))
-    return found
 
 
 __all__ = ["Owner", "ServerSettings", "ServerStatus", "SocketServer", "bind"]

@@ -1,0 +1,54 @@
+"""The limits of a WebSocket server, as whoever runs it may set them."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from mpclab.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Limits of a server. Times in seconds, sizes in bytes.
+
+    Attributes:
+        origins: pages that may connect, such as "http://localhost:8888"; programs, which send
+            no origin, always may.
+        per_address: connections of one address; 0: no limit but `connections`.
+        rate: frames a second of one connection in the long run.
+        bytes_a_second: bytes of one connection in the long run, those that it makes us send
+            included.
+        names: hosts under which `/status` is answered, besides addresses and localhost; other
+            names may be a page's that was rebound to us.
+        proxies: addresses or networks whose Forwarded and X-Forwarded-For headers we believe.
+    """
+
+    max_message: int = 64 * 1024
+    connections: int = 1024
+    per_address: int = 64
+    open_within: float = 5.0
+    close_within: float = 2.0
+    stuck_after: float = 5.0
+    rate: int = 2000
+    bytes_a_second: int = 16 * 1024 * 1024
+    origins: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    tls: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+                raise UsageError(
+                    f"origin {origin!r}: write it exactly as a browser sends it, such as "
+                    f"http://localhost:8888 (null and * would let any page in)"
+                )
+        for proxy in self.proxies:
+            try:
+                ip_network(proxy, strict=False)
+            except ValueError as error:
+                raise UsageError(
+                    f"proxy {proxy!r}: write its address or network, such as 127.0.0.1"
+                ) from error
