@@ -51,6 +51,11 @@ class Trace:
         return len(self.rows) + len(self._deliveries) // _STRIDE
 
     @property
+    def forgets(self) -> bool:
+        """Whether rows that nobody has read yet may be gone: then hosts need not write all."""
+        return False
+
+    @property
     def deliveries(self) -> int:
         """How many messages arrived."""
         return len(self._deliveries) // _STRIDE

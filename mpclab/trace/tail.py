@@ -141,6 +141,10 @@ class TailTrace(Trace):
         return list(self.rows)[cursor[0] - end :] if cursor[0] < end else [], (end, 0)
 
     @property
+    def forgets(self) -> bool:
+        return self._file is None
+
+    @property
     def deliveries(self) -> int:
         return self._arrived
 

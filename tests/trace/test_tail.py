@@ -47,9 +47,12 @@ def test_every_row_is_written_to_a_file_that_its_owner_alone_reads(tmp_path: Pat
     for one in (row(1), Delivered(2, 1, 2, 7), Noted(3, 1, (), Started()), row(4)):
         trace.append(one)
         whole.append(one)
+    assert not trace.forgets  # it wants every row
     trace.close()
+    assert trace.forgets
     trace.append(row(5))
     assert Trace.load(file).digest() == whole.digest()
+    assert not whole.forgets
     assert os.stat(file).st_mode & 0o777 == 0o600
 
 

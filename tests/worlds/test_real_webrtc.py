@@ -85,6 +85,8 @@ def test_descriptions_hold_no_candidates_and_only_our_addresses() -> None:
         assert "a=candidate" not in description.sdp
         assert "end-of-candidates" not in description.sdp
         assert "mpc" not in description.sdp  # the session's name is nobody's business
+        assert "127.0.0.1" not in description.sdp  # nor are our addresses
+        assert "m=application 9 " in description.sdp
         assert description.candidates
         assert all(" 127.0.0.1 " in line for line in description.candidates)
 

@@ -429,10 +429,20 @@ def _read_candidate(line: str) -> RTCIceCandidate:
 
 
 def _bare(sdp: str) -> str:
-    """A description without its candidates."""
-    lines = sdp.replace("\r\n", "\n").split("\n")
-    kept = [x for x in lines if not x.startswith(("a=candidate:", "a=end-of-candidates"))]
-    return "\r\n".join(kept)
+    """A description without its candidates, and without the address that its `c=` line and its
+    port repeat: it goes by the server, and they are sealed (0.0.0.0 and 9, RFC 8840 §4.1.1)."""
+    kept = []
+    for given in sdp.splitlines():
+        line = given
+        if line.startswith(("a=candidate:", "a=end-of-candidates")):
+            continue
+        if line.startswith("c="):
+            line = "c=IN IP4 0.0.0.0"
+        elif line.startswith("m="):
+            kind, _, rest = line.partition(" ")
+            line = f"{kind} 9 {rest.partition(' ')[2]}"
+        kept.append(line)
+    return "\r\n".join(kept) + "\r\n"
 
 
 # --- aioice's settings are globals of its module ----------------------------------------------

@@ -259,7 +259,7 @@ class WebSocketWorld(WithProcesses):
         host = self._hosts.get(SERVER)
         if host is None or not host.alive:
             return
-        if not self.keeps_rows and self._passed_on(host, number, text):
+        if self.trace.forgets and self._passed_on(host, number, text):
             return
         try:
             frame = from_text(text)
