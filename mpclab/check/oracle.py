@@ -69,6 +69,7 @@ class Oracle:
         self.heard: dict[tuple[int, int], int] = {}  # (receiver, sender) → line of latest sending
         self.voted_at: dict[tuple[int, str], int] = {}
         self.aborted: set[str] = set()
+        self.late: set[str] = set()  # somebody waited too long for it
         self.held: dict[int, str] = {}  # what a fault of the plan did to its parties
         self.failed = False
         self.line = 0
@@ -183,6 +184,7 @@ class Oracle:
             self._aborted(p, note)
         elif word == "expired":
             one.end[op] = "expired"
+            self.late.add(op)
         elif word == "executed":
             if op not in one.records:
                 self._break("integrity", f"{p} executes {op} before it commits it")
@@ -285,7 +287,7 @@ class Oracle:
                 if q in self.honest and self.parties[q].vote.get(op) is not False:
                     self._break("validity", f"{p} aborts {op} in the name of {q}")
         votes = {q: other.vote[op] for q, other in self.parties.items() if op in other.vote}
-        if first and not self.failed and self.gated and all(votes.values()):
+        if first and op not in self.late and not self.failed and self.gated and all(votes.values()):
             unheard = [q for q in votes if self.heard.get((p, q), -1) < self.voted_at[q, op]]
             if len(votes) >= self.needed and unheard in ([], [p]):
                 self._break("validity", f"{p} aborts {op} though it heard all approve")

@@ -58,11 +58,9 @@ class _Memory:
 def durability(facts: Facts) -> Verdict:
     """What a party committed before a crash, it holds after it. Amnesia is no excuse here."""
     decisions = {d.row: d for d in facts.decisions}
-    speaking = (
-        notes.Proposed, notes.Heard, notes.Voted, notes.Restored, notes.CaughtUp, notes.Committed,
-        notes.Decided, notes.Aborted,
-    )  # fmt: skip
-    rows = [(i, row.actor) for i, row in facts.notes(*speaking)]
+    speaking = (notes.Proposed, notes.Heard, notes.Voted)
+    rows = [(i, row.actor) for i, row in facts.notes(notes.Restored, *speaking)]
+    rows += [(d.row, d.party) for d in facts.decisions]
     rows += [(row, party) for party, crashes in facts.crashes.items() for row in crashes]
     memories = {p: _Memory() for p in facts.honest}
     found: Found = []
@@ -79,9 +77,6 @@ def durability(facts: Facts) -> Verdict:
                 judged.append(i)
                 found += _restored(party, memory, note, i)
             memory.shown, memory.owed = True, {}
-        elif isinstance(note, notes.CaughtUp):
-            if memory.owed and note.source == party:
-                judged.append(i)
         elif (d := decisions.get(i)) is not None:
             if memory.crash >= 0 and memory.held:
                 judged.append(i)

@@ -77,6 +77,8 @@ def _aborts(facts: Facts) -> Found:
     found: Found = []
     quiet = not _failures(facts)
     judged: set[str] = set()
+    # Where somebody had waited too long, the network was too slow: that is a failure as well.
+    expired = {note.op: i for i, _, note in reversed(facts.told(notes.Expired))}
     for d in facts.aborts():
         note = getattr(facts.rows[d.row], "note", None)
         assert isinstance(note, notes.Aborted)
@@ -90,7 +92,8 @@ def _aborts(facts: Facts) -> Found:
                 found.append((said, [d.row, *([cast[p].row] if p in cast else [])]))
         if quiet and d.op not in judged and facts.votes:
             judged.add(d.op)
-            found += _for_nothing(facts, d, cast)
+            if d.row < expired.get(d.op, d.row + 1):
+                found += _for_nothing(facts, d, cast)
     return found
 
 
