@@ -120,8 +120,13 @@ class Dialer(Machine):
         link.last_attempt += 1
         link.negotiation = Negotiation(link.last_attempt)
         link.move("offering")
-        ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
+        ctx.set_timer(f"attempt-{link.party}", self.settings.describe_within)
         ctx.do(MakeOffer(ctx.path, link.party, link.last_attempt))
+
+    def _patience(self, link: Link) -> int:
+        """Longer after each failure: a busy machine would throw attempts away for ever."""
+        settings = self.settings
+        return min(settings.attempt_within << min(link.failures, 4), settings.describe_within)
 
     def _hang_up(self, ctx: Ctx, link: Link, reason: str) -> None:
         """Give up the present attempt or link, if there is one."""
@@ -200,7 +205,7 @@ class Dialer(Machine):
             case _:
                 return
         # Each step has its own deadline: twenty links at once may queue for one processor.
-        ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
+        ctx.set_timer(f"attempt-{link.party}", self._patience(link))
         sealed = link.channel.close(
             Candidates(negotiation.offer, event.candidates[:MAX_CANDIDATES])
         )
@@ -280,7 +285,7 @@ class Dialer(Machine):
             raise PeerFault(fault.reason, party=link.party, strength=Strength.SUSPECT) from None
         negotiation.peer_prints = fingerprints(answer.sdp)
         link.move("connecting")
-        ctx.set_timer(f"attempt-{link.party}", self.settings.attempt_within)
+        ctx.set_timer(f"attempt-{link.party}", self._patience(link))
         ctx.do(TakeAnswer(ctx.path, link.party, negotiation.attempt, answer.sdp))
         self._add_candidates(ctx, link, negotiation)
 

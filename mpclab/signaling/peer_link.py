@@ -38,7 +38,10 @@ class MeshSettings:
 
     Attributes:
         direct: whether this world has data channels at all; if not, everything is relayed.
-        attempt_within: each step of an attempt (described, answered, open) must be done by then.
+        attempt_within: each step of an attempt (answered, open) must be done by then; twice as
+            long after each failure.
+        describe_within: our own offer must be described by then: it waits for its turn, before
+            the peer has heard of it, while others of this machine are under way.
         confirm_within: an open channel must be confirmed by then.
         confirm_every: an unanswered confirmation is repeated.
         offer_valid: how long an offer may take on its way.
@@ -54,14 +57,15 @@ class MeshSettings:
 
     direct: bool = True
     attempt_within: int = 8 * SECOND
+    describe_within: int = 60 * SECOND
     confirm_within: int = 10 * SECOND
     confirm_every: int = 1 * SECOND
     offer_valid: int = 30 * SECOND
     first_backoff: int = 500 * MS
     longest_backoff: int = 30 * SECOND
-    relay_after: int | None = 2 * SECOND
+    relay_after: int | None = 3 * SECOND
     quick_tries: int = 4
-    offer_wanted_after: int = 5 * SECOND
+    offer_wanted_after: int = 15 * SECOND
     hello_every: int = 5 * SECOND
     window_patience: int = 10 * SECOND
     beat: int = 2 * SECOND

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from mpclab import Lab
 from mpclab.core import MS, SECOND, Party
 from mpclab.core.effects import Described, HangUp
 from mpclab.faults.link_rules import Delivery, Draw, LinkRules
@@ -304,3 +305,46 @@ def test_other_users_of_aioice_keep_their_addresses() -> None:
     data_channel.prepare(data_channel.ChannelSettings())
     mine = aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True)
     assert mine == data_channel._all_addresses(use_ipv4=True, use_ipv6=True)
+
+
+def test_connections_of_others_have_certificates_of_their_own() -> None:
+    import aiortc.rtcpeerconnection as connections
+
+    data_channel.prepare(data_channel.ChannelSettings())
+    mine = data_channel.Certificate.generateCertificate()
+    made = connections.RTCCertificate.generateCertificate  # type: ignore[attr-defined]
+    with data_channel._given(mine):
+        assert made() is mine
+    assert made() is not mine
+    assert made() is not made()
+
+
+def test_many_links_ask_for_consent_less_often_and_few_as_often_as_told() -> None:
+    import aioice.ice
+
+    data_channel.prepare(data_channel.ChannelSettings(consent_every=0.5))
+    before = data_channel._links
+    try:
+        for links, interval in ((8 * 7, 0.5), (20 * 19, 3.39), (30 * 29, 5.0)):
+            data_channel._count_links(links - data_channel._links)
+            assert pytest.approx(interval, abs=0.01) == aioice.ice.CONSENT_INTERVAL
+    finally:
+        data_channel._count_links(before - data_channel._links)
+
+
+def test_links_are_counted_until_they_are_gone() -> None:
+    before = data_channel._links
+    with mesh(3):
+        assert data_channel._links == before + 6
+    assert data_channel._links == before
+
+
+def test_offers_wait_their_turn_and_none_is_thrown_away() -> None:
+    settings = data_channel.ChannelSettings(at_once=1, patience=30.0)
+    with Lab(world="webrtc", parties=5, options={"channels": settings}) as lab:
+        lab.start_server(0)
+        lab.spawn()
+        lab.join()
+        lab.run(lambda: all(kind == "confirmed" for kind in lab.state.pairs.values()), limit=60)
+        assert set(lab.state.pairs.values()) == {"confirmed"}
+        assert not lab.trace.notes("link-failed")

@@ -13,12 +13,13 @@ import contextlib
 import contextvars
 import ipaddress
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
 
 import aioice.ice
+import aiortc.rtcpeerconnection
 from aiortc import (
     RTCCertificate,
     RTCConfiguration,
@@ -74,7 +75,8 @@ class ChannelSettings:
         ice_servers: STUN and TURN servers; none by default, and never a public one unasked.
         relay_only: offer no address of ours, only those of TURN servers.
         consent_every, consent_lost: a peer that is gone is noticed after about
-            `consent_every * consent_lost`, RFC 7675. They hold for the whole process.
+            `consent_every * consent_lost`, RFC 7675. They hold for the whole process. With more
+            than `AT_FULL_PACE` links in it we ask each less often, so that asking costs the same.
         at_once: handshakes under way at the same time: more do not end sooner, and the loop
             answers others later.
         patience: after how long a handshake no longer holds up the next.
@@ -86,7 +88,7 @@ class ChannelSettings:
     consent_every: float = 0.5
     consent_lost: int = 3
     at_once: int = 12
-    patience: float = 1.0
+    patience: float = 4.0
 
     def __post_init__(self) -> None:
         for address in self.addresses or ():
@@ -165,9 +167,8 @@ class Channel:
             for it in settings.ice_servers
         ]
         policy = RTCIceTransportPolicy.RELAY if settings.relay_only else RTCIceTransportPolicy.ALL
-        self._pc = RTCPeerConnection(RTCConfiguration(servers, iceTransportPolicy=policy))
-        # aiortc makes a certificate for each connection and has no way to be given one.
-        self._pc._RTCPeerConnection__certificates = [certificate]  # type: ignore[attr-defined]
+        with _given(certificate):
+            self._pc = RTCPeerConnection(RTCConfiguration(servers, iceTransportPolicy=policy))
         self._channel: RTCDataChannel = self._pc.createDataChannel(
             label, ordered=True, negotiated=True, id=CHANNEL
         )
@@ -184,6 +185,9 @@ class Channel:
         """Describe ourselves; `on_described("offer", …)` follows."""
 
         async def verb() -> None:
+            # Only who offers waits at the gate, before the peer has heard anything: an offer that
+            # waited at the other end would grow old there, and its deadline with it.
+            await self._pass_gate()
             await self._describe("offer")
 
         self._do(verb)
@@ -192,9 +196,6 @@ class Channel:
         """Take an offer; `on_described("answer", …)` follows."""
 
         async def verb() -> None:
-            # Only who answers waits at the gate: it is its answer that sets the handshake off,
-            # and if both waited, offers could fill the gate and wait for answers behind it.
-            await self._pass_gate()
             await self._pc.setRemoteDescription(RTCSessionDescription(_bare(offer), "offer"))
             if self._pc.sctp is None or self._pc.sctp.mid is None:
                 raise ValueError("the offer has no data channel")
@@ -348,6 +349,7 @@ class Channel:
         if self._ended or self.is_open:
             return
         self.is_open = True
+        _count_links(+1)
         self._leave_gate()
         sctp = self._pc.sctp
         assert sctp is not None
@@ -381,6 +383,8 @@ class Channel:
             self.on_closed(reason)
 
     def _close(self) -> None:
+        if self.is_open:
+            _count_links(-1)
         self.is_open = False
         self._leave_gate()
         self._waiting.clear()
@@ -461,8 +465,51 @@ def _own_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     return list(chosen)
 
 
+AT_FULL_PACE: Final = 56
+"""Ends of links in a process up to which each is asked for consent every `consent_every`: all of
+a mesh of eight."""
+_SLOWEST_CONSENT: Final = 5.0  # seconds; RFC 7675 §5.1
+_links = 0
+_consent_every = 0.5
+
+
+def _count_links(more: int) -> None:
+    """Keep what consent costs in bounds: a mesh of 30 asked 1,740 times a second."""
+    global _links
+    _links += more
+    interval = max(_consent_every, min(_SLOWEST_CONSENT, _consent_every * _links / AT_FULL_PACE))
+    aioice.ice.CONSENT_INTERVAL = interval  # type: ignore[assignment]
+
+
 def prepare(settings: ChannelSettings) -> None:
-    """Put our hook and consent times in place."""
+    """Put our hooks and consent times in place."""
+    global _consent_every
     aioice.ice.get_host_addresses = _own_addresses
-    aioice.ice.CONSENT_INTERVAL = settings.consent_every  # type: ignore[assignment]
+    aiortc.rtcpeerconnection.RTCCertificate = _Certificates  # type: ignore[assignment, attr-defined]
     aioice.ice.CONSENT_FAILURES = settings.consent_lost
+    _consent_every = settings.consent_every
+    _count_links(0)
+
+
+# --- and aiortc makes a certificate for each connection -----------------------------------------
+
+_given_certificate: Certificate | None = None
+
+
+@contextlib.contextmanager
+def _given(certificate: Certificate) -> Iterator[None]:
+    """Connections made inside (in one go, without an await) have this certificate."""
+    global _given_certificate
+    _given_certificate = certificate
+    try:
+        yield
+    finally:
+        _given_certificate = None
+
+
+class _Certificates:
+    """Stands for `RTCCertificate` where connections are made."""
+
+    @staticmethod
+    def generateCertificate() -> RTCCertificate:
+        return _given_certificate or RTCCertificate.generateCertificate()
