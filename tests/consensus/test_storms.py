@@ -18,12 +18,12 @@ from mpclab.testing.storms import PATIENCE, Broken, Judge, first_failure, storm
 
 @pytest.mark.parametrize("name", ["pbft", "raft", "hotstuff", "chained-hotstuff"])
 def test_honest_parties_come_to_one_log(name: str) -> None:
-    assert first_failure(name, range(40)) is None
+    assert first_failure(name, range(30)) is None
 
 
 @pytest.mark.parametrize("name", ["pbft", "hotstuff", "chained-hotstuff"])
 def test_liars_split_nobody_stop_nothing_and_frame_no_one(name: str) -> None:
-    assert first_failure(name, range(20), lies=True) is None
+    assert first_failure(name, range(8), lies=True) is None
 
 
 def test_a_storm_is_a_function_of_its_seed() -> None:
