@@ -450,7 +450,7 @@ class Mesh(Dialer):
             whole = channel.join(piece)
             frame = Frame.from_bytes(whole, MAX_RELAYED) if whole is not None else None
         except (SealError, msgspec.DecodeError) as error:
-            raise PeerFault(f"relayed what is no frame: {error}", party=link.party) from None
+            raise PeerFault(f"malformed relayed frame: {error}", party=link.party) from None
         if frame is None:
             return
         if frame.path == ctx.path:

@@ -33,8 +33,9 @@ from mpclab.worlds.typed_codec import UnknownType, pack, unpack
 class Step(msgspec.Struct):
     """One input and what it led to: effects, or what the node raised.
 
-    `first` is the number of the first frame sent: it goes on from life to life. `said` is what
-    an adversary said instead, each time that a machine wanted to say something; None: honest.
+    `first` is the number of the first frame sent: it goes on from one incarnation to the next.
+    `said` is what an adversary said instead, each time that a machine wanted to say something;
+    None: honest.
     """
 
     event: Event
@@ -191,7 +192,7 @@ def replay(recording: Recording, build: Build) -> Difference | None:
     """Feed a fresh node what the recorded one got; the first difference, None when there is none.
 
     Args:
-        recording: one life of a node.
+        recording: one incarnation of a node.
         build: what built the recorded node.
     """
     stored = {path: dict(items) for path, items in recording.stored.items()}
@@ -236,7 +237,7 @@ _FORMAT = "mpclab recording 2"
 
 
 def _flatten(event: Event) -> Any:
-    """Frames are no structs: a delivery is spelled out."""
+    """Frames are not structs: a delivery is spelled out."""
     if type(event) is Delivered:
         frame = event.frame
         return (event.sender, frame.id, frame.path, frame.body, frame._codec)

@@ -15,7 +15,7 @@ import msgspec
 
 
 class UnknownType(Exception):
-    """A value that is no plain data, or a class that is not to be found."""
+    """A value that is not plain data, or a class that cannot be found."""
 
 
 def pack(value: Any) -> bytes:
@@ -36,7 +36,7 @@ def unpack(data: bytes) -> Any:
     try:
         return _raise(msgspec.msgpack.decode(data))
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-        raise UnknownType(f"no typed values: {error}") from error
+        raise UnknownType(f"not typed values: {error}") from error
 
 
 def _lower(value: Any) -> Any:
@@ -87,7 +87,7 @@ def _raise(value: Any) -> Any:
             cls = _class(name)
             if issubclass(cls, msgspec.Struct) or dataclasses.is_dataclass(cls):
                 return cls(**{field: _raise(inner) for field, inner in fields.items()})
-    raise UnknownType(f"{str(value)[:60]} is no typed value")
+    raise UnknownType(f"{str(value)[:60]} is not a typed value")
 
 
 def _name(cls: type[Any]) -> str:

@@ -296,7 +296,7 @@ def test_bytes_that_are_no_frame_are_blamed_and_harm_nothing() -> None:
         assert world.run(lambda: heard(world, 2) == [(1, "well")], limit=LIMIT)
         blamed = list(world.trace.of(rows.Blamed))
         assert [row.party for row in blamed] == [1] * 4
-        assert all(row.reason.startswith("sent bytes that are no frame") for row in blamed)
+        assert all(row.reason.startswith("malformed frame") for row in blamed)
 
 
 def test_other_users_of_aioice_keep_their_addresses() -> None:

@@ -452,7 +452,7 @@ def test_wss_with_an_authority_of_our_own(tmp_path: FilePath) -> None:
 
 def test_urls_that_are_none() -> None:
     for url in ("http://localhost", "localhost:8080", "ws://", "ws://x:99999"):
-        with pytest.raises(UsageError, match="is no url of a server"):
+        with pytest.raises(UsageError, match="is not a server's url"):
             WebSocketWorld(url=url)
 
 

@@ -126,7 +126,7 @@ class SqliteStore:
                 f"{self.file} is empty: what it held is lost; remove it to begin with nothing"
             )
         if head != b"SQLite format 3\0":
-            raise UsageError(f"{self.file} is not a store of ours: it is no SQLite database")
+            raise UsageError(f"{self.file} is not a store of ours: not an SQLite database")
 
     def _check_content(self, owner: Mapping[str, str]) -> None:
         (verdict,) = self._open.execute("PRAGMA quick_check(1)").fetchone()

@@ -158,7 +158,7 @@ class WebRTCWorld(WebSocketWorld):
             try:
                 frame = Frame.from_bytes(data)
             except msgspec.DecodeError as error:
-                why = f"sent bytes that are no frame: {error}"
+                why = f"malformed frame: {error}"
                 self.note(host, Blame(path, host.base + peer, why, Strength.KNOWN))
                 return
             host.feed(Delivered(peer, frame))
@@ -208,7 +208,7 @@ class WebRTCWorld(WebSocketWorld):
                 channel.vanish()
         for key in [key for key in self._open if key[0] == host.actor]:
             del self._open[key]
-        self._certificates.pop(host.actor, None)  # a new life has a new certificate
+        self._certificates.pop(host.actor, None)  # a new incarnation has a new one
         super().drop_links(host, goodbye=goodbye)
 
 

@@ -264,9 +264,9 @@ class WebSocketWorld(WithProcesses):
         try:
             frame = from_text(text)
         except msgspec.DecodeError as error:
-            # What is no message at all still goes to the machine, which tells the sender so.
+            # Even a malformed one goes to the machine, which tells the sender so.
             frame = Frame(0, SIGNALING, body=b"null", codec="json")
-            why = f"sent what is no frame: {error}"
+            why = f"malformed frame: {error}"
             self.note(host, Blame(SIGNALING, self.actor_of(host, number), why, Strength.KNOWN))
         host.feed(Delivered(number, frame))
 
@@ -394,7 +394,7 @@ class WebSocketWorld(WithProcesses):
             try:
                 frame = from_text(text)
             except msgspec.DecodeError:
-                client.abort("the server sent what is no frame")
+                client.abort("malformed frame from the server")
                 return
             host.feed(Delivered(SERVER, frame))
 

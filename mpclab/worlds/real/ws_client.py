@@ -45,12 +45,12 @@ def check_url(url: str) -> WebSocketURI:
     """The parts of a server's url.
 
     Raises:
-        UsageError: it is no `ws://` or `wss://` url.
+        UsageError: not a `ws://` or `wss://` url.
     """
     try:
         return parse_uri(url)
     except (InvalidURI, ValueError) as error:
-        raise UsageError(f"{url!r} is no url of a server: write ws://host:port or wss://…") from (
+        raise UsageError(f"{url!r} is not a server's url: write ws://host:port or wss://…") from (
             error
         )
 

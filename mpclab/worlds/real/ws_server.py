@@ -3,7 +3,7 @@
 It carries text messages between connection numbers and whoever owns it, and looks into none.
 What it guards against, each by a test:
 
-- a slow or stuck reader, a flood of any frames, bytes that are no WebSocket: see `ws_connection`.
+- a slow or stuck reader, a flood of any frames, bytes that are not WebSocket: see `ws_connection`.
 - too many connections, of one address or in all. A newcomer is let in at the cost of the oldest
   connection that has not joined anything yet (of its own address, or of the one with most of
   them), so that half-open connections keep nobody out; only when all have joined is it refused.

@@ -73,7 +73,7 @@ class SimulatedNetwork:
         self._trace.append(rows.Dropped(self._queue.now, dst, src, id, why))
 
     def delay(self, a: Party, b: Party, what: str) -> int:
-        """A one-way delay between two actors for what is no frame: a handshake, a notice."""
+        """A one-way delay between two actors of a handshake or a notice, which are not frames."""
         path = (what,)
         count = self._counts[a, path] = self._counts.get((a, path), 0) + 1
         return self.profile.delay.sample(draws.key(self._seed, a, b, what, count), 0)

@@ -65,11 +65,11 @@ class SimulatedWorld(World):
             seed, network or Network(), self.link_rules, queue, trace
         )
         self._links = links = Links(seed, hosts, queue, wires, self.link_rules, trace)
-        self._lifecycle = life = Lifecycle(seed, hosts, queue, wires, links, trace)
+        self._lifecycle = lifecycle = Lifecycle(seed, hosts, queue, wires, links, trace)
         self._effects = effects = Effects(
-            seed, queue, hosts, wires, links, life, adversaries, trace
+            seed, queue, hosts, wires, links, lifecycle, adversaries, trace
         )
-        self._steps = Steps(hosts, queue, wires, links, life, effects, adversaries, trace)
+        self._steps = Steps(hosts, queue, wires, links, lifecycle, effects, adversaries, trace)
         self._served: tuple[str, int] | None = None  # where the server ran last
         self._lock = threading.RLock()
 
