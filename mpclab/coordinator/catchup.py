@@ -38,7 +38,7 @@ from mpclab.coordinator.messages import (
     Summary,
 )
 from mpclab.coordinator.operation import Operation, Status
-from mpclab.coordinator.statements import Ending
+from mpclab.coordinator.statements import AbortCertificate, Ending
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import SECOND, Party
@@ -255,7 +255,9 @@ class CatchUp:
             told = self.told.setdefault(op, {})
             told[sender] = entry
             alike = [other for other in told.values() if _same(other, entry)]
-            if len(alike) >= self.decider.tellers:
+            # Where nothing is ordered, an abort is its rejections: they prove themselves.
+            proved = isinstance(entry.ending, AbortCertificate) and not self.decider.ordered
+            if proved or len(alike) >= self.decider.tellers:
                 new += 1
                 # To stay out of an execution that goes on would harm it: all must say so.
                 elsewhere = all(other.executed for other in alike)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Generator
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -98,8 +99,9 @@ class Tracker:
         # What follows spares the operations that have ended, of which there may be thousands.
         self._unsettled: set[str] = set()  # by id, at those who are `_up_then`
         self._up_then: list[Party] = []
+        self._place: dict[str, int] = {}  # in the order of proposing, from 0
         self._changed: set[str] = set()  # since `_made` was
-        self._made: dict[str, Outcome] = {}
+        self._made: list[Outcome] = []
         self._made_for: tuple[Any, ...] = ()
 
     def follow(self) -> State:
@@ -113,6 +115,9 @@ class Tracker:
                 if type(row) is Noted and (op := getattr(row.note, "op", "")):
                     self._unsettled.add(op)
                     self._changed.add(op)
+                    one = self.state.operations.get(op)
+                    if one is not None and one.proposed_at is not None:
+                        self._place.setdefault(op, len(self._place))
         return self.state
 
     def progress(
@@ -137,8 +142,7 @@ class Tracker:
                 return found
             else:
                 worst = found
-        known = sum(o.proposed_at is not None for o in state.operations.values())
-        return worst if known >= expected else Progress.OPEN
+        return worst if len(self._place) >= expected else Progress.OPEN
 
     def outcomes(
         self,
@@ -149,19 +153,21 @@ class Tracker:
     ) -> Outcomes:
         """The outcome of every operation, in the order of proposing."""
         state = self.follow()
-        known = [o for o in state.operations.values() if o.proposed_at is not None]
         judges = [p for p in self._up(parties) if p not in faulty]
         now = (parties, judges, since)
         if now != self._made_for:
-            self._made_for, self._made = now, {}
+            self._made_for, self._made = now, []
+
+        def made(op: str) -> Outcome:
+            one = _by_party(state.operations[op], self._base)
+            return _outcome(self._place[op] + 1, one, parties, judges, since)
+
         for op in self._changed:
-            self._made.pop(op, None)
+            if self._place.get(op, len(self._made)) < len(self._made):
+                self._made[self._place[op]] = made(op)
         self._changed.clear()
-        for i, o in enumerate(known, 1):
-            if o.op not in self._made or self._made[o.op].operation != i:
-                of = _by_party(o, self._base)
-                self._made[o.op] = _outcome(i, of, parties, judges, since)
-        return Outcomes(self._made[o.op] for o in known)
+        self._made += [made(op) for op in islice(self._place, len(self._made), None)]
+        return Outcomes(self._made)
 
     def _up(self, parties: tuple[Party, ...]) -> list[Party]:
         states = self.follow().parties

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpclab.consensus.agreement import Agreement
+from mpclab.consensus.raft import Raft
 from mpclab.coordinator import statements
 from mpclab.coordinator.approval import MAX_LEAP, MAX_OPEN
 from mpclab.coordinator.messages import (
@@ -26,6 +27,7 @@ from mpclab.coordinator.messages import (
 )
 from mpclab.coordinator.policy import parse_policy
 from mpclab.coordinator.statements import (
+    AbortCertificate,
     Certificate,
     Evidence,
     InvalidStatement,
@@ -33,6 +35,9 @@ from mpclab.coordinator.statements import (
     SignedVote,
     sign_proposal,
     sign_vote,
+    sign_withdrawal,
+    value_from_bytes,
+    verify_abort,
     verify_certificate,
 )
 from mpclab.core.errors import UsageError
@@ -469,3 +474,56 @@ def test_no_well_formed_message_of_a_liar_harms_the_others(messages: list[Any]) 
     assert set(s.statuses(op).values()) == {"executed"}
     assert len(s.view(1).history) == 1
     assert {row.party for row in s.blames()} <= {3}
+
+
+def test_a_place_in_a_log_is_refused_where_there_is_none() -> None:
+    s = with_liar(policy="threshold(3)")
+    good = certificate(1, (1, 2, 3))
+    say(s, DecidedBatch((DecidedEntry(good, 0),)))
+    s.run(SECOND)
+    assert not any(s.view(p).history for p in s.honest)
+    assert blames(s) == {(4, "known")}
+
+
+def stopped(*, approve: bool = False, by: tuple[int, ...] = (), missing: int = 2) -> Any:
+    """An abort certificate of party 1's proposal: party 4's vote, and withdrawals."""
+    p = proposal(1)
+    vote = sign_vote(identity(4), p, 4, approve, "" if approve else "no")
+    words = tuple(sign_withdrawal(identity(q), p, q, (missing,)) for q in by)
+    return AbortCertificate(sign_proposal(identity(1), p), (vote,), words)
+
+
+def test_an_abort_certificate_is_verified() -> None:
+    policy, known = parse_policy("threshold(3)", 4), keys(4)
+    good = stopped(by=(1,))
+    verify_abort(good, NAME, policy, known, ordered=True)
+    assert value_from_bytes(good.to_bytes()) == good
+    assert good.reason == "party 4 rejected: no; no vote from party 2 in 2s"
+    forged = msgspec.structs.replace(good.withdrawals[0], party=2)
+    other = sign_withdrawal(identity(2), proposal(1, attempt="x2"), 2, (3,))
+    for bad in (
+        stopped(),  # one rejection leaves three parties to approve it
+        stopped(approve=True, by=(1, 2)),
+        msgspec.structs.replace(good, withdrawals=good.withdrawals * 2),
+        msgspec.structs.replace(good, withdrawals=(forged,)),
+        msgspec.structs.replace(good, withdrawals=(other,)),
+    ):
+        with pytest.raises(InvalidStatement):
+            verify_abort(bad, NAME, policy, known, ordered=True)
+    with pytest.raises(InvalidStatement, match="withdrawals, where nothing orders them"):
+        verify_abort(good, NAME, policy, known, ordered=False)
+
+
+def test_one_that_waits_no_longer_stops_nothing_that_the_others_can_approve() -> None:
+    s = with_liar(policy="threshold(3)", agreement=Raft, votes={3: "hand"})
+    op = s.propose(1)
+    s.run(100 * MS)
+    p = s.session(1).operations[op].signed
+    assert p is not None
+    say(s, sign_withdrawal(identity(4), p.proposal, 4, (3,)))
+    s.run(100 * MS)
+    assert set(s.statuses(op).values()) == {"open"}
+    s.vote(3, op)
+    s.run(5 * SECOND)
+    assert {s.at(q, op).status for q in s.honest} == {"executed"}
+    assert not s.blames()
