@@ -4,9 +4,9 @@ Each seed draws a scenario for each protocol (`mpclab.testing.experiments`: late
 partitions, three restarts, liars and crashes together at exactly f, snapshots, skewed clocks, the
 moment at which a phase begins), runs it, and lets every check judge, and an oracle that shares no
 code with them (`mpclab.check.oracle`). What is violated, or disagreed upon, is shrunk and left as a
-scenario file in `soak-out/`; `mpclab run` on that file shows it again. Beside each scenario of a
-log protocol run some storms (`mpclab.testing.storms`), its machines alone. Ctrl-C ends with the
-summary so far.
+scenario file in `soak-out/`; `mpclab run` on that file shows it again. Beside each scenario run
+some short runs of the machines alone: storms of a log protocol (`mpclab.testing.storms`), and runs
+of any, liars beside crashes (`mpclab.testing.family`). Ctrl-C ends with the summary so far.
 
 `--mutants NAME` asks instead which mistakes in a protocol its tests would see, and lists those that
 survive.
@@ -30,13 +30,14 @@ from mpclab.core.errors import UsageError
 from mpclab.lab import Run, Scenario
 from mpclab.testing.conformance import conformance
 from mpclab.testing.experiments import MOODS, draw, shrink
+from mpclab.testing.family import family_run
 from mpclab.testing.house import HOUSE
 from mpclab.testing.kill import kill
 from mpclab.testing.mutants import mutants
 from mpclab.testing.storms import PROMISES, storm
 
 STORMS = 10
-"""Storms beside each scenario of a log protocol."""
+"""Storms beside each scenario of a log protocol; as many family runs beside each of any."""
 OUT = Path("soak-out")
 
 
@@ -80,11 +81,26 @@ def main() -> int:
                     if protocol in PROMISES:
                         for k in range(seed * args.storms, (seed + 1) * args.storms):
                             try_storm(k, protocol, statuses[protocol], violations)
+                    for k in range(seed * args.storms, (seed + 1) * args.storms):
+                        counts = statuses[protocol]
+                        counts["family"] += 1
+                        if problems := family_run(protocol, k).problems:
+                            counts["violated"] += 1
+                            violations.append(f"family_run({protocol!r}, {k}): {problems[0]}")
                     progress.advance(task)
     except KeyboardInterrupt:
         console.print("ended early")
     table = Table(box=None, header_style="dim")
-    headings = ("protocol", "runs", "committed", "aborted", "undecided", "storms", "violated")
+    headings = (
+        "protocol",
+        "runs",
+        "committed",
+        "aborted",
+        "undecided",
+        "storms",
+        "family",
+        "violated",
+    )
     for heading in (*headings, "runs/s"):
         table.add_column(heading, justify="left" if heading == "protocol" else "right")
     for protocol, counts in statuses.items():

@@ -16,6 +16,7 @@ from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
 from mpclab.consensus.wrong import (
     ForgetfulRaft,
+    KnownCoinBenOr,
     MessageCountingBracha,
     OneEcho,
     Pbft2f,
@@ -49,6 +50,7 @@ WRONG: dict[str, type[Agreement]] = {
     "wrong-raft": ForgetfulRaft,
     "wrong-hotstuff": UnlockedHotStuff,
     "wrong-bracha": MessageCountingBracha,
+    "wrong-ben-or": KnownCoinBenOr,
 }
 """Each with one mistake, to be caught: for lessons and tests, never among the choices."""
 

@@ -42,6 +42,7 @@ STARTS: Final = {
     "bytes_per_second": "2000",
     "between": "[1, 2]",
     "to": "",
+    "name": "withheld-certificate",
 }
 """What stands in a field that must be filled and has no default."""
 

@@ -1,9 +1,17 @@
 """Protocols with one mistake each, on purpose: what the checks must catch. Never for use."""
 
+from mpclab.consensus.wrong.benor_known_coin import KnownCoinBenOr
 from mpclab.consensus.wrong.bracha_messages import MessageCountingBracha
 from mpclab.consensus.wrong.hotstuff_unlocked import UnlockedHotStuff
 from mpclab.consensus.wrong.one_echo import OneEcho
 from mpclab.consensus.wrong.pbft_2f import Pbft2f
 from mpclab.consensus.wrong.raft_forgets import ForgetfulRaft
 
-__all__ = ["ForgetfulRaft", "MessageCountingBracha", "OneEcho", "Pbft2f", "UnlockedHotStuff"]
+__all__ = [
+    "ForgetfulRaft",
+    "KnownCoinBenOr",
+    "MessageCountingBracha",
+    "OneEcho",
+    "Pbft2f",
+    "UnlockedHotStuff",
+]
