@@ -8,6 +8,9 @@ scenario file in `soak-out/`; `mpclab run` on that file shows it again. Beside e
 some short runs of the machines alone: storms of a log protocol (`mpclab.testing.storms`), and runs
 of any, liars beside crashes (`mpclab.testing.family`). Ctrl-C ends with the summary so far.
 
+`--keys N` runs instead N lives of keys and N of each protocol of `mpc/`, with restarts between any
+two effects, bad links, rivals and a liar (`mpclab.testing.key_sweep`).
+
 `--mutants NAME` asks instead which mistakes in a protocol its tests would see, and lists those that
 survive.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 import argparse
 import collections
 import time
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -32,6 +36,7 @@ from mpclab.testing.conformance import conformance
 from mpclab.testing.experiments import MOODS, draw, shrink
 from mpclab.testing.family import family_run
 from mpclab.testing.house import HOUSE
+from mpclab.testing.key_sweep import MACHINES, key_trial, operation_trial
 from mpclab.testing.kill import kill
 from mpclab.testing.mutants import mutants
 from mpclab.testing.storms import PROMISES, storm
@@ -51,7 +56,10 @@ def main() -> int:
     parser.add_argument("--storms", type=int, default=STORMS, help="beside each scenario")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes")
     parser.add_argument("--mutants", choices=sorted(HOUSE), help="make mistakes in this protocol")
+    parser.add_argument("--keys", type=int, default=0, metavar="N", help="lives of keys instead")
     args = parser.parse_args()
+    if args.keys:
+        return live_keys(range(args.seed, args.seed + args.keys))
     if args.mutants:
         return mutate(args.mutants)
     protocols = args.protocol or [name for name in AGREEMENTS if name != "direct"]
@@ -118,6 +126,23 @@ def judge(run: Run) -> list[str]:
     found = [v.sentence for v in run.verdicts if v.verdict == "violated"]
     needed = approvals_needed(scenario.policy, scenario.parties)
     return found + disagreements(run.trace.lines(), run.verdicts, n=scenario.parties, needed=needed)
+
+
+def live_keys(seeds: range) -> int:
+    """What `key_sweep` promises, for every protocol; the counts, and the trials that break it."""
+    console, broken = Console(highlight=False), []
+    trials = {kind: partial(operation_trial, kind) for kind in MACHINES}
+    for name, trial in {**trials, "a key's life": key_trial}.items():
+        count: collections.Counter[str] = collections.Counter()
+        for seed in seeds:
+            try:
+                count += trial(seed)
+            except AssertionError as error:
+                broken.append(str(error))
+        console.print(name, dict(count))
+    for line in broken:
+        console.print(f"[red]{line}[/]")
+    return 1 if broken else 0
 
 
 def try_one(

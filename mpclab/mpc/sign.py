@@ -101,6 +101,7 @@ class Sign(Machine):
         self.mine: Commitment | None = None
         self.offers: dict[int, dict[Party, Commitment]] = {}
         self.packages: dict[int, Package] = {}
+        self.digests: dict[int, bytes] = {}  # of these, since every share is compared with it
         self.packed: dict[int, Package] = {}  # ours, of this life and before
         self.shares: dict[int, dict[Party, Share]] = {}
         self.bad: set[Party] = set()
@@ -270,7 +271,7 @@ class Sign(Machine):
             self._convict(ctx, [sender], f"led an attempt with {error}")
             self._next(ctx, attempt)
             return
-        self.packages[attempt] = package
+        self.packages[attempt], self.digests[attempt] = package, self._digest(package)
         # Never skip to a later attempt because its leader says so: it might be the last one.
         if ctx.me in self.shares.get(attempt, {}):  # of an earlier life
             ctx.multicast(self.holders, self.shares[attempt][ctx.me])
@@ -316,7 +317,7 @@ class Sign(Machine):
         if package is None or share is None:
             return
         signers = [entry.party for entry in package.entries]
-        ours = share.package == self._digest(package)
+        ours = share.package == self.digests[attempt]
         if ours and sender in signers:
             return
         del self.shares[attempt][sender]
