@@ -33,7 +33,7 @@ def serve(args: argparse.Namespace) -> int:
     raise_descriptor_limit()
     settings, rooms = _settings(args)
     certificate = _certificate(args)
-    trace = TailTrace(file=args.record)
+    trace = TailTrace(keep=2000, file=args.record)
     world = WebSocketWorld(
         server=settings, certificate=certificate, record=False, trace=trace, state=args.state
     )
