@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mpclab.cli.report import write_report
+from mpclab.cli.shipped import SCENARIOS
 from mpclab.cli.show import console, run_with_progress, show
 from mpclab.cli.text import line
 from mpclab.lab.lab import Lab
 from mpclab.lab.run import Run
 from mpclab.lab.scenario import Scenario
 
-SCENARIOS = Path(__file__).parent / "scenarios"
 STORY = ("commit", "reject", "crash", "equivocate", "second-gate", "signature", "auction")
 """The simulated chapters: a scenario file each, whose first line says what to look for."""
 

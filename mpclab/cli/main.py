@@ -45,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a scenario file and judge what happened")
-    run.add_argument("file", type=Path, help="a scenario (YAML)")
+    run.add_argument("file", nargs="?", help="a scenario (YAML), or the name of one that we ship")
+    run.add_argument("--list", action="store_true", help="the scenarios that we ship")
     run.add_argument("--world", help="simulated, websocket or webrtc, instead of the file's")
     run.add_argument("--seed", type=int, help="instead of the file's")
     run.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -171,9 +172,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from mpclab.cli.shipped import file_of, shipped
     from mpclab.lab.scenario import Scenario
 
-    scenario = Scenario.from_file(args.file)
+    if args.list:
+        for name, words in shipped().items():
+            print(f"{name:14} {words}")
+        return OK
+    scenario = Scenario.from_file(file_of(args.file))
     changes = {k: v for k in ("world", "seed") if (v := getattr(args, k)) is not None}
     if changes:
         scenario = scenario.but(**changes)
@@ -243,5 +249,6 @@ def _lab(args: argparse.Namespace) -> int:
         )
     # In containers one often is root, and Jupyter wants to hear that this is meant.
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    command = [sys.executable, "-m", "jupyterlab", *as_root, str(notebook), *args.arguments]
-    return subprocess.call(command)
+    # The folder above is the server's root: notebooks show pictures and files that lie beside it.
+    where = [f"--ServerApp.root_dir={Path.cwd()}", f"--LabApp.default_url=/lab/tree/{notebook}"]
+    return subprocess.call([sys.executable, "-m", "jupyterlab", *as_root, *where, *args.arguments])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mpclab.cli import main
-from mpclab.cli.demo import SCENARIOS
+from mpclab.cli.shipped import SCENARIOS
 
 
 def mpclab(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -123,3 +123,16 @@ def test_background_traffic_is_counted_apart(tmp_path: Path) -> None:
     assert behind["by_kind"]["RaftHeartbeat"]["sent"] > 0
     assert behind["sent"] == sum(count["sent"] for count in behind["by_kind"].values())
     assert messages["sent"] == sum(count["sent"] for count in messages["by_kind"].values())
+
+
+def test_what_is_shipped_can_be_listed_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--list"]) == 0
+    listed = capsys.readouterr().out
+    names = [path.stem for path in sorted(SCENARIOS.glob("*.yaml"))]
+    assert [line.split()[0] for line in listed.splitlines()] == names
+    assert main(["run", "commit", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outcomes"][0]["status"] == "committed"
+    assert main(["run", "comit"]) == 2
+    assert "did you mean 'commit'?" in capsys.readouterr().err
+    assert main(["run"]) == 2
+    assert "mpclab run --list" in capsys.readouterr().err

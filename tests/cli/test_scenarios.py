@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mpclab.cli.demo import SCENARIOS
+from mpclab.cli.shipped import SCENARIOS
 from mpclab.lab import Scenario
 
 FILES = sorted(SCENARIOS.glob("*.yaml"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mpclab.cli.demo import SCENARIOS
+from mpclab.cli.shipped import SCENARIOS
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND
 from mpclab.lab import Lab, Scenario
