@@ -77,11 +77,16 @@ class Secret:
 
 
 def round_1(params: Params, identifier: int, coins: Coins) -> tuple[Secret, Dealing]:
-    """Deal a random secret."""
+    """Deal a random secret (FROST, ePrint 2020/852, Fig. 1, Round 1)."""
     params.check_member(identifier)
     order = params.suite.group.order
+    # Step 1. Every participant P_i samples t random values (a_i0, …, a_i(t-1)) and uses these as
+    # coefficients to define a degree t-1 polynomial f_i. Note: a_i0 is never 0 here.
     secret = 1 + shamir.random_scalar(order - 1, coins)
     polynomial = shamir.random_polynomial(secret, params.threshold, order, coins)
+    # Step 2. Every P_i computes a proof of knowledge to the corresponding secret a_i0, σ_i.
+    # Step 3. Every participant P_i computes a public commitment C_i = ⟨φ_i0, …, φ_i(t-1)⟩.
+    # Step 4. Every P_i broadcasts C_i, σ_i to all other participants.
     return Secret(polynomial), Dealing(
         commitments=feldman.commit(params.suite.group, polynomial),
         proof=schnorr.prove_possession(params.suite, identifier, secret, params.context, coins),
@@ -90,6 +95,8 @@ def round_1(params: Params, identifier: int, coins: Coins) -> tuple[Secret, Deal
 
 def share_for(params: Params, secret: Secret, receiver: int) -> int:
     """The share that belongs to `receiver`, a scalar: for its eyes only."""
+    # Round 2, step 1. Each P_i securely sends to each other participant P_l a secret share
+    # (l, f_i(l)), deleting f_i and each share afterward.
     params.check_member(receiver)
     return shamir.evaluate(secret.polynomial, receiver, params.suite.group.order)
 
@@ -102,6 +109,8 @@ def check_dealing(params: Params, dealer: int, dealing: Dealing) -> None:
             threshold of the whole key, so that too few parties could ever sign.
         BadProof: the dealer did not prove that it knows its secret, here and now.
     """
+    # Round 1, step 5. Upon receiving C_l, σ_l from participants 1 ≤ l ≤ n, l ≠ i, participant P_i
+    # verifies σ_l, aborting on failure. Note: whoever runs this names P_l, and goes on without it.
     params.check_member(dealer)
     suite = params.suite
     try:
@@ -141,7 +150,11 @@ def finish(
         params.check_member(party)
     group = params.suite.group
     commitments = feldman.add(group, [dealing.commitments for dealing in dealings.values()])
+    # Round 2, step 3. Each P_i calculates their long-lived private signing share by computing
+    # s_i = Σ f_l(i), stores s_i securely, and deletes each f_l(i).
     secret = sum(shares.values()) % group.order
+    # Step 2. Each P_i verifies their shares by calculating g^f_l(i) = Π φ_lk^(i^k mod q), aborting
+    # if the check fails. Note: the sum is checked first, and each share only if it does not fit.
     if not feldman.verify(group, commitments, identifier, secret):
         raise BadShare(
             [
