@@ -20,8 +20,7 @@ from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import Cluster
-from tests.consensus.test_benor import rounds_until_somebody_decides
-from tests.consensus.test_raft import downtimes, elect
+from mpclab.testing.figures import downtimes, elect, rounds_until_somebody_decides
 
 DELAY = 10 * MS
 

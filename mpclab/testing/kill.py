@@ -20,7 +20,7 @@ RANDOM = (
     "test_random_trials_end_well",
     "test_crashes_in_the_middle_of_a_step_do_no_harm",
 )
-COORDINATOR = ("committed_everywhere", "aborted_everywhere", "one_history")
+SLOW = ("committed_everywhere", "aborted_everywhere", "one_history", "halves", "cut_off", "whom")
 LONGEST = 4.0
 """Seconds of the processor that one claim may take; a mistake may let messages breed for ever."""
 
@@ -32,7 +32,7 @@ class TooLong(AssertionError):
 def claims(suite: type[Conformance]) -> list[str]:
     """The names of its tests but for the random ones, cheap ones first."""
     names = [n for n in dir(suite) if n.startswith("test_") and n not in RANDOM]
-    return sorted(names, key=lambda name: any(word in name for word in COORDINATOR))
+    return sorted(names, key=lambda name: any(word in name for word in SLOW))
 
 
 def kill(suite: type[Conformance], budget: float = 10.0) -> str:

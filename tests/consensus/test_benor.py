@@ -21,18 +21,8 @@ from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import Cluster
+from mpclab.testing.figures import Split, rounds_until_somebody_decides
 from mpclab.trace import rows
-
-
-class Split(BenOr):
-    """Begins with 1 at the odd parties and with 0 at the even ones, without being asked."""
-
-    def start(self, ctx: Ctx) -> None:
-        super().start(ctx)
-        if "a" not in self.instances:
-            it = self._find(ctx, "a")
-            it.value = b"a"
-            self._report(ctx, "a", it, ctx.me % 2)
 
 
 @pytest.mark.parametrize("n", [3, 5, 7, 10])
@@ -62,17 +52,6 @@ def test_opposed_by_all_is_refused_in_one_round() -> None:
         c.world.ask(p, ("session",), Oppose("a", "no certificate"))
     c.run(20)
     assert all(c.parent(p).refused for p in c.members)
-
-
-def rounds_until_somebody_decides(n: int, seed: int, **options: object) -> int:
-    net = Network(Delay("uniform", 100 * MS, 101 * MS), ordered=False)
-    c = Cluster(Split, n, seed=seed, network=net, patience=10_000 * SECOND, **options)
-
-    def decided() -> bool:
-        return any(row.note.phase == "decide" for row in c.notes("phase"))
-
-    assert c.world.run(decided)
-    return min(r.note.round for r in c.notes("phase") if r.note.phase == "decide")
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,17 @@
 """Raft: published counts and election times, one leader a term, one log, whatever happens."""
 
 import statistics
-from collections import defaultdict
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpclab.consensus.raft import Raft
-from mpclab.consensus.raft_messages import (
-    RaftAppendEntries,
-    RaftAppendEntriesResponse,
-    RaftEntry,
-    RaftHeartbeat,
-    RaftHeartbeatResponse,
-    RaftRequestVote,
-    RaftRequestVoteResponse,
-)
 from mpclab.core.ids import MS
-from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import Cluster
+from mpclab.testing.figures import check_leaders, downtimes, elect, leader
 from mpclab.trace import rows
-
-
-def leader(c: Cluster) -> int:
-    """The leader of the latest term."""
-    return max(c.notes("became-leader"), key=lambda row: row.note.term).actor
-
-
-def elect(c: Cluster) -> int:
-    c.run_until(lambda: bool(c.notes("became-leader")))
-    c.run(200)
-    return leader(c)
 
 
 def test_who_stood_and_did_not_win_says_that_it_follows() -> None:
@@ -47,13 +25,6 @@ def test_who_stood_and_did_not_win_says_that_it_follows() -> None:
     losers = last.keys() - {first, leader(c)}
     assert losers, "nobody else had stood: choose another seed"
     assert {last[p] for p in losers} == {"follower"}
-
-
-def check_leaders(c: Cluster) -> None:
-    by_term: dict[int, set[int]] = defaultdict(set)
-    for row in c.notes("became-leader"):
-        by_term[row.note.term].add(row.actor)
-    assert all(len(who) == 1 for who in by_term.values()), f"two leaders in a term {by_term}"
 
 
 @pytest.mark.parametrize("n", [3, 5, 9])
@@ -150,25 +121,6 @@ def test_far_behind_is_caught_up_by_a_snapshot_in_pages() -> None:
     c.check_agreement()
 
 
-class DyingLeader(Machine):
-    """The old leader's last act: a heartbeat to all at once."""
-
-    messages = (
-        RaftHeartbeat
-        | RaftHeartbeatResponse
-        | RaftRequestVote
-        | RaftRequestVoteResponse
-        | RaftAppendEntries
-        | RaftAppendEntriesResponse
-    )
-
-    def start(self, ctx: Ctx) -> None:
-        ctx.multicast(ctx.others, RaftHeartbeat(1, 0))
-
-
-WIRE = Network(Delay("constant", 3 * MS))
-
-
 def test_large_values_travel_in_messages_that_fit() -> None:
     c = Cluster(Raft, 3, compaction=8)
     first = elect(c)
@@ -181,47 +133,6 @@ def test_large_values_travel_in_messages_that_fit() -> None:
     c.run_until(lambda: len(c.log(slow)) == 20)
     assert c.sent("RaftInstallSnapshot").total() > 2
     assert max(row.size for row in c.world.trace.of(rows.Sent)) < 200_000
-
-
-class SlowDisk(Raft):
-    """A vote is on the voter's disk before it travels: 9 ms of the 15 (§9.3 gives their sum; how
-    wire and disk share them is our choice)."""
-
-    disk = 9 * MS
-
-    def _answer(self, ctx: Ctx, to: int, msg: RaftRequestVoteResponse) -> None:
-        ctx.set_timer(f"disk {to} {msg.term} {int(msg.granted)}", self.disk)
-
-    def on_timer(self, ctx: Ctx, name: str) -> None:
-        if name.startswith("disk"):
-            to, term, granted = map(int, name.split()[1:])
-            ctx.send(to, RaftRequestVoteResponse(term, bool(granted), False))
-        else:
-            super().on_timer(ctx, name)
-
-
-def downtimes(trials: int, randomness: int, limit_ms: int = 10_500) -> list[float]:
-    """Fig. 16, ms: five servers whose logs have different lengths; the leader is crashed at a
-    random moment of its heartbeat interval (half of the election timeout), after a heartbeat
-    that it sent to all at once."""
-    times = []
-    entry = msgspec.msgpack.encode(RaftEntry(1, "", b""))
-    stored = {
-        p: {"term": msgspec.msgpack.encode((1, 5))} | {f"log/{k}": entry for k in range(1, p + 1)}
-        for p in (1, 2, 3, 4)
-    }
-    for seed in range(trials):
-        c = Cluster(
-            SlowDisk, 5, seed=seed, network=WIRE, stored=stored, others={5: DyingLeader},
-            prevote=False, election_timeout=150 * MS, election_spread=randomness * MS,
-            heartbeat=75 * MS,
-        )  # fmt: skip
-        c.crash(5)
-        crashed = (seed * 7919 % 75) * MS
-        c.world.run(lambda c=c: bool(c.notes("became-leader")), limit=limit_ms * MS)  # type: ignore[misc]
-        times.append((c.world.now - crashed) / MS)
-        check_leaders(c)
-    return times
 
 
 def test_election_times_are_those_of_fig_16() -> None:

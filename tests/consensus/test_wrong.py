@@ -10,8 +10,8 @@ from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import Cluster
+from mpclab.testing.figures import check_leaders
 from tests.consensus.test_pbft import Liar, two_faced_primary
-from tests.consensus.test_raft import check_leaders
 
 
 class TwoFaced(Machine):
