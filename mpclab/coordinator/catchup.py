@@ -45,7 +45,7 @@ from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx
 
 PAGE_BYTES = 128 * 1024
-"""Endings, or votes, in one message, about: frames have a limit (`core.wire.MAX_BODY`)."""
+"""Endings, or votes, in one message, about: so that other messages come between two of them."""
 PAGE_IDS = 4096
 BUCKETS_A_TIME = 4
 """Buckets whose ids are named in answer to one summary, so that a liar's costs us little."""
