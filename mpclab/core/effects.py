@@ -101,9 +101,13 @@ class Received(_Data, frozen=True):
 
 
 class Connect(_Data, frozen=True):
-    """Open the connection to the signaling server (peer 0); answered by LinkOpened/Closed."""
+    """Open the connection to the signaling server (peer 0); answered by LinkOpened/Closed.
+
+    `url` is another server than the one that the host knows; "": that one.
+    """
 
     path: Path
+    url: str = ""
 
 
 class MakeOffer(_Data, frozen=True):

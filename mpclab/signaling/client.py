@@ -10,6 +10,9 @@ trusted on first use; both are persisted, and a later change of key is refused a
 in a later life, until our own user accepts it (`AcceptKey`, or the key named beforehand). It checks
 signed presences and the signatures of text lines, and hands every other payload up uninterpreted.
 
+Members may tell of other servers of the session, one each: they are tried in turn with ours, while
+we are in none. Whatever they are, they are trusted no more than any server.
+
 A connection that dies is tried again, at first quickly, with exponential backoff and jitter;
 after `quick_tries` the attempts go on in the background for ever. A refusal ends it, unless we
 were in the session before: then somebody holds our place who may be gone soon.
@@ -38,6 +41,7 @@ from mpclab.signaling.events import (
     GoOffline,
     GoOnline,
     Heard,
+    KnowServer,
     Membership,
     Offline,
     Online,
@@ -128,6 +132,8 @@ class Client(Machine):
         self._patience = self.settings.silent_after  # with a server that says nothing
         self._excused = False  # a silence that may be our own fault
         self._was_in = False
+        self._others: dict[Party, str] = {}  # servers that members told us of, one each
+        self._turn = 0  # which of them is tried next; 0: our own
         self._asked_who = False
         self._requests: deque[Relay] = deque()  # what the server would not take yet
         self._pace: Bucket | None = None
@@ -150,6 +156,13 @@ class Client(Machine):
                     self._connect(ctx)
             case GoOffline():
                 self._go_off(ctx)
+            case KnowServer(url, by):
+                self._others[by] = url
+                if self.state == "waiting":
+                    ctx.cancel_timer("again")
+                    self._turn = 1 + sorted(self._others).index(by)
+                    self._tries = 0
+                    self._connect(ctx)
             case RelayRequest(envelopes):
                 if self.state == "joined":
                     wrapped = tuple(Envelope(to, msgspec.Raw(payload)) for to, payload in envelopes)
@@ -207,7 +220,8 @@ class Client(Machine):
 
     def _connect(self, ctx: Ctx) -> None:
         self._move("connecting")
-        ctx.do(Connect(ctx.path))
+        urls = ["", *(self._others[party] for party in sorted(self._others))]
+        ctx.do(Connect(ctx.path, urls[self._turn % len(urls)]))
         ctx.set_timer("answer", self.settings.answer_within)
 
     def on_link(self, ctx: Ctx, event: LinkEvent) -> None:
@@ -257,6 +271,7 @@ class Client(Machine):
         # Jitter, so that a room does not come back to a restarted server all at once.
         delay = longest // 2 + ctx.rng.randrange(longest // 2 + 1)
         self._tries += 1
+        self._turn += 1
         ctx.set_timer("again", delay, background=self._tries > settings.quick_tries)
         if was_in:
             ctx.report(Offline(reason))

@@ -50,6 +50,13 @@ class GoOffline(msgspec.Struct, frozen=True):
     """Ask: give the slot up and disconnect."""
 
 
+class KnowServer(msgspec.Struct, frozen=True):
+    """Ask: another server of this session, to be tried while ours does not answer; from `by`."""
+
+    url: str
+    by: Party
+
+
 class RelayRequest(msgspec.Struct, frozen=True):
     """Ask: relay these payloads (JSON), each to its party; dropped while there is no server."""
 

@@ -40,6 +40,7 @@ age. Party 2 restarts while party 1 holds a link to it:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,6 +56,7 @@ from mpclab.signaling.dialer import Dialer, replayed
 from mpclab.signaling.events import (
     Absent,
     Arrived,
+    KnowServer,
     Membership,
     Offline,
     Online,
@@ -77,6 +79,7 @@ from mpclab.signaling.relay import (
     pack,
 )
 
+_URL = re.compile(r"wss?://[A-Za-z0-9.:\[\]_-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?")
 _MAX_INCARNATIONS = 4096
 _MOST_EARLY = 16
 
@@ -85,6 +88,18 @@ class Beat(Message, frozen=True):
     """A heartbeat on a link."""
 
     background = True
+
+
+class Rehomed(Message, frozen=True):
+    """On a link: there is a signaling server of our session at `url` now."""
+
+    url: str
+
+
+class TellServer(msgspec.Struct, frozen=True):
+    """Ask: tell all whom we have a link to of a signaling server."""
+
+    url: str
 
 
 class Disband(msgspec.Struct, frozen=True):
@@ -108,7 +123,7 @@ class Mesh(Dialer):
     `PeerUp` comes again when the way changes (relay to link).
     """
 
-    messages = Confirm | Beat
+    messages = Confirm | Beat | Rehomed
 
     def __init__(self, membership: Membership, settings: MeshSettings | None = None) -> None:
         super().__init__(membership, settings)
@@ -139,6 +154,10 @@ class Mesh(Dialer):
                 self._absent(ctx, self.links[party], reason)
             case Arrived(sender, payload):
                 self._arrived(ctx, self.links[sender], payload)
+            case TellServer(url):
+                for link in self.links.values():
+                    if link.is_up:
+                        ctx.send_on_link(link.party, Rehomed(url))
             case Disband():
                 for link in self.links.values():
                     link.online = False
@@ -282,6 +301,11 @@ class Mesh(Dialer):
         match msg:
             case Beat() if link.is_up:
                 self._alive(ctx, link)
+            case Rehomed(url) if link.is_up:
+                if not _URL.fullmatch(url):
+                    raise PeerFault("malformed url of a server")
+                self._alive(ctx, link)
+                ctx.report(KnowServer(url, sender))
             case Confirm() if link.negotiation is not None and link.negotiation.offer == msg.offer:
                 self._check(ctx, link, link.negotiation, msg)
             case _:

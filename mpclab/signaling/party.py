@@ -37,6 +37,7 @@ from mpclab.signaling.events import (
     GoOffline,
     GoOnline,
     Heard,
+    KnowServer,
     Membership,
     Offline,
     Online,
@@ -45,7 +46,7 @@ from mpclab.signaling.events import (
     RelayRequest,
     Say,
 )
-from mpclab.signaling.mesh import Disband, Mesh
+from mpclab.signaling.mesh import Disband, Mesh, TellServer
 from mpclab.signaling.messages import NONCE_BYTES
 from mpclab.signaling.peer_link import MeshSettings
 
@@ -110,6 +111,12 @@ MakeApp: TypeAlias = Callable[[PartyConfig], Machine]
 
 class JoinSession(msgspec.Struct, frozen=True):
     """Ask: take our slot. Also after a refusal, or after having left."""
+
+
+class HostedServer(msgspec.Struct, frozen=True):
+    """Ask: this session has a signaling server at `url` now; go there, and tell the others."""
+
+    url: str
 
 
 class LeaveSession(msgspec.Struct, frozen=True):
@@ -245,6 +252,8 @@ class PartyMachine(Machine):
                     ctx.ask(self.app_name, wanted)
                 else:
                     self._kept.append(wanted)
+            case HostedServer(url):
+                ctx.ask("mesh", TellServer(url))
             case Shout(text):
                 ctx.ask("signaling", Say(0, text))
             case _:
@@ -257,7 +266,7 @@ class PartyMachine(Machine):
 
     def on_output(self, ctx: Ctx, child: str, value: Any) -> None:
         match value:
-            case RelayRequest():
+            case RelayRequest() | KnowServer():
                 ctx.ask("signaling", value)
             case Arrived():
                 ctx.ask("mesh", value)

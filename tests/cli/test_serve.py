@@ -107,6 +107,35 @@ def test_sessions_are_there_again_after_a_kill(start: type[Process], tmp_path: P
     assert os.stat(state).st_mode & 0o777 == 0o600
 
 
+def test_a_party_hosts_the_next_server_and_the_others_come(start: type[Process]) -> None:
+    server, url = serving(start)
+    shared = [url, "--session", "s", "--parties", "3"]
+    parties = [
+        start("party", *shared, "--id", "1"),
+        start("party", *shared, "--id", "2", "--host", "0"),
+    ]
+    with Lab(world="webrtc", url=url, parties=3, session="s") as lab:
+        lab.spawn(3)
+        lab.join()
+        for other in (1, 2):
+            parties[other - 1].wait_for(f"party {3 - other}: confirmed")
+        server.kill()
+        there = parties[1].wait_for(r"the next one: (ws://\S+)")[1]
+        for party in parties:
+            party.wait_for("the server: open")
+
+        def is_in() -> bool:
+            return bool(lab.world.look(3, lambda node: node.machine(()).joined))
+
+        assert lab.run(is_in, limit=40) is not None
+        assert is_in()
+        lab.propose(by=3, kind="note", text="on we go")
+        for party in parties:
+            party.wait_for("executed.*on we go")
+    newcomer = Member(there, "s", 3, key=identity(9)).answer
+    assert isinstance(newcomer, Welcome)
+
+
 def test_tls_by_two_options(start: type[Process], tmp_path: Path) -> None:
     certificate, key = map(str, self_signed(tmp_path))
     _, url = serving(start, "--cert", certificate, "--key", key)

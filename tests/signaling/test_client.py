@@ -35,6 +35,7 @@ from mpclab.signaling.events import (
     GoOffline,
     GoOnline,
     Heard,
+    KnowServer,
     Membership,
     Offline,
     Online,
@@ -213,6 +214,20 @@ def test_who_was_in_before_is_refused_for_a_while_only() -> None:
     # One that comes in the midst of it is meant for us: another copy of us has joined.
     [rejected, *_] = reports(desk.get(Refused("the same party joined again")))
     assert isinstance(rejected, Rejected)
+
+
+def test_servers_that_members_tell_of_are_tried_while_ours_is_gone() -> None:
+    desk = Desk()
+    desk.join(member(2))
+    assert not of(desk.ask(KnowServer("ws://there:1", 2)), Connect)  # we have one
+    desk.host(LinkClosed(PATH, 0))
+    tried = []
+    for _ in range(4):
+        tried += [effect.url for effect in of(desk.fire("again"), Connect)]
+        desk.host(LinkClosed(PATH, 0))
+    assert tried == ["ws://there:1", "", "ws://there:1", ""]
+    at_once = of(desk.ask(KnowServer("ws://elsewhere:2", 3)), Connect)
+    assert [effect.url for effect in at_once] == ["ws://elsewhere:2"]
 
 
 # --- coming back --------------------------------------------------------------------------

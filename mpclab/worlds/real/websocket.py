@@ -356,8 +356,8 @@ class WebSocketWorld(WithProcesses):
 
     def link_verb(self, host: Host, effect: Effect) -> None:
         match effect:
-            case Connect(path):
-                self._connect(host, path)
+            case Connect(path, url):
+                self._connect(host, path, url)
             case HangUp(_, number, _, reason) if host.actor == SERVER:
                 if self._server is not None:
                     self._server.hang_up(number, reason or "the server closed the connection")
@@ -376,10 +376,10 @@ class WebSocketWorld(WithProcesses):
             case _:
                 assert_never(effect)
 
-    def _connect(self, host: Host, path: Path) -> None:
+    def _connect(self, host: Host, path: Path, url: str) -> None:
         if old := self._clients.pop(host.actor, None):
             self._dismiss(old, "connecting anew")
-        url = self.server_url
+        url = url or self.server_url
         if not url:
             self.linked(host, LinkClosed(path, SERVER, 0, "connection refused"))
             return
