@@ -35,8 +35,8 @@ from mpclab.core.peers import PeerDown, PeerUp
 from mpclab.core.wire import Message
 from mpclab.crypto.errors import SealError
 from mpclab.signaling import relay
-from mpclab.signaling.events import Arrived, Membership, Present, RelayRequest
-from mpclab.signaling.mesh import Beat, Mesh
+from mpclab.signaling.events import Arrived, KnowServer, Membership, Present, RelayRequest
+from mpclab.signaling.mesh import Beat, Mesh, Rehomed, TellServer
 from mpclab.signaling.messages import (
     PRESENCE_LABEL,
     Answer,
@@ -750,3 +750,27 @@ def test_after_a_sleep_of_our_own_the_others_get_time_to_be_heard() -> None:
     assert of(effects, HangUp) == []
     assert end.link.state == "up"
     assert [e.frame.kind for e in of(effects, Send)] == ["Beat"]
+
+
+# --- the next server ----------------------------------------------------------------------
+
+
+def test_a_member_tells_of_a_server_on_a_confirmed_link_alone() -> None:
+    end, _ = connecting()
+    end.open()
+    assert of(end.on_link(Rehomed("ws://there:1")), Output) == []
+    end, _ = up()
+    [told] = of(end.on_link(Rehomed("wss://there.example:1/s")), Output)
+    assert told.value == KnowServer("wss://there.example:1/s", 1)
+    sent = of(end.ask(TellServer("ws://here:2")), Send)
+    assert [(effect.to, effect.frame.msg) for effect in sent] == [((1,), Rehomed("ws://here:2"))]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://x", "ws://", "ws://a b", "ws://" + "x" * 300, "ws://\x1b"]
+)
+def test_a_malformed_url_of_a_server_is_blamed(url: str) -> None:
+    end, _ = up()
+    effects = end.on_link(Rehomed(url))
+    assert of(effects, Output) == []
+    assert [blame.reason for blame in of(effects, Blame)] == ["malformed url of a server"]
