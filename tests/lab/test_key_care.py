@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from mpclab.core.errors import UsageError
 from mpclab.crypto.groups import ED25519, SECP256K1
 from mpclab.lab import Lab
+from mpclab.lab.keys import load_key, seal_key
 from mpclab.mpc.records import ShareBackup, restore
 
 WORDS = "correct horse battery staple"
@@ -98,3 +100,24 @@ def test_a_key_that_one_party_knows_is_shared(curve: str) -> None:
         rows = "".join(map(repr, lab.trace))
         assert secret.hex() not in rows
         assert "4242" not in rows.replace(group.base_mult(4242).hex(), "")
+
+
+def test_an_identity_key_opens_with_its_passphrase_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "one.key"
+    identity = load_key(file)
+    with pytest.raises(UsageError, match="8 characters"):
+        seal_key(file, "short")
+    seal_key(file, WORDS)
+    assert identity.export_seed().hex().encode() not in file.read_bytes()
+    assert file.stat().st_mode & 0o077 == 0
+    monkeypatch.setenv("MPCLAB_PASSPHRASE", WORDS)
+    assert load_key(file) == identity
+    monkeypatch.setenv("MPCLAB_PASSPHRASE", "something else")
+    with pytest.raises(UsageError, match="another passphrase"):
+        load_key(file)
+    monkeypatch.delenv("MPCLAB_PASSPHRASE")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(UsageError, match="is sealed"):
+        load_key(file)
