@@ -95,14 +95,19 @@ class CatchUp:
         self.decider = decider
         self.told: dict[str, dict[Party, DecidedEntry]] = {}
         self._retrying = False
+        self._in_background = False  # that timer is for what may never end
         self._turn = 0
 
     # --- while something is open ----------------------------------------------------------
 
     def retry_later(self, ctx: Ctx) -> None:
-        if not self._retrying and self.ledger.pending:
-            self._retrying = True
-            ctx.set_timer("retry", RETRY, background=all(map(_hopeless, self._pending())))
+        if not self.ledger.pending:
+            return
+        background = all(map(_hopeless, self._pending()))
+        if not self._retrying or (self._in_background and not background):
+            # What had no hope may get some: a certificate after all. Then a run waits for it.
+            self._retrying, self._in_background = True, background
+            ctx.set_timer("retry", RETRY, background=background)
 
     def settle(self, ctx: Ctx, o: Operation) -> None:
         """Nothing more is wanted for `o`."""

@@ -70,3 +70,33 @@ def test_what_expired_where_a_party_was_cut_off_is_committed_there_too(name: str
         expired = {row.actor for row in run.trace.notes("expired")}
         assert expired == {4}, "this is what it is about"
     assert {row.actor for row in run.trace.notes("committed")} == {1, 2, 3, 4}
+
+
+PARTED = """\
+parties: 4
+threshold: 2
+policy: threshold(3)
+agreement: raft
+network: {delay: 'uniform(5ms, 200ms)'}
+operations:
+  - {at: 1785ms, by: 1, kind: note, text: t0}
+  - {at: 1988ms, by: 1, kind: note, text: t1}
+  - {at: 3868ms, by: 2, kind: note, text: t2}
+  - {at: 2110ms, by: 4, kind: note, text: t3}
+  - {at: 500ms, by: 3, kind: note, text: t4}
+faults:
+  - {at: 1379ms, for: 3750ms, kind: partition, groups: [[1], [2, 3, 4]]}
+checks: [agreement, validity, integrity, termination, total-order]
+until: 40s
+seed: 2425
+mesh: ready
+patience: 3s
+"""
+
+
+def test_a_run_goes_on_where_what_had_expired_is_approved_after_all() -> None:
+    """1 had given up both of its operations; back among the others, all of them certify them."""
+    run = Scenario.from_text(PARTED).run()
+    assert {o.status for o in run.outcomes} == {"committed"}, run
+    assert run.ok, run
+    assert {row.actor for row in run.trace.notes("expired")} == {1}, "this is what it is about"
