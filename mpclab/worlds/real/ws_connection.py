@@ -136,7 +136,9 @@ class Connection(asyncio.Protocol):
             self._transport = None
             return
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER)
-        _set_user_timeout(self._transport, self.server.settings.stuck_after)
+        # Later than we look ourselves: the kernel counts a closed window as no answer, and knows no
+        # reason to give.
+        _set_user_timeout(self._transport, 3 * self.server.settings.stuck_after)
         self._deadline = self._abort_in(self.server.settings.open_within, "did not open in time")
 
     def data_received(self, data: bytes) -> None:
