@@ -13,6 +13,9 @@ Fig. 1; analysed by Imbs and Raynal (arXiv 1510.06882), whose count 2n² − n �
   the same and differ in the certificate only, as long as two certificates share an honest
   approval: more than (n+f)/2 must approve. With a lower threshold a proposer that equivocates
   gets two certificates, two dealers carry them, and honest parties may decide differently.
+* Orders no abort either: the coordinator aborts on the rejections that a party holds. A liar whose
+  vote is the one that counts, and that approves to one party and rejects to others, makes that
+  one commit what they abort. A log (`pbft`, `hotstuff`) orders the two certificates.
 
 Why the thresholds: two sets of (n+f)//2 + 1 ECHOs share an honest party, and it echoed one value
 only, so no two honest parties send READY for different values. READYs from f + 1 hold an honest
