@@ -94,6 +94,8 @@ class ChainedHotStuff(HotStuffBase):
 
     def entered(self, ctx: Ctx) -> None:
         self.votes = {k: v for k, v in self.votes.items() if k >= self.view - 1}
+        if (self.view - 1) % self.TENURE == 0 and (op := self.oldest_request()) is not None:
+            self.hand_to_leader(ctx, op)  # this leader may have missed it
         early = self.early.pop(self.view, None)
         self.early = {v: m for v, m in self.early.items() if v > self.view}
         if early is not None:

@@ -96,8 +96,8 @@ class HotStuff(HotStuffBase):
         self.proposed, self.votes, self.open = None, {}, False
         self.last_sent.pop("HotStuffPropose", None)
         self.last_sent.pop("HotStuffAdvance", None)
-        for op in self.oldest_requests(1):  # a view decides one block
-            self.hand_in(ctx, op)
+        if (op := self.oldest_request()) is not None:  # a view decides one block
+            self.hand_to_leader(ctx, op)
         early = self.early.pop(self.view, None)
         self.early = {v: m for v, m in self.early.items() if v > self.view}
         if early is not None:

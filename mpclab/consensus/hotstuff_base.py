@@ -16,7 +16,6 @@ How a party that missed blocks catches up is in `hotstuff_blocks`.
 """
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any, ClassVar
 
 import msgspec
@@ -69,8 +68,6 @@ class HotStuffBase(Agreement):
     unvaried: ClassVar[tuple[type[Message], ...]] = (HotStuffProof, HotStuffFetch, HotStuffBlocks)
     OPEN: ClassVar = 256
     """Undecided operations that we keep for others."""
-    RETRIED: ClassVar = 32
-    """Own operations that are handed in again after a timeout, the oldest first."""
     GOSSIP: ClassVar = 5
     """Patiences between asking a few others whether we missed anything."""
     TRIES: ClassVar = 8
@@ -177,19 +174,24 @@ class HotStuffBase(Agreement):
         match ask:
             case Submit(op, value) if op and self.fits(op, value) and op not in self.done:
                 self.own_requests.add(op)
-                self.pending.setdefault(op, value)
-                self.hand_in(ctx, op)
+                if op not in self.pending:  # else somebody has handed it in already
+                    self.pending[op] = value
+                    self.hand_in(ctx, op)
                 self.watch(ctx)
                 self.propose(ctx)
 
     def hand_in(self, ctx: Ctx, op: str) -> None:
         """Give our operation to the party that proposes now."""
+        self.hand_to_leader(ctx, op)
+
+    def hand_to_leader(self, ctx: Ctx, op: str) -> None:
         if (leader := self.leader(ctx, self.view)) != ctx.me:
             ctx.send(leader, HotStuffRequest(op, self.pending[op]))
 
-    def oldest_requests(self, count: int) -> list[str]:
-        """Our own open operations, the first `count` in the order in which they came."""
-        return list(islice((op for op in self.pending if op in self.own_requests), count))
+    def oldest_request(self) -> str | None:
+        """Our own oldest open operation. It alone is said again: the others have their turn when
+        it is decided, so that what is said of each does not grow with the backlog."""
+        return next((op for op in self.pending if op in self.own_requests), None)
 
     def on_request(self, ctx: Ctx, op: str, value: bytes) -> None:
         if not op or not self.fits(op, value):
@@ -354,7 +356,7 @@ class HotStuffBase(Agreement):
         """The view has not ended in time: all are asked to leave it."""
         self.failures += 1
         self.tries += 1
-        for op in self.oldest_requests(self.RETRIED):  # so that all wait for them
+        if (op := self.oldest_request()) is not None:  # so that all wait for it
             ctx.multicast(ctx.others, HotStuffRequest(op, self.pending[op]))
         self._wish_for(ctx, max(self.wish, self.next_try(self.view)))
         if self.tries == self.TRIES:

@@ -388,3 +388,14 @@ def test_requests_for_each_operation_do_not_grow_with_the_backlog() -> None:
 
     assert requests(20) <= 4
     assert requests(80) <= 4
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_a_dead_leader_has_no_backlog_said_again(protocol: type[HotStuffBase]) -> None:
+    c = Cluster(protocol, 7, patience=200 * MS)
+    c.crash(7)
+    names = [f"op{k}" for k in range(60)]
+    for k, name in enumerate(names):
+        c.submit(k % 6 + 1, name)
+    c.run_until(lambda: c.all_decided(*names), 600_000)
+    assert c.sent()["HotStuffRequest"] / len(names) <= 16
