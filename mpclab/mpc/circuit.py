@@ -100,8 +100,8 @@ def _mul(v: Vector, w: Vector) -> Vector:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How one wire comes about: kind "input", "digits", "random", "local", "mul", "open" or "zero",
-    which is opened and must be 0."""
+    """How one wire comes about: kind "input", "digits", "random", "local", "mul", "dot", "open"
+    or "zero", which is opened and must be 0."""
 
     kind: str
     wire: Wire
@@ -152,7 +152,7 @@ class Circuit:
         self._digits = []
         weight = self.open(self.random(1))
         powers = self.local(lambda v: _powers(v[0], bits.length), weight, length=bits.length)
-        self.zero(self.mul(self.mul(bits, 1 - bits), powers).fold(bits.length))
+        self.zero(self.dot(self.mul(bits, powers), 1 - bits))
 
     def random(self, length: int, below: int = P) -> Wire:
         """Numbers that nobody knows: sums of one below `below` from everybody."""
@@ -174,6 +174,12 @@ class Circuit:
             return self.local(_mul, left, right)
         wire = self._wire(left.length, max(left.level, right.level) + 1)
         self.steps.append(Step("mul", wire, (left, right)))
+        return wire
+
+    def dot(self, left: Wire, right: Wire) -> Wire:
+        """The sum of the products; a round, and no more to send than for one product."""
+        wire = self._wire(1, max(left.level, right.level) + 1)
+        self.steps.append(Step("dot", wire, (left, right)))
         return wire
 
     def open(self, secret: Wire) -> Wire:

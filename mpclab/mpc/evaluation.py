@@ -86,7 +86,7 @@ class Evaluation:
         match step.kind:
             case "input" | "digits":
                 return step.party == party
-            case "mul":
+            case "mul" | "dot":
                 return party in self.reducers
         return True
 
@@ -125,7 +125,10 @@ class Evaluation:
                 size = step.below.bit_length() + 64
                 return [coins.getrandbits(size) % step.below for _ in range(step.wire.length)]
         left, right = (self.values[arg.index] for arg in step.args)
-        return [x * y % self.prime for x, y in zip(left, right, strict=True)]
+        products = [x * y for x, y in zip(left, right, strict=True)]
+        if step.kind == "dot":  # shares of degree 2d add up before they are shared anew
+            return [sum(products) % self.prime]
+        return [product % self.prime for product in products]
 
     def _given(self, step: Step, count: int) -> Vector:
         """The next of our inputs."""
@@ -165,7 +168,7 @@ class Evaluation:
                 return parts[step.party]
             case "random":
                 return [sum(column) % self.prime for column in zip(*parts.values(), strict=True)]
-            case "mul":
+            case "mul" | "dot":
                 return self._weighted(self._weights, parts)
         for party, weights in self._checks.items():
             if self._weighted(weights, parts) != parts[party]:
