@@ -17,11 +17,11 @@ import msgspec
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.lab.lab import Lab
+from mpclab.trace.log import Trace
+from mpclab.trace.rows import Delivered, Row
 from mpclab.worlds.real.world import RealWorld
 from mpclab.worlds.typed_codec import UnknownType, unpack
 
-LOOK = 0.005
-"""Seconds between two looks at the trace."""
 GRACE = 2.0
 """Seconds that closing may take once the input has ended."""
 _PR_SET_PDEATHSIG = 1
@@ -36,56 +36,79 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+class TellingTrace(Trace):
+    """A trace whose rows go to the program that started us as soon as they are there.
+
+    A row is written before the effect that it tells of leaves this process (`World.perform`), so
+    also one that is killed has told of every message that others got from it. Rows told later
+    went with the process: an approval that counted was called forged then.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._telling = threading.Lock()
+        self._before: list[Row] | None = []  # rows from before `begin`
+
+    def begin(self, clock: int) -> None:
+        """Say when our clock began, ns, and everything since."""
+        self.say("began", str(clock))
+        with self._telling:
+            waiting, self._before = self._before or [], None
+            for row in waiting:
+                _write("row", _encode(row).decode())
+
+    def say(self, word: str, text: str) -> None:
+        """One line."""
+        with self._telling:
+            _write(word, text)
+
+    def append(self, row: Row) -> None:
+        super().append(row)
+        if type(row) is not Delivered:
+            self._tell(row)
+
+    def delivered(self, at: int, actor: Party, sender: Party, id: int) -> None:
+        super().delivered(at, actor, sender, id)
+        self._tell(Delivered(at, actor, sender, id))
+
+    def _tell(self, row: Row) -> None:
+        with self._telling:
+            if self._before is not None:
+                self._before.append(row)
+            else:
+                _write("row", _encode(row).decode())
+
+
+def _write(word: str, text: str) -> None:
+    sys.stdout.write(f"{word} {text}\n")
+    sys.stdout.flush()
+
+
 def serve(lab: Lab, party: Party, *, joined: bool) -> int:
-    """Be `party`, which was spawned in `lab`, until the input ends.
+    """Be `party`, which was spawned in `lab` with a `TellingTrace`, until the input ends.
 
     Args:
         joined: whether it had joined its session in an earlier life.
     """
+    trace = lab.trace
     assert isinstance(lab.world, RealWorld)
-    parent = _Parent(lab)
+    assert isinstance(trace, TellingTrace)
     over = threading.Event()
 
     def listen() -> None:
         for line in sys.stdin:
-            answer = _answer(lab, party, line)
-            parent.tell_news()
-            parent.say("answer", answer)
+            trace.say("answer", _answer(lab, party, line))
         over.set()
         last = threading.Timer(GRACE, os._exit, (1,))
         last.daemon = True
         last.start()
 
-    parent.say("began", str(lab.world.began))
+    trace.begin(lab.world.began)
     threading.Thread(target=listen, daemon=True).start()
     if joined:
         lab.join(party, wait=False)
-    while not over.wait(LOOK):
-        parent.tell_news()
-    parent.tell_news()
+    over.wait()
     return 0
-
-
-class _Parent:
-    """The program that started us, which wants every row of our trace, once and in order."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._trace = lab.trace
-        self._cursor = (0, 0)
-        self._telling = threading.Lock()
-
-    def say(self, word: str, text: str) -> None:
-        with self._telling:
-            sys.stdout.write(f"{word} {text}\n")
-            sys.stdout.flush()
-
-    def tell_news(self) -> None:
-        with self._telling:
-            news, self._cursor = self._trace.since(self._cursor)
-            for row in news:
-                sys.stdout.write(f"row {_encode(row).decode()}\n")
-            if news:
-                sys.stdout.flush()
 
 
 def _answer(lab: Lab, party: Party, line: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
-from mpclab.cli.attached import die_with_parent, serve
+from mpclab.cli.attached import TellingTrace, die_with_parent, serve
 from mpclab.cli.show import console
 from mpclab.cli.signals import raise_descriptor_limit, stoppable
 from mpclab.cli.text import line
@@ -54,7 +54,7 @@ def be_party(args: argparse.Namespace) -> int:
     raise_descriptor_limit()
     if args.attached:
         die_with_parent()
-        return _be(args, Trace())  # whoever started us wants every row
+        return _be(args, TellingTrace())  # whoever started us wants every row
     with stoppable():
         return _be(args, TailTrace(file=args.record))
 

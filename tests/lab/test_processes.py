@@ -115,6 +115,22 @@ def test_a_party_is_killed_in_a_vote_comes_back_is_stopped_and_goes_on(world: st
             "started", "crashed", "restarted", "paused", "resumed"}  # fmt: skip
 
 
+def test_a_killed_party_has_told_of_everything_that_others_got_from_it(lab: Lab) -> None:
+    for number in range(4):
+        lab.propose(by=3, text=f"now {number}")
+        # Dead as soon as anything of it has arrived: what it did not tell by then it never tells.
+        arrived = lab.trace.deliveries
+        lab.run(lambda since=arrived: lab.trace.deliveries > since + 1, limit=10)
+        lab.crash(3)
+        lab.wait(0.3)
+        told = {row.id for row in lab.trace.of(Sent) if row.actor == 3}
+        got = {row.id for row in lab.trace.of(Delivered) if row.sender == 3}
+        assert got <= told
+        lab.restart(3)
+        lab.join()
+    assert [v.verdict for v in lab.check("certificates", "validity", "blame")] == ["ok"] * 3
+
+
 def test_what_it_says_is_in_our_trace_at_our_time_under_one_name(lab: Lab) -> None:
     for _ in range(2):
         lab.propose(by=3, text="hello")

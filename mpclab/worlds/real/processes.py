@@ -229,6 +229,8 @@ class PartyProcess:
         assert popen.stdout is not None
         with popen.stdout as lines:
             for line in lines:
+                if not line.endswith(b"\n"):
+                    break  # killed in the middle of it
                 word, _, rest = line.strip().partition(b" ")
                 match word:
                     case b"began":
