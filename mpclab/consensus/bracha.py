@@ -183,6 +183,11 @@ class Bracha(Agreement):
             key = int(number), op
             said = msgspec.msgpack.decode(data, type=Said)
             it = self.broadcasts[key] = Broadcast(said, open=True)
+            if said.echoed is not None:  # what we said counts for us too, as it does for others
+                it.echoes.add(ctx.me, fingerprint(said.echoed))
+                it.values[fingerprint(said.echoed)] = said.echoed
+            if said.ready is not None:
+                it.readies.add(ctx.me, said.ready)
             if said.delivered is not None:
                 self._decide(ctx, op, said.delivered)
             else:

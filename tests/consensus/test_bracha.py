@@ -250,3 +250,18 @@ def test_two_dealers_of_two_values_may_split_the_honest() -> None:
         return len({c.parent(p).decided[0].value for p in c.members}) > 1
 
     assert any(map(is_split, range(12)))
+
+
+def test_a_party_that_comes_back_counts_what_it_said_itself() -> None:
+    """n = 4: of three READYs one is its own, since the liar says none."""
+    c = Cluster(Bracha, 4, others={4: lambda: Flood(0)}, patience=100 * MS)
+    c.cut([2], [1, 3, 4])
+    c.world.at(5 * MS, lambda: c.cut([1, 2, 3, 4]))
+    c.submit(2, "a")
+    c.run_until(
+        lambda: any(row.actor == 2 for row in c.notes("phase") if row.note.phase == "ready")
+    )  # type: ignore[union-attr]
+    c.crash(2)
+    c.run(1_000)
+    c.restart(2)
+    c.run_until(lambda: c.log(2) == ["a"])
