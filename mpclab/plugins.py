@@ -75,7 +75,7 @@ def register(thing: Any, word: str = "") -> Any:
         if registry.accepts(thing):
             return registry.register(thing, word)
     kinds = ", ".join(sorted(registry.kind for registry in REGISTRIES))
-    raise UsageError(f"register: {thing!r} is nothing that can be registered; there are: {kinds}")
+    raise UsageError(f"register: {thing!r} cannot be registered; use one of: {kinds}")
 
 
 def load(name: str, folder: Path | None = None) -> ModuleType:

@@ -237,7 +237,7 @@ def test_a_panel_of_ones_own_is_on_the_page() -> None:
 
 def test_a_thing_of_no_kind_is_refused_with_the_kinds() -> None:
     kinds = "agreement, check, fault, operation, panel"
-    with pytest.raises(UsageError, match=f"register: 5 is nothing .*: {kinds}"):
+    with pytest.raises(UsageError, match=f"register: 5 cannot be registered.*: {kinds}"):
         register(5)
 
 

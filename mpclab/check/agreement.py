@@ -179,7 +179,7 @@ def _told(facts: Facts, op: str, split: list[Decision]) -> tuple[str, list[int]]
 def in_words(lie: Lied) -> str:
     """`tells party 3 another SignedProposal`."""
     if not lie.kind:
-        return "says what no machine of its wanted to say"
+        return "sends messages of its own invention"
     if lie.said:
         return f"tells {names(lie.to) if lie.to else 'the others'} another {lie.kind}"
     return f"keeps its {lie.kind} from {names(lie.to)}"

@@ -137,7 +137,9 @@ def certificates(facts: Facts) -> Verdict:
         real = {p for p in note.approvals if p in facts.members}
         prefix = f"party {party} accepted a certificate for {note.op}"
         if len(real) < len(note.approvals):
-            found.append((f"{prefix} that names a party twice or one that is no member", [i]))
+            found.append(
+                (f"{prefix} that counts a party twice or a party outside the session", [i])
+            )
         elif len(real) < facts.needed:
             found.append((f"{prefix} with {len(real)} of the {facts.needed} approvals needed", [i]))
         mine: dict[Party, list[Vote]] = {}

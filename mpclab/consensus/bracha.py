@@ -312,7 +312,7 @@ class Bracha(Agreement):
     def _find(self, ctx: Ctx, key: Key) -> Broadcast:
         """What we know of a broadcast; a new one is not kept yet."""
         if not 1 <= key[0] <= ctx.n:
-            raise PeerFault(f"named a dealer {key[0]} that is no member")
+            raise PeerFault(f"invalid dealer {key[0]}: not a member")
         return self.broadcasts.get(key) or Broadcast()
 
     def _heard(self, ctx: Ctx, speaker: Party, key: Key, it: Broadcast, size: int) -> None:

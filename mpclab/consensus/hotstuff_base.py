@@ -378,7 +378,7 @@ class HotStuffBase(Agreement):
         branch = self.tree.branch(target)
         if branch[-1][1].parent != self.tree.tip:
             # More than f must have lied. Not who passed the certificate on: it is genuine.
-            ctx.blame(None, "a decision against what is decided", Strength.SOMEONE)
+            ctx.blame(None, "certificate contradicts a decided value", Strength.SOMEONE)
             return
         self.fetch.done(ctx)
         self.proof = proof

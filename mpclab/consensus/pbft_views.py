@@ -285,7 +285,7 @@ class View:
         leader = self.primary(msg.view)
         parties = {c.party for c in msg.changes}
         if not parties <= set(self.members):
-            raise PeerFault("showed view changes of parties that are no members")
+            raise PeerFault("new view with view changes of non-members")
         if not parties | {leader} <= self.keys.keys():
             return False  # not introduced yet: we cannot tell
         if not begun_by(msg, self.keys[leader], self.session):

@@ -313,7 +313,7 @@ class Raft(Agreement):
     def _on_append(self, ctx: Ctx, sender: Party, msg: RaftAppendEntries) -> None:
         log = self.log
         if msg.term >= self.term and self._overwrites(msg):
-            raise PeerFault("wrote over what is decided")
+            raise PeerFault("overwrote a decided entry")
         if not self._accept_leader(ctx, sender, msg.term):
             self._reply(ctx, sender, False, log.last)  # 1. Reply false if term < currentTerm
             return

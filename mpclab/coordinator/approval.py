@@ -121,7 +121,7 @@ class Approval:
         self.ledger.clock = max(self.ledger.clock, proposal.lamport)
         o = self.ledger.operations.setdefault(signed.op, Operation(signed.op))
         if not o.describe(self.ledger.kinds, signed):
-            ctx.blame(proposal.by, f"proposed what cannot be: {o.invalid_reason}")
+            ctx.blame(proposal.by, f"invalid proposal: {o.invalid_reason}")
         o.status, o.heard_at = Status.OPEN, ctx.now
         self.ledger.pending[o.op] = o
         ctx.set_timer(f"deadline/{o.op}", proposal.deadline)

@@ -248,7 +248,7 @@ class CatchUp:
         for entry in msg.entries:
             self.ledger.verify(entry.ending)
             if (entry.index is None) is self.decider.ordered:
-                raise PeerFault("a place in a log where there is none, or none where there is one")
+                raise PeerFault("decided entry with a needless or a missing log index")
         new, doubted = 0, []
         for entry in msg.entries:
             op = entry.ending.op

@@ -259,7 +259,7 @@ def check_vote(vote: SignedVote, session: str, keys: Keys) -> None:
     if len(vote.reason) > MAX_REASON or (vote.approve and vote.reason):
         raise InvalidStatement("a vote with a reason out of bounds")
     if len(vote.op) != OP_LENGTH:
-        raise InvalidStatement("a vote on what is no operation's id")
+        raise InvalidStatement("a vote with a malformed operation id")
     label, parts = _vote_parts(session, vote.op, vote.proposal_hash, vote.approve, vote.reason)
     if not _genuine(_key_of(vote.voter, keys), label, parts, vote.signature):
         raise InvalidStatement(f"a vote that party {vote.voter} did not sign")
@@ -344,9 +344,7 @@ def _key_of(party: Party, keys: Keys) -> bytes:
     try:
         return keys[party]
     except KeyError:
-        raise UnknownParty(
-            f"what party {party}, whose key is unknown, should have signed"
-        ) from None
+        raise UnknownParty(f"a signature of party {party}, whose key is unknown") from None
 
 
 # --- evidence -----------------------------------------------------------------------------

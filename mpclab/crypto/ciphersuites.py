@@ -158,4 +158,6 @@ def ciphersuite(name: str) -> Ciphersuite:
     try:
         return CIPHERSUITES[name]
     except KeyError:
-        raise ValueError(f"no ciphersuite {name!r}; there are {', '.join(CIPHERSUITES)}") from None
+        raise ValueError(
+            f"unknown ciphersuite {name!r}; use one of {', '.join(CIPHERSUITES)}"
+        ) from None

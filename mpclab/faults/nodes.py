@@ -214,7 +214,7 @@ class Leave(PartyFault):
 
     def check(self, where: Callable[[str], Where]) -> None:
         if self.for_ is not None:
-            raise where("for").wrong("who leaves does not come back; use crash or pause")
+            raise where("for").wrong("a party that left does not come back; use crash or pause")
 
     def sentence(self) -> str:
         return f"party {self.party} leaves"

@@ -199,7 +199,7 @@ class Forge(MaliciousServer):
         msg: Any = send.frame.msg
         if msg.sender == self.as_:
             return [send]
-        adversary.remark(f"passes on what party {msg.sender} said as if party {self.as_} had")
+        adversary.remark(f"relays a message of party {msg.sender} as if from party {self.as_}")
         forged = msgspec.structs.replace(msg, sender=self.as_)
         return [Send(send.to, reframed(send.frame, adversary, forged))]
 
@@ -243,7 +243,7 @@ class SwapFingerprints(MaliciousServer):
         own = hashlib.sha256(b"the server's own certificate").hexdigest().upper()
         print_ = ":".join(own[i : i + 2] for i in range(0, 64, 2))
         payload["sdp"] = _FINGERPRINT.sub(rf"\g<1>{print_}", payload["sdp"])
-        adversary.remark(f"puts its own fingerprint into what party {msg.sender} offers")
+        adversary.remark(f"puts its own fingerprint into an offer of party {msg.sender}")
         swapped = msgspec.structs.replace(msg, payload=msgspec.Raw(msgspec.json.encode(payload)))
         return [Send(send.to, reframed(send.frame, adversary, swapped))]
 

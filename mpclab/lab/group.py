@@ -244,7 +244,7 @@ class Group:
         return Operation(self.outcomes, operation_id(self.scenario.session, by, attempt), kind, by)
 
     def _numbered(self, number: int, parameter: str) -> str:
-        """The id of the operation that was proposed as the so-manieth, from 1."""
+        """The id of the `number`-th operation that was proposed, from 1."""
         known = self.outcomes()
         if not 1 <= number <= len(known):
             raise UsageError(

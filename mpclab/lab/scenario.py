@@ -154,7 +154,7 @@ class Scenario:
 
     def _check_party(self, party: Any, where: str) -> None:
         if not isinstance(party, int) or not 1 <= party <= self.parties:
-            raise UsageError(f"{where} is no party; use 1 to {self.parties}")
+            raise UsageError(f"{where} is not a party; use 1 to {self.parties}")
 
     @property
     def approval(self) -> Policy:

@@ -112,7 +112,7 @@ def build(
             winner, price = first_two(c, digits, names)
             c.output(c.open(c.join(winner, c.number(price))))
         case _:
-            raise UsageError(f"{kind!r} is no computation; there are {', '.join(KINDS)}")
+            raise UsageError(f"{kind!r} is not a computation; use one of {', '.join(KINDS)}")
     return c
 
 

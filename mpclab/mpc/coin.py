@@ -72,7 +72,7 @@ class Coin(RoundMachine):
         match msg:
             case Commit(hash):
                 if len(hash) != COIN_BYTES:
-                    raise PeerFault("committed to what is no hash")
+                    raise PeerFault("commitment is not 32 bytes")
             case Reveal(coin):
                 promised = self.received[0][sender].hash
                 if not secrets.compare_digest(commitment(self.context, sender, coin), promised):

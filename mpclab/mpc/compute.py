@@ -182,7 +182,7 @@ class Compute(Machine):
             raise PeerFault("sent a vector of the wrong length", party=sender)
         vector = unpack(data)
         if any(x >= P for x in vector):
-            raise PeerFault("sent what is no field element", party=sender)
+            raise PeerFault("sent a number outside the field", party=sender)
         return vector
 
     def _missing(self) -> tuple[Party, ...]:

@@ -565,7 +565,9 @@ class SharedDealing(FactSharing):
 
     def _give_up(self, ctx: Ctx) -> None:
         if ctx.me not in self.participants:
-            self._end(ctx, Aborted("nobody told what key was made", missing=self.participants))
+            self._end(
+                ctx, Aborted("nobody reported the key that was made", missing=self.participants)
+            )
             return
         lacking = self._lacking()
         # Who accuses and does not prove has not answered.

@@ -129,7 +129,7 @@ class Facts:
         if deal == self.deals.get(dealer):
             return
         if dealer not in self.parameters.dealers:
-            raise PeerFault(f"brought a dealing of party {dealer}, who is no dealer")
+            raise PeerFault(f"brought a dealing of party {dealer}, which deals nothing")
         new = Receipt(dealer, deal_hash(self.parameters.context, deal), deal.signature)
         if not self._signed(new):
             raise PeerFault(f"brought a dealing that party {dealer} did not sign for this purpose")
@@ -149,7 +149,7 @@ class Facts:
         if len(ciphertexts) != len(self.parameters.receivers):
             return "sealed shares to others than the receivers"
         if any(len(ciphertext) != SCALAR_BYTES for ciphertext in ciphertexts):
-            return "sealed what is no share"
+            return f"sealed share is not {SCALAR_BYTES} bytes"
         context = self.parameters.context
         wrong = one_time_flaw(context, deal.dealer, deal.ephemeral, deal.ephemeral_proof)
         if wrong is not None:
@@ -170,7 +170,7 @@ class Facts:
             or not self._signed(first)
             or not self._signed(second)
         ):
-            raise PeerFault("brought a proof of equivocation that proves nothing")
+            raise PeerFault("brought an invalid proof of equivocation")
         self._convict(dealer, "signed two different dealings", proof)
 
     # --- acknowledgements -----------------------------------------------------------------
@@ -181,11 +181,11 @@ class Facts:
             return
         key = self.parameters.keys.get(ack.party)
         if ack.party not in self.parameters.participants or key is None:
-            raise PeerFault(f"brought an acknowledgement of party {ack.party}, who takes no part")
+            raise PeerFault(f"brought an acknowledgement of party {ack.party}, a non-participant")
         if not genuine(key, ACK, ack_parts(self.parameters.context, ack), ack.signature):
             raise PeerFault(f"brought an acknowledgement that party {ack.party} did not sign")
         if self._malformed(ack):
-            self._convict(ack.party, "acknowledged what cannot be", ack)
+            self._convict(ack.party, "signed a malformed acknowledgement", ack)
             return
         if old is None:
             self.acks[ack.number, ack.party] = ack
@@ -250,7 +250,7 @@ class Facts:
         if confirm == old:
             return
         if party not in self.parameters.participants:
-            raise PeerFault(f"brought a confirmation of party {party}, who takes no part")
+            raise PeerFault(f"brought a confirmation of party {party}, a non-participant")
         parts = confirm_parts(self.parameters.context, party, confirm.digest)
         if not genuine(self.parameters.keys[party], CONFIRM, parts, confirm.signature):
             raise PeerFault(f"brought a confirmation that party {party} did not sign")

@@ -193,7 +193,7 @@ def open_at_rest(identity: Identity, context: bytes, sealed: bytes) -> bytes:
             sealed[_NONCE:], context, sealed[:_NONCE], _rest_key(identity)
         )
     except (SodiumError, ValueError):
-        raise UsageError("what is stored here does not open with this party's key") from None
+        raise UsageError("stored secret does not open with this party's key") from None
 
 
 def _rest_key(identity: Identity) -> bytes:

@@ -90,7 +90,7 @@ class Refresh(SharedDealing):
             proactive.check_refresh(self.key, deal.dealer, deal.commitments)
         except Blamed as error:
             return error.reason
-        return None if deal.proof == b"" else "a proof where none belongs"
+        return None if deal.proof == b"" else "dealing with a needless proof"
 
     def commitments(self, deal: Deal) -> tuple[bytes, ...]:
         return self.key.suite.group.identity, *deal.commitments

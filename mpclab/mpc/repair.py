@@ -197,7 +197,7 @@ class Repair(RoundMachine):
         if len(box.ciphertexts) != count or any(
             len(c) != envelopes.SCALAR_BYTES for c in box.ciphertexts
         ):
-            raise PeerFault("sealed what is no scalar for each")
+            raise PeerFault("malformed box: not one sealed scalar for each receiver")
         try:
             envelopes.check_ephemeral(self.context, author, box.ephemeral, box.proof)
         except Blamed as error:
@@ -206,7 +206,7 @@ class Repair(RoundMachine):
     def _compare(self, k: int, sender: Party, receipts: tuple[Receipt, ...]) -> None:
         """What `sender` saw of the helpers in round k must be what we saw."""
         if tuple(receipt.dealer for receipt in receipts) != self.helpers:
-            raise PeerFault("did not say what it saw of each helper")
+            raise PeerFault("receipts are not one of each helper")
         label, what = (SPLIT, "splits") if k == 0 else (SUMS, "sums")
         for receipt in receipts:
             helper = receipt.dealer
@@ -241,7 +241,7 @@ class Repair(RoundMachine):
             else:
                 expected = group.sum(own[accused] for own in commitments.values())
             if group.base_mult(value) == expected:
-                raise PeerFault(f"complained of what party {accused} did right")
+                raise PeerFault(f"false complaint of party {accused}")
             what = "piece" if k == 0 else "sum"
             raise PeerFault(
                 f"gave party {sender} a wrong {what}", party=accused, strength=Strength.PROOF
@@ -317,7 +317,7 @@ class Repair(RoundMachine):
         if ctx.me in self.participants:
             super().on_timer(ctx, name)
         elif self.outcome is None:
-            self._end(ctx, Aborted("nobody told what came of it", missing=self.participants))
+            self._end(ctx, Aborted("nobody reported the result", missing=self.participants))
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Any) -> None:
         if not isinstance(msg, Announce):

@@ -108,7 +108,7 @@ class Reshare(SharedDealing):
             proactive.check_reshare(self.key, self.threshold, deal.dealer, deal.commitments)
         except Blamed as error:
             return error.reason
-        return None if deal.proof == b"" else "a proof where none belongs"
+        return None if deal.proof == b"" else "dealing with a needless proof"
 
     def combine(
         self, deals: Mapping[Party, Deal], me: Party, shares: Mapping[Party, int] | None

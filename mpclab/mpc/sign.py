@@ -214,7 +214,7 @@ class Sign(Machine):
             group.decode_element(msg.hiding)
             group.decode_element(msg.binding)
         except EncodingError as error:
-            self._convict(ctx, [sender], f"committed to what is no nonce: {error}")
+            self._convict(ctx, [sender], f"invalid nonce commitment: {error}")
             return
         # A holder that restarted commits anew: the latest counts.
         self.offers.setdefault(msg.attempt, {})[sender] = msg
@@ -324,7 +324,7 @@ class Sign(Machine):
         if not ours and self._endorses(attempt, share.package, share.endorsed):
             self._equivocated(ctx, attempt)
         else:
-            self._convict(ctx, [sender], "signed what no leader asked it to")
+            self._convict(ctx, [sender], "signed a package that no leader sent")
 
     def _go_on(self, ctx: Ctx, attempt: int) -> None:
         """With all shares of an attempt, there is a signature or somebody to blame."""

@@ -159,7 +159,7 @@ class OperationsPanel(Panel):
         why = closed or (
             "no proposal is open" if not chosen
             else "" if able
-            else "who has not voted has not heard of it" if missing
+            else "parties without a vote have not heard of it" if missing
             else "all votes are in"
         )  # fmt: skip
         for each in (self.which, self.voter, self.reason, self.approve, self.reject):

@@ -396,7 +396,7 @@ class Client(Machine):
         party = member.party
         if party == self.membership.party or not 1 <= party <= self.membership.n:
             if member.key != self.membership.identity.public:
-                ctx.blame(SERVER, f"shows a party {party} that cannot be", Strength.KNOWN)
+                ctx.blame(SERVER, f"shows an impossible party {party}", Strength.KNOWN)
             return
         fault = self._fault_of(member)
         if fault is not None:
@@ -439,7 +439,7 @@ class Client(Machine):
             payload = decode_payload(bytes(raw))
         except msgspec.DecodeError as error:
             raise PeerFault(
-                f"relayed what is no payload: {error}", party=party, strength=Strength.SUSPECT
+                f"malformed payload: {error}", party=party, strength=Strength.SUSPECT
             ) from None
         if isinstance(payload, Text):
             self._hear(ctx, member, payload, to_all)
@@ -459,7 +459,7 @@ class Client(Machine):
             raise PeerFault("a text meant for another", party=party, strength=Strength.SUSPECT)
         if msg.number <= self._texts_heard.get((party, member.incarnation), 0):
             raise PeerFault(
-                f"the server shows again what party {party} sent once",
+                f"the server replays a message of party {party}",
                 party=SERVER,
                 strength=Strength.SUSPECT,
             )

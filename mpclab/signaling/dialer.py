@@ -361,6 +361,6 @@ class Dialer(Machine):
 
 def replayed(party: Party) -> PeerFault:
     return PeerFault(
-        f"the server shows again what party {party} sent once", party=SERVER,
+        f"the server replays a message of party {party}", party=SERVER,
         strength=Strength.SUSPECT,
     )  # fmt: skip

@@ -388,7 +388,7 @@ class Mesh(Dialer):
                 for incarnation in other.incarnations.values()
             ):
                 raise PeerFault(
-                    f"the server passes on as from party {link.party} what was sealed between "
+                    f"the server relays as from party {link.party} a box sealed between "
                     f"party {other.party} and us",
                     party=SERVER,
                     strength=Strength.SUSPECT,

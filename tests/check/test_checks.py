@@ -308,7 +308,7 @@ def test_a_certificate_that_counts_somebody_twice_or_a_stranger(approvals: list[
     story = Story(2)
     story.vote(1, "x")
     story.note(1, "certified", op="x", approvals=approvals)
-    says(judge("certificates", story), "violated", "twice or one that is no member")
+    says(judge("certificates", story), "violated", "twice or a party outside the session")
 
 
 # --- integrity ----------------------------------------------------------------------------

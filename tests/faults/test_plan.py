@@ -85,7 +85,7 @@ def test_every_kind_has_one_line_for_a_menu() -> None:
         ({"kind": "crash", "party": 1, "amnesia": True}, "faults[2].amnesia: the party never"),
         ({"kind": "crash", "party": 1, "amnesia": "yes"}, "faults[2].amnesia: 'yes'; write true"),
         ({"kind": "restart", "party": 1, "for": "1s"}, "faults[2].for is not known"),
-        ({"kind": "leave", "party": 1, "for": "1s"}, "faults[2].for: who leaves does not come"),
+        ({"kind": "leave", "party": 1, "for": "1s"}, "faults[2].for: a party that left does"),
         ({"kind": "skew", "party": 1}, "faults[2]: say offset"),
         ({"kind": "skew", "party": 1, "drift": -1}, "faults[2].drift: -1 is not a drift"),
         (

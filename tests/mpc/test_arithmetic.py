@@ -346,7 +346,7 @@ def test_opened_shares_that_do_not_fit_are_noticed() -> None:
 @pytest.mark.parametrize(
     ("kind", "inputs", "length", "what"),
     [
-        ("sums", (1, 2, 3), 1, "no computation"),
+        ("sums", (1, 2, 3), 1, "not a computation"),
         ("sum", (1,), 1, "would tell it"),
         ("sum", (1, 2), 0, "length"),
         ("max", (1, 2), 2, "one number"),

@@ -115,7 +115,7 @@ def test_one_fresh_coin_makes_the_result_fresh() -> None:
     [
         (Absent, "no Commit from party 3 in time", (3,), ()),
         (Withholds, "no Reveal from party 3 in time", (3,), ()),
-        (CommitsToNothing, "committed to what is no hash", (), (3,)),
+        (CommitsToNothing, "commitment is not 32 bytes", (), (3,)),
         (ChangesItsMind, "revealed another coin", (), (3,)),
         (Copies, "revealed another coin", (), (3,)),
     ],
