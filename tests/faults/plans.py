@@ -105,8 +105,8 @@ def fault_fields(draw: st.DrawFn, n: int = 5, kinds: Sequence[str] | None = None
     if "party" in names:
         fields["party"] = draw(st.integers(1, n))
     fields |= draw(_own_fields(kind, n))
-    if fields.get("to") == [fields.get("party")]:
-        del fields["to"]  # nobody equivocates to itself alone
+    if fields.get("to") == [fields.get("party")]:  # nobody lies to itself alone
+        fields["to"] = [fields["party"] % n + 1]
     lasting = not KINDS[kind].momentary and kind not in ("leave", "crash")
     if lasting and draw(st.booleans()):
         fields["for"] = draw(texts())
