@@ -88,7 +88,7 @@ def places(facts: Facts) -> Found:
 
 @dataclass(slots=True)
 class _Chain:
-    """What one party committed so far, as a sum of hashes that no order changes."""
+    """One party's commits so far, as a sum of hashes that no order changes."""
 
     held: set[str] = field(default_factory=set)
     total: int = 0

@@ -1,4 +1,4 @@
-"""What every check needs to know of a run, read from its trace once."""
+"""The facts of a run that every check needs, read from its trace once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PolicyLike: TypeAlias = "str | NeedsApprovals"
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What a party said of an operation, and in which row."""
+    """A party's answer to an operation, and in which row."""
 
     row: int
     party: Party
@@ -212,7 +212,7 @@ class Facts:
 
     @cached_property
     def unsettled(self) -> dict[str, tuple[Party, ...]]:
-        """What honest parties that are up still owe an end, by operation.
+        """The honest parties that are up and still owe an end, by operation.
 
         An operation is owed where an honest party that is up knows of it, or committed it: what
         only liars and the dead know, nobody can settle. A party that never heard of it, or heard

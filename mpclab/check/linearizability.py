@@ -29,7 +29,7 @@ from mpclab.core.notes import op_of, word_of
 
 NAME = "linearizability"
 ANSWERS = (notes.Executed, notes.Failed, notes.Aborted)
-"""What ends a call. `expired` does not: the client was told that it may still happen."""
+"""The notes that end a call. `expired` does not: the client was told that it may still happen."""
 
 Node: TypeAlias = "str | int"
 """An operation, or the moment (µs) of a response."""
@@ -37,7 +37,7 @@ Node: TypeAlias = "str | int"
 
 @dataclass(slots=True)
 class Call:
-    """What a client saw of one operation: when it was invoked and answered, in which rows."""
+    """One operation as its client saw it: when it was invoked and answered, in which rows."""
 
     by: Party
     invoked_at: int
@@ -85,7 +85,7 @@ def linearizability(facts: Facts) -> Verdict:
 
 
 def _calls(facts: Facts) -> dict[str, Call]:
-    """What the honest proposers' clients saw, by operation."""
+    """The calls of the honest proposers' clients, by operation."""
     calls: dict[str, Call] = {}
     for i, row in facts.notes(notes.Proposed, *ANSWERS):
         op, at = op_of(row.note), facts.clock[i]
@@ -143,7 +143,7 @@ def _false_aborts(
 def _graph(
     histories: Mapping[Party, Mapping[str, Decision]], calls: Mapping[str, Call]
 ) -> dict[Node, list[Edge]]:
-    """What must come before what."""
+    """The operations that must come before each operation."""
     graph: dict[Node, list[Edge]] = {op: [] for mine in histories.values() for op in mine}
     for party, mine in histories.items():
         for before, after in pairwise(mine):

@@ -45,7 +45,7 @@ def total_order(facts: Facts) -> Verdict:
 
 @dataclass(slots=True)
 class _Memory:
-    """What one party had committed, and what it showed of that since its last crash."""
+    """One party's commits, and those among them that it showed since its last crash."""
 
     held: dict[str, Decision] = field(default_factory=dict)
     places: dict[int, Decision] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class _Memory:
 
 
 def durability(facts: Facts) -> Verdict:
-    """What a party committed before a crash, it holds after it. Amnesia is no excuse here."""
+    """A party holds after a crash all that it committed before. Amnesia is no excuse here."""
     decisions = {d.row: d for d in facts.decisions}
     speaking = (notes.Proposed, notes.Heard, notes.Voted)
     rows = [(i, row.actor) for i, row in facts.notes(notes.Restored, *speaking)]

@@ -168,7 +168,7 @@ def spell(item: Any, where: str = "checks") -> str:
 
 
 def unspell(text: str) -> str | dict[str, dict[str, str]]:
-    """What `spell` reads back as `text`, as one writes it in a file."""
+    """The value that `spell` reads back as `text`, as one writes it in a file."""
     match = _CALL.fullmatch(text)
     if match is None or not match[2]:
         return text
@@ -177,6 +177,6 @@ def unspell(text: str) -> str | dict[str, dict[str, str]]:
 
 
 def check_names(checks: Iterable[str | Check]) -> None:
-    """Raise `UsageError` for the first of `checks` that is none."""
+    """Raise `UsageError` for the first of `checks` that is not a check."""
     for check in checks:
         bind(check)

@@ -3,7 +3,7 @@
 A finite trace cannot show that something would *never* happen. So what is unsettled is
 `unknown` while messages still fly or a fault of links still bites, and `violated` once the run
 has come to rest: then nothing that is left could settle it. Either way it says what each waits
-for. Who owes what is `Facts.unsettled`: only those who could know.
+for. `Facts.unsettled` lists the debts: only of those who could know.
 """
 
 from mpclab.check.facts import Facts, names
@@ -79,7 +79,7 @@ def _said(who: str, count: int, reason: str) -> str:
 
 
 class _Reasons:
-    """What keeps parties from settling operations, in words, and the rows that show it."""
+    """The reasons why parties cannot settle operations, in words, with the rows that show it."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -90,7 +90,7 @@ class _Reasons:
         self.coordinated = any(
             row.path[:1] == COORDINATOR for _, row in facts.notes(notes.Proposed, notes.Heard)
         )
-        # What was dropped, by who sent it when (µs) to whom: in the step of a vote, the vote.
+        # Dropped messages by (sender, time µs, receiver): in the step of a vote, the vote.
         self.dropped: dict[tuple[Party, int, Party], list[Flight]] = {}
         for flight in facts.flights:
             if flight.fate == "dropped":

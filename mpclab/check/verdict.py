@@ -1,4 +1,4 @@
-"""What a check says of a trace: `ok`, `violated` or `unknown`, and the rows that prove it."""
+"""The verdict of a check on a trace: `ok`, `violated` or `unknown`, and the rows that prove it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ STORY = ("commit", "reject", "crash", "equivocate", "second-gate", "signature", 
 """The simulated chapters: a scenario file each, whose first line says what to look for."""
 
 EXPECTED = {"reject": "aborted", "crash": "expired", "equivocate": "split"}
-"""What becomes of the operations of a chapter, where they are not all committed."""
+"""The expected end of a chapter's operations, where not all are committed."""
 
 
 def demo(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""What a run leaves in a folder: its pictures, its trace, and a page that explains them."""
+"""The report of a run, a folder: its pictures, its trace, and a page that explains them."""
 
 from __future__ import annotations
 

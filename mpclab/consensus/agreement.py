@@ -1,4 +1,4 @@
-"""What every agreement protocol is to the coordinator: submit a value, learn what was decided.
+"""The interface of every agreement protocol: submit a value, learn what was decided.
 
 A value is opaque bytes (an operation with its certificate of approval). `valid` judges it, a
 pure function: an honest party never accepts a value that is not valid (external validity,
@@ -30,7 +30,7 @@ from mpclab.crypto.identity import Identity
 Valid: TypeAlias = Callable[[bytes], bool]
 M = TypeVar("M", bound=Message)
 Sayings: TypeAlias = list[tuple[tuple[Party, ...], Message]]
-"""What is said, and to whom."""
+"""Messages with their receivers."""
 Attack: TypeAlias = Callable[[Any, tuple[Party, ...], Message], Sayings]
 """From a liar's machine and the message that it wants to send to these others, what it says
 instead. It may change that machine, which is the liar's own. Liars that use one attack collude:
@@ -123,7 +123,7 @@ class Agreement(Machine):
 
     title: ClassVar[str] = ""
     options_type: ClassVar[type[Options]] = Options
-    """What a user may set: read, written and listed by this class (`registry.options`)."""
+    """The class of the user's settings, which reads, writes and lists them (`registry.options`)."""
     votes_inside: ClassVar[bool] = False
     """The first phase is the vote: submit at once and answer `VoteWanted`."""
     everyone_submits: ClassVar[bool] = False

@@ -1,6 +1,6 @@
-"""What 2pc and 3pc share: one party asks all for their votes, and says what came of it.
+"""The part that 2pc and 3pc share: one party asks all for votes, and announces the outcome.
 
-Whoever submits an operation coordinates it (only its proposer does), and every party, the
+The submitter of an operation coordinates it (only its proposer does), and every party, the
 coordinator too, is a participant. Both protocols tolerate crashes, not lies: the links must be
 authenticated and every party honest. What a party persisted outlives its crash; a party that
 comes back *without* its store may contradict itself.
@@ -89,7 +89,7 @@ class AtomicCommit(Agreement):
     enough: int
     """How many approvals commit."""
     records: dict[str, Record]
-    """What is stored, by operation; the outcome stays, for whoever asks."""
+    """The stored records, by operation; an outcome stays, for any party that asks."""
     votes: dict[str, dict[Party, AtomicVote]]
     """At the coordinator, while it counts."""
     own_votes: dict[str, AtomicVote]

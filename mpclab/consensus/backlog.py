@@ -1,4 +1,4 @@
-"""What every log protocol keeps of its open operations, whoever wants them.
+"""The open operations of a log protocol, whichever party wants them.
 
 Raft, PBFT and HotStuff differ in how a value gets a place, not in what they owe to their users:
 each operation once, a word when it does not come forward, and no timer that keeps a run alive for
@@ -89,5 +89,5 @@ class Backlog:
         return 0 if oldest is None else len(self.done) - self._since[oldest]
 
     def renew(self) -> None:
-        """What we caught up with has overtaken nobody."""
+        """Entries that we caught up with have overtaken no operation."""
         self._since = dict.fromkeys(self.pending, len(self.done))

@@ -18,11 +18,11 @@ values of one operation may differ in their certificates.
 2n(n − 1) messages a round. With local coins and inputs that are split, the number of rounds grows
 exponentially with n: each party tosses for itself until enough agree by chance. With a *common*
 coin (M. O. Rabin, FOCS 1983) two rounds are enough on average: pass `coin`, such as
-`common_coin(seed)` of a seed that a `coin` operation made. Who knows the seed knows the tosses;
+`common_coin(seed)` of a seed that a `coin` operation made. With the seed one knows the tosses;
 an adversary who also orders the messages could then keep the parties apart.
 
-Deviation: who has decided says both its messages of the next round at once and stops; that is
-all the others need to decide in that round.
+Deviation: a party that has decided says both its messages of the next round at once and stops;
+that is all the others need to decide in that round.
 """
 
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ def common_coin(seed: bytes) -> Coin:
 
 
 class BenOrValue(Message, frozen=True):
-    """What the bit is about."""
+    """The value that the bit is about."""
 
     op: str
     value: bytes
@@ -307,7 +307,7 @@ class BenOr(Agreement):
                     raise PeerFault(f"bit {bit} is neither 0 nor 1")
 
     def _advance(self, ctx: Ctx, op: str, it: _Instance) -> None:
-        """What n − t messages of a step mean. Exactly those that came first are counted."""
+        """Count the first n − t messages of a step, exactly those, and act on them."""
         while it.round and it.decision is None:
             proposing = len(it.proposals) < it.round
             said = it.heard.get((BenOrReport if proposing else BenOrProposal, it.round), {})

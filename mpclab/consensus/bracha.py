@@ -79,7 +79,7 @@ class BrachaAgain(Message, frozen=True):
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What we said in one broadcast, as persisted: we never say anything else in it."""
+    """Our own messages in one broadcast, as persisted: we never say anything else in it."""
 
     echoed: bytes | None = None
     ready: bytes | None = None  # a digest
@@ -92,7 +92,7 @@ Key: TypeAlias = tuple[Party, str]
 
 @dataclass(slots=True)
 class Broadcast:
-    """What we know of one broadcast.
+    """The state of one broadcast.
 
     Attributes:
         open: it exists for sure: we heard its INIT from the dealer, or f + 1 parties speak of it.
@@ -310,7 +310,7 @@ class Bracha(Agreement):
     # --- broadcasts come and go -----------------------------------------------------------
 
     def _find(self, ctx: Ctx, key: Key) -> Broadcast:
-        """What we know of a broadcast; a new one is not kept yet."""
+        """The state of a broadcast; a new one is not kept yet."""
         if not 1 <= key[0] <= ctx.n:
             raise PeerFault(f"invalid dealer {key[0]}: not a member")
         return self.broadcasts.get(key) or Broadcast()

@@ -8,7 +8,7 @@ of its grandparent and the *commit* of the one before. So about 2(n − 1) messa
 when there is always something to propose, and seven delays from a block's proposal until it is
 decided, as in basic HotStuff.
 
-* **Two-chain**: whoever sees a certificate of b″ is locked on its parent b′.
+* **Two-chain**: a party that sees a certificate of b″ is locked on its parent b′.
 * **Three-chain**: if b, b′, b″ are certified and were proposed in consecutive views, b is decided.
 * Guarantees: one log, as with PBFT.
 

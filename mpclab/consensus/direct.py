@@ -1,4 +1,4 @@
-"""`direct`: no second gate. Who holds enough votes commits, on its own.
+"""`direct`: no second gate. A party that holds enough votes commits, on its own.
 
 The original design of browser coordinators: everyone broadcasts its vote and counts what it
 hears. One communication delay, n(n-1) vote messages, and safe while everyone is honest and

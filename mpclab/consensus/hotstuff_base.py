@@ -1,4 +1,4 @@
-"""What basic and chained HotStuff share: blocks, quorum certificates, the pacemaker, execution.
+"""The base of basic and chained HotStuff: blocks, quorum certificates, the pacemaker, execution.
 
 M. Yin, D. Malkhi, M. K. Reiter, G. Golan Gueta and I. Abraham, "HotStuff: BFT consensus with
 linearity and responsiveness", PODC 2019 (arXiv 1803.05069: the sections and algorithms below).
@@ -48,7 +48,7 @@ _VOTE = "mpclab hotstuff vote"
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What a party stores of itself: `HotStuffBase` says what each is."""
+    """The state that a party stores: `HotStuffBase` says what each is."""
 
     view: int
     voted: tuple[int, int]
@@ -85,9 +85,9 @@ class HotStuffBase(Agreement):
     high: QC
     """The highest certificate of the first phase: what a leader must extend."""
     locked: QC
-    """What we vote against only when shown something newer."""
+    """The certificate that we vote against only when shown a newer one."""
     proof: QC
-    """What made us execute up to the tip."""
+    """The certificate on which we executed up to the tip."""
     voted: tuple[int, int]
     """The last view and phase, counted from 1, in which we voted."""
     proposed_in: int
@@ -202,7 +202,7 @@ class HotStuffBase(Agreement):
             self.propose(ctx)
 
     def next_block(self, parent: bytes) -> Block | None:
-        """What to propose upon `parent`: an operation that its branch does not hold, an empty
+        """The block to propose upon `parent`: an operation that its branch lacks, an empty
         block if the branch has something to be decided, else nothing."""
         if self.tree.missing(parent) is not None:
             return None
@@ -500,7 +500,7 @@ class HotStuffBase(Agreement):
 
 
 def other_block(block: Block, values: Mapping[bytes, bytes]) -> Block:
-    """What a leader could have proposed as well: another value of its operation, a block without
+    """A block that its leader could have proposed too: another value of its operation, one without
     the operation, or (where there is none) an empty block of another hash."""
     if block.value in values:
         return msgspec.structs.replace(block, value=values[block.value])

@@ -79,7 +79,7 @@ class BlockTree:
 
 
 class BlockFetch:
-    """What is missing, and whom we asked for it.
+    """The missing blocks, and the parties that we asked for them.
 
     Attributes:
         goal: the certificate whose block we cannot use yet, since blocks before it are missing.

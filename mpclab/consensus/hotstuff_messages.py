@@ -89,7 +89,7 @@ CommonMessage: TypeAlias = (
 
 
 def digest_of(block: Block) -> bytes:
-    """What votes and children name a block by."""
+    """The digest by which votes and children name a block."""
     return hash_of("mpclab hotstuff block", block.view, block.parent, block.op, block.value)
 
 

@@ -1,4 +1,4 @@
-"""What a user may set of an agreement protocol, typed and in one place.
+"""The settings of agreement protocols, typed and in one place.
 
 Every protocol has a frozen dataclass of options, `Agreement.options_type`. A scenario file writes
 them under the protocol's word, durations as text:
@@ -76,7 +76,7 @@ def switch(default: bool, says: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every protocol has; each adds its own fields."""
+    """The settings of every protocol; each adds its own fields."""
 
     patience: int = duration(2 * SECOND, "how long to wait before a party is suspected")
 
@@ -99,7 +99,7 @@ class Options:
         return cls(**{k: settings[k].read(v, f"{field}.{k}") for k, v in given.items()})
 
     def write(self) -> dict[str, str | int | bool]:
-        """What `read` reads back: the options that are not at their defaults."""
+        """The fields that `read` reads back: the options that are not at their defaults."""
         found: dict[str, str | int | bool] = {}
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)

@@ -59,7 +59,7 @@ _NOTHING = PbftRequest("", b"")
 
 @dataclass(frozen=True, kw_only=True)
 class PbftOptions(Options):
-    """What a user may set of PBFT; all parties alike."""
+    """The settings of PBFT, the same for all parties."""
 
     checkpoint: int = count(8, "places between checkpoints (K)", most=1024)
     window: int = count(16, "places after the stable checkpoint that may be in use (L)", most=4096)
@@ -538,7 +538,7 @@ class Pbft(Agreement):
 
     def watch(self, ctx: Ctx) -> None:
         """Something is open: the primary must end it in time, and we ask for what we miss."""
-        # §4.5.2: who left waits for a quorum to come along before it waits for the NEW-VIEW
+        # §4.5.2: a replica that left waits for a quorum to come along, then for the NEW-VIEW
         due = bool(self.backlog.pending) if self.active else self.now.is_awaited
         if due and "progress" not in self.timers:
             self._arm(ctx, "progress", self.patience << min(self.failures, 8))

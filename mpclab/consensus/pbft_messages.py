@@ -117,7 +117,7 @@ class PbftExecuted(Message, frozen=True):
 
 
 def digest_of(op: str, value: bytes) -> bytes:
-    """What votes name a request by. An operation has a name; what has none is the null request."""
+    """The digest by which votes name a request. The null request is the one without a name."""
     return digest("mpclab pbft request", op, value) if op else NULL
 
 

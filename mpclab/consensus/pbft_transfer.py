@@ -26,7 +26,7 @@ PAGE_BYTES = 128 * 1024
 
 
 def page(history: Sequence[PbftRequest], first: int) -> PbftExecuted:
-    """What to answer to a party that lacks the history from place `first` on."""
+    """The answer to a party that lacks the history from place `first` on."""
     requests: list[PbftRequest] = []
     size = 0
     for request in history[first - 1 : first - 1 + PAGE]:
@@ -38,7 +38,7 @@ def page(history: Sequence[PbftRequest], first: int) -> PbftExecuted:
 
 
 class StateTransfer:
-    """What others say that they executed, at places that we have not.
+    """The requests that others claim to have executed, at places that we have not.
 
     Args:
         faulty: how many of them may lie.
@@ -63,7 +63,7 @@ class StateTransfer:
         self._places[sender] = max(seq, self._places.get(sender, 0))
 
     def next(self, executed: int) -> PbftRequest | None:
-        """What belongs at the place after `executed`, when f + 1 say the same."""
+        """The request of the place after `executed`, when f + 1 say the same."""
         support: dict[bytes, int] = {}
         for request in self._claims.get(executed + 1, {}).values():
             digest = digest_of(request.op, request.value)
@@ -78,7 +78,7 @@ class StateTransfer:
             del self._claims[seq]
 
     def leading_to(self, goal: CheckpointId, executed: int, digest: bytes) -> list[PbftRequest]:
-        """What some party says of the places after `executed` (where the history has `digest`)
+        """One party's requests for the places after `executed` (where the history has `digest`)
         up to the checkpoint `goal`, if that is where it leads; nothing if nobody's does."""
         for party in sorted(self._places):
             reached = digest

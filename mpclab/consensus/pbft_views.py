@@ -169,11 +169,11 @@ class View:
     my_change: PbftViewChange | None
     """Our VIEW-CHANGE for it, while it has not begun; said again word for word."""
     new_view: PbftNewView | None
-    """What began it, to show to whoever has not heard of it."""
+    """The NEW-VIEW that began it, to show to parties that have not heard of it."""
     start: CheckpointId
     """The checkpoint that it began with."""
     chosen: dict[int, bytes]
-    """What it chose for the places after that (the paper's O): place → digest."""
+    """The digests chosen for the places after that (the paper's O), by place."""
     last_chosen: int
     """Up to here its primary may not choose."""
     by_party: dict[Party, PbftViewChange]
@@ -320,7 +320,7 @@ class View:
     def decide(
         self, changes: Iterable[PbftViewChange]
     ) -> tuple[CheckpointId, tuple[CheckpointId, ...]] | None:
-        """What follows from these VIEW-CHANGEs, for a group of our size."""
+        """The checkpoints that follow from these VIEW-CHANGEs, for a group of our size."""
         return decide(changes, self.quorum, self.faulty, self.window)
 
     # --- lies, for adversaries alone ---

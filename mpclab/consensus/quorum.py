@@ -41,12 +41,12 @@ def at_least(n: int, least: int, title: str, why: str) -> None:
 
 
 def fingerprint(value: bytes) -> bytes:
-    """What votes name a value by: 32 bytes."""
+    """The digest by which votes name a value, 32 bytes."""
     return digest("mpclab value", value)
 
 
 class Tally:
-    """Who said what, each party once: `add` counts, and reports who contradicts itself."""
+    """The parties' values, one for each: `add` counts, and reports self-contradiction."""
 
     __slots__ = ("said", "support")
 
@@ -73,7 +73,7 @@ class Tally:
         return self.support.get(what, 0)
 
     def best(self) -> tuple[bytes, int]:
-        """What most say, and how many; the smaller bytes where two are equal."""
+        """The value of most parties, and their number; the smaller bytes where two are equal."""
         return max(self.support.items(), key=lambda item: (item[1], item[0]), default=(b"", 0))
 
 

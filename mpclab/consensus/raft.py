@@ -59,7 +59,7 @@ Term = tuple[int, Party]  # current term, and for whom we voted in it (0: nobody
 
 @dataclass(frozen=True, kw_only=True)
 class RaftOptions(Options):
-    """What a user may set of Raft."""
+    """The settings of Raft."""
 
     election_timeout: int | None = duration(
         None, "the least election timeout; a quarter of the patience unless set"
@@ -111,7 +111,7 @@ class Raft(Agreement):
     role: str
     """follower, pre-candidate, candidate or leader."""
     leader: Party
-    """Who leads `term`, as far as we know; 0 is nobody."""
+    """The leader of `term`, as far as we know; 0 is nobody."""
     followers: Followers | None
     """While we lead: how far the others are."""
     heard_leader: int
@@ -119,10 +119,10 @@ class Raft(Agreement):
     heard: dict[Party, int]
     """When we last heard each party, µs."""
     votes: set[Party]
-    """Who votes for us in `term`; and `pre_votes`, who would in the next."""
+    """The parties that vote for us in `term`; `pre_votes`: those that would in the next."""
     pre_votes: set[Party]
     answers: set[Party]
-    """Who answered our latest request for votes, either way."""
+    """The parties that answered our latest request for votes, either way."""
     backoff: int
     """The factor of our election timeouts."""
     page: list[RaftEntry]
@@ -219,7 +219,7 @@ class Raft(Agreement):
         lease = self.backoff * self.election[0]
         in_lease = self.role == "leader" or ctx.now - self.heard_leader < lease
         if self.options.prevote and in_lease:
-            granted = False  # thesis §4.2.3: who hears a leader does not help to unseat it
+            granted = False  # thesis §4.2.3: a follower of a live leader does not help to unseat it
         else:
             if msg.term > self.term and not msg.pre:
                 self._newer(ctx, msg.term)

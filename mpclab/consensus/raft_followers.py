@@ -1,4 +1,4 @@
-"""What a Raft leader knows of its followers, and what it sends them (Fig. 2: nextIndex,
+"""The followers as a Raft leader knows them, and the entries for them (Fig. 2: nextIndex,
 matchIndex; §5.3, §7)."""
 
 from __future__ import annotations

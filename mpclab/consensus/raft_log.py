@@ -45,7 +45,7 @@ class RaftLog:
     entries: list[RaftEntry]
     """Those after `start`."""
     ops: set[str]
-    """What history and entries hold: an operation is appended once."""
+    """The operations in history and entries: an operation is appended once."""
 
     def __init__(self, stored: Mapping[str, bytes]) -> None:
         self.start, self.start_term, count = 0, 0, 0

@@ -78,7 +78,7 @@ class ThreePhase(AtomicCommit):
     title = "three-phase commit"
 
     acks: dict[str, set[Party]]
-    """Who is ready, at the coordinator."""
+    """The parties that are ready, at the coordinator."""
     states: dict[str, dict[Party, ThreePhaseState]]
     """Where everybody is, at a backup coordinator."""
     absent: set[str]

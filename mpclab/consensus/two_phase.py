@@ -13,7 +13,7 @@ coordinator is one of the N participants, three delays to the others.
   Bernstein, Hadzilacos and Goodman, *Concurrency Control and Recovery in Database Systems*,
   1987, §7.4); when they are all uncertain too it *must* wait. That is the note `blocked`.
 
-There are no acknowledgements of the outcome: who missed it asks.
+There are no acknowledgements of the outcome: a party that missed it asks.
 """
 
 from mpclab.consensus.atomic import (

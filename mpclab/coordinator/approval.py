@@ -44,7 +44,7 @@ MAX_LEAP = 2**20
 
 
 class SecondGate(Protocol):
-    """What approval leaves to the session: the agreement protocol, and what happens then."""
+    """The part that approval leaves to the session: the agreement protocol and all after it."""
 
     @property
     def broadcasts(self) -> bool:
@@ -170,7 +170,7 @@ class Approval:
                 wrong = spec.validate(spec.read(o.params), self._known())
                 self.cast(ctx, o, wrong is None, wrong or "")
             case "hand" if o.by == ctx.me:
-                self.cast(ctx, o, True)  # who proposes approves
+                self.cast(ctx, o, True)  # a proposer approves
 
     def _known(self) -> Known:
         return Known(_Proposals(self.ledger.operations), self.ledger.results)
@@ -258,7 +258,7 @@ class Approval:
         if o.signed is None or o.status.decided or o.certificate or o.abort:
             return
         withdrawn = o.withdrawals.keys()
-        # Who voted on another version of the proposal does not approve this one; but that version
+        # A voter for another version of the proposal does not approve this one; but that version
         # may be approved, and unless a second gate orders the two, nothing is said of it here.
         against = [
             vote

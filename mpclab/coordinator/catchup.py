@@ -2,8 +2,8 @@
 
 * While something is open, every second a party asks those whose votes it lacks, and two others
   at random who may have heard them, for what it has not got (`Fetch` → `ProposalState`).
-* Every few seconds it tells one other, each in turn, a digest of what is decided here. Who has
-  another one answers with what it knows, and so do two parties that meet again (`Summary`).
+* Every few seconds it tells one other, each in turn, a digest of what is decided here. One
+  with another digest answers with what it knows, and so do two parties that meet again (`Summary`).
 * Two that compare summaries name the ids in which they differ (`DecidedIds`), and each tells the
   other how those ended that it lacks (`DecidedBatch`): committed or aborted, with the certificate.
 * After a restart a party takes up what it had stored: its proposals, votes, endings and results.
@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 
 class Decider(Protocol):
-    """What catch-up needs of the session: how its agreement protocol decides, and a way to tell."""
+    """The session as catch-up needs it: how its agreement protocol decides, and a way to tell."""
 
     @property
     def broadcasts(self) -> bool: ...
@@ -95,7 +95,7 @@ class CatchUp:
         self.decider = decider
         self.told: dict[str, dict[Party, DecidedEntry]] = {}
         self._retrying = False
-        self._in_background = False  # that timer is for what may never end
+        self._in_background = False  # that timer is for operations that may never end
         self._turn = 0
 
     # --- while something is open ----------------------------------------------------------
@@ -105,7 +105,7 @@ class CatchUp:
             return
         background = all(map(_hopeless, self._pending()))
         if not self._retrying or (self._in_background and not background):
-            # What had no hope may get some: a certificate after all. Then a run waits for it.
+            # A hopeless operation may get a certificate after all. Then a run waits for it.
             self._retrying, self._in_background = True, background
             ctx.set_timer("retry", RETRY, background=background)
 
@@ -285,7 +285,7 @@ def _hopeless(o: Operation) -> bool:
 def _state_of(
     o: Operation, have: tuple[Party, ...] = (), withdrawn: tuple[Party, ...] = ()
 ) -> ProposalState:
-    """What there is to tell of an operation that is not decided, as far as it fits."""
+    """The proposal and votes of an operation that is not decided, as far as they fit."""
     assert o.signed is not None
     votes = _page(vote for voter, vote in sorted(o.tally.votes.items()) if voter not in have)
     rest = _page(one for party, one in sorted(o.withdrawals.items()) if party not in withdrawn)

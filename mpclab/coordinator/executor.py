@@ -26,7 +26,7 @@ from mpclab.operations import Execution, Result
 
 RUNNING = "running"
 _BINDING = ("pending", "without", "certificate")
-"""What a certified executor keeps that others may need."""
+"""The items of a certified executor's state that others may need."""
 LINGERING = 32
 """Executors that have ended and stay, to answer those who are behind; older ones are closed."""
 
@@ -58,7 +58,7 @@ class Executor:
         self.waiting: dict[str, tuple[str, ...]] = {}  # op → needed before
         self.missed: dict[str, None] = {}  # executed without us, in order
         self.reports: dict[str, dict[Party, Report]] = {}
-        self.waiters: dict[str, list[Party]] = {}  # who wants to know what comes of it
+        self.waiters: dict[str, list[Party]] = {}  # the parties that wait for its result
         self.lingering: dict[str, str] = {}  # ended child → op, oldest first
         self.keepers: dict[str, str] = {}  # ended child with signatures → op
         self.held: dict[str, str] = {}  # child that waits for a rival's end → op
@@ -220,7 +220,7 @@ class Executor:
         self._release(ctx)
 
     def on_aborted(self, ctx: Ctx, o: Operation) -> None:
-        """What needs `o` has waited in vain, and finds out why when it starts."""
+        """Operations that need `o` have waited in vain, and find out why when they start."""
         self._release(ctx)
 
     def _release(self, ctx: Ctx) -> None:
@@ -284,7 +284,7 @@ class Executor:
             ctx.ask(child, Proceed())
 
     def _fail_replaced(self, ctx: Ctx, o: Operation, old: str, successor: str) -> None:
-        """What it builds on was replaced meanwhile. Who names `o` as a key means that key."""
+        """The key that `o` builds on was replaced meanwhile. A later use of `o` means that key."""
         why = f"the secrets of {old} were replaced by those of {successor}: name that"
         data = self.results[successor].data if self.ledger.kinds[o.kind].certified else b""
         self._fail(ctx, o, Aborted(why), data)
@@ -331,7 +331,7 @@ class Executor:
             ctx.persist(f"secret/{other}", None)
 
     def _retire(self, ctx: Ctx, o: Operation) -> None:
-        """What `o` replaces must not stay: not in the store, nor in a machine that lingers."""
+        """Delete the secrets that `o` replaces, from the store and from machines that linger."""
         if not self.succession.add(o):
             return
         for op in [op for op in self.secrets if self.succession.successor(op) is not None]:
@@ -356,7 +356,7 @@ class Executor:
                 self._close(ctx, child)
 
     def _holds_retired(self, o: Operation) -> bool:
-        """Who replaced a secret has dropped the old one, and may be asked for the new one."""
+        """Whether `o` holds a replaced secret: it is dropped, and the new one may be asked for."""
         spec = self.ledger.kinds[o.kind]
         replaced = {*self.succession.replaced_by(o)}
         held = {o.op, *spec.after(spec.read(o.params))} - replaced

@@ -94,7 +94,7 @@ class Ledger:
         """The certificate that an agreement protocol carries as `data`, verified.
 
         Raises:
-            InvalidStatement: it is none, or does not hold.
+            InvalidStatement: it is malformed, or does not hold.
         """
         value = self._values.get(data)
         if value is None:

@@ -1,4 +1,4 @@
-"""What sessions of different parties say to each other, and what a session can be asked."""
+"""The messages between the sessions of different parties, and the asks of a session."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from mpclab.operations.proposal import Params
 
 
 class Status(enum.StrEnum):
-    """What has become of an operation at one party.
+    """The state of an operation at one party.
 
         unheard → open → committed → executed | failed
                   open → aborted                             decided: final
@@ -95,7 +95,7 @@ class Tally:
         return None
 
     def result(self, proposal_hash: bytes, policy: Policy) -> TallyResult:
-        """What the votes amount to for this proposal. A party that voted on another one under
+        """The tally of the votes for this proposal. A party that voted on another one under
         the same id will never approve this one."""
         approvals = self._approvals.get(proposal_hash, 0)
         return policy.judge(approvals, len(self.votes) - approvals)

@@ -29,13 +29,13 @@ class Policy:
     n: int
 
     def result(self, votes: Mapping[Party, bool]) -> TallyResult:
-        """What `votes` (party → approved?) amount to. Votes of non-members do not count."""
+        """The tally of `votes` (party → approved?). Votes of non-members do not count."""
         approvals = sum(votes[p] for p in votes if 1 <= p <= self.n)
         rejections = sum(not votes[p] for p in votes if 1 <= p <= self.n)
         return self.judge(approvals, rejections)
 
     def judge(self, approvals: int, rejections: int) -> TallyResult:
-        """What so many votes of different members amount to."""
+        """The tally of so many votes of different members."""
         if approvals >= self.needed:
             return TallyResult.ENOUGH
         if rejections > self.n - self.needed:

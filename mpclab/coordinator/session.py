@@ -564,7 +564,7 @@ class Session(Machine):
 
 
 def name_of(data: bytes) -> str:
-    """The id of the operation that a value is about; "" for what is no certificate. Without it a
+    """The id of the operation that a value is about; "" for any other bytes. Without it a
     valid value could be decided under another operation's id, which then never is itself."""
     try:
         return value_from_bytes(data).op

@@ -63,8 +63,8 @@ class SignedProposal(Message, frozen=True):
 class SignedVote(Message, frozen=True):
     """`voter`'s signed vote on the proposal with this hash. An approval has no reason.
 
-    The signature covers `op` too, although the hash implies it: who hears the vote before the
-    proposal could not tell otherwise that an old vote was put under another operation's id.
+    The signature covers `op` too, although the hash implies it: a party that hears the vote before
+    the proposal could not tell otherwise that an old vote was put under another operation's id.
     """
 
     op: str
@@ -86,7 +86,7 @@ class Certificate(Message, frozen=True):
         return self.signed.op
 
     def to_bytes(self) -> bytes:
-        """What an agreement protocol decides on."""
+        """The value that an agreement protocol decides on."""
         return msgspec.msgpack.encode(self)
 
     @classmethod
@@ -153,7 +153,7 @@ class AbortCertificate(Message, frozen=True):
         return "; ".join(words)
 
     def to_bytes(self) -> bytes:
-        """What an agreement protocol decides on."""
+        """The value that an agreement protocol decides on."""
         return msgspec.msgpack.encode(self)
 
 
@@ -171,7 +171,7 @@ class Refusal(Message, frozen=True):
 
 
 Value: TypeAlias = Certificate | AbortCertificate
-"""What an agreement protocol decides on, for one operation."""
+"""The value that an agreement protocol decides on, for one operation."""
 
 Ending: TypeAlias = Certificate | AbortCertificate | Refusal
 """How an operation was decided, with what there is to show for it."""

@@ -1,4 +1,4 @@
-"""What panels, the lab and tests see of a session: frozen pictures, safe to keep."""
+"""Views of a session for panels, the lab and tests: frozen pictures, safe to keep."""
 
 from __future__ import annotations
 

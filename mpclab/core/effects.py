@@ -1,4 +1,4 @@
-"""What goes into a node (events) and what comes out (effects): two closed unions of data.
+"""Events, which go into a node, and effects, which come out: two closed unions of data.
 
 The host's loop is `for effect in node.step(event, now): host.perform(effect)`. Effects are
 performed in order and a crash may fall between any two of them.
@@ -80,7 +80,7 @@ class Note(_Data, frozen=True):
 
 
 class Lied(_Data, frozen=True):
-    """What the adversary in this node made of a message that a machine wanted to send.
+    """The adversary in this node changed or withheld a message that a machine wanted to send.
 
     Those in `to` did not get message `id` of this `kind`; what was said instead has the ids
     `said`. A message that no machine had wanted (kind "", id 0) is in `said` alone.
@@ -206,7 +206,7 @@ class Asked(_Data, frozen=True):
 
 
 class Words(_Data, frozen=True):
-    """What one machine says to its like at other parties; `msg` may be bytes that are no message.
+    """A message of one machine to its like at other parties; `msg` may be malformed bytes.
 
     Honest nodes have no use for it: see `Node.tamper`.
     """

@@ -2,7 +2,7 @@
 
 `UsageError`: our caller erred. Nothing changed, and the message says what to do.
 `PeerFault`: another party erred. Raised inside a handler; the node turns it into `Blame`.
-`MachineError`: the class of a machine asks for what cannot be: a bug of its author.
+`MachineError`: the class of a machine asks for something impossible: a bug of its author.
 Anything else is a bug too: the run stops and says where.
 """
 
@@ -40,7 +40,7 @@ class PeerFault(MpclabError):
 
     Args:
         reason: what is wrong, in words that a reader of the trace understands.
-        party: who is to blame; by default the sender of the message being handled.
+        party: the culprit; by default the sender of the message being handled.
         strength: what the accusation is worth.
     """
 

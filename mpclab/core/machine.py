@@ -46,7 +46,7 @@ from mpclab.core.wire import Decode, Frame, Message, Unreadable, decoder
 
 
 class Outbox(Protocol):
-    """What a context needs of the node that it belongs to: who and when we are, and a way out."""
+    """The node as a context needs it: who and when we are, and a way out."""
 
     me: Party
     n: int
@@ -144,7 +144,7 @@ class Machine:
 
 
 HANDLERS = ("start", "on_message", "on_timer", "on_output", "on_ask", "on_link", "on_carry")
-"""What a node calls of a machine."""
+"""The methods of a machine that a node calls."""
 
 
 _STORABLE: tuple[type, ...] = (bytes, NoneType)
@@ -265,7 +265,7 @@ class Ctx:
         self._node.out.append(Persist(self.path, key, value))
 
     def kept_by(self, child: str) -> Mapping[str, bytes]:
-        """What a child persisted, in this life or before; empty when there is nothing."""
+        """The items that a child persisted, in this incarnation or before; empty if none."""
         return self._node.stored.get((*self.path, child), {})
 
     def forget(self, child: str) -> None:

@@ -60,7 +60,7 @@ from mpclab.core.wire import MAX_MESSAGE, PIECE, Decode, Frame, Message
 Coins: TypeAlias = Callable[[Path], random.Random]
 
 Tamper: TypeAlias = Callable[[Words], Iterable[Words]]
-"""What a corrupted party says to others instead of what its honest machines want to say."""
+"""From a message of a corrupted party's honest machine to those that it sends instead."""
 
 EARLY_FRAMES = 256
 """Frames kept per sender for machines not yet born. For more, its oldest are dropped with a note:

@@ -184,8 +184,8 @@ class Expired(Note, frozen=True):
 
 
 class Executed(Note, frozen=True):
-    """What was committed was carried out, with this result; `source`: learnt from others; `facts`:
-    the result as data, for programs.
+    """A committed operation was carried out, with this result; `source`: learnt from others;
+    `facts`: the result as data, for programs.
 
     Written by: the executor.
     Read by: outcomes, integrity, linearizability, panels.
@@ -199,7 +199,7 @@ class Executed(Note, frozen=True):
 
 
 class Failed(Note, frozen=True):
-    """What was committed could not be carried out.
+    """A committed operation could not be carried out.
 
     Written by: the executor.
     Read by: outcomes, panels.

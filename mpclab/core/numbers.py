@@ -14,7 +14,7 @@ def number(value: object) -> int | Decimal:
     """The number that `value` is, exactly as it is written: 0.1 is a tenth.
 
     Raises:
-        UsageError: it is none, or infinite.
+        UsageError: it is not a number, or infinite.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise UsageError(f"{value!r} is not a number")

@@ -1,4 +1,4 @@
-"""What a party's mesh tells the machine on top of it: asks that any application may handle."""
+"""The news of a party's mesh for the machine on top of it: asks that any application may handle."""
 
 import msgspec
 

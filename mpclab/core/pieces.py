@@ -45,7 +45,7 @@ def cut(frame: Frame) -> Iterator[Piece]:
 
 
 class _Partial:
-    """What has come of one message."""
+    """The pieces of one message that have come."""
 
     __slots__ = ("data", "held", "size")
 
@@ -101,5 +101,5 @@ class Assembly:
         return None
 
     def forget(self, sender: Party) -> None:
-        """Drop what is not whole: its link is gone, and with it the rest."""
+        """Drop incomplete messages: their link is gone, and with it the rest."""
         self._partials.pop(sender, None)

@@ -73,7 +73,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return thing
 
     def seal(self) -> None:
-        """What is known by now is the house's own."""
+        """Count everything registered so far as the house's own."""
         self._own = frozenset(self._things)
 
     def unregister(self, word: str) -> None:
@@ -94,7 +94,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     @property
     def added(self) -> dict[str, T]:
-        """What was registered beyond the things of the house."""
+        """The things registered beyond the house's own."""
         return {word: thing for word, thing in self._things.items() if word not in self._own}
 
     def __getitem__(self, word: str) -> T:
@@ -131,7 +131,7 @@ def word_of(thing: Any) -> str:
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """What a file may set of a function: its parameters after the first."""
+    """The parameters of a function that a file may set: those after the first."""
     return dict(list(inspect.signature(function).parameters.items())[1:])
 
 
@@ -183,6 +183,6 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 
 def write_argument(function: Callable[..., Any], name: str, value: Any) -> Any:
-    """What `read_arguments` reads back as `value`."""
+    """The form that `read_arguments` reads back as `value`."""
     kind = typing.get_type_hints(function, include_extras=True).get(name)
     return format_duration(value) if kind is Duration else value

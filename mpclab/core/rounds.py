@@ -71,7 +71,7 @@ class RoundMachine(Machine):
     """Subclass with `rounds = (Commitment, Reveal)`, `produce`, `check` and `result`.
 
     Args:
-        participants: who takes part; all members by default.
+        participants: those that take part; all members by default.
         deadline: microseconds that each round may take.
 
     With `stores = True` what we say in a round is stored before it is sent, and said again to the
@@ -107,7 +107,7 @@ class RoundMachine(Machine):
         raise NotImplementedError
 
     def on_fault(self, ctx: Ctx, fault: PeerFault, sender: Party) -> None:
-        """What a wrong message means: by default the protocol ends, and its sender is named."""
+        """Handle a wrong message: by default the protocol ends, and its sender is named."""
         party = sender if fault.party is None else fault.party
         ctx.blame(party, fault.reason, fault.strength)
         self._end(ctx, Aborted(f"party {party}: {fault.reason}", blamed=(party,)))
@@ -166,7 +166,7 @@ class RoundMachine(Machine):
                 sender,
             )
             return
-        if k > self.round + 1 and not self.stores:  # who restarted may be that far behind
+        if k > self.round + 1 and not self.stores:  # a restarted party may be that far behind
             raise PeerFault(f"{type(msg).__name__} two rounds early")
         if k == self.round and not self._passes(ctx, k, sender, msg):
             return
@@ -223,7 +223,7 @@ class RoundMachine(Machine):
             ctx.multicast(self.participants, mine)
 
     def _word(self, ctx: Ctx, k: int) -> Message | Mapping[Party, Message] | None:
-        """What we say in round k, or said in an earlier life."""
+        """Our message of round k, now or as sent in an earlier incarnation."""
         if not self.stores:
             return self.produce(ctx, k)
         if (data := ctx.stored.get(f"said/{k}")) is not None:

@@ -28,7 +28,7 @@ OTHER_WORDS = {
     "on_timeout": "on_timer",
     "on_result": "on_output",
 }
-"""What other libraries call our handlers."""
+"""The names that other libraries have for our handlers."""
 
 _PLAIN = ("IntType", "StrType", "BytesType", "BoolType", "NoneType", "LiteralType", "EnumType")
 _INSTEAD = {

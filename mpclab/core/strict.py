@@ -35,7 +35,7 @@ class _Pickler(pickle.Pickler):
 
 
 def snapshot(machine: Machine) -> dict[str, bytes]:
-    """What a machine holds, attribute by attribute; its `caches` left out."""
+    """A machine's state, attribute by attribute; its `caches` left out."""
     return {
         name: _written(value) for name, value in vars(machine).items() if name not in machine.caches
     }

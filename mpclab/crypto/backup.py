@@ -38,7 +38,7 @@ def seal(passphrase: str, label: str, secret: bytes, coins: Coins) -> bytes:
 
 
 def unseal(passphrase: str, label: str, data: bytes) -> bytes:
-    """What `seal` sealed.
+    """The plaintext that `seal` sealed.
 
     Raises:
         SealError: another passphrase, another label, or not what `seal` gave.

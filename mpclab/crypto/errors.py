@@ -1,4 +1,4 @@
-"""What can go wrong in this package, and who is to blame for it.
+"""The errors of this package, and who is to blame for them.
 
 A caller's own mistake (a threshold of zero, a list of the wrong length that it made itself)
 raises `ValueError`. Everything that a *peer* can cause is a `CryptoError`, so that a protocol

@@ -1,7 +1,7 @@
 """Verifiable secret sharing (Feldman, A practical scheme for non-interactive VSS, FOCS 1987).
 
-The dealer publishes its polynomial "in the exponent": A_k = a_k·G for every coefficient. Whoever
-receives a share s = f(x) checks s·G = Σ x^k·A_k, and everyone can compute everyone's *public
+The dealer publishes its polynomial "in the exponent": A_k = a_k·G for every coefficient. The
+receiver of a share s = f(x) checks s·G = Σ x^k·A_k, and everyone can compute everyone's *public
 share* f(x)·G. Commitments hide the secret only as well as discrete logarithms are hard: enough
 for a random key, not for a guessable value.
 

@@ -48,7 +48,7 @@ class Nonces:
 
 @dataclass(frozen=True, slots=True)
 class SigningCommitment:
-    """What a signer publishes in round one."""
+    """A signer's message of round one."""
 
     identifier: int
     hiding: Element
@@ -57,7 +57,7 @@ class SigningCommitment:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What follows from the key, the message and the commitments, the same for all."""
+    """Values that follow from the key, the message and the commitments, the same for all."""
 
     commitments: dict[int, SigningCommitment]
     binding_factors: dict[int, int]

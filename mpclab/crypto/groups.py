@@ -96,7 +96,7 @@ class Group(ABC):
         """scalar · element.
 
         Raises:
-            EncodingError: `element` is none of this group.
+            EncodingError: `element` does not belong to this group.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Who a party is, and how two parties talk without being overheard.
+"""A party's identity key, and channels of two parties that nobody overhears.
 
 A party *is* its Ed25519 key: `Identity` holds the secret, everyone else knows the 32 public
 bytes. It signs labelled parts, never loose bytes, so that a signature made for one purpose can
@@ -18,7 +18,7 @@ sequence and the plaintext (the idea of SIV, Rogaway and Shrimpton 2006), so a r
 number reveals at most that the very same message was sent again. It needs no coins either, so a
 replayed run seals the same bytes.
 
-No forward secrecy: who steals an identity key can open its recorded messages. Real WebRTC links
+No forward secrecy: a thief of an identity key can open its recorded messages. Real WebRTC links
 have DTLS below this.
 """
 

@@ -1,4 +1,4 @@
-"""What a group of parties holds when it shares a key: a `GroupKey` in common, a `KeyShare` each.
+"""The parts of a key that a group shares: a `GroupKey` in common, a `KeyShare` each.
 
 The group key is the commitments to the shared polynomial. Everything public follows from them:
 the key itself is the first, their number is the threshold, and `public_share(i)` says what

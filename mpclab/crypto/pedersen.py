@@ -34,7 +34,7 @@ from mpclab.crypto.shamir import Polynomial
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What all parties must agree on beforehand.
+    """The parameters that all parties must agree on beforehand.
 
     Attributes:
         suite: what the key will be for.
@@ -56,14 +56,14 @@ class Params:
         shamir.check_identifiers(self.identifiers, self.suite.group.order)
 
     def check_member(self, identifier: int) -> None:
-        """Raise `ValueError` for who takes no part: no protocol may get this far with it."""
+        """Raise `ValueError` for a non-participant: no protocol may get this far with it."""
         if identifier not in self.identifiers:
             raise ValueError(f"party {identifier} takes no part in this key generation")
 
 
 @dataclass(frozen=True, slots=True)
 class Dealing:
-    """What a dealer broadcasts: `threshold` commitments and its proof of possession."""
+    """A dealer's broadcast: `threshold` commitments and its proof of possession."""
 
     commitments: tuple[bytes, ...]
     proof: bytes
@@ -110,7 +110,7 @@ def check_dealing(params: Params, dealer: int, dealing: Dealing) -> None:
         BadProof: the dealer did not prove that it knows its secret, here and now.
     """
     # Round 1, step 5. Upon receiving C_l, σ_l from participants 1 ≤ l ≤ n, l ≠ i, participant P_i
-    # verifies σ_l, aborting on failure. Note: whoever runs this names P_l, and goes on without it.
+    # verifies σ_l, aborting on failure. Note: our caller names P_l, and goes on without it.
     params.check_member(dealer)
     suite = params.suite
     try:

@@ -177,7 +177,7 @@ def repair_sum(
     commitments: Mapping[int, Mapping[int, bytes]],
     pieces: Mapping[int, int],
 ) -> int:
-    """What one helper forwards, sealed, to the owner: the sum of the pieces that it received.
+    """The sum of the pieces that one helper received, which it forwards, sealed, to the owner.
 
     Args:
         receiver: this helper.

@@ -9,7 +9,7 @@ last dealer chooses its term after it saw the others': it could choose it so tha
 commits to a script of its own, with which it alone spends. So what is agreed is not the sum P of
 the dealers' terms, but P + H(P)·G: BIP 341 recommends this for keys that several parties make
 ("If the spending conditions do not require a script path, the output key should commit to an
-unspendable script path", "Constructing and spending Taproot outputs"). Whoever wanted a hidden
+unspendable script path", "Constructing and spending Taproot outputs"). An attacker with a hidden
 script would have to find P' and a root with P' + H(P' ‖ root)·G = Q, for a Q that is a hash of its
 own choice. ZF frost-secp256k1-tr does the same (`post_dkg`), and its vectors are ours.
 """
@@ -99,7 +99,7 @@ class Extended:
     """A public key from which others are derived.
 
     Attributes:
-        chain_code: 32 bytes; public here: who knows it and the key can derive all children.
+        chain_code: 32 bytes; public here: with it and the key anyone can derive all children.
         offset: how far this key is from the one at the path's beginning.
     """
 

@@ -121,7 +121,7 @@ def size_of(words: Words, adversary: AdversaryContext) -> int:
 
 
 def kind_of(words: Words) -> str:
-    """The type of the message; "?" for bytes that are none."""
+    """The type of the message; "?" for malformed bytes."""
     return "?" if isinstance(words.msg, bytes) else type(words.msg).__name__
 
 
@@ -151,7 +151,7 @@ class ByzantineFault(PartyFault):
         target.set_tamper(self.party, None, index)
 
     def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
-        """What is said instead of `words`; `past` is what was to be said before."""
+        """The messages sent instead of `words`; `past`: those that were to be sent before."""
         raise NotImplementedError
 
     def only(self) -> str:

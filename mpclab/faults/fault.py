@@ -24,15 +24,15 @@ from mpclab.core.registry import Registry
 from mpclab.faults.link_rules import LinkRules
 
 Filter: TypeAlias = Callable[[list[Effect], "AdversaryContext"], list[Effect]]
-"""What a corrupted party *does* instead of what its honest node wanted, seen from its host."""
+"""From the effects that a corrupted party's honest node wanted to those that its host performs."""
 
 Tamper: TypeAlias = Callable[[Words, "AdversaryContext"], Iterable[Words]]
-"""What a corrupted party *says* instead of what its honest machines wanted to say, before it is
-put on links or sealed for the relay."""
+"""From a message that a corrupted party's honest machine wanted to send to those that it sends,
+before they are put on links or sealed for the relay."""
 
 
 class AdversaryContext(Protocol):
-    """What an adversary knows of its own party, and may do there; valid during one call."""
+    """An adversary's view of its own party, and its possible acts there; valid during one call."""
 
     @property
     def me(self) -> Party: ...
@@ -63,7 +63,7 @@ class AdversaryContext(Protocol):
 
 
 class FaultTarget(Protocol):
-    """What a world offers to faults. What it cannot do raises `UsageError` and says so; a world
+    """The verbs that a world offers to faults. An impossible one raises `UsageError`; a world
     that leaves a verb out cannot be made."""
 
     link_rules: LinkRules
@@ -320,12 +320,12 @@ class Fault:
         return ()
 
     def sentence(self) -> str:
-        """What goes wrong, in plain words, without when."""
+        """The fault in plain words, without its times."""
         return self.kind
 
     @property
     def word(self) -> str:
-        """What the trace calls it: the kind, or more exactly."""
+        """Its name in the trace: the kind, or more exactly."""
         return self.kind
 
     @property
@@ -352,7 +352,7 @@ class Fault:
         return f"from {format_duration(self.at)} to {format_duration(self.at + self.lasts)}"
 
     def as_fields(self) -> dict[str, Any]:
-        """What `parse_fault` reads back; defaults left out."""
+        """The fields that `parse_fault` reads back; defaults left out."""
         fields: dict[str, Any] = {"at": format_duration(self.at)}
         if self.for_ is not None:
             fields["for"] = format_duration(self.for_)

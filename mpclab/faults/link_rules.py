@@ -12,7 +12,7 @@ from mpclab.core.ids import Party
 
 
 class Delivery(NamedTuple):
-    """What becomes of one message to one receiver.
+    """The delivery of one message to one receiver.
 
     Attributes:
         why: None when it arrives; else the reason for the trace: "partition", "loss", ….

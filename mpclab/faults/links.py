@@ -61,7 +61,7 @@ class LinkFault(Fault):
         target.link_rules.remove(index)
 
     def act(self, delivery: Delivery, message: "Message") -> Delivery:
-        """What becomes of one message on a link of ours."""
+        """The delivery of one message on a link of ours."""
         raise NotImplementedError
 
     def concerns(self, src: Party, dst: Party) -> bool:

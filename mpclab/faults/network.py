@@ -1,4 +1,4 @@
-"""What the network is like when nothing is wrong: delays, loss, bandwidth, order."""
+"""The network when nothing is wrong: delays, loss, bandwidth, order."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class Network:
         return cls(**given)
 
     def as_fields(self) -> dict[str, Any]:
-        """What `parse` reads back; defaults left out."""
+        """The fields that `parse` reads back; defaults left out."""
         default = Network()
         fields: dict[str, Any] = {}
         if self.delay != default.delay:

@@ -115,7 +115,7 @@ class ServerSlow(ServerFault):
 
 @dataclass(frozen=True, kw_only=True)
 class MaliciousServer(ServerFault):
-    """Base: what the server does with what it should pass on.
+    """Base: the server mishandles messages that it should pass on.
 
     `from` limits it to what some parties send; `rate` says how often it does it.
     """
@@ -134,7 +134,7 @@ class MaliciousServer(ServerFault):
         target.set_filter(SERVER, None, index)
 
     def meddle(self, send: Send, adversary: AdversaryContext, past: list[Frame]) -> list[Effect]:
-        """What is done instead of passing on `send`."""
+        """The effects performed instead of `send`."""
         raise NotImplementedError
 
     def whose(self) -> str:
@@ -177,7 +177,7 @@ class Meddling:
 
 @dataclass(frozen=True, kw_only=True)
 class Withhold(MaliciousServer):
-    """The server does not pass on what it should."""
+    """The server does not pass on messages."""
 
     kind = "server-drop"
 
@@ -190,7 +190,7 @@ class Withhold(MaliciousServer):
 
 @dataclass(frozen=True, kw_only=True)
 class Forge(MaliciousServer):
-    """The server passes on what others say as if party `as` had said it."""
+    """The server passes on messages of others as if party `as` had sent them."""
 
     kind = "server-forge"
     as_: Party = the(a_party)

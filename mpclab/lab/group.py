@@ -281,7 +281,7 @@ class Group:
         return Done(f"party {party} gave its input")
 
     def session_of(self, party: Party) -> Any:
-        """What party's coordinator shows: its proposals, votes and history (`Session.view`)."""
+        """The view of a party's coordinator: its proposals, votes and history (`Session.view`)."""
         return self.world.look(self.actor(party), partial(_view, path=self.app))
 
     def machine_of(self, party: Party, read: Callable[[Any], Any]) -> Any:
@@ -311,7 +311,7 @@ class Group:
         return self.tracker.outcomes(self.everyone)
 
     def outputs(self) -> dict[Party, list[str]]:
-        """What the machines at the top of the parties' applications gave, as text."""
+        """The outputs of the machines at the top of the parties' applications, as text."""
         found: dict[Party, list[str]] = {}
         for row in self.world.trace.of(Output):
             if row.path == self.app and row.actor - self.base in self.everyone:

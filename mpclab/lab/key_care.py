@@ -1,4 +1,4 @@
-"""What a party's user does with its keys: list, back up, take back, delete, bring one along."""
+"""The care of a party's keys by its user: list, back up, restore, delete, import."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mpclab.worlds.base import World
 
 
 class Parties(Protocol):
-    """What a lab's group of parties is to us."""
+    """A lab's group of parties as we need it."""
 
     world: World
 

@@ -332,11 +332,11 @@ class Lab:
         return Done(f"{seconds:g} s passed")
 
     def outcomes(self) -> Outcomes:
-        """What became of each operation so far."""
+        """The outcome of each operation so far."""
         return self.group.outcomes()
 
     def outputs(self) -> dict[Party, list[str]]:
-        """What a protocol of your own gave at each party, as text (see `protocol`)."""
+        """The outputs of a protocol of your own at each party, as text (see `protocol`)."""
         return self.group.outputs()
 
     # --- faults ---
@@ -581,7 +581,7 @@ def make_world(
 
 
 def _do(lab: Lab, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Do what was planned for now; what cannot be done is said in the trace, and time goes on."""
+    """Do the acts planned for now; impossible ones are noted in the trace, and time goes on."""
     try:
         getattr(lab, verb)(*args, **kwargs)
     except UsageError as error:

@@ -24,7 +24,7 @@ class Operation:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What became of it so far; None until its proposer has said so in the trace."""
+        """The outcome so far; None until its proposer has said so in the trace."""
         return next((o for o in self._outcomes() if o.op == self.id), None)
 
     @property
@@ -35,13 +35,13 @@ class Operation:
 
     @property
     def result(self) -> str:
-        """What executing it gave, as text; "" before that."""
+        """The result of executing it, as text; "" before that."""
         outcome = self.outcome
         return outcome.result if outcome else ""
 
     @property
     def data(self) -> dict[str, str | int]:
-        """What executing it gave, for programs: see `Outcome.data`."""
+        """The result of executing it, for programs: see `Outcome.data`."""
         outcome = self.outcome
         return outcome.data if outcome else {}
 

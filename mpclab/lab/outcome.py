@@ -1,4 +1,4 @@
-"""What became of each operation, told from the trace alone."""
+"""The outcome of each operation, told from the trace alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Progress(enum.StrEnum):
 
 
 class Holding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one party holds of an operation: `open`, `committed`, `executed`, …"""
+    """An operation's state at one party: `open`, `committed`, `executed`, …"""
 
     status: str
     value: str = ""
@@ -36,7 +36,7 @@ class Holding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one operation.
+    """The outcome of one operation.
 
     Attributes:
         operation: its number in the order of proposing, from 1.
@@ -186,7 +186,7 @@ def _progress(one: Operation, up: list[Party], base: Party, faulty: frozenset[Pa
     if not decided and (one.by is not None and one.by - base in faulty):
         return Progress.EXPIRED  # a liar's own may never end, whatever the others do
     if not decided and words <= {"expired", ""} and "expired" in words:
-        return Progress.EXPIRED  # whoever never heard of it has nothing to wait for
+        return Progress.EXPIRED  # a party that never heard of it waits for nothing
     return Progress.OPEN
 
 

@@ -81,7 +81,7 @@ def check_world(world: World, url: str) -> None:
 
 @dataclass(frozen=True)
 class ProcessConfig:
-    """What an incarnation of a party begins with.
+    """The configuration with which an incarnation of a party begins.
 
     Attributes:
         pins: the members' keys, as far as they are known here.

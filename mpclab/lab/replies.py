@@ -1,4 +1,4 @@
-"""What the lab's verbs answer: small, readable values.
+"""The answers of the lab's verbs: small, readable values.
 
 Every verb has done its work when it returns, so a cell reads the same with and without
 `await`: each reply can be awaited and is itself the result.

@@ -68,7 +68,7 @@ class Run:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """What `mpclab run --json` prints."""
+        """The object that `mpclab run --json` prints."""
         return {
             "scenario": self.scenario.as_fields(),
             "world": self.world,

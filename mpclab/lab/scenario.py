@@ -192,7 +192,7 @@ class Scenario:
         """Read a YAML (or JSON) file.
 
         Raises:
-            UsageError: the file is not there, is not YAML, or says what cannot be.
+            UsageError: the file is not there, is not YAML, or is not a valid scenario.
         """
         try:
             text = Path(path).read_text(encoding="utf-8")

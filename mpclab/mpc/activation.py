@@ -3,7 +3,7 @@
 A participant signs a transcript once, by its `Confirm`, *after* it stored its share of what the
 transcript makes (`Pending`). The signatures of all participants on one record are its certificate.
 It can be checked by anyone who knows who took part, and whoever has it keeps it for as long as the
-key lives, through restarts, and gives it to whoever asks.
+key lives, through restarts, and gives it to all who ask.
 
 What follows, for any number of liars up to t - 1 among the holders, any links and any restarts:
 
@@ -43,12 +43,12 @@ from mpclab.mpc.records import KeyRecord, open_share, seal_share
 
 
 def activation_digest(record: KeyRecord) -> bytes:
-    """What all sign: everything that the record says, 32 bytes."""
+    """The digest that all sign, 32 bytes: of everything that the record says."""
     return digest("mpclab activation", record.to_bytes())
 
 
 class Pending(Message, frozen=True):
-    """What we signed, and what a crash must not take away: written before the signature is sent.
+    """The record that we signed, and our share: written before the signature is sent.
 
     Attributes:
         share: ours, sealed; empty when we are no holder.
@@ -82,7 +82,7 @@ class Pending(Message, frozen=True):
 def unconfirmed(
     participants: tuple[Party, ...], wanted: bytes, confirms: Mapping[Party, Confirm]
 ) -> tuple[Party, ...]:
-    """Who has not signed the transcript with this digest."""
+    """The parties that have not signed the transcript with this digest."""
     return tuple(p for p in participants if p not in confirms or confirms[p].digest != wanted)
 
 

@@ -1,4 +1,4 @@
-"""What the parties compute on their private inputs: sum, mean, product, comparison, auction.
+"""Computations on the parties' private inputs: sum, mean, product, comparison, auction.
 
 Only the result is opened. See `evaluation` for what is assumed: semi-honest parties, fewer than
 half of whom put together what they saw. A sum tells its own story to n-1 of n, whatever the
@@ -7,9 +7,9 @@ protocol.
 Inputs are whole numbers of less than 2^62 in size, or decimal ones with a stated number of places,
 which are whole ones of the last place. Products must stay below 2^125: with n factors each input
 has at most 125 // n bits. Numbers that are compared are put in bit by bit, so that nothing out of
-range can be (see `comparison`). Sums and products are of numbers put in whole: who gives one out
-of range gets what it could compute anyhow, its own part taken off; a result that no inputs in
-range can have is refused.
+range can be (see `comparison`). Sums and products are of numbers put in whole: a party that gives
+one out of range gets what it could compute anyhow, its own part taken off; a result that no inputs
+in range can have is refused.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ by interpolation in the exponent (the distributed verifiable random function DDH
 al., EuroS&P 2021). One round, no leader, and wrong parts are just left out: all get the same value
 from whichever t parts come first.
 
-Why not hash a threshold signature? A Schnorr signature is not unique: who leads the signing could
+Why not hash a threshold signature? A Schnorr signature is not unique: a signing leader could
 try again until it likes the outcome. x·B has no randomness, so nothing can be tried. (drand's BLS
 signatures are unique too, and short to verify, but need pairings.) Fewer than t corrupt holders
 can only be silent; t can foresee every value.
@@ -71,7 +71,7 @@ class BeaconRecord(Message, frozen=True):
 
     @classmethod
     def parse(cls, data: bytes) -> BeaconRecord | None:
-        """What `to_bytes` gave; None for anything else."""
+        """Read the bytes that `to_bytes` gave; None for any others."""
         try:
             found = _decode(data)
         except msgspec.DecodeError:

@@ -3,10 +3,10 @@
 Round 1: everyone draws 32 random bytes and broadcasts a hash of them. Round 2: once all hashes
 are here, everyone reveals. The result is the exclusive or of all: uniform if one party was honest,
 since every other coin was fixed before that one was seen. A reveal also says which hashes its
-sender heard: who commits to one coin here and to another there would give two honest parties two
-results, and so it gives them none. (Nobody can be named then: the hashes are not signed.)
+sender heard: a party that commits to one coin here and another there would give two honest parties
+two results, and so it gives them none. (Nobody can be named then: the hashes are not signed.)
 
-Whoever does not commit, does not reveal or reveals something else is named, and there is no
+A party that does not commit, does not reveal or reveals another coin is named, and there is no
 result. Note: this is not a fair coin. The last to reveal sees the result first and can keep it
 from everyone by staying silent (Cleve 1986: without an honest majority no protocol in bounded
 rounds prevents that). It cannot choose another result, and everybody sees who was silent.
@@ -95,7 +95,7 @@ class Coin(RoundMachine):
         joint, heard = 0, self._heard()
         for party in self.participants:
             reveal = self.received[1][party]
-            if reveal.heard != heard:  # judged last: who reveals badly is named before
+            if reveal.heard != heard:  # judged last: a wrong reveal is named before
                 reason = f"party {party} and we heard different commitments"
                 raise PeerFault(reason, strength=Strength.SOMEONE)
             joint ^= int.from_bytes(reveal.coin)

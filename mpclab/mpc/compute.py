@@ -45,10 +45,10 @@ class Compute(Machine):
 
     Args:
         circuit: what to compute. `givers`: whose inputs it takes.
-        participants: who computes.
+        participants: those that compute.
         check: raises `UsageError` for an input that will not do. `places`: decimal ones, of
             which inputs are whole numbers.
-        plausible: raises `ValueError` for a result that cannot be.
+        plausible: raises `ValueError` for an impossible result.
         given: our input, if it is known beforehand; one that will not do is asked for.
         deadline: µs for one round; `patience`: µs for everybody's input.
     """

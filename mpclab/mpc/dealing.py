@@ -4,7 +4,7 @@ The common part of key generation, refresh and reshare. Three rounds when all go
 
 1. **Deal**: every dealer broadcasts its commitments and, sealed, everyone's share (`envelopes`).
 2. **Ack**: every participant broadcasts which dealings it saw, by hash and dealer's signature, and
-   a complaint, with its proof, for each share that does not fit. Whoever is convicted by that
+   a complaint, with its proof, for each share that does not fit. A party that is convicted by that
    (see `facts`) is out; then everyone acknowledges again what is left, until all agree. If
    somebody is out, the others **deal anew** without it, in a child machine: what was sealed to it
    before is a share of nothing.
@@ -78,7 +78,7 @@ RAREST = 6
 
 
 class SharedKey(msgspec.Struct, frozen=True):
-    """What comes of it: the public record, the same for all, and our share if we are a holder."""
+    """The result: the public record, the same for all, and our share if we are a holder."""
 
     record: KeyRecord
     share: KeyShare | None = None
@@ -95,13 +95,13 @@ class SharedDealing(FactSharing):
         context: hash of what was agreed, the same for all; nothing said here means anything
             elsewhere.
         identity: ours. `keys`: identity keys by party.
-        dealers, receivers: who deals and who gets shares, ascending.
+        dealers, receivers: those that deal and those that get shares, ascending.
         threshold: shares that will be needed.
         needed: dealers without whom there is no result.
         deadline: µs that each round may take.
         present: makes the result of `Finished` of a `SharedKey`.
         gated: report `Ready` and sign only when our parent asks to `Proceed`.
-        excluded: who was convicted in dealings before this one.
+        excluded: those that were convicted in dealings before this one.
     """
 
     messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Want | Certificate
@@ -157,7 +157,7 @@ class SharedDealing(FactSharing):
         raise NotImplementedError
 
     def flaw(self, deal: Deal) -> str | None:
-        """What everyone can see is wrong with a dealing."""
+        """The flaw of a dealing that everyone can see, or None."""
         raise NotImplementedError
 
     def commitments(self, deal: Deal) -> tuple[bytes, ...]:
@@ -377,7 +377,7 @@ class SharedDealing(FactSharing):
 
     def _deal_anew(self, ctx: Ctx, out: Iterable[Party]) -> None:
         """All agree on who is out. It holds, of what was dealt here, a share that fits: so this is
-        not what anybody signs. Whoever is left deals to those who are left."""
+        not what anybody signs. Those who are left deal to each other."""
         out = tuple(out)
         self.phase = "again"
         if out == self.anew:
@@ -413,7 +413,7 @@ class SharedDealing(FactSharing):
                 ctx.report(value)
 
     def _report_bound(self, ctx: Ctx) -> None:
-        """Who signed below must not begin anew above, whatever is proved there later."""
+        """A party that signed below must not begin anew above, whatever is proved there later."""
         if self.excluded:
             ctx.report(Bound())
 
@@ -485,7 +485,7 @@ class SharedDealing(FactSharing):
             self._end(ctx, Aborted("cheating was proved after signing", blamed=late))
 
     def _take(self, ctx: Ctx, certificate: Certificate) -> None:
-        """Somebody shows that it is done, with everybody's signature: whoever brought it."""
+        """Somebody shows, with everybody's signature, that it is done; anyone may bring it."""
         if self.certificate is not None:
             return
         last, excluded = self, self.excluded
@@ -510,7 +510,7 @@ class SharedDealing(FactSharing):
         ctx.persist("certificate", msgspec.msgpack.encode(certificate))
         ctx.note(notes.KeyAgreed(key=record.public.hex()[:16], excluded=record.excluded))
         if ctx.me in self.participants:
-            # Who hears of it late may be the only one who has heard of it.
+            # A party that hears of it late may be the only one that has heard of it.
             self._tell(ctx, ctx.others if late else self._observers(ctx))
         self._end(ctx, Finished(self.present(SharedKey(record, self.agreed))))
 
@@ -570,7 +570,7 @@ class SharedDealing(FactSharing):
             )
             return
         lacking = self._lacking()
-        # Who accuses and does not prove has not answered.
+        # An accuser without proof has not answered.
         accusers = [p for p in self.active if set(lacking.proofs) & set(self._excluded_by(p))]
         silent = {*lacking.deals, *lacking.acks, *lacking.confirms, *accusers} - {ctx.me}
         missing = tuple(sorted(silent))

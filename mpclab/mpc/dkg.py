@@ -27,7 +27,7 @@ class Dkg(SharedDealing):
 
     Args:
         threshold: shares that a signature will need.
-        participants: who deals and holds, ascending.
+        participants: those that deal and hold, ascending.
     """
 
     kind = "dkg"

@@ -16,7 +16,7 @@ The proof of e matters: without it a dealer could copy another's E, provoke a di
 the other dealer's share in what is published. Each ciphertext decrypts to *some* scalar, so there
 is no "unreadable" share that nobody can be blamed for.
 
-No forward secrecy: who later steals a receiver's identity key can open its recorded shares.
+No forward secrecy: a later thief of a receiver's identity key can open its recorded shares.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Ephemeral:
 
 @dataclass(frozen=True, slots=True)
 class EncryptionContext:
-    """What a ciphertext is bound to.
+    """The context that a ciphertext is bound to.
 
     Attributes:
         context: what the dealing is for; of session, operation and attempt.

@@ -46,7 +46,7 @@ class Evaluation:
     """Round k: `outgoing(k, …)` for the others, then `incoming(k, …)` from them.
 
     Args:
-        participants: who computes; each is a point. `me` is one of them.
+        participants: those that compute; each is a point. `me` is one of them.
         inputs: our private vector; empty when the circuit takes none from us.
         prime: the field.
     """

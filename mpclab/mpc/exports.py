@@ -79,7 +79,7 @@ _decode = decoder(SignatureRecord)
 
 
 def payload(message: bytes, namespace: str, hashed: str = "") -> bytes:
-    """What to sign: `message`, or what OpenSSH signs in its place when there is a namespace.
+    """The bytes to sign: `message`, or OpenSSH's wrapping of it when there is a namespace.
 
     Raises:
         UsageError: OpenSSH has no such hash function.

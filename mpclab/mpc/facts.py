@@ -44,7 +44,7 @@ from mpclab.mpc.messages import (
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What is fixed before anybody deals.
+    """The parameters that are fixed before anybody deals.
 
     Attributes:
         context: hash of the proposal and of what is dealt; in every signature and proof.
@@ -83,7 +83,7 @@ class Conviction:
 
 @dataclass
 class Facts:
-    """What one party has heard.
+    """The facts that one party has heard.
 
     Args:
         flaw: what anybody can see is wrong with a well-formed dealing, or None.
@@ -265,7 +265,7 @@ class Facts:
 
 @lru_cache(maxsize=4096)
 def one_time_flaw(context: bytes, dealer: Party, public: bytes, proof: bytes) -> str | None:
-    """What is wrong with a one-time key; remembered, since simulated parties share this process."""
+    """The flaw of a one-time key or None, cached, since simulated parties share this process."""
     try:
         envelopes.check_ephemeral(context, dealer, public, proof)
     except Blamed as error:

@@ -1,7 +1,7 @@
 """`FactSharing`: how participants come to know the same facts although messages are lost.
 
-Facts are signed (see `messages`), so they can be had from anybody. Who waits asks the authors of
-what it lacks, and the second time everybody. Whom somebody convicts, all are told, with the proof.
+Facts are signed (see `messages`), so they can be had from anybody. A waiting party asks the
+authors of what it lacks, and the second time everybody. All are told of a conviction, with proof.
 
 What we say ourselves is stored before it is sent and said again to the letter, so that a restart
 makes nobody contradict itself: a second dealing or acknowledgement convicts its author.
@@ -125,7 +125,7 @@ class FactSharing(Machine):
             if party in self.reported:
                 continue
             self.reported.add(party)
-            if self.phase:  # who is done stores nothing more
+            if self.phase:  # a party that is done stores nothing more
                 ctx.persist(f"evidence/{party}", msgspec.msgpack.encode(conviction.evidence))
             ctx.blame(party, conviction.reason, Strength.PROOF)
             for msg in conviction.evidence:
@@ -150,7 +150,7 @@ class FactSharing(Machine):
         ctx.multicast(self.participants, msg)
 
     def _recall(self, ctx: Ctx) -> tuple[Deal | Ack, ...]:
-        """What an earlier life of ours said, in the order of saying it; taken in as facts."""
+        """The messages of our earlier incarnations, in their order; taken in as facts."""
         decode = type(self).decode()
         for key in [key for key in ctx.stored if key.startswith("evidence/")]:
             for proof in msgspec.msgpack.decode(ctx.stored[key], type=tuple[msgspec.Raw, ...]):

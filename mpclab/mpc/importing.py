@@ -2,8 +2,7 @@
 
 Its owner deals the whole key by Feldman's scheme (RFC 9591 Appendix C: a trusted dealer), in the
 rounds of `SharedDealing`, with a proof that it knows it. Everyone has approved the public key,
-which the dealing must have. The owner's copy is not undone by that: whoever had it can still sign
-alone.
+which the dealing must have. The owner's copy is not undone by that: its owner can still sign alone.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class Import(SharedDealing):
     """The result is a `SharedKey` whose public key is `public`.
 
     Args:
-        owner: who knows the key; its user gives it by asking with `Secret`.
-        holders: who gets shares, of which `threshold` are needed.
+        owner: the party that knows the key; its user gives it by asking with `Secret`.
+        holders: those that get shares, of which `threshold` are needed.
     """
 
     kind = "import"

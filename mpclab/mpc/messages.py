@@ -1,4 +1,4 @@
-"""What dealers and receivers say while they share a key: signed, so that anyone may pass it on.
+"""Messages of dealers and receivers that share a key: signed, so that anyone may relay them.
 
 Every fact names its author and carries the author's signature. So it does not matter who
 delivers it, a lost one can be had from anybody who holds it, and two that contradict each other
@@ -92,7 +92,7 @@ class Certificate(Message, frozen=True):
     """All participants signed this record: the key is in use, for everyone who sees this.
 
     Attributes:
-        without: who was convicted and left out, dealing by dealing; empty when nobody was.
+        without: those convicted and left out, dealing by dealing; empty when nobody was.
         confirms: one of each participant of the last dealing, ascending.
     """
 
@@ -116,7 +116,7 @@ def deal_hash(context: bytes, deal: Deal) -> bytes:
 
 
 def deal_parts(context: bytes, dealer: Party, hash: bytes) -> tuple[Part, ...]:
-    """What a dealer signs."""
+    """The parts that a dealer signs."""
     return context, dealer, hash
 
 

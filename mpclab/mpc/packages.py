@@ -1,4 +1,4 @@
-"""What signers say to each other, and what all of them compute alike from it."""
+"""The messages between signers, and the values that all of them compute alike from those."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Entry(Message, frozen=True):
 
 
 class Package(Message, frozen=True):
-    """Who signs in this attempt, and under which commitments; signed by the leader."""
+    """The signers of this attempt with their commitments; signed by the leader."""
 
     attempt: int
     entries: tuple[Entry, ...]

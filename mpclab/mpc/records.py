@@ -1,7 +1,7 @@
 """Keys and shares as bytes: what later operations find, and what is kept at rest.
 
 A `KeyRecord` is public and the same at all parties. A share is sealed under a key that only its
-owner's identity gives, bound to the key that it is a share of: whoever reads a store without the
+owner's identity gives, bound to the key that it is a share of: a reader of a store without the
 identity's seed learns nothing, and a share put in another's place does not open.
 """
 
@@ -33,8 +33,8 @@ class KeyRecord(Message, frozen=True):
     Attributes:
         suite: name of the ciphersuite.
         commitments: to the shared polynomial; the first is the public key.
-        holders: who has a share.
-        excluded: who was found cheating while it was made.
+        holders: those that have a share.
+        excluded: those that were found cheating while it was made.
         transcript: hash of how it was made, which every holder signed, 32 bytes.
     """
 
@@ -183,7 +183,7 @@ def seal_at_rest(identity: Identity, context: bytes, body: bytes) -> bytes:
 
 
 def open_at_rest(identity: Identity, context: bytes, sealed: bytes) -> bytes:
-    """What `seal_at_rest` encrypted.
+    """The plaintext that `seal_at_rest` encrypted.
 
     Raises:
         UsageError: altered, of another identity or of another context.

@@ -2,8 +2,8 @@
 
 Everyone deals a share of *zero* (Herzberg et al., CRYPTO 1995; `crypto.proactive`), in the rounds
 of `SharedDealing`. Shares stolen before and shares stolen after do not add up. The old share must
-be deleted afterwards: who keeps it undoes this. A holder that has lost its share cannot take part:
-the others would take it for one of those who can sign. Repair it first.
+be deleted afterwards: a holder that keeps it undoes this. A holder that has lost its share
+cannot take part: the others would take it for one of those who can sign. Repair it first.
 """
 
 from __future__ import annotations

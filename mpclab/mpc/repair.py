@@ -8,10 +8,10 @@ Laing and Stinson's enrollment (ePrint 2017/1155) with committed pieces (`crypto
 3. The owner adds up the sums and checks the share against the key, or complains of a sum, and says
    which sums it saw: a complaint is judged by what its author was shown, not by what we were.
 
-Splits and sums are signed, so that two of one author convict it. Whoever is shown to be wrong is
-named at everyone, and the repair ends; propose it again with other helpers. The pieces are sealed
-as in `envelopes`, so a false complaint convicts its author. What we say is stored before it is
-sent (`said/k`) and said again to the letter after a restart.
+Splits and sums are signed, so that two of one author convict it. A party that is shown to be
+wrong is named at everyone, and the repair ends; propose it again with other helpers. The pieces are
+sealed as in `envelopes`, so a false complaint convicts its author. What we say is stored before it
+is sent (`said/k`) and said again to the letter after a restart.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Repair(RoundMachine):
 
     Args:
         record: of the key. `share`: ours, when we help.
-        lost: who lost its share. `helpers`: at least `t` other holders.
+        lost: the party that lost its share. `helpers`: at least `t` other holders.
     """
 
     rounds = (Split, Sums, Verdict)
@@ -204,7 +204,7 @@ class Repair(RoundMachine):
             raise PeerFault(f"its one-time key: {error.reason}") from None
 
     def _compare(self, k: int, sender: Party, receipts: tuple[Receipt, ...]) -> None:
-        """What `sender` saw of the helpers in round k must be what we saw."""
+        """The helpers' messages of round k must be the same at `sender` and here."""
         if tuple(receipt.dealer for receipt in receipts) != self.helpers:
             raise PeerFault("receipts are not one of each helper")
         label, what = (SPLIT, "splits") if k == 0 else (SUMS, "sums")

@@ -28,7 +28,7 @@ class Reshare(SharedDealing):
 
     Args:
         record: of the key as it is. `share`: ours of it, when we deal.
-        holders: who will hold it. `threshold`: how many of them will be needed.
+        holders: those that will hold it. `threshold`: how many of them will be needed.
         dealers: old holders that deal; all by default.
     """
 

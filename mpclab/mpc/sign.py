@@ -382,7 +382,7 @@ class Sign(Machine):
         return digest("mpclab signing package", self.context, package.attempt, entries)
 
     def _endorsed(self, attempt: int, package: bytes) -> tuple[Part, ...]:
-        """What a leader signs: the digest of its package."""
+        """The parts that a leader signs: the digest of its package."""
         return self.context, attempt, package
 
     def _endorses(self, attempt: int, package: bytes, signature: bytes) -> bool:

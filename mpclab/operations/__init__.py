@@ -1,4 +1,4 @@
-"""What can be proposed: kinds of operations, their parameters and their executors, a registry."""
+"""Kinds of operations that can be proposed: parameters, executors, a registry."""
 
 from mpclab.operations.basic import COIN, NOTE, RESPONSE
 from mpclab.operations.computations import input_path

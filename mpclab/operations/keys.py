@@ -138,7 +138,7 @@ def _public(known: Known, op: str) -> bytes | None:
 
 def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
     """The operation that made or last renewed the key which is meant: the one with this name, or
-    the newest of all when none is named. Whoever names an operation means that one."""
+    the newest of all when none is named. A named operation means that one."""
     wanted = params.get("key", "")
     if wanted in known.proposals or not isinstance(wanted, str):
         return params
@@ -285,7 +285,7 @@ def _repair(execution: Execution) -> Machine:
     present_it = present_key(execution)
 
     def present(shared: SharedKey) -> Result:
-        # Whoever has a share keeps it: it now belongs to this operation too.
+        # A holder of a share keeps it: it now belongs to this operation too.
         mine = shared if me == lost else type(shared)(shared.record, share)
         return present_it(mine)
 

@@ -31,7 +31,7 @@ class Parameter:
         raise NotImplementedError
 
     def read(self, value: Value) -> Any:
-        """What executors get, of what was signed."""
+        """The form that executors get of a signed value."""
         return value
 
 
@@ -75,7 +75,7 @@ HASHES = ("sha256", "sha512")
 
 @dataclass(frozen=True, slots=True)
 class Content(Parameter):
-    """What is signed, spelled so that a reader sees exactly what it is:
+    """The content to be signed, spelled so that a reader sees exactly what it is:
 
         pay 5 to Eve       these characters, in UTF-8
         hex:00ff17         these bytes; `bytes` are taken as well

@@ -1,4 +1,4 @@
-"""What is proposed: one operation with every parameter, and the id and the hash that it has.
+"""A proposal: one operation with every parameter, its id and its hash.
 
 An operation's id follows from (session, proposer, attempt) and *not* from the content; votes are
 about the hash of the whole.
@@ -14,7 +14,7 @@ from mpclab.core.wire import Message
 from mpclab.crypto.transcript import digest
 
 Value: TypeAlias = int | str | tuple[int | str, ...]
-"""What a parameter is on the wire; bytes are written in hexadecimal."""
+"""A parameter on the wire; bytes are written in hexadecimal."""
 
 Params: TypeAlias = tuple[tuple[str, Value], ...]
 
@@ -24,7 +24,7 @@ _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # ids are read aloud: no 0/o, no 
 
 
 class Proposal(Message, frozen=True):
-    """What `by` asks everybody to do.
+    """An operation that `by` asks everybody to do.
 
     Attributes:
         session: the session that it is for; it means nothing in another.
@@ -49,7 +49,7 @@ class Proposal(Message, frozen=True):
 
     @property
     def hash(self) -> bytes:
-        """What votes are about, 32 bytes."""
+        """The hash that votes are about, 32 bytes."""
         return proposal_hash(self)
 
 

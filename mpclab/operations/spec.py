@@ -1,4 +1,4 @@
-"""What can be proposed: from a kind to its parameters, its sentence and its executor.
+"""Specifications of operations: from a kind to its parameters, its sentence and its executor.
 
     def dice(execution: Execution) -> Machine:
         return Dice(sides=execution.params["sides"])        # a RoundMachine of your own
@@ -38,7 +38,7 @@ from mpclab.operations.proposal import Params, Proposal, Value
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What an executor may finish with, where text alone does not do.
+    """An executor's result, where text alone does not do.
 
     Attributes:
         text: for readers, the same at all parties.
@@ -97,7 +97,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a party knows when it judges a proposal by the vote policy "validate"."""
+    """The knowledge of a party that judges a proposal by the vote policy "validate"."""
 
     proposals: Mapping[str, Proposal]
     results: Mapping[str, Result]

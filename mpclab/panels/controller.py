@@ -35,7 +35,7 @@ _controllers: weakref.WeakKeyDictionary[Lab, Controller] = weakref.WeakKeyDictio
 
 @dataclass(slots=True)
 class Tick:
-    """What a panel is told about eight times a second.
+    """The news for a panel, about eight times a second.
 
     Attributes:
         rows: those that came since the last tick, of which `first` is the number of the first.
@@ -55,7 +55,7 @@ class Tick:
 
 
 class Painted(Protocol):
-    """What a controller needs of a panel."""
+    """A panel as a controller needs it."""
 
     @property
     def controller(self) -> Controller: ...

@@ -68,7 +68,7 @@ class Coordinator(Panel):
         return [self.stages, self.steps, self.banner.card]
 
     def frame(self) -> Any:
-        """What one does at the left, what came of it at the right, both on one screen."""
+        """Actions at the left, their results at the right, both on one screen."""
         doing: dict[str, tuple[Panel, ...]] = {
             "Server": (self.server,),
             "Parties": (self.parties,),

@@ -44,7 +44,7 @@ STARTS: Final = {
     "to": "",
     "name": "withheld-certificate",
 }
-"""What stands in a field that must be filled and has no default."""
+"""Example values for fields that must be filled and have no default."""
 
 
 class FaultPanel(Panel):
@@ -237,7 +237,7 @@ def kinds_to_choose() -> list[str]:
 
 
 def read_value(name: str, value: Any) -> Any:
-    """What a field says, as in a scenario file; None: left out."""
+    """The value of a field, as in a scenario file; None: left out."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -294,7 +294,7 @@ def bars(spans: Mapping[int, Span], now: int) -> str:
 
 
 def active_faults(state: State) -> str:
-    """What is broken now, whom it aims at, and since when."""
+    """The active faults, with their targets and since when."""
     if not state.faults:
         return theme.empty("Nothing is broken.")
     rows = [

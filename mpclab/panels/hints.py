@@ -1,4 +1,4 @@
-"""What to do next: a stage of the story and one sentence, from what the trace shows."""
+"""Hints for the next step: a stage of the story and one sentence, from what the trace shows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Hint(NamedTuple):
 
 
 def hint(lab: Lab, state: State) -> Hint:
-    """What to do next in `lab`, whose trace folds to `state`."""
+    """The hint for the next step in `lab`, whose trace folds to `state`."""
     if lab.closed:
         return _closed(state)
     group, n = lab.group, lab.scenario.parties
@@ -102,12 +102,12 @@ def _operations(lab: Lab, state: State, down: list[Party]) -> Hint:
 
 
 def voters_missing(lab: Lab, one: Operation) -> tuple[Party, ...]:
-    """Who has not voted on an open operation."""
+    """The parties that have not voted on an open operation."""
     return tuple(p for p in lab.group.everyone if p not in one.votes)
 
 
 def waiting_words(lab: Lab, state: State, one: Operation) -> str:
-    """What an open operation waits for, and what one may do about it."""
+    """The reason why an open operation waits, and what one may do about it."""
     missing = voters_missing(lab, one)
     by_hand = [
         p

@@ -152,7 +152,7 @@ class OperationsPanel(Panel):
         ]
         controls.set_options(self.which, names or [("none", "")])
         chosen = next((o for o in is_open if o.op == self.which.value), None)
-        # A proposal takes its time to arrive: who has not heard of it cannot vote on it yet.
+        # A proposal takes its time to arrive: parties without it cannot vote on it yet.
         missing = voters_missing(lab, chosen) if chosen else ()
         able = [p for p in missing if chosen and p in chosen.standing]
         controls.set_options(self.voter, [(f"party {p}", p) for p in able] or [("nobody", 0)])

@@ -147,7 +147,7 @@ class Panel:
 
 
 class Banner(Panel):
-    """What the last verb said, what is being done, and errors, until they are dismissed."""
+    """The last verb's answer, the work under way, and errors, until they are dismissed."""
 
     name = "status"
 

@@ -44,7 +44,7 @@ class Sentence(NamedTuple):
 
 
 def sentence(row: Row) -> Sentence:
-    """What a row says, for a reader."""
+    """A row as a sentence for a reader."""
     words, level = _words(row)
     return Sentence(row.at, row.actor, words, level, type(row) is Sent and is_background(row))
 
@@ -100,7 +100,7 @@ def _words(row: Row) -> tuple[str, int]:
 
 
 def _note(row: Noted) -> tuple[str, int]:
-    """What a note says, and in which log."""
+    """A note as a sentence, and its log."""
     note = row.note
     match note:
         case notes.Proposed(op, kind, _, text):

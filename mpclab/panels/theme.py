@@ -15,7 +15,7 @@ from mpclab.core.ids import SERVER, Party
 from mpclab.plots import style
 
 GOOD, BAD, WARN, QUIET = "good", "bad", "warn", "quiet"
-"""What a badge may say with its colour, besides its words."""
+"""The meanings of a badge's colour, besides its words."""
 
 STYLESHEET: Final = """
 <style>
@@ -202,7 +202,7 @@ def heading(title: str, note: str = "") -> str:
 
 
 def empty(words: str) -> str:
-    """What stands where there is nothing to show yet."""
+    """A placeholder where there is nothing to show yet."""
     return f'<div class="mpclab-empty">{escape(words)}</div>'
 
 

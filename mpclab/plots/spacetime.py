@@ -41,7 +41,7 @@ _WIDTH = 11.0
 
 @dataclass(slots=True)
 class _Scene:
-    """What will be drawn: chosen once, then only read."""
+    """The rows and lines to draw: chosen once, then only read."""
 
     rows: list[Row]
     flights: list[Flight]

@@ -179,7 +179,7 @@ def _draw_phases(
 def _draw_terms(
     ax: Axes, clock: Clock, rows: Iterable[Row], places: dict[Party, float], end: int
 ) -> None:
-    """A gold line under the lane of whoever believes itself to be the leader."""
+    """A gold line under the lane of each party that believes itself to be the leader."""
     for party, start, stop in _terms(rows, end):
         if party in places:
             y = places[party] + 0.29
@@ -188,7 +188,7 @@ def _draw_terms(
 
 
 def _terms(rows: Iterable[Row], end: int) -> list[tuple[Party, int, int]]:
-    """Who believed itself to be the leader, from when to when."""
+    """The parties that believed themselves to be the leader, from when to when."""
     state = State()
     since: dict[Party, int] = {}
     found: list[tuple[Party, int, int]] = []

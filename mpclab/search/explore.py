@@ -46,7 +46,7 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Exploration:
-    """What was explored.
+    """The result of an exploration.
 
     Attributes:
         states, transitions: different states that were seen, and events that were tried.

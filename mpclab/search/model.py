@@ -83,7 +83,7 @@ class Local(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What a step came to: who the party is then, and which messages it sent, by number."""
+    """The result of a step: the party's next local state and the messages it sent, by number."""
 
     after: int
     sent: tuple[int, ...]
@@ -188,7 +188,7 @@ class Explorer:
                 yield number
 
     def _other(self, node: Node, msg: Message) -> Message | None:
-        """What a liar could say instead."""
+        """A message that a liar could send instead."""
         machine = node.machine(AT)
         assert isinstance(machine, Agreement)
         values = {value_of(op): value_of(op, 1) for _, op in self.wishes}
@@ -197,7 +197,7 @@ class Explorer:
     # --- steps of one party, each of them once ---
 
     def _step(self, p: Party, number: int, event: Event, key: Any, cut: int = -1) -> Done:
-        """What `event` makes of local state `number`; with `cut`, dying after so many effects."""
+        """The result of `event` in local state `number`; with `cut`, dying after `cut` effects."""
         known = self._steps.get((p, number, key, cut))
         if known is not None:
             return known
@@ -212,7 +212,7 @@ class Explorer:
         return done
 
     def _answer(self, node: Node, effects: list[Effect]) -> list[Effect]:
-        """The coordinator's part: whoever is asked for a vote approves."""
+        """The coordinator's part: every party asked for a vote approves."""
         more: list[Effect] = []
         for effect in effects:
             if isinstance(effect, Output) and isinstance(effect.value, VoteWanted):
@@ -406,7 +406,7 @@ def _without(network: tuple[int, ...], message: int) -> tuple[int, ...]:
 
 
 def _with(given: tuple[Any, ...], one: tuple[str, str, bytes, int | None]) -> tuple[Any, ...]:
-    """What was told before a crash is told again after it, and is no news."""
+    """An output from before a crash comes again after it, and is not counted twice."""
     return given if one in given else (*given, one)
 
 

@@ -24,7 +24,7 @@ from mpclab.search.telling import trace_of
 
 @dataclass(frozen=True)
 class Walks:
-    """What random runs came to; `run` is the number of the one that broke a promise."""
+    """The result of random runs; `run` is the number of the one that broke a promise."""
 
     protocol: str
     runs: int

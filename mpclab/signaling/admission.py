@@ -1,4 +1,4 @@
-"""Who may join a room of the signaling server: the rooms there are, and why not. Pure functions."""
+"""Admission to the rooms of the signaling server, or the reason against it. Pure functions."""
 
 from __future__ import annotations
 
@@ -144,11 +144,11 @@ NO_ROOM: Final = "the server has no room for another session", "close one first,
 
 
 class Shares:
-    """Who may open how many rooms: a quarter of all for one address, and for one key.
+    """Shares of the rooms: one address may open a quarter of all, and so may one key.
 
-    Whoever has used up a share, or comes when all is full, opens a room at the cost of one in
-    which nobody meets anybody: an empty one, or else the oldest with a single member online, of
-    the same opener, or of the one with most rooms. So a room in use is never closed for another.
+    An opener that has used up its share, or comes when all is full, opens a room at the cost of
+    one in which nobody meets anybody: an empty one, or else the oldest with a single member online,
+    of the same opener, or of the one with most rooms. So a room in use is never closed for another.
     """
 
     def __init__(self, settings: RoomsSettings) -> None:
@@ -166,7 +166,7 @@ class Shares:
                 del self._count[opener]
 
     def make_room(self, rooms: Mapping[str, Room], openers: tuple[str, ...]) -> list[str] | None:
-        """The sessions to close so that `openers` may open another; None: that cannot be."""
+        """The sessions to close so that `openers` may open another; None: no room can be made."""
         closing: list[str] = []
         for opener in openers:
             if self._count[opener] - len(closing) >= self._each:

@@ -177,7 +177,7 @@ class Client(Machine):
                     self._ask_who(ctx)
 
     def _send_requests(self, ctx: Ctx) -> None:
-        """What is to be relayed, no faster than the server takes it."""
+        """Send relay requests, no faster than the server takes them."""
         pace = self._pace
         while self._requests and (pace is None or pace.take(ctx.now)):
             ctx.send(SERVER, self._requests.popleft())

@@ -1,4 +1,4 @@
-"""What clients send, decoded for the server: bytes that are no message become one that says so."""
+"""Clients' messages, decoded for the server: malformed bytes become a message that says so."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class ClientSettings:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What we ask the server for, and who we are in this incarnation."""
+    """The membership that we ask the server for, and our identity in this incarnation."""
 
     session: str
     party: Party

@@ -1,4 +1,4 @@
-"""What a server keeps of its sessions over a restart, and how it is taken up again.
+"""The sessions that a server keeps over a restart, and how they are taken up again.
 
 A record a session and one a member, each written when it changes. Nobody is online after a
 restart, so every slot is idle, kept for its key as long as slots are kept at all.

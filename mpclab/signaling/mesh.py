@@ -190,7 +190,7 @@ class Mesh(Dialer):
         self._pursue(ctx, link)
 
     def _incarnation(self, ctx: Ctx, link: Link, member: Member) -> Incarnation | None:
-        """What we know of this incarnation of the peer, known before or not."""
+        """The state of this incarnation of the peer, known before or not."""
         if (known := link.incarnations.get(member.incarnation)) is not None:
             return known
         if len(link.past) + len(link.incarnations) >= _MAX_INCARNATIONS:

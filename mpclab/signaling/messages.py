@@ -1,4 +1,4 @@
-"""What travels by the signaling server: JSON objects, easy to write in a browser.
+"""The messages of the signaling server: JSON objects, easy to write in a browser.
 
 Two layers. `ClientMessage` and `ServerMessage` are between one client and the server. Inside
 `Relay` and `Announce` lies a *payload*, which the server passes on without looking into it:
@@ -22,7 +22,7 @@ MAX_TEXT: Final = 4 * 1024
 NONCE_BYTES: Final = 16
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
-"""What counts something on the wire: bounded where it is decoded, and exact in a browser."""
+"""A count on the wire: bounded where it is decoded, and exact in a browser."""
 Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 """A party, or how many parties."""
 
@@ -236,7 +236,7 @@ TEXT_LABEL: Final = "mpclab text"
 
 
 def join_parts(nonce: bytes, msg: Join) -> tuple[Part, ...]:
-    """What `Join.signature` covers: the server's nonce and every field."""
+    """The parts that `Join.signature` covers: the server's nonce and every field."""
     return (
         VERSION, nonce, msg.session, msg.party, msg.n, msg.t, msg.policy, msg.key, msg.incarnation,
         msg.epoch, msg.presence, msg.mode, msg.agreement,
@@ -244,7 +244,7 @@ def join_parts(nonce: bytes, msg: Join) -> tuple[Part, ...]:
 
 
 def presence_parts(session: str, party: Party, incarnation: bytes, epoch: int) -> tuple[Part, ...]:
-    """What a signed presence says; signed by the party, checked by every other."""
+    """The parts of a presence; signed by the party, checked by every other."""
     return (VERSION, session, party, incarnation, epoch)
 
 

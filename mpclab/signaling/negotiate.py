@@ -4,9 +4,9 @@ An offer and its answer are signed end to end, so that the server that carries t
 write nor change one. That is not enough: a member may take another's description and sign it
 as its own (the "re-signing" or identity misbinding attack). So the first message on each new
 data channel, in both directions, is a `Confirm`: a signature over both certificate fingerprints
-*as the transport saw them*, both ids, the session and the offer. Whoever sits in the middle of
-the channel sees other fingerprints, and whoever re-signed a description cannot make its owner
-confirm.
+*as the transport saw them*, both ids, the session and the offer. An attacker in the middle of
+the channel sees other fingerprints, and a member that re-signed a description cannot make its
+owner confirm.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def names(found: tuple[tuple[str, str], ...], fingerprint: str) -> bool:
 
 
 def offer_hash(pair: Pair, offer: Offer) -> bytes:
-    """What names an offer in its answer and in the confirmations, 32 bytes."""
+    """The hash of an offer for its answer and for the confirmations, 32 bytes."""
     return digest("mpclab offer", *_offer_parts(pair, offer))
 
 

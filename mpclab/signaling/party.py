@@ -58,7 +58,7 @@ MESH: Final[Path] = ("mesh",)
 
 @dataclass(frozen=True, slots=True)
 class PartyConfig:
-    """Who takes part in what.
+    """The session, and a party's part in it.
 
     Attributes:
         session: id of the session; `core.ids.new_id` makes one.
@@ -188,7 +188,7 @@ class PartyMachine(Machine):
     """The root of a party's machines.
 
     Args:
-        config: who takes part in what.
+        config: the session, and our part in it.
         make_app: makes the application; called once in each incarnation.
         app: its name among our children.
     """

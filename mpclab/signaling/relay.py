@@ -89,7 +89,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Replayed(SealError):
-    """The box is authentic, and came before: whoever carries boxes shows it again."""
+    """The box is authentic, and came before: its carrier replays it."""
 
 
 class Channel:
@@ -125,7 +125,7 @@ class Channel:
         return Sealed(self.incarnations, self._seal.seal(self._sent, _encode(content)))
 
     def open(self, sealed: Sealed) -> Content:
-        """What is in the peer's box.
+        """Open the peer's box.
 
         Raises:
             SealError: it is not from the peer in these incarnations.
@@ -152,7 +152,7 @@ class Channel:
 
     @property
     def owed(self) -> Taken | None:
-        """What the peer should be told now, so that it can go on."""
+        """The acknowledgement due to the peer, so that it can go on."""
         if self._untold < WINDOW // 4:
             return None
         self._untold = 0
@@ -184,12 +184,12 @@ class Channel:
             self._unanswered -= self._on_their_way.popleft()[1]
 
     def forgive(self) -> None:
-        """What is on its way is taken for lost."""
+        """Count everything on its way as lost."""
         self._on_their_way.clear()
         self._unanswered = 0
 
     def clear(self) -> None:
-        """Nothing is to be sent any more of what was."""
+        """Drop everything that waits to be sent."""
         self.forgive()
         self._queue.clear()
         self._queued = 0

@@ -117,7 +117,7 @@ class Rooms(Machine):
         return lenient
 
     def status(self) -> RoomsStatus:
-        """What the server knows, now. Holds no secret."""
+        """A snapshot of the server. Holds no secret."""
         return RoomsStatus(
             tuple(session_status(name, room) for name, room in self.rooms.items()),
             len(self.clients), self.relayed, self.refused, self.errors, tuple(self.log),
@@ -273,9 +273,9 @@ class Rooms(Machine):
     def pass_on(
         self, sender: Connection, text: bytes, now: int
     ) -> list[tuple[Connection, bytes]] | None:
-        """What `text` of `sender` leads to, where it is a `Relay` that leads to nothing else: who
-        gets which message. The same checks as `_admit` and `_handle`, without a step; for hosts
-        that keep no trace. None: take the step."""
+        """The deliveries of `text` of `sender`, where it is a `Relay` with no other effect. The
+        same checks as `_admit` and `_handle`, without a step: the fast path of hosts that keep
+        no trace. None: take the step."""
         client = self.clients.get(sender)
         if client is None or not client.session or client.backlog:
             return None

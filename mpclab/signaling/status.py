@@ -1,4 +1,4 @@
-"""What the server may be told, and what it tells of itself: bounds and snapshots."""
+"""The server's limits, and its snapshots of itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of a protocol are made of, for mpclab's own and for yours.
+"""Building blocks for the tests of a protocol, mpclab's own and yours.
 
 `conformance(MyProtocol)` is a whole suite in one line; `mutants(MyProtocol)` are its small
 mistakes, and `kill` says whether the suite sees one. `Alone` is one machine to which a test says

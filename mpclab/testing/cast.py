@@ -26,7 +26,7 @@ DEADLINE = 2 * SECOND
 AT: Path = ("root",)
 
 Tamper = Callable[[Machine, Ctx, Message, tuple[Party, ...]], Iterable[tuple[Any, Message]] | None]
-"""What a cheat sends instead of a message: (receivers, message) pairs, or None for the same."""
+"""A cheat's replacement for a message: (receivers, message) pairs, or None for the same."""
 
 
 class Root(Machine):

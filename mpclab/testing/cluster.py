@@ -245,7 +245,7 @@ class Cluster:
         assert not both, f"decided and refused: {sorted(both)}: {self.story()}"
 
     def story(self) -> str:
-        """What everyone holds, for the message of a failed assertion."""
+        """The state of every party, for the message of a failed assertion."""
         lines = [f"seed {self.world.seed}, {self.n} parties, at {self.world.now / MS} ms"]
         for p in self.up:
             parent = self.parent(p)

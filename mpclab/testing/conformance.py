@@ -1,4 +1,4 @@
-"""What every agreement protocol owes, as a suite that yours inherits in one line.
+"""The duties of every agreement protocol, as a suite that yours inherits in one line.
 
     from mpclab.testing import conformance
     TestPaxos = conformance(Paxos)                      # pytest collects it
@@ -171,7 +171,7 @@ class Conformance:
             c.check_agreement()
 
     def test_a_proposer_that_vanishes_leaves_its_value_or_none(self) -> None:
-        """What may have been decided with its help, a later proposer finds and takes over."""
+        """A later proposer takes over a value that may have been decided with its help."""
         if not (self.contested and self.progress):
             return
         for seed in range(12):

@@ -55,7 +55,7 @@ SYNCHRONOUS = ("3pc",)
 
 
 class Plan(NamedTuple):
-    """What one run is made of, all from its seed."""
+    """The parameters of one run, all from its seed."""
 
     n: int
     late: float

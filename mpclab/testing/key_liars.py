@@ -40,7 +40,7 @@ EXTRA: tuple[Message, ...] = (
     Again(10**6),
     Again(-1),
 )
-"""What a liar says out of the blue."""
+"""Messages that a liar sends out of the blue."""
 
 
 def altered(value: Any, coins: random.Random) -> Any:

@@ -101,7 +101,7 @@ def operation_trial(kind: str, seed: int) -> Counter[str]:
         torn, gap = coins.random() < 0.6, coins.choice((1, 30, 400)) * MS
         world.at(at, lambda p=p, torn=torn: strike(p, torn))  # type: ignore[misc]
         world.at(at + gap, lambda p=p: restart(p))  # type: ignore[misc]
-    for p in cast.honest:  # whoever was to die in a step that came late
+    for p in cast.honest:  # those that were to die in a step that came late
         for at in (20, 40):
             world.at(at * DEADLINE, lambda p=p: restart(p))  # type: ignore[misc]
     world.at(60 * DEADLINE, lambda: None)  # background questions are asked until then

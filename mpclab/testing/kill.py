@@ -36,8 +36,8 @@ def claims(suite: type[Conformance]) -> list[str]:
 
 
 def kill(suite: type[Conformance], budget: float = 10.0) -> str:
-    """What the suite finds wrong with its protocol within `budget` seconds of the processor; "" for
-    nothing. Only a suite that finds nothing takes so long."""
+    """The first problem that the suite finds within `budget` seconds of the processor; "" for
+    none. Only a suite that finds nothing takes so long."""
     end = time.process_time() + budget
     run = suite()
     try:

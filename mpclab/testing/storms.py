@@ -45,7 +45,7 @@ CALM = 4_000 * PATIENCE
 
 
 class Result(NamedTuple):
-    """What a storm found: `problem` is "" when all is well."""
+    """The result of a storm: `problem` is "" when all is well."""
 
     problem: str
     messages: int
@@ -115,7 +115,7 @@ PROMISES: dict[str, Callable[[Party, tuple[Party, ...], Message], Iterator[Promi
 
 
 class Judge:
-    """What honest parties gave out and said, and whether it is one log."""
+    """The outputs and messages of honest parties, judged: are they one log?"""
 
     def __init__(self, name: str) -> None:
         self.promises = PROMISES.get(name)
@@ -275,7 +275,7 @@ class Storm:
         self.nodes: dict[Party, Node] = {}
         self.life: dict[Party, int] = dict.fromkeys(self.members, 0)
         self.disk: dict[Party, dict[Path, dict[str, bytes]]] = {p: {} for p in self.members}
-        self.torn: dict[Party, int] = {}  # who dies in its next step, after so many effects
+        self.torn: dict[Party, int] = {}  # dying in their next step, after so many effects
         self.liars: frozenset[Party] = frozenset()
         if lies:
             most = self.protocol.liars(self.n)
@@ -478,7 +478,7 @@ class Storm:
         return f"after the storm not everybody holds the {len(self.ops)} operations: {held}"
 
     def story(self) -> str:
-        """What was drawn, and where everybody is."""
+        """The parameters drawn, and the state of every party."""
         lines = [f"{self.n} parties, liars {sorted(self.liars)}, at {self.now / MS} ms"]
         lines += [str(self.drawn), f"log {[op for op, _ in self.judge.log]}"]
         return "\n".join(lines)

@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"raft": {"patience": 4_000 * MS, "compacti
 
 
 class Verdict(NamedTuple):
-    """What a trial found: "" when all is well."""
+    """The result of a trial: "" when all is well."""
 
     problem: str
     messages: int
@@ -182,7 +182,7 @@ LIES = ("equivocate", "lie", "vote-twice", "replay", "garbage", "silent", "send-
 def _liars(
     cls: type[Agreement], n: int, seed: int, built: Mapping[str, Any]
 ) -> dict[Party, Fault | Callable[[], Machine]]:
-    """Who lies, and how: by a fault, or by being two parties at once."""
+    """The liars and their ways: a fault, or being two parties at once."""
     draw = random.Random(f"lies {seed}")
     found: dict[Party, Fault | Callable[[], Machine]] = {}
     for p in draw.sample(range(1, n + 1), cls.liars(n)):

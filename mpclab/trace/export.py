@@ -135,7 +135,7 @@ def message_counts(trace: Trace, *, background: bool = True) -> dict[str, dict[s
 
 
 def to_networkx(trace: Trace) -> nx.MultiDiGraph:
-    """Who sent what to whom: an edge per (sender, receiver, kind of message).
+    """The messages as a graph: an edge per (sender, receiver, kind of message).
 
     Edges are keyed by kind and carry `sent`, `delivered`, `dropped`, `bytes`; nodes are
     actors, with `sent` and `received`.

@@ -39,7 +39,7 @@ WEAKEST_FIRST = ("closed", "dialing", "open", "relay", "confirmed")
 
 @dataclass(slots=True)
 class Vote:
-    """What a party said of a proposal, when (µs) and in which row."""
+    """A party's answer to a proposal, when (µs) and in which row."""
 
     approve: bool
     reason: str
@@ -49,7 +49,7 @@ class Vote:
 
 @dataclass(slots=True)
 class Commit:
-    """What a party committed, when and in which row; `value` is a digest."""
+    """A commit of a party, when and in which row; `value` is a digest."""
 
     value: str
     index: int | None
@@ -225,7 +225,7 @@ class State:
 
     @property
     def leaders(self) -> tuple[Party, ...]:
-        """Who believes itself to be the leader and is up."""
+        """The parties that are up and believe themselves to be the leader."""
         return tuple(p for p, s in sorted(self.parties.items()) if s.leader and s.life == UP)
 
     @property
@@ -270,7 +270,7 @@ class State:
             self.liars.update(row.parties)
 
     def _note(self, row: Noted) -> None:
-        """What a note changes; each class has to say, or that it changes nothing."""
+        """Apply a note; each class has its case, even if it changes nothing."""
         note, actor = row.note, row.actor
         match note:
             # Of these the host speaks, who has no path; a machine may call its own things alike.

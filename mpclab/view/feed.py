@@ -256,7 +256,7 @@ class Feed:
                 self._mark(row, "acted", long=row.text)
 
     def _live(self, row: Row) -> None:
-        """What changed of anybody's life and lead."""
+        """Record changes of any party's life and leadership."""
         self._state.apply(row)
         aimed = row.parties if isinstance(row, Fault) else (row.actor,)
         for actor in aimed:

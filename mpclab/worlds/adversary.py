@@ -106,7 +106,7 @@ class Adversaries:
             host.node.tamper = TamperHook(self, site, host) if corrupt else None
 
     def say(self, site: Site, host: Hosting, words: Words) -> list[Words]:
-        """What `host` says instead of `words`: each tamper rewords what the one before gave."""
+        """The messages sent instead of `words`: each tamper rewords the last one's output."""
         adversary = HostedContext(site, host)
         said = [words]
         for tamper in list(self._tampers.get(host.actor, {}).values()):
@@ -114,7 +114,7 @@ class Adversaries:
         return said
 
     def filtered(self, site: Site, host: Hosting, effects: list[Effect]) -> list[Effect]:
-        """What `host` does instead of `effects`."""
+        """The effects that `host` performs instead of `effects`."""
         if not (filters := self._filters.get(host.actor)):
             return effects
         adversary = HostedContext(site, host)

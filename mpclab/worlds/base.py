@@ -1,4 +1,4 @@
-"""What every world is: hosts nodes, carries frames, breaks on demand, writes the trace."""
+"""The base of all worlds: it hosts nodes, carries frames, breaks on demand, writes the trace."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def speaker(source: Party, dst: Party, frame: Frame) -> Party:
 
 
 def describe(msg: Message | None) -> str:
-    """What a message says, for a reader: `approve=True, op='k3'`. Bytes by length alone,
+    """A message as text for a reader: `approve=True, op='k3'`. Bytes by length alone,
     since a trace must never hold a share."""
     if msg is None:
         return ""

@@ -14,7 +14,7 @@ class Skew:
     drift: float
 
     def local(self, now: int) -> int:
-        """What the clock shows at `now`."""
+        """The reading of the clock at `now`."""
         return now + self.offset + int((now - self.since) * self.drift)
 
     def world(self, local: int) -> int:

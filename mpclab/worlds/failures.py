@@ -42,7 +42,7 @@ class NodeFailed(RuntimeError):
 def a_bug_among(
     node: Node, here: Container[Party], base: Party, adversaries: Adversaries
 ) -> Exception | None:
-    """What a peer's message made fail in this step though its sender is as honest as we are.
+    """The failure that a message caused in this step though its sender is as honest as we are.
 
     Where both sides of a failure run here and nobody ever corrupted the sender, no peer can be at
     fault: the machine is. `here`: the actors that this world hosts; `base` of the party's session.

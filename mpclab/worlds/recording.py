@@ -229,7 +229,7 @@ def outline(effect: Effect) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """What a step raised, for comparison and for people."""
+    """The error that a step raised, for comparison and for people."""
     return f"{type(error).__name__}: {error}"
 
 

@@ -28,7 +28,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """What `pack` packed.
+    """The value that `pack` packed.
 
     Raises:
         UnknownType: for any other bytes, and for a class that is not imported here or not allowed.

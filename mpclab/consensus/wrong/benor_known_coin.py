@@ -1,7 +1,7 @@
 """The mistake: a common coin that everybody, the adversary too, can compute beforehand.
 
 Two rounds are enough with a common coin, so why toss at all: a hash of the session will do. But
-whoever orders the messages then sees the next toss before it decides who hears which proposals,
+an adversary that orders messages sees the next toss before it decides who hears which proposals,
 and keeps half of the parties at the other bit, round after round. Nothing false is ever decided;
 nothing is decided.
 """

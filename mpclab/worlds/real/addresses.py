@@ -1,8 +1,8 @@
 """Which of our addresses a party offers to its peers.
 
 A party is on the network where its server is: so it offers the address by which it reaches that,
-and this machine's address of the other family, where there is one. Who reaches the server by
-loopback has all its peers on this machine, unless the server listens beyond it.
+and this machine's address of the other family, where there is one. A party that reaches its server
+by loopback has all its peers on this machine, unless the server listens beyond it.
 """
 
 from __future__ import annotations

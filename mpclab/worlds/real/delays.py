@@ -24,7 +24,7 @@ Put = Callable[[Frame], None]
 
 
 class CarryingWorld(Protocol):
-    """What delay queues need of their world."""
+    """The world as delay queues need it."""
 
     link_rules: LinkRules
     loop: asyncio.AbstractEventLoop
@@ -69,7 +69,7 @@ class DelayQueues:
         return bool(self._loose) or any(queue.waiting for queue in self._queues.values())
 
     def transmit(self, host: Host, to: tuple[int, ...], frame: Frame) -> None:
-        """Send `frame` to each of `to`, through the faults of the day."""
+        """Send `frame` to each of `to`, through the active link rules."""
         world = self._world
         if world.link_rules.quiet and not self._queues and world.fan_out(host, to, frame):
             return

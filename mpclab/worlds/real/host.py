@@ -32,7 +32,7 @@ from mpclab.worlds.recording import Recording, describe_error
 
 
 class HostingWorld(Site, Protocol):
-    """What a host needs of its world."""
+    """The world as a host needs it."""
 
     loop: asyncio.AbstractEventLoop
     adversaries: Adversaries
@@ -85,7 +85,7 @@ class Host:
 
     @property
     def clock(self) -> int:
-        """What the party's own clock shows, µs."""
+        """The reading of the party's own clock, µs."""
         now = self.world.now
         return now if self.skew is None else self.skew.local(now)
 

@@ -1,8 +1,8 @@
-"""What this process holds open: so that a forgotten lab lets go, and a forked child holds nothing.
+"""Open worlds of this process: a forgotten lab lets go, and a forked child holds nothing.
 
 A notebook runs the cell `lab = Lab(…); lab.start_server()` again: the lab that was there before is
-nobody's any more, but its thread and its port live on. Whoever finds a port taken calls `let_go`
-first, and can say whether the port is taken by this very process (`holder`).
+nobody's any more, but its thread and its port live on. A caller that finds a port taken calls
+`let_go` first, and can say whether the port is taken by this very process (`holder`).
 """
 
 from __future__ import annotations

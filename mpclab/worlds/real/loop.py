@@ -14,7 +14,7 @@ from mpclab.core.errors import UsageError
 T = TypeVar("T")
 
 CLOSING_SECONDS = 10.0
-"""What a closing world gives its tasks. A peer connection that does not end is cancelled then:
+"""Seconds that a closing world gives its tasks. A peer connection that does not end is cancelled:
 seen once in hundreds of meshes on a busy machine, where it held its notebook for good."""
 
 

@@ -27,7 +27,7 @@ Items = dict[Path, dict[str, bytes]]
 
 
 class Store(Protocol):
-    """What one party persisted, by (path, key)."""
+    """One party's persisted items, by (path, key)."""
 
     def load(self) -> Items:
         """Everything, as a copy."""

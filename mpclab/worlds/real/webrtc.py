@@ -113,7 +113,7 @@ class WebRTCWorld(WebSocketWorld):
                 super().link_verb(host, effect)
 
     def _addresses_of(self, actor: Party) -> tuple[str, ...]:
-        """What an actor offers: what it was told, or where it meets its server."""
+        """The addresses that an actor offers: the configured ones, or where it meets its server."""
         settings = self._channel_settings
         if settings.addresses is not None:
             return settings.addresses

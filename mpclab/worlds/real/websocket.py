@@ -75,7 +75,7 @@ def to_text(frame: Frame) -> bytes:
 
 
 def from_text(text: bytes) -> Frame:
-    """What `to_text` wrote; the message itself is left to its machine.
+    """Read the text of `to_text`; the message itself is left to its machine.
 
     Raises:
         msgspec.DecodeError: for anything but an id and a message.
@@ -91,7 +91,7 @@ class Relaying(Protocol):
     """A server's machine that clients join, and that can relay without a step."""
 
     def pass_on(self, sender: int, text: bytes, now: int) -> list[tuple[int, bytes]] | None:
-        """Who gets which message for `text`; None: it takes a step."""
+        """The receivers and their messages for `text`; None: it takes a step."""
 
 
 class WebSocketWorld(WithProcesses):
@@ -304,7 +304,7 @@ class WebSocketWorld(WithProcesses):
     def note(self, host: Host, effect: Effect) -> None:
         super().note(host, effect)
         if type(effect) is Blame and host.actor == SERVER and not self.keeps_rows:
-            # Its message broke a handler: whoever sent it goes, and nobody else.
+            # Its message broke a handler: its sender goes, and nobody else.
             if self._server is not None and effect.party is not None:
                 self._server.hang_up(effect.party, effect.reason)
         if host.actor == SERVER and type(effect) is Note and isinstance(effect.note, notes.Joined):

@@ -1,4 +1,4 @@
-"""What all real worlds share: an event loop in a thread of its own, and hosts of nodes in it.
+"""The base of all real worlds: an event loop in a thread of its own, and hosts of nodes in it.
 
 One daemon thread runs every node of a world, so that a notebook's kernel stays responsive;
 calls cross over and wait for their answer. Subclasses carry frames and open links.
@@ -214,7 +214,7 @@ class RealWorld(World):
         del self._hosts[actor]
 
     def remark(self, actor: Party, note: notes.AnyNote) -> None:
-        """What the host itself has to say of an actor."""
+        """Write a note of the host itself about an actor."""
         self.trace.append(rows.Noted(self.now, actor, (), note))
         self.stepped()
 
@@ -374,7 +374,7 @@ class RealWorld(World):
         return host
 
     def bug_in(self, host: Host) -> Exception | None:
-        """What failed in the last step though nobody is to blame but the machine."""
+        """The failure of the last step for which only the machine is to blame, or None."""
         assert host.node is not None
         return a_bug_among(host.node, self._hosts, host.base, self.adversaries)
 

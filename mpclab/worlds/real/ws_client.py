@@ -21,7 +21,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from mpclab.core.errors import UsageError
 
 MAX_MESSAGE: Final = 1024 * 1024
-"""What we take from a server, bytes: a room's roster can be longer than one party's message."""
+"""The largest message taken from a server, bytes: a roster can be longer than a party's message."""
 MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes that may wait for a server before its connection is given up."""
 STUCK_AFTER: Final = 15.0
@@ -34,7 +34,7 @@ CLOSE_WITHIN: Final = 2.0
 
 @dataclass(frozen=True)
 class Handlers:
-    """Who hears what happens: `opened` at most once, `closed` exactly once, unless we hung up."""
+    """A client's callbacks: `opened` at most once, `closed` exactly once, unless we hung up."""
 
     opened: Callable[[], None]
     received: Callable[[bytes], None]
@@ -112,7 +112,7 @@ class SocketClient(asyncio.Protocol):
 
     Args:
         url: the server's.
-        handlers: who hears of it; never called from inside a method of ours.
+        handlers: hear of it; never called from inside a method of ours.
         tls: for `wss`, whom to trust; None: the system's authorities.
     """
 

@@ -54,7 +54,7 @@ _END_OF_REQUEST: Final = b"\r\n\r\n"
 
 
 class Acceptor(Protocol):
-    """What a connection needs of the server that accepted it."""
+    """The server as the connection that it accepted needs it."""
 
     settings: ServerSettings
     origins: tuple[str | None, ...]
@@ -323,7 +323,7 @@ class Connection(asyncio.Protocol):
         return max(0.0, -self._credit / rate)
 
     def charge(self, size: int) -> None:
-        """What this client said made us send so many bytes."""
+        """Charge this client for the bytes that its message made us send."""
         self._credit -= size
 
     def _feed(self, data: bytes) -> None:

@@ -43,7 +43,7 @@ from mpclab.worlds.real.ws_settings import ServerSettings
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
-    """What a server has done so far. Times in seconds. Holds no secret.
+    """A server's activity so far. Times in seconds. Holds no secret.
 
     Attributes:
         evicted: connections cut off because they took nothing.
@@ -66,7 +66,7 @@ class ServerStatus(msgspec.Struct, frozen=True):
 
 
 class Owner(Protocol):
-    """Who hears what happens at the server. Never called from inside `SocketServer.send`."""
+    """A server's callbacks. Never called from inside `SocketServer.send`."""
 
     def opened(self, number: int, address: tuple[str, int], origin: str) -> None:
         """Connection `number` finished its handshake; limits count it for `origin`."""
@@ -82,7 +82,7 @@ class SocketServer:
     """Listens, numbers its clients, and carries text messages.
 
     Args:
-        owner: who hears of connections and messages.
+        owner: hears of connections and messages.
         settings: limits.
 
     Attributes:
@@ -109,7 +109,7 @@ class SocketServer:
         self._origins: dict[str, int] = {}  # connections of each address
         self._not_in: dict[str, dict[Connection, None]] = {}  # those that joined nothing, by age
         self._proxies = [ip_network(p, strict=False) for p in self.settings.proxies]
-        self._dirty: list[Connection] = []  # who is written to when this turn is over
+        self._dirty: list[Connection] = []  # to be written to when this turn is over
         self._handshakes: dict[Connection, asyncio.Task[None]] = {}
         self._accepting: asyncio.Task[None] | None = None  # the listener, where TLS is spoken
         self._next = 1

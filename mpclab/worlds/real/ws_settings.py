@@ -1,4 +1,4 @@
-"""The limits of a WebSocket server, as whoever runs it may set them."""
+"""The limits of a WebSocket server, as its operator may set them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nodes of the simulated world want done: frames sent, timers set, rows written.
+"""The effects of nodes in the simulated world: frames sent, timers set, rows written.
 
 A corrupted actor's effects pass its filters first (`adversary`).
 """

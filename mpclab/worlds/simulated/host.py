@@ -26,7 +26,7 @@ class SeededCoins:
 
 
 class Host:
-    """What the world keeps of one actor: its node, disk, clock, and what is wrong with it."""
+    """The state of one actor in the world: its node, disk, clock, and what is wrong with it."""
 
     def __init__(self, actor: Party, build: Build, node: Node) -> None:
         self.actor = actor
@@ -58,7 +58,7 @@ class Host:
             items[effect.key] = effect.value
 
     def clock(self, now: int) -> int:
-        """What the actor's own clock shows."""
+        """The reading of the actor's own clock."""
         return now if self.skew is None else self.skew.local(now)
 
 

@@ -68,7 +68,7 @@ class Lifecycle:
         del self._hosts[host.actor]
 
     def remark(self, actor: Party, note: notes.AnyNote) -> None:
-        """What the host itself has to say of an actor."""
+        """Write a note of the host itself about an actor."""
         self._trace.append(rows.Noted(self._queue.now, actor, (), note))
         self._queue.changed = True
 

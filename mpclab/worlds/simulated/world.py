@@ -87,7 +87,7 @@ class SimulatedWorld(World):
 
     @property
     def network(self) -> Network:
-        """What links are like when nothing is wrong; may be set while time goes on."""
+        """The links when nothing is wrong; may be set while time goes on."""
         return self._network.profile
 
     @network.setter
