@@ -4,8 +4,8 @@ A party is the client of what it proposes: `proposed` is the invocation, and the
 `failed` or `aborted` there is the response. There must be *one* order of all committed operations
 that fits every honest party's history, and real time: what was answered before another operation
 was invoked stands before it (Herlihy and Wing 1990, §2). An operation whose client was told that
-it is aborted never happened, and may stand in nobody's history. What was never answered, or was
-proposed by a liar, may stand anywhere.
+it is aborted never happened, and may stand in nobody's history. An operation never answered,
+or proposed by a liar, may stand anywhere.
 
 A party's history is in the order of the log's indices; where nothing orders operations (`direct`,
 2pc, …), in that of (Lamport stamp, proposer, id), as `coordinator.history` has it. All this is a

@@ -5,8 +5,8 @@ the trace's classes, walks over it once as over a stage with parties on it, and 
 what the definitions ask of that line. It knows no witnesses and no reasons to excuse; it is there
 to disagree. `disagreements` puts it beside the verdicts: the soak and a test call that a failure.
 
-What it judges: agreement, validity, integrity, total-order, durability, leaders, certificates,
-blame, and (whether anything is open at the end) termination. What it does not: linearizability,
+It judges agreement, validity, integrity, total-order, durability, leaders, certificates,
+blame, and (whether anything is open at the end) termination. It does not judge linearizability,
 which a test compares with trying every order.
 """
 

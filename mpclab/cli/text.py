@@ -1,6 +1,6 @@
 """Text from elsewhere, as a terminal may show it: characters, never instructions.
 
-What peers, files and servers say is neither rich's markup nor a terminal's escape sequences: it
+Text of peers, files and servers is neither rich's markup nor a terminal's escape sequences: it
 is shown letter by letter, and what has no letter is spelled out (`\\x1b`).
 """
 

@@ -2,7 +2,7 @@
 
 The submitter of an operation coordinates it (only its proposer does), and every party, the
 coordinator too, is a participant. Both protocols tolerate crashes, not lies: the links must be
-authenticated and every party honest. What a party persisted outlives its crash; a party that
+authenticated and every party honest. A party's store outlives its crash; a party that
 comes back *without* its store may contradict itself.
 
 A record goes `asked` → `uncertain` (we approved: no longer ours to decide) → [`ready` in 3pc] →

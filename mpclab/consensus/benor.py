@@ -291,7 +291,7 @@ class BenOr(Agreement):
         sender: Party,
         msg: BenOrReport | BenOrProposal | BenOrValue | BenOrAgain | BenOrSettled,
     ) -> None:
-        """Raise `PeerFault` for what no honest party says; nothing is changed yet."""
+        """Raise `PeerFault` for an invalid message; nothing is changed yet."""
         it = self.instances.get(msg.op) or _Instance()
         match msg:
             case BenOrReport(op, round, bit) | BenOrProposal(op, round, bit):

@@ -3,7 +3,7 @@
 G. Bracha, "Asynchronous Byzantine agreement protocols", Information and Computation 75 (1987),
 Fig. 1; analysed by Imbs and Raynal (arXiv 1510.06882), whose count 2n² − n − 1 this meets.
 
-* Assumes: n > 3f, authenticated links, *no* timing. What is lost on a link is asked for again.
+* Assumes: n > 3f, authenticated links, *no* timing. Messages lost on a link are requested again.
 * Guarantees, among honest parties: **agreement** (no two deliver different values of one
   broadcast), **totality** (if one delivers, all do), **validity** (an honest dealer's value is
   delivered). Three delays.
@@ -116,7 +116,7 @@ class Hearsay:
 
     Up to f liars can speak of broadcasts that do not exist. Each of them does so at its own
     expense: what one party speaks of is bounded, its oldest is forgotten first, and nothing of
-    it is asked for. What an honest party speaks of exists, so others will speak of it too.
+    it is asked for. A broadcast that an honest party names exists, so others will name it too.
     """
 
     ROOM: ClassVar = 256

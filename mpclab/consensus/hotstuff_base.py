@@ -4,7 +4,7 @@ M. Yin, D. Malkhi, M. K. Reiter, G. Golan Gueta and I. Abraham, "HotStuff: BFT c
 linearity and responsiveness", PODC 2019 (arXiv 1803.05069: the sections and algorithms below).
 
 * Assumes: n > 3f, at most f Byzantine, authenticated links, unforgeable signatures. Safety needs
-  no timing; progress needs partial synchrony. What honest parties persist outlives a crash.
+  no timing; progress needs partial synchrony. An honest party's store outlives a crash.
 * A **quorum certificate** is n − f Ed25519 signatures on (phase, view, block). It is as long as
   a quorum: the paper's threshold signature would be short, with the same meaning.
 * The **pacemaker** keeps honest parties in one view. The paper leaves it open (§6). Ours: who

@@ -6,7 +6,7 @@ links instead of signatures as in ACM TOCS 20(4), 2002 (the sections below) and 
 
 * Assumes: n > 3f, at most f parties Byzantine, authenticated links, collision-resistant hashes
   and signatures. Safety needs no timing. Progress needs that delays do not grow faster than the
-  timeouts, which double (partial synchrony). What honest parties persist outlives a crash; one
+  timeouts, which double (partial synchrony). An honest party's store outlives a crash; one
   that loses its store counts among the f.
 * Guarantees: one log. No two honest parties decide different operations at one place; what is
   decided is valid; an operation that an honest party submits is decided in the end.

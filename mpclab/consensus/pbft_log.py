@@ -133,7 +133,7 @@ class Slots:
 
     def leave(self, view: int) -> None:
         """Thesis §3.2.4: with P and Q computed, the messages of views before `view` are
-        removed from the log. What they would have certified is certified no more."""
+        removed from the log. Their requests are certified no more."""
         for slot in self.slots.values():
             slot.is_prepared = slot.is_prepared and slot.view >= view
             slot.prepares = {v: t for v, t in slot.prepares.items() if v >= view}

@@ -8,7 +8,7 @@ others do not contradict it (A1) and one honest party at least accepted the same
 `decide` is a pure function of the VIEW-CHANGE messages: the new primary computes it, and every
 backup computes it again from the same messages.
 
-What a VIEW-CHANGE promises. It says what its party prepared in views before `view`, and it is
+The promise of a VIEW-CHANGE. It says what its party prepared in views before `view`, and it is
 also a promise to prepare and commit nothing in them from then on: that the old messages are
 removed from the log (thesis §3.2.4) is no tidiness. Without it honest parties alone write two logs
 (n = 4, f = 1, q = 3; messages late, nobody lies):

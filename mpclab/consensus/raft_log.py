@@ -1,6 +1,6 @@
 """Raft's log: entries after a snapshot, kept in the party's store entry by entry.
 
-Index 1 is the first entry. What is applied is the *history*: the operations in order, without
+Index 1 is the first entry. The applied part is the *history*: the operations in order, without
 the empty entries that new leaders write. A snapshot is the history up to some index, so a
 compacted log is a history, the place where it ends, and the entries after it.
 
@@ -116,7 +116,7 @@ class RaftLog:
         """Take another's snapshot (§7). Entries after it stay where the log agrees with it.
 
         A crash may fall between any two of the deeds:
-        1. Where the log does not agree, its entries go first, from the end. What is lost then is
+        1. Where the log does not agree, its entries go first, from the end. Lost ones are
            replaced by the snapshot, which a majority without us holds: its last entry is
            committed and we lack it. So no committed entry loses its majority.
         2. The operations are stored before the mark that counts them; unmarked they are nothing.

@@ -21,8 +21,8 @@ that nobody can have a certificate unless a party votes both ways; else it expir
 differently, and for good, only if somebody votes both ways or proposes two things under one id;
 both leave signed evidence.
 
-What a party needs of others and lacks it asks for, every second while something is open, and what
-was decided without it it learns within seconds (see `catchup`); lost messages, late parties and
+A party asks for the messages that it lacks, every second while something is open, and learns
+within seconds of decisions made without it (see `catchup`); lost messages, late parties and
 restarts are all mended that way. Own votes are stored before they are sent, so no restart makes a
 party contradict itself.
 

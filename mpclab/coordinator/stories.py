@@ -85,7 +85,7 @@ def _other_vote(ledger: Ledger, vote: SignedVote, story: int) -> SignedVote | No
 
 def other_value(ledger: Ledger, op: str, story: int) -> tuple[bytes, bytes] | None:
     """The value that this party gets decided for its own operation `op`, and another one that the
-    others will find valid too; None when there is none (yet)."""
+    others will find valid too; None when it has none (yet)."""
     o = ledger.operations.get(op)
     if o is None or o.signed is None or o.by != ledger.me:
         return None

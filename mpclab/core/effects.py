@@ -82,7 +82,7 @@ class Note(_Data, frozen=True):
 class Lied(_Data, frozen=True):
     """The adversary in this node changed or withheld a message that a machine wanted to send.
 
-    Those in `to` did not get message `id` of this `kind`; what was said instead has the ids
+    Those in `to` did not get message `id` of this `kind`; those sent instead have the ids
     `said`. A message that no machine had wanted (kind "", id 0) is in `said` alone.
     """
 

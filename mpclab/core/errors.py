@@ -16,7 +16,7 @@ class MpclabError(Exception):
 
 
 class UsageError(MpclabError, ValueError):
-    """The caller asked for something that cannot be done; nothing was changed."""
+    """The caller asked for something impossible; nothing was changed."""
 
 
 class MachineError(MpclabError, TypeError):

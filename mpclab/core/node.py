@@ -5,9 +5,9 @@ per sender) and drops those for closed ones, runs our own loopback messages, chi
 asks through one FIFO to completion within the step, and turns `PeerFault` into `Blame`. It
 never touches a clock or a socket: a step is a pure function of the node, the event and `now`.
 
-What a handler raises on a peer's message is that peer's fault too, whatever it is: the handler's
+An exception of a handler on a peer's message is that peer's fault too, of any class: the handler's
 effects are undone, the peer is blamed (SUSPECT, for it may be a bug of ours), and the node goes
-on; `contained` tells the host. What is raised on anything else is a bug, and the host's to handle.
+on; `contained` tells the host. An exception on anything else is a bug, and the host's to handle.
 """
 
 import random
@@ -99,7 +99,7 @@ class Node:
         contained: what peers' messages made fail in the last step, and whose they were.
         suspect: what this node sends may be a lie; only `strict` cares.
         tamper: the adversary, where a host has put one: asked before anything is routed or
-            sealed, so it lies by relay as on links. What a party tells itself stays honest.
+            sealed, so it lies by relay as on links. Its messages to itself stay honest.
     """
 
     strict: ClassVar[bool] = False
@@ -293,7 +293,7 @@ class Node:
     def _contain(self, path: Path, error: Exception) -> None:
         """Blame the peer whose message led to `error`; where there is none, it is a bug.
 
-        What we raise may come from values that the peer chose, or from a bug of ours; the node
+        An exception may come from values that the peer chose, or from a bug of ours; the node
         cannot tell, so the blame is no more than a suspicion, and says where it happened.
         """
         if self._cause is None or isinstance(error, HalfDone):
@@ -374,7 +374,7 @@ class Node:
         self._fifo.append((self._cause, *item))
 
     def _pass_on(self, path: Path, ask: Any) -> None:
-        """A parent's ask. What its child refuses is an error of our user, if it began there."""
+        """A parent's ask. A refusal by its child is an error of our user, if it began there."""
         try:
             seat = self._find(path)
             self._run(seat, seat.machine.on_ask, seat.ctx, ask)

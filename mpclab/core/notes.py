@@ -4,7 +4,7 @@ Protocols write them with `ctx.note(Decided(op, index))`; outcomes, checks, plot
 the terminal read them, and read nothing else of a protocol. The union `AnyNote` is closed: a
 reader matches on classes and ends in `assert_never`, so that a class added here shows every
 place that has to take it into account. In a notebook a note may be named by its word,
-`ctx.note(notes.Decided(op="motto"))`; a word or a field that no class has is refused. What has no
+`ctx.note(notes.Decided(op="motto"))`; a word or a field that no class has is refused. A fact of no
 class is a `Remark`, asked for as such: `ctx.remark("half way", left=3)`.
 
 Fields are plain: text, numbers, tuples. No note ever holds a key, a share or a nonce. Each

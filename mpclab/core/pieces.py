@@ -4,7 +4,7 @@ So a link is never taken by one message for long: other frames come between the 
 tells that its sender lives, and a piece that is lost or late concerns its own message alone. The
 node cuts what goes by link; what is relayed is cut by the relay, into its own boxes.
 
-Pieces may come in any order and more than once. What never becomes whole is forgotten when its
+Pieces may come in any order and more than once. An incomplete message is forgotten when its
 sender's later pieces need the room: at most one largest message is kept for each.
 """
 

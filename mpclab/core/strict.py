@@ -1,7 +1,7 @@
 """Strict mode: either all of a handler happens or nothing.
 
-A handler that raises `PeerFault` or `UsageError` has its effects discarded. What it did to its
-machine stays, so it must have done nothing yet: validate everything, then change. `Node.strict`
+A handler that raises `PeerFault` or `UsageError` has its effects discarded. Its changes to its
+machine stay, so it must have done nothing yet: validate everything, then change. `Node.strict`
 holds every handler to that: it compares the machine before and after one that raised, and stops
 the run with `HalfDone` when anything differs. Tests switch it on; it costs a snapshot of the
 machine for each message from a party that an adversary holds, and nothing for others.

@@ -3,7 +3,7 @@
     "mpclab backup 1\\n" ‖ salt (16 bytes) ‖ nonce (24) ‖ XChaCha20-Poly1305 ciphertext and tag
 
 The key is Argon2id of the passphrase and the salt (RFC 9106), by libsodium, at its "moderate"
-limits: 256 MiB and about a second, for whoever guesses as for whoever knows. What is sealed is
+limits: 256 MiB and about a second, for one who guesses as for one who knows. The content is
 bound to a label that says what it is.
 """
 

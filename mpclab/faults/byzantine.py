@@ -277,7 +277,7 @@ class Replay(ByzantineFault):
 
 @dataclass(frozen=True, kw_only=True)
 class Garbage(ByzantineFault):
-    """A party sends bytes that are no message."""
+    """A party sends malformed bytes."""
 
     kind = "garbage"
     rate: float = the(a_rate, 1.0)

@@ -209,7 +209,7 @@ class Lab:
         """Make these parties (all of the session, when none is named): keys, nodes, stores.
 
         With `process` (in the real worlds) each runs in a process of its own: to crash it is
-        SIGKILL then, to pause it SIGSTOP. What it does is in the trace; into it nobody can look.
+        SIGKILL then, to pause it SIGSTOP. Its actions are in the trace; its memory is out of reach.
         """
         return self.group.spawn(*parties, votes=votes, process=process)
 

@@ -96,7 +96,7 @@ class Tracker:
         self._base = base
         self._read = 0
         self.state = State()
-        # What follows spares the operations that have ended, of which there may be thousands.
+        # These leave out the operations that have ended, of which there may be thousands.
         self._unsettled: set[str] = set()  # by id, at those who are `_up_then`
         self._up_then: list[Party] = []
         self._place: dict[str, int] = {}  # in the order of proposing, from 0
@@ -125,7 +125,7 @@ class Tracker:
     ) -> Progress:
         """How far at least `expected` operations are at those of `parties` that are up.
 
-        What a `faulty` party proposed keeps nobody waiting, unless an honest one has decided it.
+        A proposal of a `faulty` party keeps nobody waiting, unless an honest one has decided it.
         """
         state = self.follow()
         up = [self._base + p for p in self._up(parties) if p not in faulty]

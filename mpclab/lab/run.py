@@ -52,8 +52,8 @@ class Run:
     @property
     def messages(self) -> dict[str, Any]:
         """How many messages were sent, delivered and dropped, in all and by kind; a broadcast
-        counts once for each receiver. What goes on in the background (heartbeats, gossip, pages
-        that somebody lacks) is counted apart, under `background`."""
+        counts once for each receiver. Background messages (heartbeats, gossip, pages
+        that somebody lacks) are counted apart, under `background`."""
         kinds, all_kinds = message_counts(self.trace, background=False), message_counts(self.trace)
         behind = {
             kind: {what: n - kinds.get(kind, {}).get(what, 0) for what, n in count.items()}

@@ -3,7 +3,7 @@
 A party's input never travels in a proposal and is never stored or traced: its own user gives it, by
 asking the machine with `Input`. The machine notes `input-wanted` when it waits for one. With
 everybody's first message there, rounds follow as fast as messages do. A party that is missing at
-a deadline ends it: `Aborted(missing=…)`. What is lost is said again. Shares of inputs are never
+a deadline ends it: `Aborted(missing=…)`. Lost messages are sent again. Shares of inputs are never
 stored, so a party that restarts takes no part any more: it would contradict itself.
 """
 

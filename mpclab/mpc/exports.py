@@ -66,7 +66,7 @@ class SignatureRecord(Message, frozen=True):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SignatureRecord:
-        """Parse `to_bytes`. `UsageError` when it is no signature record."""
+        """Parse `to_bytes`. `UsageError` for a malformed signature record."""
         try:
             record = _decode(data)
         except msgspec.DecodeError as error:

@@ -1,7 +1,7 @@
 """The facts of one dealing, and whom they convict.
 
 Everything here is a pure function of signed messages, so parties that have heard the same convict
-the same. What convicts, with proof for everyone:
+the same. Grounds of a conviction, with proof for everyone:
 
 * a dealing that anybody can see is wrong (its form, its degree, a proof of possession);
 * two dealings, acknowledgements or confirmations where there is one;

@@ -3,7 +3,7 @@
 Facts are signed (see `messages`), so they can be had from anybody. A waiting party asks the
 authors of what it lacks, and the second time everybody. All are told of a conviction, with proof.
 
-What we say ourselves is stored before it is sent and said again to the letter, so that a restart
+Our own facts are stored before they are sent and repeated to the letter, so that a restart
 makes nobody contradict itself: a second dealing or acknowledgement convicts its author.
 """
 

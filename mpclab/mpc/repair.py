@@ -10,8 +10,8 @@ Laing and Stinson's enrollment (ePrint 2017/1155) with committed pieces (`crypto
 
 Splits and sums are signed, so that two of one author convict it. A party that is shown to be
 wrong is named at everyone, and the repair ends; propose it again with other helpers. The pieces are
-sealed as in `envelopes`, so a false complaint convicts its author. What we say is stored before it
-is sent (`said/k`) and said again to the letter after a restart.
+sealed as in `envelopes`, so a false complaint convicts its author. Our messages are stored
+before they are sent (`said/k`) and repeated to the letter after a restart.
 """
 
 from __future__ import annotations

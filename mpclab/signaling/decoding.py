@@ -11,7 +11,7 @@ from mpclab.signaling.messages import MAX_MESSAGE, ClientMessage, Relay
 
 
 class Malformed(Message, frozen=True):
-    """Stands for bytes that are no message. Never on the wire."""
+    """Stands for malformed bytes. Never on the wire."""
 
     reason: str
 

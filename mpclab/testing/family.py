@@ -4,7 +4,7 @@
 messages that come seconds late across view changes, loss, duplicates, flapping partitions, crashes
 in the middle of a step, up to f parties that lie (with their own keys, `Agreement.variant`, by a
 strategy that changes now and then) beside others that crash. Then the network heals, everybody is
-up, the liars go on, and it must end. What it needs of a world it does itself, with no trace.
+up, the liars go on, and it must end. It does a world's part itself, with no trace.
 (`storms` is for logs, honest ones above all: it reads what parties promise by what they say.)
 
 Judged without mpclab's checks: no two honest parties decide differently, by operation or by place

@@ -1,6 +1,6 @@
 """Does a protocol's suite see its mistakes? `kill` runs the suite until something breaks.
 
-What is quick comes first: the claims of `Conformance` one by one, then random trials in turn:
+Quick checks come first: the claims of `Conformance` one by one, then random trials in turn:
 plain, with crashes in the middle of steps, and with as many liars as the protocol bears.
 """
 

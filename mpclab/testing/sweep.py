@@ -124,7 +124,7 @@ def contest(
 ) -> str:
     """Few parties, one or two operations, everyone's patience shorter than the network's delays,
     and crashes, cuts and losses as often as messages: where rounds overlap as they never do
-    otherwise. What is wrong, "" for nothing. Agreement alone is judged: little comes to an end.
+    otherwise. Returns the problem, "" for none. Agreement alone is judged: little comes to an end.
     """
     draw = random.Random(f"contest {seed}")
     n = smallest(protocol, draw.choice((3, 3, 4, 5)))

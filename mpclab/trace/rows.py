@@ -134,7 +134,7 @@ class Lied(_Row, frozen=True):
     """The adversary in `actor` made it say something else than its machine wanted.
 
     The machine at `path` had a message of this `kind`, number `id`, for others; those in `to` did
-    not get it. What was said instead are the actor's messages `said`, perhaps none. A message
+    not get it. The messages sent instead are the actor's `said`, perhaps none. A message
     that no machine had wanted (kind "", id 0) is in `said` alone.
     """
 

@@ -1,4 +1,4 @@
-"""Messages larger than a frame: cut, carried in any order, put together; and what is no piece."""
+"""Messages larger than a frame: cut, carried in any order, put together; and malformed pieces."""
 
 import random
 

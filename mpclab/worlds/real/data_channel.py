@@ -405,7 +405,7 @@ class Channel:
 
 def is_farewell(context: dict[str, Any]) -> bool:
     """Whether a loop's complaint is about a task of aiortc that lost its connection half way:
-    it starts some that nobody awaits. What became of the link is told by the link itself."""
+    it starts some that nobody awaits. The link itself reports its state."""
     error, task = context.get("exception"), context.get("task") or context.get("future")
     if not isinstance(error, ConnectionError | InvalidStateError) or task is None:
         return False

@@ -10,7 +10,7 @@ the same store. Over the child's standard streams go, a line each:
          answer <text>  the answer to an ask: nothing, or why not
 
 The end of its input is the end of the child, so none outlives us; where the kernel can promise the
-same of a child that is stopped (Linux), it does. What a child does cannot be looked into, skewed,
+same of a child that is stopped (Linux), it does. A child's actions cannot be inspected, skewed,
 slowed or corrupted from here, and faults of links strike what is sent to it, not what it sends.
 """
 

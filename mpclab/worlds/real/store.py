@@ -5,7 +5,7 @@ The file is in WAL mode with `synchronous=FULL` (a commit survives a power cut, 
 each) and readable by its owner alone: it may hold keys.
 
 A file says whose it is, and is refused to anybody else: what one party of one session promised is
-no part of another. What cannot be read whole is refused too, with the reason; nothing is repaired,
+no part of another. An unreadable store is refused too, with the reason; nothing is repaired,
 made anew or forgotten without being asked, since a party without its memory may vote twice.
 """
 

@@ -9,8 +9,8 @@ Each frame costs its bytes, an overhead that makes tiny ones count, and the byte
 send to others; whoever has spent its credit is not read from until it has some again. So pings,
 pongs and empty fragments are as little for free as messages are.
 
-Slow readers. What does not fit into a reader's buffers waits in an outbox of its own, and what
-does not fit there is left out: no writer is ever held up by a reader. A reader that takes nothing
+Slow readers. Messages beyond a reader's buffers wait in an outbox of its own, and those beyond
+the outbox are left out: no writer is ever held up by a reader. A reader that takes nothing
 at all for `stuck_after` seconds is cut off, one that goes on reading never, however slowly.
 """
 
