@@ -20,7 +20,11 @@ from mpclab.trace.log import Trace
 Progress = Callable[[str], None]
 
 DRAIN = {"simulated": SECOND, "websocket": 100 * MS, "webrtc": 100 * MS}
-"""How long messages already on their way may still arrive once all is settled, by world."""
+"""How long time goes on once all is settled, at the least, by world: messages already on their way
+arrive, late ones as well where the world knows of them."""
+
+LOOK = 100 * MS
+"""How often it is looked then whether a message is still on its way."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,12 @@ def play(
             lambda: lab.now >= ready + last and lab.group.settled(),
             limit=scenario.until / SECOND,
         )
-        left = ready + scenario.until - lab.now
-        if left > 0:
-            lab.world.run(limit=min(left, DRAIN[scenario.world]))
+        step, end = DRAIN[scenario.world], ready + scenario.until
+        while (left := end - lab.now) > 0:
+            lab.world.run(limit=min(left, step))
+            if not lab.world.carries():
+                break
+            step = LOOK
         progress("judging the trace")
         return Run(
             scenario,

@@ -140,6 +140,11 @@ class World(FaultTarget, abc.ABC):
     def is_idle(self) -> bool:
         """Whether nothing is left to happen but what goes on for ever (heartbeats)."""
 
+    def carries(self) -> bool:
+        """Whether a message is known to be on its way that is no heartbeat or the like. Real
+        sockets do not say, and their worlds answer no."""
+        return False
+
     @abc.abstractmethod
     def close(self) -> None:
         """Stop everything and free every port and thread. Closing twice is fine."""

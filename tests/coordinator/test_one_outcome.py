@@ -13,6 +13,7 @@ import pytest
 
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.lab import Lab, Scenario, play
+from mpclab.trace.rows import Delivered, Dropped, Sent
 
 PARTIES = 4
 SEEDS = 6
@@ -79,6 +80,15 @@ def ends(lab: Lab) -> dict[str, set[str]]:
     return found
 
 
+def on_their_way(lab: Lab) -> set[tuple[int, int, int]]:
+    """(sender, number, receiver) of messages that neither came nor were lost."""
+    sent = {
+        (row.actor, row.id, to) for row in lab.trace.of(Sent) if not row.background for to in row.to
+    }
+    gone = {(row.sender, row.id, row.actor) for row in lab.trace.of(Delivered)}
+    return sent - gone - {(row.sender, row.id, row.actor) for row in lab.trace.of(Dropped)}
+
+
 class Kept(Lab):
     """Stays open after its run."""
 
@@ -109,5 +119,27 @@ def check(scenario: Scenario) -> None:
         assert len(words) == 1, f"{op} is {words} at the end: {where}"
     heads = {lab.group.session_of(party).head for party in lab.parties}
     assert len(heads) == 1, f"{len(heads)} histories: {where}"
+    assert not on_their_way(lab), f"messages are on their way: {where}"
     lab.wait(LATER)
     assert lab.outcomes() == outcomes, f"it was not over: {where}"
+
+
+@pytest.mark.parametrize("agreement", ["raft", "pbft", "ben-or"])
+def test_a_run_waits_for_messages_on_their_way(agreement: str) -> None:
+    """All is settled long before what party 4 said early arrives."""
+    labs: list[Lab] = []
+    scenario = Scenario.parse(
+        {
+            "agreement": agreement, "policy": "threshold(3)", "mesh": "ready",
+            "network": {"delay": "10ms", "ordered": False},
+            "operations": [{"at": "0ms", "by": 1, "kind": "note", "text": "x"}],
+            "faults": [
+                {"at": "0ms", "for": "100ms", "kind": "delay", "from": [4], "delay": "7s"}
+            ],
+            "until": "60s", "seed": 2,
+        }
+    )  # fmt: skip
+    run = play(scenario, watch=labs.append)
+    assert [outcome.status for outcome in run.outcomes] == ["committed"]
+    assert not on_their_way(labs[0])
+    assert 7_000_000 < labs[0].now - run.ready_at < 60_000_000

@@ -154,6 +154,14 @@ class Queue:
             return time
         return None
 
+    @property
+    def carries(self) -> bool:
+        """Whether a foreground message is on its way, or waits for a slow actor."""
+        return any(
+            isinstance(item, Multicast | Deferred) and not item.background
+            for _, _, item in self._heap
+        )
+
     def advance(self, time: int) -> None:
         """Let time pass until `time`, though nothing is due."""
         self.now = max(self.now, time)

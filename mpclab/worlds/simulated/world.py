@@ -239,6 +239,10 @@ class SimulatedWorld(World):
     def is_idle(self) -> bool:
         return self._queue.foreground <= 0
 
+    def carries(self) -> bool:
+        with self._lock:
+            return self._queue.carries
+
     def close(self) -> None:
         self._hosts.clear()
         self._links.connections.address = None
