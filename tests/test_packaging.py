@@ -1,6 +1,7 @@
 """What is installed is what is declared: dependencies, lock, conda environment, wheel, set-up."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -185,3 +186,28 @@ def test_set_up_uses_the_index_that_pip_is_configured_for(monkeypatch: pytest.Mo
     assert found == {"UV_DEFAULT_INDEX": "https://index.example/simple"}
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://other.example/simple")
     assert environment.configured_index(sys.executable) == {}, "uv's own setting wins"
+
+
+DEEP = re.compile(r"\s*(from|import) mpclab\.\w+\.\w+")
+ROOMS = (
+    "check", "consensus", "coordinator", "core", "crypto", "faults", "lab", "mpc", "operations",
+    "panels", "plots", "search", "testing", "trace", "view",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_gives_what_it_says(room: str) -> None:
+    module = importlib.import_module(f"mpclab.{room}")
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize(
+    "notebook", sorted((CHECKOUT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_notebooks_import_from_two_levels_at_most(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    deep = [line for line in "\n".join(code).splitlines() if DEEP.match(line)]
+    assert deep == []

@@ -1,6 +1,6 @@
 """The core: machines, contexts, effects, nodes. Everything else stands on this."""
 
-from mpclab.core.effects import Effect, Event
+from mpclab.core.effects import Effect, Event, Words
 from mpclab.core.errors import MachineError, MpclabError, PeerFault, Strength, UsageError
 from mpclab.core.ids import MS, SECOND, SERVER, US, Duration, Party, Path
 from mpclab.core.machine import Ctx, Machine
@@ -31,4 +31,5 @@ __all__ = [
     "RoundMachine",
     "Strength",
     "UsageError",
+    "Words",
 ]

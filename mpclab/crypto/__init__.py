@@ -1,8 +1,8 @@
 """Cryptography as pure functions: identities, secret sharing, key generation, signatures.
 
 Nothing here knows of machines, messages, clocks or sockets, and every coin is an argument. The
-light names are re-exported; the rest is imported from its module, so that whoever needs only
-identities does not load elliptic-curve libraries. To read in this order:
+names that need elliptic-curve libraries load them when they are first used: whoever needs only
+identities does not. To read in this order:
 
 `transcript`, `identity`       what is hashed and signed, who signs, and how two parties whisper
 `groups`, `ristretto`          where the arithmetic happens, and what is let in
@@ -13,6 +13,9 @@ identities does not load elliptic-curve libraries. To read in this order:
 `frost`                        signing with a threshold of shares
 `formats`, `independent`       OpenSSL's and OpenSSH's formats, and OpenSSL's opinion
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from mpclab.crypto.errors import (
     BadCommitment,
@@ -27,7 +30,23 @@ from mpclab.crypto.errors import (
 from mpclab.crypto.identity import Coins, Identity, ReceiveWindow, Seal, check_signature, verify
 from mpclab.crypto.transcript import Part, digest, encode
 
+if TYPE_CHECKING:
+    from mpclab.crypto.ciphersuites import FROST_BIP340, FROST_ED25519
+    from mpclab.crypto.keys import GroupKey, KeyShare, trusted_dealer_keygen
+    from mpclab.crypto.shamir import evaluate
+
+_HOMES = {
+    "FROST_BIP340": "mpclab.crypto.ciphersuites",
+    "FROST_ED25519": "mpclab.crypto.ciphersuites",
+    "GroupKey": "mpclab.crypto.keys",
+    "KeyShare": "mpclab.crypto.keys",
+    "evaluate": "mpclab.crypto.shamir",
+    "trusted_dealer_keygen": "mpclab.crypto.keys",
+}
+
 __all__ = [
+    "FROST_BIP340",
+    "FROST_ED25519",
     "BadCommitment",
     "BadProof",
     "BadShare",
@@ -36,7 +55,9 @@ __all__ = [
     "Coins",
     "CryptoError",
     "EncodingError",
+    "GroupKey",
     "Identity",
+    "KeyShare",
     "Part",
     "ReceiveWindow",
     "Seal",
@@ -44,5 +65,13 @@ __all__ = [
     "check_signature",
     "digest",
     "encode",
+    "evaluate",
+    "trusted_dealer_keygen",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'mpclab.crypto' has no attribute {name!r}")

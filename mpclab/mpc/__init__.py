@@ -8,7 +8,7 @@ from mpclab.mpc.dealing import SharedKey
 from mpclab.mpc.dkg import Dkg
 from mpclab.mpc.evaluation import Evaluation
 from mpclab.mpc.exports import SignatureRecord
-from mpclab.mpc.packages import Package
+from mpclab.mpc.packages import PACKAGE, Package
 from mpclab.mpc.records import KeyRecord, open_share
 from mpclab.mpc.refresh import Refresh
 from mpclab.mpc.repair import Repair
@@ -16,6 +16,7 @@ from mpclab.mpc.reshare import Reshare
 from mpclab.mpc.sign import Sign
 
 __all__ = [
+    "PACKAGE",
     "Beacon",
     "Circuit",
     "Coin",

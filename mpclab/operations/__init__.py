@@ -2,7 +2,7 @@
 
 from mpclab.operations.basic import COIN, NOTE, RESPONSE
 from mpclab.operations.computations import input_path
-from mpclab.operations.keys import present_key
+from mpclab.operations.keys import about_key, key_of, present_key, share_of
 from mpclab.operations.parameters import Bytes, Number, Numbers, Parameter, Reference, Text
 from mpclab.operations.proposal import Params, Proposal, Value
 from mpclab.operations.registry import OPERATIONS
@@ -27,6 +27,9 @@ __all__ = [
     "Result",
     "Text",
     "Value",
+    "about_key",
     "input_path",
+    "key_of",
     "present_key",
+    "share_of",
 ]

@@ -1,5 +1,6 @@
 """The trace: one row for everything that happened. Plots, checks and panels read it alone."""
 
+from mpclab.trace.export import messages_table
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import (
     WORLD,
@@ -34,4 +35,5 @@ __all__ = [
     "Row",
     "Sent",
     "Trace",
+    "messages_table",
 ]
