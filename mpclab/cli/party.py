@@ -23,7 +23,7 @@ from mpclab.cli.show import console
 from mpclab.cli.signals import raise_descriptor_limit, stoppable
 from mpclab.cli.text import line
 from mpclab.core import notes
-from mpclab.core.errors import UsageError
+from mpclab.core.errors import StateError, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.node import Node
 from mpclab.core.notes import word_of
@@ -88,7 +88,8 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
         if args.record:
             console.print(line((f"recording to {args.record}: texts, votes and addresses", "dim")))
         try:
-            lab.join(wait=False)
+            if not _failure(lab, args.store):
+                lab.join(wait=False)
             status = _follow(lab, args)
         except KeyboardInterrupt:
             status = 0
@@ -168,7 +169,7 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
     heir = _Heir(lab, args.id, args.host) if args.host else None
     while True:
         news.say()
-        if failure := _failure(lab):
+        if failure := _failure(lab, args.store):
             console.print(line((failure, "red")))
             return FAILED
         is_in = lab.world.look(args.id, _has_joined)
@@ -225,11 +226,19 @@ class _Heir:
             self._lab.world.ask(self._me, (), HostedServer(self._url))
 
 
-def _failure(lab: Lab) -> str:
+def _failure(lab: Lab, store: Path | None) -> str:
     """Why the party does not run any more; "": it runs."""
     assert isinstance(lab.world, RealWorld)
     failures = lab.world.failures
-    return str(failures[-1]) if failures else ""
+    if not failures:
+        return ""
+    cause = failures[0].__cause__
+    if store is not None and isinstance(cause, StateError):
+        return (
+            f"what {store} keeps of party {failures[0].actor} cannot be taken up: {cause}; nothing "
+            "of it was changed: take a copy that is whole, or another folder to begin with nothing"
+        )
+    return str(failures[-1])
 
 
 def _has_joined(node: Node) -> bool:

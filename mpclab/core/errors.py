@@ -26,6 +26,10 @@ class MachineError(MpclabError, TypeError):
     """
 
 
+class StateError(MpclabError, RuntimeError):
+    """What an earlier life of this party stored cannot be taken up. No peer is at fault."""
+
+
 class Strength(enum.StrEnum):
     """How much an accusation is worth."""
 

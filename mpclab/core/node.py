@@ -8,6 +8,8 @@ never touches a clock or a socket: a step is a pure function of the node, the ev
 An exception of a handler on a peer's message is that peer's fault too, of any class: the handler's
 effects are undone, the peer is blamed (SUSPECT, for it may be a bug of ours), and the node goes
 on; `contained` tells the host. An exception on anything else is a bug, and the host's to handle.
+A machine that cannot begin with what an earlier life stored for it is nobody's fault, whoever's
+message bore it: `StateError` ends the node, and nothing is written.
 """
 
 import random
@@ -49,7 +51,7 @@ from mpclab.core.effects import (
     TimerFired,
     Words,
 )
-from mpclab.core.errors import PeerFault, Strength, UsageError
+from mpclab.core.errors import PeerFault, StateError, Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.pieces import PIECES, Assembly, cut
@@ -126,6 +128,7 @@ class Node:
         self.stored: dict[Path, dict[str, bytes]] = {
             path: dict(items) for path, items in (stored or {}).items()
         }
+        self._took_up = frozenset(self.stored)
         self.timers: dict[tuple[Path, str], int] = {}
         self.routes: dict[Party, str] | None = None if carrier is None else {}
         self.out: list[Effect] = []
@@ -167,7 +170,7 @@ class Node:
         match event:
             case Started():
                 seat = self._seats[self.top]
-                self._run(seat, seat.machine.start, seat.ctx)
+                self._start(seat, self.top)
             case TimerFired(path, name):
                 if self.timers.get((path, name), now + 1) > now:
                     return self.out  # replaced, cancelled, or of an earlier life
@@ -296,7 +299,7 @@ class Node:
         An exception may come from values that the peer chose, or from a bug of ours; the node
         cannot tell, so the blame is no more than a suspicion, and says where it happened.
         """
-        if self._cause is None or isinstance(error, HalfDone):
+        if self._cause is None or isinstance(error, (HalfDone, StateError)):
             raise error
         party, kind = self._cause
         self.contained.append((party, error))
@@ -521,12 +524,21 @@ class Node:
             raise RuntimeError(f"{'/'.join(path)} was spawned before; names are used once")
         seat = self._seats[path] = _Seat(machine, Ctx(self, path, machine))
         try:
-            self._run(seat, machine.start, seat.ctx)
+            self._start(seat, path)
         except Exception:
             del self._seats[path]
             raise
         for sender, frame in self._take_early(path):
             self._queue("frame", path, sender, frame)
+
+    def _start(self, seat: _Seat, path: Path) -> None:
+        try:
+            self._run(seat, seat.machine.start, seat.ctx)
+        except Exception as error:
+            if path not in self._took_up:
+                raise
+            place = "/".join(path) or "the top"
+            raise StateError(f"what {place} had stored is damaged: {_where(error)}") from error
 
     def _unseat(self, path: Path) -> None:
         depth = len(path)

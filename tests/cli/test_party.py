@@ -2,6 +2,7 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
 from mpclab.lab.keys import load_key
+from mpclab.worlds.real.store import SqliteStore
 
 
 class Process:
@@ -139,3 +141,34 @@ def test_a_full_disk_leaves_no_empty_key_file(tmp_path: Path) -> None:
             load_key(tmp_path / "one.key")
     assert not (tmp_path / "one.key").exists()
     assert load_key(tmp_path / "one.key") == load_key(tmp_path / "one.key")
+
+
+@pytest.mark.parametrize(("path", "key"), [(("session",), "end/rwnbqs7kxv"), ((), "epoch")])
+def test_a_damaged_record_is_said_and_the_store_is_left_as_it_is(
+    start: type[Process], tmp_path: Path, path: tuple[str, ...], key: str
+) -> None:
+    url = start("serve", "--port", "0").wait_for(r"ws://\S+").group()
+    folder, identity = tmp_path / "store", tmp_path / "key"
+    owner = {
+        "session": "alpha", "party": "1", "parties": "2", "key": load_key(identity).public.hex(),
+    }  # fmt: skip
+    store = SqliteStore(folder / "alpha-1.sqlite", owner)
+    store.put(path, key, b"x")  # not what we would have written, but written whole
+    store.close()
+    arguments = [
+        "party", url, "--session", "alpha", "--id", "1", "--parties", "2", "--relay",
+        "--store", str(folder), "--key", str(identity),
+    ]  # fmt: skip
+    party = start(*arguments)
+    party.wait_for("cannot be taken up: what .* had stored is damaged")
+    assert party.finish() == 3
+    assert not any("made us fail" in line for line in party.seen)  # no peer is blamed
+    again = SqliteStore(folder / "alpha-1.sqlite", owner)
+    assert again.load()[path][key] == b"x"
+    again.close()
+    with sqlite3.connect(store.file) as db:
+        db.execute("UPDATE items SET value = x'01'")
+    db.close()
+    party = start(*arguments)
+    party.wait_for(f"has a damaged record, '{key}'")
+    assert party.finish() == 2

@@ -97,6 +97,11 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "bad page": lambda f: _overwrite(f, 8192, b"\xff" * 8192),
     "other tables": lambda f: _sql(f, "DROP TABLE items"),
     "bad path": lambda f: _sql(f, "UPDATE items SET path = 'x' WHERE key = 'record/0001'"),
+    "bad value": lambda f: _sql(f, "UPDATE items SET value = x'00' WHERE key = 'record/0001'"),
+    "text for bytes": lambda f: _sql(f, "UPDATE items SET value = 'x' WHERE key = 'record/0001'"),
+    "another key": lambda f: _sql(f, "UPDATE items SET key = 'vote' WHERE key = 'record/0001'"),
+    "one bit": lambda f: _overwrite(f, f.read_bytes().index(b"xxxxxxxxx") + 40, b"y"),
+    "older tables": lambda f: _sql(f, "ALTER TABLE items DROP COLUMN checksum"),
     "a folder": _make_folder,
 }
 

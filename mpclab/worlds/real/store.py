@@ -6,11 +6,13 @@ each) and readable by its owner alone: it may hold keys.
 
 A file says whose it is, and is refused to anybody else: what one party of one session promised is
 no part of another. An unreadable store is refused too, with the reason; nothing is repaired,
-made anew or forgotten without being asked, since a party without its memory may vote twice.
+made anew or forgotten without being asked, since a party without its memory may vote twice. SQLite
+notices damage to its pages, not to their content: each record has a checksum of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -107,7 +109,7 @@ class SqliteStore:
                 db.execute("CREATE TABLE about(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
                 db.execute(
                     "CREATE TABLE items(path TEXT, key TEXT, value BLOB NOT NULL, "
-                    "PRIMARY KEY (path, key)) WITHOUT ROWID"
+                    "checksum BLOB, PRIMARY KEY (path, key)) WITHOUT ROWID"
                 )
                 db.executemany("INSERT INTO about VALUES (?, ?)", owner.items())
             os.replace(new, self.file)
@@ -136,6 +138,8 @@ class SqliteStore:
         tables = {name for (name,) in self._open.execute("SELECT name FROM sqlite_master")}
         if not {"about", "items"} <= tables:
             raise UsageError(f"{self.file} is not a store of ours: its tables are others")
+        if self._open.execute("SELECT count(*) FROM pragma_table_info('items')").fetchone()[0] != 4:
+            raise UsageError(f"{self.file} is of another version of mpclab; use another folder")
         known = dict(self._open.execute("SELECT name, value FROM about"))
         for name, value in owner.items():
             if known.get(name, value) != value:
@@ -158,11 +162,13 @@ class SqliteStore:
     def load(self) -> Items:
         items: Items = {}
         with self._speaking("read"):
-            for path, key, value in self._open.execute("SELECT path, key, value FROM items"):
-                try:
-                    items.setdefault(_decode_path(path), {})[key] = value
-                except msgspec.DecodeError as error:
-                    raise UsageError(f"{self.file} has a damaged record, {key!r}") from error
+            for path, key, value, checksum in self._open.execute("SELECT * FROM items"):
+                if checksum != _checksum(path, key, value):
+                    raise UsageError(
+                        f"{self.file} has a damaged record, {key!r}; take a copy of the file that "
+                        "is whole"
+                    )
+                items.setdefault(_decode_path(path), {})[key] = value
         return items
 
     def put(self, path: Path, key: str, value: bytes | None) -> None:
@@ -171,7 +177,8 @@ class SqliteStore:
             if value is None:
                 self._open.execute("DELETE FROM items WHERE path = ? AND key = ?", where)
             else:
-                self._open.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", (*where, value))
+                row = (*where, value, _checksum(*where, value))
+                self._open.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", row)
 
     def clear(self) -> None:
         with self._speaking("write to"):
@@ -200,6 +207,13 @@ def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA secure_delete=ON")  # a deleted nonce is overwritten
+
+
+def _checksum(path: object, key: object, value: object) -> bytes:
+    """Of one record, whatever damage made of its columns: 8 bytes find an accident."""
+    hashed = hashlib.blake2b(repr((path, key)).encode(), digest_size=8)
+    hashed.update(value if type(value) is bytes else repr(value).encode())
+    return hashed.digest()
 
 
 def _why(error: Exception) -> str:
