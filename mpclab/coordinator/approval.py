@@ -173,7 +173,12 @@ class Approval:
                 self.cast(ctx, o, True)  # a proposer approves
 
     def _known(self) -> Known:
-        return Known(_Proposals(self.ledger.operations), self.ledger.results)
+        successor = self.ledger.succession.successor
+        return Known(
+            _Proposals(self.ledger.operations),
+            self.ledger.results,
+            lambda op: successor(op) is not None,
+        )
 
     def vote_by_hand(self, ctx: Ctx, op: str, approve: bool, reason: str) -> None:
         o = self.ledger.operations.get(op)

@@ -15,7 +15,6 @@ import msgspec
 from mpclab.coordinator.ledger import Ledger
 from mpclab.coordinator.messages import Report, ResultRequest
 from mpclab.coordinator.operation import End, Operation, Status
-from mpclab.coordinator.succession import Succession
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
@@ -52,7 +51,7 @@ class Executor:
         self.t = t
         self.round_deadline = round_deadline
         self.private = private
-        self.succession = Succession(ledger.kinds, ledger.operations, ledger.results)
+        self.succession = ledger.succession
         self.secrets: dict[str, bytes] = {}
         self.running: dict[str, str] = {}  # child → op
         self.waiting: dict[str, tuple[str, ...]] = {}  # op → needed before

@@ -22,6 +22,7 @@ from mpclab.coordinator.statements import (
     verify_abort,
     verify_certificate,
 )
+from mpclab.coordinator.succession import Succession
 from mpclab.core.ids import Party
 from mpclab.crypto.identity import Identity
 from mpclab.operations import Operations, Result
@@ -37,6 +38,7 @@ class Ledger:
         pending: those among them that something is still wanted for.
         decided: the ids of those that have ended for good, committed or aborted.
         results: public results by operation.
+        succession: which of several operations' secrets are in use.
         keys: identity keys by party, 32 bytes each, as far as they are known.
         clock: Lamport's.
         broadcasts: proposals and votes are broadcast here; not so where the agreement protocol
@@ -65,6 +67,7 @@ class Ledger:
         self.history = History(session)
         self.decided = Inventory()
         self.results: dict[str, Result] = {}
+        self.succession = Succession(kinds, self.operations, self.results)
         self.evidence: list[Evidence] = []
         self.clock = 0
         self._values: dict[bytes, Value] = {}  # those found valid, the latest

@@ -138,7 +138,10 @@ def _public(known: Known, op: str) -> bytes | None:
 
 def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
     """The operation that made or last renewed the key which is meant: the one with this name, or
-    the newest of all when none is named. A named operation means that one."""
+    the newest of all when none is named. A named operation means that one.
+
+    A repair that was proposed after a refresh and gave a share of the older sharing is newer than
+    the refresh, and of no use: a replaced sharing is no key any more."""
     wanted = params.get("key", "")
     if wanted in known.proposals or not isinstance(wanted, str):
         return params
@@ -153,6 +156,7 @@ def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
         made = [op for op in made if _public(known, op) in named]
         if not made:  # an operation that others know, perhaps
             return params
+    made = [op for op in made if not known.is_replaced(op)] or made
     if not made:
         raise UsageError("key: no key was made here yet; propose dkg first")
     return {**params, "key": made[-1]}

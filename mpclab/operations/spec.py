@@ -101,6 +101,8 @@ class Known:
 
     proposals: Mapping[str, Proposal]
     results: Mapping[str, Result]
+    is_replaced: Callable[[str], bool] = lambda op: False
+    """Whether the secrets that an operation made were replaced since."""
 
 
 # --- operations ---------------------------------------------------------------------------

@@ -121,3 +121,21 @@ def test_an_identity_key_opens_with_its_passphrase_alone(
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(UsageError, match="is sealed"):
         load_key(file)
+
+
+def test_the_newest_key_is_never_one_that_was_replaced() -> None:
+    with Lab(parties=3, threshold=2, seed=3) as lab:
+        lab.start_server()
+        lab.spawn()
+        lab.join()
+        lab.propose(1, "dkg", name="gold")
+        lab.run()
+        fresh = lab.propose(1, "refresh")
+        late = lab.propose(2, "repair", party=2)  # newer, and of the shares that go
+        lab.run()
+        assert (fresh.status, late.status) == ("committed", "committed")
+        for named in ({}, {"key": "gold"}):
+            signature = lab.propose(3, "sign", message="hello", **named)
+            lab.run()
+            assert signature.data is not None
+            assert not signature.outcome.reason
