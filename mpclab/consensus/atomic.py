@@ -17,7 +17,7 @@ import msgspec
 
 from mpclab.consensus.agreement import Agreement, Cast, Decided, Refused, Submit, VoteWanted
 from mpclab.core import notes
-from mpclab.core.errors import PeerFault
+from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -83,6 +83,8 @@ class AtomicCommit(Agreement):
     votes_inside = True
     refuses = True
 
+    contradiction: ClassVar = Strength.KNOWN
+    """How sure it is that who tells another outcome than ours broke the protocol."""
     VOTING: ClassVar = 5
     """How long the coordinator waits for votes, in patiences (a person may have to click)."""
 
@@ -282,7 +284,8 @@ class AtomicCommit(Agreement):
             record = self.records[msg.op] = Record(sender, msg.value)
         if record.settled:
             if (record.state == COMMITTED) != msg.commit:
-                raise PeerFault(f"says that {msg.op} ended otherwise than we know")
+                why = f"says that {msg.op} ended otherwise than we know"
+                raise PeerFault(why, strength=self.contradiction)
             return
         if not record.value and msg.value:
             record = self.records[msg.op] = msgspec.structs.replace(record, value=msg.value)

@@ -33,6 +33,7 @@ from mpclab.consensus.atomic import (
     Record,
 )
 from mpclab.core import notes
+from mpclab.core.errors import Strength
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -76,6 +77,7 @@ class ThreePhase(AtomicCommit):
     """Prepare, pre-commit, commit; and a backup coordinator."""
 
     title = "three-phase commit"
+    contradiction = Strength.SUSPECT  # a late message splits honest parties, see above
 
     acks: dict[str, set[Party]]
     """The parties that are ready, at the coordinator."""

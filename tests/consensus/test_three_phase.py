@@ -4,9 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpclab.consensus.atomic import AtomicCommit, AtomicOutcome, AtomicPrepare
 from mpclab.consensus.three_phase import ThreePhase
+from mpclab.consensus.two_phase import TwoPhase
+from mpclab.core.effects import Blame
+from mpclab.core.errors import Strength
 from mpclab.core.ids import MS
 from mpclab.faults.network import Delay, Network
+from mpclab.testing.alone import Alone
 from mpclab.testing.cluster import Cluster
 
 
@@ -62,6 +67,21 @@ def test_a_partition_splits_it_as_theory_says() -> None:
     assert c.parent(4).refused
     with pytest.raises(AssertionError):
         c.check_agreement()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "strength"), [(ThreePhase, Strength.SUSPECT), (TwoPhase, Strength.KNOWN)]
+)
+def test_another_end_is_a_fault_only_where_a_split_needs_a_liar(
+    protocol: type[AtomicCommit], strength: Strength
+) -> None:
+    """Of an honest party beyond a partition nobody says that it surely broke the protocol."""
+    alone = Alone(protocol, me=2)
+    alone.hear(1, AtomicPrepare("a", b"a"))
+    alone.hear(1, AtomicOutcome("a", False, "no vote in time", ()))
+    alone.hear(3, AtomicOutcome("a", True, "", (), b"a"))
+    [blame] = [e for e in alone.effects if isinstance(e, Blame)]
+    assert (blame.party, blame.strength) == (3, strength)
 
 
 @settings(max_examples=200, deadline=None)
