@@ -15,6 +15,7 @@ from mpclab.signaling.messages import Challenge, Join
 from mpclab.signaling.rooms import build_server
 from mpclab.worlds.real.websocket import WebSocketWorld
 from mpclab.worlds.real.ws_client import first_to_answer
+from mpclab.worlds.real.ws_connection import ODD_A_TURN, Connection
 from mpclab.worlds.real.ws_server import ServerSettings
 from tests.signaling.bench import joining
 from tests.worlds.test_server_socket import Raw, request, self_signed
@@ -186,3 +187,28 @@ def test_a_name_whose_first_address_is_dead_is_reached_by_the_second(
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         assert asyncio.run(dial(port)) == port
+
+
+def test_frames_after_a_refused_one_are_taken_apart_little_by_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its client does not answer the close, and goes on sending: 40,000 empty messages a read."""
+    sizes: list[int] = []
+    feed = Connection._feed
+
+    def seen(connection: Connection, data: bytes) -> None:
+        sizes.append(len(data))
+        feed(connection, data)
+
+    with serve(close_within=1.0) as world, Raw(world) as flooder, Raw(world) as honest:
+        monkeypatch.setattr(Connection, "_feed", seen)
+        flooder.send(b"\x00\x01", Opcode.BINARY)
+        with contextlib.suppress(OSError):  # it is cut off in the midst of it
+            flooder.socket.sendall(b"\x81\x80abcd" * 400_000)
+        for _ in range(1000):
+            honest.send(b"still", Opcode.PING)
+            assert honest.until(b"still")
+            if len(sizes) > 10:
+                break
+        assert len(sizes) > 10
+        assert max(sizes) <= ODD_A_TURN
