@@ -73,6 +73,10 @@ class Decider(Protocol):
     def tellers(self) -> int:
         """So many parties that tell an ending alike are believed."""
 
+    @property
+    def early(self) -> set[str]:
+        """Operations whose end is known, and whose place in the log comes after a gap."""
+
     def submit(self, ctx: Ctx, o: Operation) -> None:
         """Hand the certificate of `o` to the agreement protocol."""
 
@@ -204,7 +208,9 @@ class CatchUp:
 
     def _summary(self) -> Summary:
         open_ = [o.op for o in self._pending() if o.signed is not None]
-        return Summary(self.ledger.decided.digests, tuple(open_[-PAGE_IDS:]))
+        # What waits for a gap counts as held: only the gap is lacking, and is told in answer.
+        digests = self.ledger.decided.digests_with(self.decider.early)
+        return Summary(digests, tuple(open_[-PAGE_IDS:]))
 
     def on_summary(self, ctx: Ctx, sender: Party, msg: Summary) -> None:
         if len(msg.digests) != DIGESTS_BYTES:
@@ -227,7 +233,8 @@ class CatchUp:
             raise PeerFault("the ids of a bucket that does not exist")
         has = set(msg.ids)
         self._tell(ctx, sender, [op for op in self.ledger.decided.ids(msg.bucket) if op not in has])
-        wanted = [op for op in msg.ids if op not in self.ledger.decided]
+        early = self.decider.early
+        wanted = [op for op in msg.ids if op not in self.ledger.decided and op not in early]
         if wanted:
             ctx.send(sender, FetchDecided(tuple(wanted[:PAGE_IDS])))
 
@@ -256,6 +263,8 @@ class CatchUp:
                 known = self.ledger.operations[op]
                 self.approval.compare(ctx, known, entry.ending.signed)
                 continue
+            if op in self.decider.early:
+                continue  # no news: to ask for more on hearing it again would never end
             first = op not in self.told
             told = self.told.setdefault(op, {})
             told[sender] = entry

@@ -9,6 +9,8 @@ the other what the liar has, and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mpclab.crypto.transcript import digest
 
 BUCKETS = 32
@@ -47,6 +49,14 @@ class Inventory:
     def digests(self) -> bytes:
         """The digests of all buckets, one after the other."""
         return b"".join(total.to_bytes(_BYTES) for total in self._sums)
+
+    def digests_with(self, more: Iterable[str]) -> bytes:
+        """`digests`, were the ids `more` in here too."""
+        sums = list(self._sums)
+        for op in more:
+            if op not in self:
+                sums[bucket_of(op)] = (sums[bucket_of(op)] + _hash(op)) % _MODULUS
+        return b"".join(total.to_bytes(_BYTES) for total in sums)
 
     @property
     def digest(self) -> bytes:

@@ -359,6 +359,10 @@ class Session(Machine):
 
     # --- ending ---------------------------------------------------------------------------
 
+    @property
+    def early(self) -> set[str]:
+        return {ending.op for ending, _ in self._early.values()}
+
     def conclude(
         self, ctx: Ctx, ending: Ending, index: int | None, *, executed_elsewhere: bool = False
     ) -> None:

@@ -38,3 +38,12 @@ def test_a_page_is_as_much_as_fits_and_never_nothing(items: list[bytes]) -> None
     assert len(page) == 1 or sum(map(len, page)) <= PAGE_BYTES
     if len(page) < len(items):
         assert sum(len(item) + 5 for item in items[: len(page) + 1]) > PAGE_BYTES
+
+
+def test_what_else_is_held_counts_as_if_it_were_in() -> None:
+    one, other = Inventory(), Inventory()
+    for op in ("a", "b", "c"):
+        one.add(op)
+    other.add("a")
+    assert other.digests_with(["b", "c", "a"]) == one.digests
+    assert other.digests_with([]) == other.digests

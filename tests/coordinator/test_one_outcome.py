@@ -143,3 +143,29 @@ def test_a_run_waits_for_messages_on_their_way(agreement: str) -> None:
     assert [outcome.status for outcome in run.outcomes] == ["committed"]
     assert not on_their_way(labs[0])
     assert 7_000_000 < labs[0].now - run.ready_at < 60_000_000
+
+
+@pytest.mark.parametrize("agreement", ["raft", "pbft", "chained-hotstuff"])
+def test_whoever_was_down_catches_up_at_a_bounded_cost(agreement: str) -> None:
+    """What it hears first comes after a gap, again and again: that is no news to ask after."""
+    for seed in (1, 2):
+        scenario = Scenario.parse(
+            {
+                "agreement": agreement, "policy": "threshold(3)",
+                "network": {"delay": "normal(100ms, 40ms)", "ordered": False},
+                "operations": [
+                    {"at": f"{400 * k}ms", "by": 2 + k % 3, "kind": "note", "text": f"{k}"}
+                    for k in range(24)
+                ],
+                "faults": [
+                    {"at": "1s", "kind": "crash", "party": 1, "restart_after": "20s"},
+                    {"at": "0ms", "for": "30s", "kind": "delay", "from": [2],
+                     "delay": "exponential(900ms)"},
+                ],
+                "until": "200s", "seed": seed,
+            }
+        )  # fmt: skip
+        run = play(scenario)
+        assert {outcome.status for outcome in run.outcomes} == {"committed"}
+        kinds = run.messages["background"]["by_kind"]
+        assert kinds.get("DecidedIds", {"sent": 0})["sent"] < 60, (seed, kinds)
