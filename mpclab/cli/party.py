@@ -56,7 +56,10 @@ def be_party(args: argparse.Namespace) -> int:
         die_with_parent()
         return _be(args, TellingTrace())  # whoever started us wants every row
     with stoppable():
-        return _be(args, TailTrace(file=args.record))
+        try:
+            return _be(args, TailTrace(file=args.record))
+        except KeyboardInterrupt:  # before there was a place to give up
+            return 0
 
 
 def _be(args: argparse.Namespace, trace: Trace) -> int:

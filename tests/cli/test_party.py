@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from queue import Empty, Queue
 
 import pytest
 
+from mpclab.cli import main
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
 from mpclab.lab.keys import load_key
@@ -172,3 +174,12 @@ def test_a_damaged_record_is_said_and_the_store_is_left_as_it_is(
     party = start(*arguments)
     party.wait_for(f"has a damaged record, '{key}'")
     assert party.finish() == 2
+
+
+def test_who_is_stopped_before_it_began_ended_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**fields: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("mpclab.cli.party.Lab", interrupted)
+    arguments = ["--session", "alpha", "--id", "1", "--parties", "2"]
+    assert main(["party", "ws://127.0.0.1:9", *arguments]) == 0
