@@ -159,7 +159,9 @@ def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
     made = [op for op in made if not known.is_replaced(op)] or made
     if not made:
         raise UsageError("key: no key was made here yet; propose dkg first")
-    return {**params, "key": made[-1]}
+    # Its first operation: one that was overtaken may go by its successor's key, at some alone.
+    data = known.results[made[-1]].data
+    return {**params, "key": next(op for op in made if known.results[op].data == data)}
 
 
 def _new_name(params: Mapping[str, Any], known: Known) -> str | None:

@@ -139,3 +139,21 @@ def test_the_newest_key_is_never_one_that_was_replaced() -> None:
             lab.run()
             assert signature.data is not None
             assert not signature.outcome.reason
+
+
+def test_the_newest_key_goes_by_the_operation_that_made_it() -> None:
+    """The refresh that was overtaken goes by the other's key, at those alone who saw it end."""
+    with Lab(parties=3, threshold=2, seed=3) as lab:
+        lab.start_server()
+        lab.spawn()
+        lab.join()
+        lab.propose(1, "dkg")
+        lab.run()
+        both = [lab.propose(party, "refresh") for party in (1, 2)]
+        lab.run()
+        (winner,) = [op for op in both if not op.outcome.reason]
+        signature = lab.propose(3, "sign", message="hello")
+        lab.run()
+        known = lab.group.machine_of(3, lambda m: m.ledger.operations[signature.id].signed)
+        assert dict(known.proposal.params)["key"] == winner.id
+        assert signature.data is not None
