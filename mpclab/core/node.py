@@ -537,6 +537,8 @@ class Node:
         except Exception as error:
             if path not in self._took_up:
                 raise
+            if path == self.top and isinstance(error, UsageError):
+                raise  # it says itself which record is damaged, and no peer's message bore it
             place = "/".join(path) or "the top"
             raise StateError(f"what {place} had stored is damaged: {_where(error)}") from error
 

@@ -137,10 +137,11 @@ def test_faults_by_clicking_and_what_the_page_says(coordinator: Clicker) -> None
     it.propose("without party 4")
     it.says("hint", "Waiting for party 4, crashed")
     it.click("Run to the end")
-    it.says("operations", "aborted")
+    it.says("operations", "expired")
+    it.says("hint", "Expired: no vote from party 4 in 10s.")
     it.turn_to("Parties")
     it.page.locator(".mpclab-life-4").click()
-    it.says("hint", "Aborted")
+    expect(it.page.locator(".mpclab-life-4")).to_have_text("Crash", timeout=PATIENCE)
     it.driver.screenshot(it.page, "coordinator-faults", whole=True)
 
 

@@ -20,6 +20,11 @@ from mpclab.lab.keys import load_key
 from mpclab.worlds.real.store import SqliteStore
 
 
+def _hear_ctrl_c() -> None:
+    """As in a terminal, also where the tests are a background job, whose children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Process:
     """One `mpclab …`, its output read line by line, ended with the test."""
 
@@ -28,6 +33,7 @@ class Process:
             [sys.executable, "-u", "-m", "mpclab", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"},
+            preexec_fn=_hear_ctrl_c,
         )  # fmt: skip
         self._lines: Queue[str] = Queue()
         self.seen: list[str] = []
