@@ -135,37 +135,6 @@ def test_importing_mpclab_loads_nothing_heavy() -> None:
     assert shown.stdout.strip() == "[]"
 
 
-IN_A_TAB = """
-import importlib, pkgutil, sys
-
-MISSING = {"asyncio", "multiprocessing", "numpy", "socket", "sqlite3", "ssl", "subprocess"}
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in MISSING:
-            raise ImportError(f"{name} is not to be had in a tab")
-
-assert not MISSING & sys.modules.keys()
-sys.meta_path.insert(0, Missing())
-for room in sys.argv[1:]:
-    package = importlib.import_module(f"mpclab.{room}")
-    for module in pkgutil.walk_packages(package.__path__, f"mpclab.{room}."):
-        importlib.import_module(module.name)
-        assert not hasattr(sys.modules[module.name], "threading"), module.name
-"""
-
-
-def test_what_a_tab_needs_is_imported_without_numpy_sockets_and_files() -> None:
-    rooms = [
-        "core", "crypto", "signaling", "consensus", "mpc", "coordinator", "operations", "faults",
-        "trace", "check",
-    ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", IN_A_TAB, *rooms], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_set_up_refuses_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "OLDEST", (99, 0))
     with pytest.raises(SystemExit, match=r"needs Python 3\.11 or newer(.|\n)*make PYTHON="):

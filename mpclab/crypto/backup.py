@@ -9,15 +9,12 @@ bound to a label that says what it is.
 
 from __future__ import annotations
 
-import nacl.bindings as sodium
-from nacl import pwhash
-from nacl.exceptions import CryptoError as SodiumError
-
 from mpclab.crypto.errors import SealError
 from mpclab.crypto.identity import Coins
+from mpclab.crypto.primitives import PrimitiveError, primitives
 
 MAGIC = b"mpclab backup 1\n"
-_SALT, _NONCE = pwhash.argon2id.SALTBYTES, 24
+_SALT, _NONCE = 16, 24
 SHORTEST = 8
 """Characters of a passphrase, at least."""
 
@@ -31,9 +28,9 @@ def seal(passphrase: str, label: str, secret: bytes, coins: Coins) -> bytes:
     if len(passphrase) < SHORTEST:
         raise ValueError(f"a passphrase has at least {SHORTEST} characters")
     salt, nonce = coins.randbytes(_SALT), coins.randbytes(_NONCE)
-    key = _key(passphrase, salt)
+    key = primitives.password_key(passphrase.encode(), salt)
     aad = MAGIC + label.encode()
-    sealed = sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(secret, aad, nonce, key)
+    sealed = primitives.aead_encrypt(secret, aad, nonce, key)
     return MAGIC + salt + nonce + sealed
 
 
@@ -51,19 +48,7 @@ def unseal(passphrase: str, label: str, data: bytes) -> bytes:
         raise SealError("a backup that was cut short")
     aad = MAGIC + label.encode()
     try:
-        return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
-            sealed, aad, nonce, _key(passphrase, salt)
-        )
-    except (SodiumError, ValueError):
+        key = primitives.password_key(passphrase.encode(), salt)
+        return primitives.aead_decrypt(sealed, aad, nonce, key)
+    except (PrimitiveError, ValueError):
         raise SealError("another passphrase, or an altered backup") from None
-
-
-def _key(passphrase: str, salt: bytes) -> bytes:
-    key: bytes = pwhash.argon2id.kdf(
-        sodium.crypto_aead_xchacha20poly1305_ietf_KEYBYTES,
-        passphrase.encode(),
-        salt,
-        pwhash.argon2id.OPSLIMIT_MODERATE,
-        pwhash.argon2id.MEMLIMIT_MODERATE,
-    )
-    return key

@@ -12,33 +12,39 @@ import base64
 import hashlib
 import textwrap
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from mpclab.crypto.groups import ED25519, SECP256K1, Element, Group
 
 _MAGIC = b"SSHSIG"
 _KEY_TYPE = b"ssh-ed25519"
 _HASH = b"sha512"
-
-
-def public_key(
-    group: Group, public: Element
-) -> ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey:
-    """A public key as an object of the `cryptography` package."""
-    if group is ED25519:
-        return ed25519.Ed25519PublicKey.from_public_bytes(public)
-    if group is SECP256K1:
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), public)
-    raise ValueError(f"there is no standard form of a {group.name} key")
+_P = 2**256 - 2**32 - 977  # the field of secp256k1 (SEC 2 §2.4.1)
+# DER up to the key itself: SEQUENCE { SEQUENCE { algorithm }, BIT STRING }.
+_ED25519_INFO = bytes.fromhex("302a300506032b6570032100")  # RFC 8410 §4
+_SECP256K1_INFO = bytes.fromhex("3056301006072a8648ce3d020106052b8104000a034200")  # RFC 5480 §2
 
 
 def pem(group: Group, public: Element) -> str:
-    """A public key as PEM text, "-----BEGIN PUBLIC KEY-----"."""
-    encoded = public_key(group, public).public_bytes(
-        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
-    )
-    return encoded.decode()
+    """A public key as PEM text, "-----BEGIN PUBLIC KEY-----".
+
+    Raises:
+        EncodingError: the bytes are no element of the group.
+        ValueError: keys of the group have no standard form (ristretto255).
+    """
+    if group not in (ED25519, SECP256K1):
+        raise ValueError(f"there is no standard form of a {group.name} key")
+    group.decode_element(public)
+    info = _ED25519_INFO + public if group is ED25519 else _SECP256K1_INFO + _uncompressed(public)
+    lines = textwrap.wrap(base64.b64encode(info).decode(), 64)
+    return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+
+
+def _uncompressed(point: Element) -> bytes:
+    """A point of secp256k1 with both coordinates, 65 bytes (SEC 1 §2.3.4: y² = x³ + 7)."""
+    x = int.from_bytes(point[1:], "big")
+    y = pow(x**3 + 7, (_P + 1) // 4, _P)
+    if y & 1 != point[0] & 1:
+        y = _P - y
+    return b"\x04" + x.to_bytes(32, "big") + y.to_bytes(32, "big")
 
 
 def ssh_public_key(public: bytes, comment: str = "") -> str:

@@ -7,8 +7,8 @@ copied and forked. There are three groups:
 =============  =============  ========  ==============================================
 name           element        scalars   arithmetic
 =============  =============  ========  ==============================================
-`ed25519`      32 bytes       32, LE    libsodium (PyNaCl)
-`secp256k1`    33 bytes       32, BE    libsecp256k1 (coincurve), SEC 1 compressed
+`ed25519`      32 bytes       32, LE    libsodium
+`secp256k1`    33 bytes       32, BE    libsecp256k1 (in a tab: noble), SEC 1 compressed
 `ristretto255` 32 bytes       32, LE    libsodium, encodings of RFC 9496 (`ristretto.py`)
 =============  =============  ========  ==============================================
 
@@ -31,11 +31,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import ClassVar, Literal
 
-import nacl.bindings as sodium
-from coincurve import PublicKey
-from nacl.exceptions import CryptoError as SodiumError
-
 from mpclab.crypto.errors import EncodingError
+from mpclab.crypto.primitives import PrimitiveError, primitives
 
 Element = bytes
 """An element of a group in its one encoding (of `Group.element_bytes` bytes)."""
@@ -142,7 +139,7 @@ class Ed25519(Group):
         scalar %= self.order
         if scalar == 0:  # libsodium fails where the product is the identity
             return self.identity
-        return sodium.crypto_scalarmult_ed25519_base_noclamp(scalar.to_bytes(32, "little"))
+        return primitives.ed25519_base_mult(scalar.to_bytes(32, "little"))
 
     def mult(self, scalar: int, element: Element) -> Element:
         scalar %= self.order
@@ -151,25 +148,25 @@ class Ed25519(Group):
         if scalar == 0 or element == self.identity:
             return self.identity
         try:  # libsodium refuses points outside the subgroup here, though not in `add`
-            return sodium.crypto_scalarmult_ed25519_noclamp(scalar.to_bytes(32, "little"), element)
-        except SodiumError:
+            return primitives.ed25519_mult(scalar.to_bytes(32, "little"), element)
+        except PrimitiveError:
             raise EncodingError("not an ed25519 element") from None
 
     def add(self, left: Element, right: Element) -> Element:
         try:
-            return sodium.crypto_core_ed25519_add(left, right)
-        except SodiumError:
+            return primitives.ed25519_add(left, right)
+        except PrimitiveError:
             raise EncodingError("not an ed25519 element") from None
 
     def negate(self, element: Element) -> Element:
-        return sodium.crypto_core_ed25519_sub(self.identity, element)
+        return primitives.ed25519_sub(self.identity, element)
 
 
 @lru_cache(maxsize=1 << 14)
 def _is_ed25519_element(data: bytes) -> bool:
     # 40 µs, more than an addition. When many parties share a process, or a message is checked
     # in two places, the same public bytes come again and again.
-    return bool(sodium.crypto_core_ed25519_is_valid_point(data))
+    return primitives.ed25519_is_valid(data)
 
 
 class Secp256k1(Group):
@@ -183,17 +180,13 @@ class Secp256k1(Group):
     generator = bytes.fromhex("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
 
     def _is_element(self, data: bytes) -> bool:
-        try:
-            PublicKey(data)
-        except ValueError:
-            return False
-        return True
+        return primitives.secp256k1_is_valid(data)
 
     def base_mult(self, scalar: int) -> Element:
         scalar %= self.order
         if scalar == 0:
             return self.identity
-        return PublicKey.from_valid_secret(scalar.to_bytes(32, "big")).format()
+        return primitives.secp256k1_base_mult(scalar.to_bytes(32, "big"))
 
     def mult(self, scalar: int, element: Element) -> Element:
         scalar %= self.order
@@ -201,30 +194,27 @@ class Secp256k1(Group):
             return element
         if scalar == 0 or element == self.identity:
             return self.identity
-        return self._point(element).multiply(scalar.to_bytes(32, "big")).format()
+        try:
+            return primitives.secp256k1_mult(scalar.to_bytes(32, "big"), element)
+        except PrimitiveError:
+            raise EncodingError("not a secp256k1 element") from None
 
     def add(self, left: Element, right: Element) -> Element:
         return self.sum((left, right))
 
     def sum(self, elements: Iterable[Element]) -> Element:
-        points = [self._point(element) for element in elements if element != self.identity]
+        points = [element for element in elements if element != self.identity]
         if not points:
             return self.identity
         try:
-            return PublicKey.combine_keys(points).format()
-        except ValueError:  # all points are valid, so the sum is the point at infinity
-            return self.identity
+            return primitives.secp256k1_sum(points) or self.identity
+        except PrimitiveError:
+            raise EncodingError("not a secp256k1 element") from None
 
     def negate(self, element: Element) -> Element:
         if element == self.identity:
             return element
         return bytes([element[0] ^ 1]) + element[1:]  # 02 and 03 are even and odd y
-
-    def _point(self, element: Element) -> PublicKey:
-        try:
-            return PublicKey(element)
-        except ValueError:
-            raise EncodingError("not a secp256k1 element") from None
 
 
 ED25519 = Ed25519()

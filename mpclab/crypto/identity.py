@@ -28,10 +28,8 @@ import hashlib
 from functools import cached_property
 from typing import NoReturn, Protocol
 
-import nacl.bindings as sodium
-from nacl.exceptions import CryptoError as SodiumError
-
 from mpclab.crypto.errors import BadSignature, SealError
+from mpclab.crypto.primitives import PrimitiveError, primitives
 from mpclab.crypto.transcript import Part, digest, encode
 
 SEED_BYTES = 32
@@ -62,7 +60,7 @@ class Identity:
     def __init__(self, seed: bytes) -> None:
         if len(seed) != SEED_BYTES:
             raise ValueError(f"a seed is {SEED_BYTES} bytes, not {len(seed)}")
-        public, secret = sodium.crypto_sign_seed_keypair(seed)
+        public, secret = primitives.sign_keypair(seed)
         object.__setattr__(self, "public", public)
         object.__setattr__(self, "_secret", secret)
 
@@ -78,23 +76,23 @@ class Identity:
 
     def export_seed(self) -> bytes:
         """The 32 secret bytes, to be kept sealed. The only way to get them out."""
-        return sodium.crypto_sign_ed25519_sk_to_seed(self._secret)
+        return primitives.seed_of(self._secret)
 
     def sign(self, label: str, *parts: Part) -> bytes:
         """Sign parts under a label that says what the signature is for; 64 bytes."""
-        return sodium.crypto_sign(_signed(label, parts), self._secret)[:SIGNATURE_BYTES]
+        return primitives.sign(_signed(label, parts), self._secret)
 
     @cached_property
     def _x25519_secret(self) -> bytes:
-        return sodium.crypto_sign_ed25519_sk_to_curve25519(self._secret)
+        return primitives.x25519_secret(self._secret)
 
     def _shared_secret(self, peer_public: bytes) -> bytes:
         """X25519 with a peer's Ed25519 key, 32 bytes, the same for both."""
         try:
             # Fails for bytes that are no point, and for points of small order.
-            peer = sodium.crypto_sign_ed25519_pk_to_curve25519(peer_public)
-            return sodium.crypto_scalarmult(self._x25519_secret, peer)
-        except SodiumError as error:
+            peer = primitives.x25519_public(peer_public)
+            return primitives.x25519(self._x25519_secret, peer)
+        except PrimitiveError as error:
             raise SealError("the peer's public key is not a valid Ed25519 key") from error
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -129,11 +127,7 @@ def verify(public: bytes, label: str, parts: tuple[Part, ...], signature: bytes)
     """Whether `signature` (64 bytes) was made by the owner of `public` on `label` and `parts`."""
     if len(public) != PUBLIC_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
-    try:
-        sodium.crypto_sign_open(signature + _signed(label, parts), public)
-    except SodiumError:
-        return False
-    return True
+    return primitives.verify(signature, _signed(label, parts), public)
 
 
 def _signed(label: str, parts: tuple[Part, ...]) -> bytes:
@@ -174,13 +168,7 @@ class Seal:
         header = sequence.to_bytes(_SEQUENCE_BYTES, "big")
         nonce = _nonce(self._send_nonce, header, plaintext)
         associated = header + self._context
-        return (
-            header
-            + nonce
-            + sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(
-                plaintext, associated, nonce, self._send
-            )
-        )
+        return header + nonce + primitives.aead_encrypt(plaintext, associated, nonce, self._send)
 
     def open(self, sealed: bytes) -> tuple[int, bytes]:
         """The sequence number and plaintext of a message from the peer.
@@ -194,10 +182,10 @@ class Seal:
         header = sealed[:_SEQUENCE_BYTES]
         nonce = sealed[_SEQUENCE_BYTES : _SEQUENCE_BYTES + _NONCE_BYTES]
         try:
-            plaintext = sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
+            plaintext = primitives.aead_decrypt(
                 sealed[_SEQUENCE_BYTES + _NONCE_BYTES :], header + self._context, nonce, self._open
             )
-        except SodiumError:
+        except PrimitiveError:
             raise SealError("the message is not authentic") from None
         return int.from_bytes(header, "big"), plaintext
 

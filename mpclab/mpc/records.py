@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 
 import msgspec
-import nacl.bindings as sodium
-from nacl.exceptions import CryptoError as SodiumError
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
@@ -22,6 +20,7 @@ from mpclab.crypto.errors import CryptoError
 from mpclab.crypto.groups import SECP256K1
 from mpclab.crypto.identity import Coins, Identity
 from mpclab.crypto.keys import GroupKey, KeyShare
+from mpclab.crypto.primitives import PrimitiveError, primitives
 from mpclab.crypto.transcript import digest
 
 _NONCE = 24
@@ -179,7 +178,7 @@ def seal_at_rest(identity: Identity, context: bytes, body: bytes) -> bytes:
     """Encrypt `body` to ourselves. The nonce is a keyed hash (as in `crypto.identity.Seal`)."""
     key = _rest_key(identity)
     nonce = hashlib.blake2b(context + body, key=key, digest_size=_NONCE, person=b"nonce").digest()
-    return nonce + sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(body, context, nonce, key)
+    return nonce + primitives.aead_encrypt(body, context, nonce, key)
 
 
 def open_at_rest(identity: Identity, context: bytes, sealed: bytes) -> bytes:
@@ -189,10 +188,10 @@ def open_at_rest(identity: Identity, context: bytes, sealed: bytes) -> bytes:
         UsageError: altered, of another identity or of another context.
     """
     try:
-        return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
+        return primitives.aead_decrypt(
             sealed[_NONCE:], context, sealed[:_NONCE], _rest_key(identity)
         )
-    except (SodiumError, ValueError):
+    except (PrimitiveError, ValueError):
         raise UsageError("stored secret does not open with this party's key") from None
 
 
