@@ -230,6 +230,29 @@ class Node:
         """The addresses of all machines now alive, in order of birth."""
         return tuple(self._seats)
 
+    def part(self, at: Path, coins: Coins) -> "Node":
+        """A node of its own with the machines at and below `at`, as they are: their timers, what
+        they stored, and what waits for those not yet born. Every peer is linked to it.
+
+        The machines are shared: this node must not be stepped any more.
+        """
+        depth = len(at)
+        stored = {path: items for path, items in self.stored.items() if path[:depth] == at}
+        node = Node(self.me, self.n, self._seats[at].machine, coins=coins, at=at, stored=stored)
+        node.next_id, node.now = self.next_id, self.now
+        node._seats = {
+            path: _Seat(seat.machine, Ctx(node, path, seat.machine))
+            for path, seat in self._seats.items()
+            if path[:depth] == at
+        }
+        node._closed = {path for path in self._closed if path[:depth] == at}
+        node.timers = {key: t for key, t in self.timers.items() if key[0][:depth] == at}
+        for path, waiting in self._early.items():
+            if path[:depth] == at:
+                for sender, frame in waiting:
+                    node._keep_early(sender, frame)
+        return node
+
     # --- running handlers -----------------------------------------------------------------
 
     def _receive(self, seat: _Seat, sender: Party, frame: Frame) -> None:

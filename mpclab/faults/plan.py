@@ -9,7 +9,7 @@
 `KINDS` lists all kinds by name; `KINDS[name].doc()` says each in one line.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -75,15 +75,27 @@ def inject(fault: Fault, target: FaultTarget, index: int | None = None) -> "Inje
 
 
 class Injection:
-    """A fault on a target: `heal()` ends it before its time."""
+    """A fault on a target: `heal()` ends it before its time.
+
+    Attributes:
+        healer: who ends it when asked to, where somebody writes down what is done.
+    """
 
     def __init__(self, fault: Fault, target: FaultTarget, index: int) -> None:
         self.fault = fault
         self.index = index
+        self.healer: Callable[[Injection], object] | None = None
         self._target = target
 
     def heal(self) -> None:
         """End the fault now; ending it twice is fine."""
+        if self.healer is None:
+            self.end()
+        else:
+            self.healer(self)
+
+    def end(self) -> None:
+        """`heal`, unwritten."""
         _end(self.fault, self._target, self.index)
 
     @property

@@ -21,6 +21,7 @@ from mpclab.core.numbers import Number, number
 from mpclab.core.peers import AcceptKey
 from mpclab.crypto.identity import PUBLIC_BYTES, Identity
 from mpclab.lab.incarnation import APP, SESSION, Incarnation
+from mpclab.lab.journal import Journal, verb
 from mpclab.lab.keys import load_key
 from mpclab.lab.operation import Operation
 from mpclab.lab.outcome import Outcomes, Progress, Tracker
@@ -55,6 +56,7 @@ class Group:
         base: party p is the world's actor `base + p`.
         protocol: makes the machine to run instead of the coordinator.
         store: a folder in which parties' keys are kept, so that they are the same tomorrow.
+        journal: where what is done to this session is written down.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Group:
         base: int = 0,
         protocol: Callable[[], Machine] | None = None,
         store: FilePath | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.world = world
+        self.journal = Journal() if journal is None else journal
         self.store = store
         self.scenario = scenario
         self.base = base
@@ -90,6 +94,10 @@ class Group:
         self._server_says: dict[Party, str] = {}  # why a party has no connection to the server
 
     # --- who is here ---
+
+    @property
+    def called(self) -> str:
+        return self.scenario.session
 
     @property
     def everyone(self) -> tuple[Party, ...]:
@@ -136,6 +144,7 @@ class Group:
 
     # --- verbs ---
 
+    @verb
     def spawn(self, *parties: Party, votes: str | None = None, process: bool = False) -> Done:
         wanted = parties or tuple(p for p in self.everyone if p not in self.present)
         for party in wanted:
@@ -158,7 +167,7 @@ class Group:
                 self._host_process(party)
             else:
                 self.world.bind_store(self.base + party, self._owner(party))
-                self.world.host(self.base + party, self._builder(party))
+                self.world.host(self.base + party, self.builder(party))
         return (
             Done(f"{_parties(wanted)} spawned") if wanted else Done("every party is here already")
         )
@@ -193,6 +202,7 @@ class Group:
         if self.process_files is not None:
             self.process_files.close()
 
+    @verb
     def join(self, *parties: Party) -> None:
         if not self.present:
             raise UsageError("no party is here; call spawn() first")
@@ -205,6 +215,7 @@ class Group:
             for actor in actors:
                 self.world.ask(actor, (), JoinSession())
 
+    @verb
     def leave(self, *parties: Party) -> Done:
         wanted = parties or self.present
         for party in wanted:
@@ -216,16 +227,19 @@ class Group:
             self._left.add(party)
         return Done(f"{_parties(wanted)} left")
 
+    @verb
     def tell(self, sender: Party, to: Party, text: str) -> Done:
         self._needs_server()
         self.world.ask(self.actor(sender), (), Tell(to, text))
         return Done(f"party {sender} tells party {to}: {text}")
 
+    @verb
     def broadcast(self, sender: Party, text: str) -> Done:
         self._needs_server()
         self.world.ask(self.actor(sender), (), Shout(text))
         return Done(f"party {sender} tells everybody: {text}")
 
+    @verb
     def propose(
         self, by: Party, kind: str, params: Mapping[str, Any], patience: int | None = None
     ) -> Operation:
@@ -252,11 +266,13 @@ class Group:
             )
         return known[number - 1].op
 
+    @verb
     def vote(self, party: Party, op: str, approve: bool, reason: str) -> Done:
         self._coordinates("vote")
         self.world.ask(self.actor(party), self.app, Vote(op, approve, reason))
         return Done(f"party {party} {'approves' if approve else 'rejects'} {op}")
 
+    @verb
     def set_votes(self, party: Party, votes: str) -> Done:
         self._coordinates("vote")
         self._check_votes(votes)
@@ -265,6 +281,7 @@ class Group:
         self.votes[party] = votes  # what it begins with when it comes back
         return Done(f"party {party} votes from now on: {votes}")
 
+    @verb
     def set_private(self, party: Party, given: tuple[Number, ...]) -> Done:
         self._coordinates("compute")
         values = tuple(map(number, given))
@@ -275,6 +292,7 @@ class Group:
             f"party {party} keeps {len(values)} number{'s' * (len(values) != 1)} of its own"
         )
 
+    @verb
     def give(self, party: Party, operation: Operation, given: tuple[Number, ...]) -> Done:
         path = input_path(operation.kind, operation.id, self.app)
         self.world.ask(self.actor(party), path, Input(tuple(map(number, given))))
@@ -428,9 +446,16 @@ class Group:
                     hint = f"; {refused.hint}" if refused.hint else ""
                     self._refusals[party] = refused.reason + hint
 
-    def _builder(self, party: Party) -> Build:
+    def arrived(self, party: Party) -> None:
+        """A party came as it was elsewhere, and is in the session."""
+        self._joined.add(party)
+        self._left.discard(party)
+
+    def builder(self, party: Party) -> Build:
+        """What makes a party's node."""
         return partial(_build, self, party)
 
+    @verb
     def accept_key(self, party: Party, key: bytes | None) -> Done:
         if key is None:
             key = self.identity(party).public if party in self.identities else b""

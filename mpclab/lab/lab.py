@@ -14,6 +14,7 @@ against the wall clock after `pace()`.
 
 from __future__ import annotations
 
+import copy
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from typing import Any, Self
 from mpclab.check import Check, Verdict, run_checks
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import SECOND, SERVER, Party
+from mpclab.core.ids import SECOND, SERVER, Party, format_duration, parse_duration
 from mpclab.core.machine import Machine
 from mpclab.core.numbers import Number
 from mpclab.faults.nemesis import DEFAULT as NEMESIS
@@ -33,12 +34,14 @@ from mpclab.faults.nemesis import nemesis
 from mpclab.faults.plan import Fault, Injection, inject, parse_fault, schedule
 from mpclab.lab import key_care
 from mpclab.lab.group import Group
+from mpclab.lab.journal import Journal, Place, verb
 from mpclab.lab.key_care import KeyInfo
 from mpclab.lab.operation import Operation
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.pace import Pacer
 from mpclab.lab.replies import Done, ServerStatus, SessionStatus
 from mpclab.lab.scenario import Scenario
+from mpclab.lab.travel import Branch, Checkpoint, Travel
 from mpclab.signaling.rooms import Rooms, build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.fold import State
@@ -104,7 +107,10 @@ class Lab:
         if not isinstance(self.world, SimulatedWorld):
             # A lab that nobody holds any more, as when its cell is run again, frees its port.
             weakref.finalize(self, _free, self.world, self.groups).atexit = False
-        self.group = Group(self.world, self.scenario, protocol=protocol, store=self._store)
+        self.journal = Journal()
+        self.group = Group(
+            self.world, self.scenario, protocol=protocol, store=self._store, journal=self.journal
+        )
         self.groups[self.scenario.session] = self.group
         self._started: float | None = None
         self._pacer: Pacer | None = None
@@ -112,6 +118,7 @@ class Lab:
         self._closed = False
         self._last_port = 8080
         self._server = build_server(self._rooms())
+        self.travel = Travel(self)
 
     # --- what is there ---
 
@@ -146,12 +153,17 @@ class Lab:
         return self._closed
 
     @property
+    def called(self) -> str:
+        return ""
+
+    @property
     def injections(self) -> tuple[Injection, ...]:
         """Every fault put here by `inject` and `nemesis`, healed or not."""
         return tuple(self._injections)
 
     # --- the signaling server ---
 
+    @verb
     def start_server(self, port: int | None = None, address: str = "127.0.0.1") -> ServerStatus:
         """Start the signaling server; its status.
 
@@ -180,6 +192,7 @@ class Lab:
         # Every message goes through the server.
         return RoomsSettings(rate=2_000, burst=4_000, ping_every=every)
 
+    @verb
     def stop_server(self, *, kill: bool = False) -> Done:
         """Stop the server; with `kill` it says goodbye to nobody. Meshes outlive it."""
         if not self.server_status().running:
@@ -213,12 +226,12 @@ class Lab:
         """
         return self.group.spawn(*parties, votes=votes, process=process)
 
-    def join(self, *parties: Party, wait: bool = True, timeout: float = 30.0) -> Done:
+    def join(self, *parties: Party, wait: bool = True, timeout: float | str = 30.0) -> Done:
         """Have these parties (all that were spawned) join the session by its id.
 
         Waits until each is in and every pair of those here is connected; after a restart or a
-        healed fault, `join()` waits until that is so again. `timeout` in seconds (virtual ones
-        in the simulated world).
+        healed fault, `join()` waits until that is so again. `timeout` in seconds, or `"30s"`
+        (virtual ones in the simulated world).
 
         Raises:
             UsageError: no server, refused by the server, or not connected in time: with who.
@@ -243,12 +256,16 @@ class Lab:
         """A message to every member through the signaling server, for the message log."""
         return self.group.broadcast(sender, text)
 
-    def session(self, id: str, **fields: Any) -> Group:
+    @verb
+    def session(self, id: str, /, **fields: Any) -> Group:
         """Another session on the same server, with parties of its own."""
         if id in self.groups:
             return self.groups[id]
         scenario = self.scenario.but(session=id, operations=(), faults=(), **fields)
-        group = Group(self.world, scenario, base=STRIDE * len(self.groups), store=self._store)
+        group = Group(
+            self.world, scenario, base=STRIDE * len(self.groups), store=self._store,
+            journal=self.journal,
+        )  # fmt: skip
         self.groups[id] = group
         return group
 
@@ -298,14 +315,17 @@ class Lab:
         the passphrase opens. After a refresh it is of no use any more: export again."""
         return key_care.export_share(self.group, party, key, Path(file), passphrase)
 
+    @verb
     def restore_share(self, party: Party, file: str | Path, passphrase: str) -> Done:
         """Take a party's share back from a file of `export_share`."""
         return key_care.restore_share(self.group, party, Path(file), passphrase)
 
+    @verb
     def delete_share(self, party: Party, key: str) -> Done:
         """Delete a party's share for good. `reshare` takes a holder off a key for all."""
         return key_care.delete_share(self.group, party, key)
 
+    @verb
     def give_secret(self, operation: Operation, secret: bytes) -> Done:
         """The secret key of an `import`, to the party that proposed it and nobody else."""
         return key_care.give_secret(self.group, operation, secret)
@@ -314,22 +334,23 @@ class Lab:
         self,
         until: Callable[[], bool] | None = None,
         *,
-        limit: float | None = None,
+        limit: float | str | None = None,
     ) -> Outcomes:
         """Let time pass until every operation is settled everywhere; the outcomes.
 
         Args:
             until: wait for this instead.
-            limit: at the most so many seconds (virtual ones in the simulated world).
+            limit: at the most so many seconds, or `"30s"` (virtual in the simulated world).
         """
         limit_us = PATIENCE if limit is None else _microseconds(limit, "limit")
         self._let_pass(until or self.group.settled, limit_us)
         return self.outcomes()
 
-    def wait(self, seconds: float) -> Done:
-        """Just let so many seconds pass (virtual ones in the simulated world)."""
+    def wait(self, seconds: float | str) -> Done:
+        """Just let time pass, as seconds or `"500ms"` (virtual time in the simulated world)."""
         self._let_pass(None, _microseconds(seconds, "wait"))
-        return Done(f"{seconds:g} s passed")
+        passed = seconds if isinstance(seconds, str) else f"{seconds:g} s"
+        return Done(f"{passed} passed")
 
     def outcomes(self) -> Outcomes:
         """The outcome of each operation so far."""
@@ -341,28 +362,33 @@ class Lab:
 
     # --- faults ---
 
+    @verb
     def crash(self, party: Party) -> Done:
         """A party stops dead; only what it persisted is left."""
         self.world.crash(self.group.actor(party))
         return Done(f"party {party} crashed")
 
+    @verb
     def restart(self, party: Party, *, amnesia: bool = False) -> Done:
         """Start a crashed party again, from what it had stored or (amnesia) from nothing."""
         self.world.restart(self.group.actor(party), amnesia=amnesia)
         return Done(f"party {party} restarted{' and remembers nothing' if amnesia else ''}")
 
+    @verb
     def pause(self, party: Party) -> Done:
         """A party does nothing until `resume`; what arrives waits. A process: SIGSTOP."""
         self.world.pause(self.group.actor(party))
         return Done(f"party {party} is paused")
 
+    @verb
     def resume(self, party: Party) -> Done:
         """A paused party goes on. A process: SIGCONT."""
         self.world.resume(self.group.actor(party))
         return Done(f"party {party} goes on")
 
+    @verb
     def inject(
-        self, fault: Fault | Mapping[str, Any] | str | None = None, **fields: Any
+        self, fault: Fault | Mapping[str, Any] | str | None = None, /, **fields: Any
     ) -> Injection:
         """Break something now: `lab.inject("partition", groups=[[1, 2], [3, 4]])`.
 
@@ -376,14 +402,16 @@ class Lab:
             given = {k.rstrip("_"): v for k, v in {**named, **fields}.items()}
             fault = parse_fault(given, self.scenario.parties, len(self._injections))
         injection = inject(fault, self.world)
+        injection.healer = self.heal
         self._injections.append(injection)
         return injection
 
+    @verb
     def nemesis(
         self,
         seed: int = 0,
         *,
-        lasts: float = 10.0,
+        lasts: float | str = 10.0,
         rate: float = 1.0,
         kinds: Sequence[str] = NEMESIS,
         most: int | None = None,
@@ -393,17 +421,26 @@ class Lab:
         At most `most` parties ((n − 1) // 3 unless told otherwise) are faulty at any one time.
         """
         drawn = nemesis(
-            seed, self.scenario.parties, kinds, until=round(lasts * SECOND), rate=rate, most=most
+            seed,
+            self.scenario.parties,
+            kinds,
+            until=_microseconds(lasts, "lasts"),
+            rate=rate,
+            most=most,
         )
         begun = tuple(schedule(fault, self.world, origin=self.now) for fault in drawn)
+        for one in begun:
+            one.healer = self.heal
         self._injections.extend(begun)
         return begun
 
+    @verb
     def heal(self, injection: Injection | None = None) -> Done:
         """End one fault, or all that `inject` began."""
-        ended = [i for i in ([injection] if injection else self._injections) if i.active]
-        for one in ended:
-            one.heal()
+        wanted = [injection] if injection else self._injections
+        ended = [one for one in wanted if one.active]
+        for one in wanted if injection else ended:
+            one.end()  # one that has not begun never will
         return Done(
             "healed: " + "; ".join(i.fault.sentence() for i in ended)
             if ended
@@ -475,21 +512,175 @@ class Lab:
         happened = self.world.step()
         return Done("one step" if happened else "nothing is left to happen")
 
-    def fork(self) -> Lab:
-        """An independent copy of the whole lab, now (simulated world): try both futures."""
-        import copy
+    @verb
+    def lose(self, sender: Party, id: int, to: Party) -> Done:
+        """Lose message `id` of `sender` on its way to `to` (simulated world)."""
+        self._simulated("a message be lost by hand").lose(sender, id, to)
+        return Done(f"message {id} of party {sender} to party {to} is lost")
 
-        if not isinstance(self.world, SimulatedWorld):
-            raise UsageError("only a simulated lab can be forked; real sockets cannot be copied")
+    @verb
+    def hold(self, sender: Party, id: int, to: Party, lasts: int | str = "1s") -> Done:
+        """Let a message on its way arrive only so long from now (simulated world)."""
+        world = self._simulated("a message be held by hand")
+        until = world.now + (parse_duration(lasts) if isinstance(lasts, str) else lasts)
+        world.hold(sender, id, to, until)
+        return Done(f"message {id} of party {sender} reaches party {to} in {lasts}")
+
+    @verb
+    def duplicate(self, sender: Party, id: int, to: Party) -> Done:
+        """Let a message on its way arrive twice (simulated world)."""
+        self._simulated("a message be sent twice by hand").duplicate(sender, id, to)
+        return Done(f"message {id} of party {sender} reaches party {to} twice")
+
+    # --- back, and off on another way ---
+
+    def checkpoint(self, name: str = "") -> Checkpoint:
+        """Name this moment, to come back to it by `rewind` (simulated world)."""
+        self._simulated("a moment be kept")
+        with self.world.atomic():
+            return self.travel.checkpoint(name)
+
+    def rewind(self, to: Checkpoint | str | int, *, branch: str = "") -> Done:
+        """Be again as at a checkpoint or a time: `"1.5s"`, or µs as `lab.now` (simulated world).
+
+        The clock is stopped. What came after is not lost: it stays as a branch, to which
+        `switch` returns. `branch` names the one that begins here.
+
+        Raises:
+            UsageError: no such moment, or the run cannot be repeated up to it.
+        """
+        self._simulated("time be turned back; lab.fork(at) takes a recorded run on")
         self.pace(0)
-        return copy.deepcopy(self)
+        return self._return(self.travel.find(to), branch)
 
+    def rewind_before(self, row: int, *, branch: str = "") -> Done:
+        """Be as just before a row of the trace was written: before that message was sent, say."""
+        self._simulated("time be turned back")
+        self.pace(0)
+        return self._return(self.travel.place_of(row), branch)
+
+    def rewind_after(self, row: int, *, branch: str = "") -> Done:
+        """Be as just after a row of the trace was written: with that message on its way, say."""
+        self._simulated("time be turned back")
+        self.pace(0)
+        return self._return(self.travel.place_of(row, after=True), branch)
+
+    def _return(self, to: Place | int, branch: str) -> Done:
+        past = self.travel.at(to)
+        place = past.journal.place(past.world)
+        if place != self.journal.place(self.world):
+            self.travel.leave(place, branch)
+        self.travel.forget_after(place)
+        self._become(past)
+        return Done(f"it is {format_duration(self.now)} again, on {self.travel.current!r}")
+
+    @property
+    def branches(self) -> dict[str, Branch]:
+        """Every way that this run went since it began, by name; `switch` goes to the end of one."""
+        return self.travel.branches
+
+    @property
+    def branch(self) -> str:
+        """The name of the way that is gone now."""
+        return self.travel.current
+
+    @property
+    def checkpoints(self) -> dict[str, Checkpoint]:
+        """The moments named by `checkpoint`, by name."""
+        return dict(self.travel.checkpoints)
+
+    def switch(self, branch: str) -> Done:
+        """Be as at the end of another branch, with the clock stopped."""
+        self.pace(0)
+        if branch == self.travel.current:
+            return Done(f"this is {branch!r}")
+        there = self.travel.end_of(branch)
+        self.travel.switch(branch)
+        self.travel.forget_all()
+        self._become(there)
+        return Done(f"on {branch!r}, at {format_duration(self.now)}")
+
+    def rename_branch(self, old: str, new: str) -> Done:
+        """Give a branch another name."""
+        self.travel.rename(old, new)
+        return Done(f"{old!r} is {new!r} now")
+
+    def fork(
+        self,
+        at: Checkpoint | str | int | None = None,
+        *,
+        branch: str = "",
+        before: int | None = None,
+    ) -> Lab:
+        """An independent lab, as this one is now: try both futures.
+
+        In a real world that was made with `record=True`, the copy is a simulated lab: its parties
+        hold what the real ones held, all pairs are linked, and virtual time goes on from there.
+
+        Args:
+            at: as it was then: a checkpoint, or a time (`"1.5s"`, or µs).
+            branch: as it was at the end of that branch.
+            before: as it was just before that row of the trace was written.
+        """
+        if not isinstance(self.world, SimulatedWorld):
+            from mpclab.lab.revive import revive, twin
+
+            taken_on = Lab(twin(self))
+            revive(self, taken_on, self.travel.find(at) if at is not None else None, before)
+            taken_on.travel.begin_here()
+            return taken_on
+        if before is not None:
+            return self.travel.at(self.travel.place_of(before))
+        if branch:
+            return self.travel.end_of(branch)
+        if at is not None:
+            return self.travel.at(self.travel.find(at))
+        self.pace(0)
+        return self.copied()
+
+    def copied(self) -> Lab:
+        """An independent copy, whose clock stands; this one's goes on."""
+        assert isinstance(self.world, SimulatedWorld)
+        with self.world.atomic():
+            memo: dict[int, Any] = {id(self._pacer): None, id(self.travel): None}
+            made = Lab.__new__(Lab)
+            memo[id(self)] = made
+            made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        made.travel = Travel(made)
+        return made
+
+    def anew(self) -> Lab:
+        """A lab with the same seed, in which nothing has been done yet."""
+        return Lab(self.scenario, protocol=self.group.protocol)
+
+    def _become(self, other: Lab) -> None:
+        """Be as `other` is, and stay the same object: so do sessions and handles to operations."""
+        memo: dict[int, Any] = {id(other): self, id(other.travel): self.travel, id(None): None}
+        for session, group in other.groups.items():
+            if session in self.groups:
+                memo[id(group)] = self.groups[session]
+        with self.world.atomic():
+            states = {s: g.__dict__ for s, g in other.groups.items() if s in self.groups}
+            lab, groups = copy.deepcopy((other.__dict__, states), memo)
+            for session, state in groups.items():
+                self.groups[session].__dict__.update(state)
+            self.__dict__.update(lab)
+
+    def _simulated(self, what: str) -> SimulatedWorld:
+        if not isinstance(self.world, SimulatedWorld):
+            raise UsageError(
+                f"only in the simulated world can {what}; this one is {self.world.name}"
+            )
+        return self.world
+
+    @verb
     def mark(self, what: str) -> int:
         """A remark of the experiment's own in the trace; returns its time."""
         now = self.world.now
         self.trace.append(Noted(now, WORLD, (), notes.Remark(what)))
         return now
 
+    @verb
     def at(self, when: int, verb: str, *args: Any, **kwargs: Any) -> None:
         """Have the lab do one of its verbs at time `when` (µs), in the world's own time."""
         self.world.at(when, partial(_do, self, verb, args, kwargs))
@@ -534,6 +725,8 @@ class Lab:
 
 
 def _microseconds(seconds: Any, what: str) -> int:
+    if isinstance(seconds, str):
+        return parse_duration(seconds, what)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
         raise UsageError(f"{what}: {seconds!r} is not a number of seconds from 0 on")
     return round(seconds * SECOND)
@@ -583,7 +776,8 @@ def make_world(
 def _do(lab: Lab, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Do the acts planned for now; impossible ones are noted in the trace, and time goes on."""
     try:
-        getattr(lab, verb)(*args, **kwargs)
+        with lab.journal.quiet():  # planning it was the deed
+            getattr(lab, verb)(*args, **kwargs)
     except UsageError as error:
         row = Noted(lab.now, WORLD, (), notes.CouldNot(verb, str(error)))
         lab.trace.append(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, TypeAlias, assert_never
 
 import msgspec
@@ -135,6 +136,10 @@ class World(FaultTarget, abc.ABC):
 
         Returns whether `until()` held at the end.
         """
+
+    def atomic(self) -> AbstractContextManager[object]:
+        """Between its beginning and its end nothing else happens, where that can be had."""
+        return nullcontext()
 
     @abc.abstractmethod
     def is_idle(self) -> bool:

@@ -221,6 +221,26 @@ def replay(recording: Recording, build: Build) -> Difference | None:
     return None
 
 
+def relive(recording: Recording, build: Build, until: int) -> tuple[Node, list[Effect]]:
+    """A fresh node that got all that the recorded one had got by time `until` (µs), and everything
+    that it wanted done, in order. It is honest from then on, whatever was said in its name.
+    """
+    stored = {path: dict(items) for path, items in recording.stored.items()}
+    node = build(_ReplayedCoins(recording.coins).stream, stored)
+    wanted: list[Effect] = []
+    for step in recording.steps:
+        if step.now > until:
+            break
+        node.next_id = step.first
+        node.tamper = None if step.said is None else _Repetition(step.said)
+        try:
+            wanted += node.step(step.event, step.now)
+        except Exception:  # as it was then: a refused ask, or the end of the node
+            wanted += node.out
+    node.tamper = None
+    return node, wanted
+
+
 def outline(effect: Effect) -> str:
     """An effect as one line: its type and a digest of all that it says (no secrets in it)."""
     fields = tuple(getattr(effect, name) for name in effect.__struct_fields__)

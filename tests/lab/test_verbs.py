@@ -36,7 +36,8 @@ def test_a_lab_that_cannot_be_made(make: Callable[[], Lab], says: str) -> None:
         (lambda lab: lab.set_votes(9, "approve"), "party 9: use 1 to 3"),
         (lambda lab: lab.set_votes(1, "aprove"), "did you mean 'approve'"),
         (lambda lab: lab.wait(-1), "wait: -1 is not a number of seconds"),
-        (lambda lab: lab.wait("1s"), "wait: '1s' is not a number of seconds"),
+        (lambda lab: lab.wait("1 sec"), "wait: '1 sec' is not a duration"),
+        (lambda lab: lab.wait(None), "wait: None is not a number of seconds"),
         (lambda lab: lab.run(limit=-0.5), "limit: -0.5"),
         (lambda lab: lab.join(timeout=float("nan")), "timeout: nan"),
         (lambda lab: lab.vote(1, "nothing"), "'nothing' is not known"),
@@ -66,3 +67,14 @@ def test_a_fault_may_be_named_by_its_kind() -> None:
         lab.spawn()
         fault = lab.inject("partition", isolated=3).fault
         assert fault == lab.inject(kind="partition", isolated=3).fault
+
+
+def test_a_duration_is_written_one_way_everywhere() -> None:
+    with Lab(parties=3, mesh="ready") as lab:
+        lab.spawn()
+        lab.wait("1.5s")
+        assert lab.now == 1_500_000
+        lab.join(timeout="2s")
+        lab.run(lambda: False, limit="500ms")
+        assert lab.now == 2_000_000
+        assert all(fault.fault.lasts for fault in lab.nemesis(3, lasts="2s"))

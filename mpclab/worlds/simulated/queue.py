@@ -97,6 +97,7 @@ class Queue:
         background: whether that entry keeps no run alive: what it leads to does not either.
         foreground: how many entries keep a run alive.
         changed: set by whoever does something that a run may wait for; a run resets it.
+        taken: how many entries have been taken since the world began.
     """
 
     def __init__(self) -> None:
@@ -104,6 +105,7 @@ class Queue:
         self.background = False
         self.foreground = 0
         self.changed = False
+        self.taken = 0
         self._heap: list[tuple[int, int, Any]] = []
         self._number = 0
         self._timers: dict[tuple[Party, Path, str], tuple[int, int, bool]] = {}
@@ -154,6 +156,26 @@ class Queue:
             return time
         return None
 
+    def take_out(self, source: Party, id: int, receiver: Party) -> tuple[int, Multicast] | None:
+        """Take one receiver's share of a frame on its way out: its time, and what was to come."""
+        for place, (_, number, item) in enumerate(self._heap):
+            if type(item) is not Multicast or item.in_flight.source != source:
+                continue
+            if item.in_flight.frame.id != id or receiver not in item.to[item.index :]:
+                continue
+            share = item.to.index(receiver, item.index)
+            time = item.times.pop(share)
+            del item.to[share]
+            if item.index < len(item.to):
+                self._heap[place] = (item.times[item.index], number, item)
+            else:
+                del self._heap[place]
+                self.foreground -= not item.background
+            heapq.heapify(self._heap)
+            alone = Multicast(item.in_flight, [receiver], [time], corrupt=item.corrupt)
+            return time, alone
+        return None
+
     @property
     def carries(self) -> bool:
         """Whether a foreground message is on its way, or waits for a slow actor."""
@@ -170,6 +192,7 @@ class Queue:
         """The entry that `next_time` has just announced; its time is now. A multicast stays until
         its last receiver; take that one from `index - 1`."""
         heap = self._heap
+        self.taken += 1
         self.now, number, item = heap[0]
         self.background = item.background
         if type(item) is Multicast:

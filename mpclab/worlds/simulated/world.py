@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mpclab.core import notes
@@ -27,6 +28,7 @@ from mpclab.core.effects import Asked, Started
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
+from mpclab.core.wire import Frame
 from mpclab.faults.fault import Filter, Tamper
 from mpclab.faults.link_rules import LinkRules
 from mpclab.faults.network import Network
@@ -40,7 +42,7 @@ from mpclab.worlds.simulated.host import Host, Hosts, SeededCoins
 from mpclab.worlds.simulated.lifecycle import Lifecycle
 from mpclab.worlds.simulated.links import Links
 from mpclab.worlds.simulated.network import SimulatedNetwork
-from mpclab.worlds.simulated.queue import Action, Queue
+from mpclab.worlds.simulated.queue import Action, InFlight, Multicast, Queue
 from mpclab.worlds.simulated.steps import Steps
 
 
@@ -114,6 +116,27 @@ class SimulatedWorld(World):
             self._queue.background = False
             self._lifecycle.remark(actor, notes.Started())
             self._steps.handle(host, Started())
+
+    def take_over(self, actor: Party, build: Build, node: Node, background: set[Any]) -> None:
+        """Host a node that has lived elsewhere, as it is: its timers go on.
+
+        Args:
+            background: the (path, name) of timers that keep no run alive.
+        """
+        with self._lock:
+            host = self._hosts[actor] = Host(actor, build, node)
+            host.frames = node.next_id
+            for (path, name), at in node.timers.items():
+                self._queue.set_timer(actor, path, name, at, (path, name) in background)
+
+    def seeded(self, actor: Party) -> SeededCoins:
+        """The coins of an actor that was not born here."""
+        return SeededCoins(self.seed, actor, 0)
+
+    def carry(self, sender: Party, frame: Frame, to: Party) -> None:
+        """Let a frame that was sent elsewhere be on its way here."""
+        with self._lock:
+            self._network.send(InFlight(sender, sender, frame, frame.background), (to,))
 
     def host_server(self, build: Build, address: str = "127.0.0.1", port: int = 8080) -> str:
         with self._lock:
@@ -236,6 +259,26 @@ class SimulatedWorld(World):
                 queue.advance(end)
             return until() if until is not None else False
 
+    @property
+    def taken(self) -> int:
+        """How many events have happened since the world began."""
+        return self._queue.taken
+
+    def reach(self, taken: int, at: int) -> None:
+        """Let events happen until `taken` have since the beginning, then time pass until `at`."""
+        with self._lock:
+            while self._queue.taken < taken and self._queue.next_time is not None:
+                self._steps.take_next()
+            self._queue.advance(at)
+
+    def next_at(self) -> int | None:
+        """When the next event is due, µs; None when nothing is left to happen."""
+        with self._lock:
+            return self._queue.next_time
+
+    def atomic(self) -> AbstractContextManager[object]:
+        return self._lock
+
     def is_idle(self) -> bool:
         return self._queue.foreground <= 0
 
@@ -246,6 +289,39 @@ class SimulatedWorld(World):
     def close(self) -> None:
         self._hosts.clear()
         self._links.connections.address = None
+
+    # --- one message ------------------------------------------------------------------------
+
+    def lose(self, sender: Party, id: int, receiver: Party) -> None:
+        """Lose a message that is on its way."""
+        with self._lock:
+            self._take_out(sender, id, receiver)
+            self._network.drop(sender, receiver, id, "lost by hand")
+
+    def hold(self, sender: Party, id: int, receiver: Party, until: int) -> None:
+        """Let a message that is on its way arrive at time `until`, or now if that has passed."""
+        with self._lock:
+            _, alone = self._take_out(sender, id, receiver)
+            alone.times[0] = max(until, self.now)
+            self._queue.push(alone.times[0], alone)
+
+    def duplicate(self, sender: Party, id: int, receiver: Party, after: int = 0) -> None:
+        """Let a message that is on its way arrive once more, `after` µs after the first time."""
+        with self._lock:
+            time, alone = self._take_out(sender, id, receiver)
+            again = alone.only(receiver)
+            again.times[0] = time + after
+            self._queue.push(time, alone)
+            self._queue.push(again.times[0], again)
+
+    def _take_out(self, sender: Party, id: int, receiver: Party) -> tuple[int, Multicast]:
+        found = self._queue.take_out(sender, id, receiver)
+        if found is None:
+            raise UsageError(
+                f"message {id} of actor {sender} is not on its way to actor {receiver}: "
+                "it has arrived, was lost, or waits at a paused party"
+            )
+        return found
 
     # --- faults -----------------------------------------------------------------------------
 

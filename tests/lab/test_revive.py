@@ -1,0 +1,89 @@
+"""A real run, recorded, goes on in a simulated future from any moment of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpclab.core import UsageError
+from mpclab.lab import Lab
+from mpclab.trace.flights import flights
+
+
+@pytest.mark.parametrize("world", ["websocket", "webrtc"])
+def test_it_goes_on_from_its_end(world: str) -> None:
+    with Lab(parties=4, agreement="pbft", world=world, record=True) as real:
+        real.start_server(port=0)
+        real.spawn()
+        real.join()
+        real.propose(by=1, text="in the real world")
+        real.run()
+        lab = real.fork()
+        heads = {p: real.group.machine_of(p, lambda m: m.history.head) for p in real.parties}
+    assert lab.scenario.world == "simulated"
+    assert {p: lab.group.machine_of(p, lambda m: m.history.head) for p in lab.parties} == heads
+    [first] = lab.outcomes()
+    assert (first.status, first.result) == ("committed", "in the real world")
+    lab.checkpoint("taken over")
+    lab.propose(by=2, text="in a simulated future")
+    assert [o.status for o in lab.run()] == ["committed", "committed"]
+    digest = lab.trace.digest()
+    lab.rewind("taken over", branch="another future")
+    lab.inject("partition", groups=[[1, 2], [3, 4]])
+    lab.propose(by=2, text="in another")
+    assert [o.status for o in lab.run()] == ["committed", "expired"]
+    lab.switch("main")
+    assert lab.trace.digest() == digest
+    assert all(v.verdict == "ok" for v in lab.check("agreement", "integrity"))
+
+
+def test_it_branches_in_the_middle_and_what_was_on_its_way_arrives() -> None:
+    with Lab(parties=4, agreement="pbft", world="websocket", record=True) as real:
+        real.start_server(port=0)
+        real.spawn()
+        real.join()
+        real.propose(by=1, text="tea")
+        real.run()
+        trace = real.trace
+        vote = next(f for f in flights(trace) if f.kind == "SignedVote" and f.sender == 3)
+        assert vote.ended_row is not None
+        lab = real.fork(before=vote.ended_row)
+        assert lab.now < trace.end
+        assert lab.outcomes()[0].status == "undecided"
+        assert [o.status for o in lab.run()] == ["committed"]
+        other = real.fork(before=vote.ended_row)
+        other.crash(3)
+        other.crash(4)
+        assert [o.status for o in other.run()] != ["committed"]
+        other.restart(3)
+        other.restart(4)
+        assert [o.status for o in other.run(limit="60s")] in (["committed"], ["expired"])
+
+
+def test_a_crashed_party_is_so_in_the_copy_and_comes_back_with_what_it_stored() -> None:
+    with Lab(parties=4, agreement="raft", world="websocket", record=True) as real:
+        real.start_server(port=0)
+        real.spawn()
+        real.join()
+        real.propose(by=1, text="tea")
+        real.run()
+        real.crash(4)
+        lab = real.fork()
+    assert lab.state.parties[4].life == "crashed"
+    lab.restart(4)
+    lab.propose(by=4, text="I am back")
+    assert [o.status for o in lab.run()] == ["committed", "committed"]
+
+
+def test_what_cannot_be_taken_on_is_said() -> None:
+    with (
+        Lab(parties=3, world="websocket") as real,
+        pytest.raises(UsageError, match="record=True"),
+    ):
+        real.fork()
+    with Lab(parties=3, world="websocket", record=True) as real:
+        real.start_server(port=0)
+        real.spawn()
+        with pytest.raises(UsageError, match="was not in its session yet"):
+            real.fork()
+        with pytest.raises(UsageError, match="the trace has the rows"):
+            real.fork(before=10**6)
