@@ -32,8 +32,9 @@ from mpclab.check.oracle import disagreements
 from mpclab.consensus.registry import AGREEMENTS, agreement
 from mpclab.core.errors import UsageError
 from mpclab.lab import Run, Scenario
+from mpclab.search import shrink
 from mpclab.testing.conformance import conformance
-from mpclab.testing.experiments import MOODS, draw, shrink
+from mpclab.testing.experiments import MOODS, draw
 from mpclab.testing.family import family_run
 from mpclab.testing.house import HOUSE
 from mpclab.testing.key_sweep import MACHINES, key_trial, operation_trial
@@ -161,7 +162,7 @@ def try_one(
         counts["violated"] += 1
         OUT.mkdir(exist_ok=True)
         path = OUT / f"{protocol}-{scenario.seed}.yaml"
-        shrink(scenario, lambda smaller: bool(judge(smaller.run()))).to_file(path)
+        shrink(scenario, lambda smaller: bool(judge(smaller))).save(path)
         violations.append(f"{path}: {found[0]}")
 
 

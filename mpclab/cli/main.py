@@ -1,4 +1,4 @@
-"""`mpclab serve | party | run | show | demo | lab`: the terminal's way to everything."""
+"""`mpclab serve | party | run | shrink | show | demo | lab`: the terminal's way to everything."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from mpclab.cli.search import add_commands
 from mpclab.cli.text import plain
 from mpclab.core.errors import UsageError
 
@@ -58,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("trace", type=Path, help="a trace (JSONL), as `run --out` leaves it")
     show.add_argument("--html", type=Path, help="the page (default: beside the trace)")
     show.set_defaults(run=_show)
+
+    add_commands(commands)
 
     demo = commands.add_parser("demo", help="the whole story, in this terminal")
     demo.add_argument(
@@ -197,6 +200,9 @@ def _run(args: argparse.Namespace) -> int:
 
         run = run_with_progress(scenario)
         show(run)
+        if run.violated and run.world == "simulated":
+            seed = f" --seed {args.seed}" if args.seed is not None else ""
+            print(f"the least that fails so: mpclab shrink {args.file}{seed}")
     if args.out:
         from mpclab.cli.report import write_report
 

@@ -95,6 +95,8 @@ class Run:
         lines = [f"Run({self.scenario.name or 'scenario'!r}, {self.world}, seed {self.seed})"]
         lines += [f"  {outcome!r}" for outcome in self.outcomes]
         lines += [f"  {v.check}: {v.verdict} — {v.sentence}" for v in self.verdicts]
+        if self.violated:
+            lines.append("  mpclab.search.shrink(run) finds the least that fails so")
         return "\n".join(lines)
 
 

@@ -1,7 +1,17 @@
-"""Looking for a run that breaks a promise: every order of events, or many at random."""
+"""Looking for a run that breaks a promise, and making it as small as it can be."""
 
 from mpclab.search.explore import Counterexample, Exploration, explore
 from mpclab.search.model import Step
+from mpclab.search.shrink import Shrunk, shrink
 from mpclab.search.walks import Walks, walk
 
-__all__ = ["Counterexample", "Exploration", "Step", "Walks", "explore", "walk"]
+__all__ = [
+    "Counterexample",
+    "Exploration",
+    "Shrunk",
+    "Step",
+    "Walks",
+    "explore",
+    "shrink",
+    "walk",
+]

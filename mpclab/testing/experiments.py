@@ -12,18 +12,16 @@ links that may reorder, and delays near the protocol's patience; then
     skew        clocks that are wrong and run wrong
     moment      a crash or a cut exactly when the protocol enters one of its phases
 
-`shrink` takes away what a failure does not need.
+`mpclab.search.shrink` takes away what a failure does not need.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 from mpclab.consensus.registry import agreement
-from mpclab.core.errors import UsageError
-from mpclab.core.ids import MS, format_duration
+from mpclab.core.ids import format_duration
 from mpclab.core.notes import BecameLeader, Decided, EnteredView, Phase, Voted
 from mpclab.lab.scenario import Scenario
 from mpclab.testing.cluster import smallest
@@ -189,39 +187,3 @@ def _faults(
                     "kind": "partition", "groups": [[party], rest],
                 }
             ]  # fmt: skip
-
-
-def shrink(scenario: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
-    """The same failure with fewer operations and faults, and less loss: as long as something can be
-    left out and it still fails, that is left out."""
-    best = scenario
-    progress = True
-    while progress:
-        progress = False
-        for smaller in _smaller(best):
-            try:
-                if fails(smaller):
-                    best, progress = smaller, True
-                    break
-            except UsageError:
-                continue  # without that, it is no scenario
-    return best
-
-
-def _smaller(scenario: Scenario) -> list[Scenario]:
-    found = []
-    for k in range(len(scenario.faults)):
-        faults = scenario.faults[:k] + scenario.faults[k + 1 :]
-        found.append(scenario.but(faults=faults))
-    for k in range(len(scenario.operations)):
-        found.append(
-            scenario.but(operations=scenario.operations[:k] + scenario.operations[k + 1 :])
-        )
-    if scenario.network.loss:
-        network = scenario.network.as_fields()
-        network.pop("loss", None)
-        found.append(scenario.but(network=type(scenario.network).parse(network)))
-    for text in ("5s", "20s"):
-        if scenario.until > 20_000 * MS:
-            found.append(scenario.but(until=text))
-    return found

@@ -1,4 +1,4 @@
-"""Experiments of the soak: from a seed, as a file, and what a failure does not need left out."""
+"""Experiments of the soak: from a seed, and as a file."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from mpclab.faults.nodes import Crash
 from mpclab.lab import Scenario
-from mpclab.testing.experiments import MOODS, draw, shrink
+from mpclab.testing.experiments import MOODS, draw
 
 
 @pytest.mark.parametrize("mood", MOODS)
@@ -33,18 +33,3 @@ def test_liars_and_crashes_together_are_exactly_as_many_as_are_borne() -> None:
         faulty = {fault.party for fault in drawn.faults}  # type: ignore[attr-defined]
         assert len(faulty) == (drawn.parties - 1) // 3
         assert any(isinstance(fault, Crash) for fault in drawn.faults)
-
-
-def test_a_failure_is_shrunk_to_what_it_needs() -> None:
-    drawn = draw(2, "raft", mood="restarts")
-    assert len(drawn.faults) == 4
-
-    def fails(scenario: Scenario) -> bool:
-        twice = sum(isinstance(fault, Crash) for fault in scenario.faults) >= 2
-        return twice and len(scenario.operations) >= 1
-
-    small = shrink(drawn, fails)
-    assert len(small.faults) == 2
-    assert len(small.operations) == 1
-    assert small.network.loss == 0
-    assert small.until == 5_000_000
