@@ -23,7 +23,7 @@ from mpclab.cli.show import console
 from mpclab.cli.signals import raise_descriptor_limit, stoppable
 from mpclab.cli.text import line
 from mpclab.core import notes
-from mpclab.core.errors import StateError, UsageError
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.node import Node
 from mpclab.core.notes import word_of
@@ -63,6 +63,8 @@ def be_party(args: argparse.Namespace) -> int:
 
 
 def _be(args: argparse.Namespace, trace: Trace) -> int:
+    if args.threshold is not None and args.threshold < 1:
+        raise UsageError(f"--threshold {args.threshold}: use 1 to {args.parties}")
     identity = load_key(args.key) if args.key else None
     lab = Lab(
         world="websocket" if args.relay else "webrtc",
@@ -75,7 +77,7 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
         plugins=tuple(args.plugin),
         record=False,
         options={"trace": trace, "authority": args.authority, **_channels(args)},
-        **({"threshold": args.threshold} if args.threshold else {}),
+        **({} if args.threshold is None else {"threshold": args.threshold}),
     )
     with lab:
         assert isinstance(lab.world, RealWorld)
@@ -91,7 +93,7 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
         if args.record:
             console.print(line((f"recording to {args.record}: texts, votes and addresses", "dim")))
         try:
-            if not _failure(lab, args.store):
+            if not _failure(lab):
                 lab.join(wait=False)
             status = _follow(lab, args)
         except KeyboardInterrupt:
@@ -109,8 +111,9 @@ def _protocol(text: str) -> Any:
 
     try:
         return yaml.safe_load(text) if text.startswith("{") else text
-    except yaml.YAMLError as error:
-        raise UsageError(f"--agreement: {text!r} is not YAML: {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise UsageError(f"--agreement: {text[:80]!r} is not YAML: {why}") from error
 
 
 def _channels(args: argparse.Namespace) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
     heir = _Heir(lab, args.id, args.host) if args.host else None
     while True:
         news.say()
-        if failure := _failure(lab, args.store):
+        if failure := _failure(lab):
             console.print(line((failure, "red")))
             return FAILED
         is_in = lab.world.look(args.id, _has_joined)
@@ -222,26 +225,22 @@ class _Heir:
         if not self._url and missed:
             rooms = RoomsSettings(rate=2_000, burst=4_000, ping_every=2 * SECOND)
             build = build_server(rooms)
-            self._url = self._lab.world.host_server(build, self._address, self._port)
-            console.print(line("🟢 the signaling server is gone; the next one: ", self._url))
+            try:
+                self._url = self._lab.world.host_server(build, self._address, self._port)
+            except UsageError as error:  # another party of this machine was quicker, say
+                self._missed_at = now
+                console.print(line((f"cannot be the next signaling server: {error}", "yellow")))
+            else:
+                console.print(line("🟢 the signaling server is gone; the next one: ", self._url))
         if self._url and now - self._told_at > TELL_EVERY:
             self._told_at = now
             self._lab.world.ask(self._me, (), HostedServer(self._url))
 
 
-def _failure(lab: Lab, store: Path | None) -> str:
+def _failure(lab: Lab) -> str:
     """Why the party does not run any more; "": it runs."""
     assert isinstance(lab.world, RealWorld)
-    failures = lab.world.failures
-    if not failures:
-        return ""
-    cause = failures[0].__cause__
-    if store is not None and isinstance(cause, StateError):
-        return (
-            f"what {store} keeps of party {failures[0].actor} cannot be taken up: {cause}; nothing "
-            "of it was changed: take a copy that is whole, or another folder to begin with nothing"
-        )
-    return str(failures[-1])
+    return str(lab.world.failures[0]) if lab.world.failures else ""
 
 
 def _has_joined(node: Node) -> bool:
@@ -250,9 +249,9 @@ def _has_joined(node: Node) -> bool:
 
 
 def _reaches_all(node: Node) -> bool:
-    """Whether every other member can be reached, by link or by relay."""
+    """Whether our application runs, and every other member can be reached, by link or relay."""
     root = node.machine(())
-    return isinstance(root, PartyMachine) and len(root.up) == node.n - 1
+    return isinstance(root, PartyMachine) and root.is_running and len(root.up) == node.n - 1
 
 
 class _News:
@@ -266,6 +265,7 @@ class _News:
         self._read = 0
         self._lines = Bucket(rate=20, burst=500, since=lab.now)
         self._left_out = 0
+        self._told_failure = False
 
     def say(self) -> None:
         while self._read < len(self._trace.rows):
@@ -282,6 +282,9 @@ class _News:
             console.print(words)
         if isinstance(self._trace, TailTrace):
             self._trace.flush()
+            if self._trace.failure and not self._told_failure:
+                self._told_failure = True
+                console.print(line((f"the recording ends here: {self._trace.failure}", "yellow")))
 
 
 _ENDED = ("executed", "failed", "aborted", "expired")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import suppress
 from typing import Any
 
 from mpclab.cli.show import console
 from mpclab.cli.signals import raise_descriptor_limit, stoppable
 from mpclab.cli.text import line
-from mpclab.core.errors import UsageError
+from mpclab.core.errors import StateError, UsageError
 from mpclab.core.ids import SECOND, SERVER
 from mpclab.core.node import Node
 from mpclab.signaling.rooms import PATH, Rooms, build_server
@@ -24,6 +25,7 @@ from mpclab.worlds.real.websocket import WebSocketWorld
 from mpclab.worlds.real.ws_settings import ServerSettings
 
 _LOOK = 0.5  # seconds between two looks at the status
+_MOST = 1_000_000
 FAILED = 3
 """Exit status: the server could not go on."""
 
@@ -40,7 +42,8 @@ def serve(args: argparse.Namespace) -> int:
     with stoppable(), world:
         try:
             url = world.host_server(build_server(rooms), args.address, args.port)
-            _greet(url, args)
+            if not world.failures:
+                _greet(url, args)
             return _watch(world, trace)
         except KeyboardInterrupt:
             if SERVER in world.actors:
@@ -51,12 +54,15 @@ def serve(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> tuple[ServerSettings, RoomsSettings]:
     for name in ("connections", "sessions", "rate"):
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name} {getattr(args, name)}: use at least 1")
+        if not 1 <= getattr(args, name) <= _MOST:
+            raise UsageError(f"--{name} {getattr(args, name)}: use at least 1, at most {_MOST}")
     per_address = args.per_address
     if per_address is None:
-        # On loopback all clients, and a proxy's, have one address: there it tells nobody apart.
-        per_address = 0 if is_loopback(args.address) else 256
+        # On loopback all clients have one address, which tells nobody apart; behind a proxy that
+        # names theirs it does.
+        per_address = 0 if is_loopback(args.address) and not args.proxy_trust else 256
+    elif per_address < 0:
+        raise UsageError(f"--per-address {per_address}: use at least 1, or 0 for no such limit")
     settings = ServerSettings(
         connections=args.connections,
         per_address=per_address,
@@ -94,14 +100,20 @@ def _greet(url: str, args: argparse.Namespace) -> None:
 
 
 def _watch(world: WebSocketWorld, trace: TailTrace) -> int:
+    recording = True
     with console.status("") as status:
-        while True:
-            if world.failures:
-                console.print(line((world.failures[-1], "red")))
-                return FAILED
-            status.update(line(world.look(SERVER, _counts)))
+        while not world.failures:
+            with suppress(UsageError):  # it failed just now
+                status.update(line(world.look(SERVER, _counts)))
             trace.flush()
+            if recording and trace.failure:
+                recording = False
+                console.print(line((f"the recording ends here: {trace.failure}", "yellow")))
             time.sleep(_LOOK)
+    if isinstance(world.failures[0].__cause__, StateError):
+        raise UsageError(str(world.failures[0]))
+    console.print(line((world.failures[0], "red")))
+    return FAILED
 
 
 def _counts(node: Node) -> str:

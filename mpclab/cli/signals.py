@@ -1,4 +1,5 @@
-"""SIGTERM is Ctrl-C: what systemd, docker and `kill` send ends a program as its user would."""
+"""SIGTERM and SIGHUP are Ctrl-C: what systemd, docker, `kill` and a terminal that is closed send
+ends a program as its user would."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+_ENDING = ("SIGTERM", "SIGINT", "SIGHUP")
+
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, the first SIGTERM or Ctrl-C raises `KeyboardInterrupt`; later ones are ignored, so
+    """Inside, the first of them raises `KeyboardInterrupt`; later ones are ignored, so
     that nobody is interrupted while saying goodbye. Holds for process 1 of a container too,
     where a signal without a handler does nothing."""
     if threading.current_thread() is not threading.main_thread():
@@ -27,10 +30,9 @@ def stoppable() -> Iterator[None]:
             raise KeyboardInterrupt
 
     before: dict[int, Any] = {}
-    for number in (int(signal.SIGTERM), int(signal.SIGINT)):
-        known = signal.getsignal(number)
-        if number == signal.SIGINT and known is signal.SIG_IGN:
-            continue  # a shell's background job: Ctrl-C is for somebody else
+    for number in [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]:
+        if signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGTERM:
+            continue  # a shell's background job, or nohup: it is for somebody else
         before[number] = signal.signal(number, stop)
     try:
         yield

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mpclab.core.errors import UsageError
+from mpclab.core.errors import StateError
 from mpclab.core.machine import Ctx
 from mpclab.signaling.admission import Room, Slot
 from mpclab.signaling.messages import Count, Member, Number
@@ -51,7 +51,7 @@ def take_up(stored: Mapping[str, bytes], settings: RoomsSettings, now: int) -> d
     """The sessions as they were, everybody offline.
 
     Raises:
-        UsageError: a record is damaged; names it.
+        StateError: a record is damaged; names it.
     """
     rooms: dict[str, Room] = {}
     try:
@@ -68,8 +68,10 @@ def take_up(stored: Mapping[str, bytes], settings: RoomsSettings, now: int) -> d
                 kept_until = now + settings.keep_idle
                 slot = Slot(member, None, now, bucket, kept_until)
                 rooms[rest.rpartition("/")[0]].slots[member.party] = slot
-    except (msgspec.DecodeError, KeyError) as error:
-        raise UsageError(f"the server's state has a damaged record, {key!r}: {error}") from error
+    except KeyError as error:
+        raise StateError(f"damaged record {key!r}: its session is not there") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise StateError(f"damaged record {key!r}: {error}") from error
     return {name: room for name, room in rooms.items() if room.slots}
 
 

@@ -205,6 +205,11 @@ class PartyMachine(Machine):
         self._kept: list[Any] = []  # for the application, once it runs
         self._application: Machine | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the application has been spawned in this incarnation."""
+        return self._running
+
     def start(self, ctx: Ctx) -> None:
         config = self.config
         epoch = int(ctx.stored.get("epoch", b"0")) + 1

@@ -7,7 +7,6 @@ the first 60,000 are gone, and reads as `LOST` then; so a reader that polls need
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections import deque
@@ -74,6 +73,9 @@ class TailTrace(Trace):
             It is readable by its owner alone: rows hold texts, proposals, votes, addresses and
             who spoke with whom, but no key and no share.
 
+    Attributes:
+        failure: why the file is not written any more; "": it is, or there is none.
+
     Raises:
         UsageError: the file cannot be written.
     """
@@ -83,6 +85,7 @@ class TailTrace(Trace):
         self.rows = Tail(keep)
         self._arrived = 0
         self._end = 0
+        self.failure = ""
         self._file = None
         if file is not None:
             try:
@@ -111,23 +114,30 @@ class TailTrace(Trace):
             return
         try:
             self._file.write(_encode(row) + b"\n")
-        except OSError:  # a full disk ends the recording, and nothing else
-            self.close()
+        except OSError as error:
+            self._fail(error)
 
     def flush(self) -> None:
         """Give what was written to the operating system."""
         if self._file is not None:
             try:
                 self._file.flush()
-            except OSError:
-                self.close()
+            except OSError as error:
+                self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        """A full disk ends the recording, and nothing else."""
+        self.failure = self.failure or error.strerror or str(error)
+        self.close()
 
     def close(self) -> None:
         """End the file; rows go on being kept."""
         file, self._file = self._file, None
         if file is not None:
-            with contextlib.suppress(OSError):
+            try:
                 file.close()
+            except OSError as error:
+                self.failure = self.failure or error.strerror or str(error)
 
     def __len__(self) -> int:
         return len(self.rows) + self._arrived

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from pathlib import Path as FilePath
 
 from mpclab.core.effects import Asked, Delivered, Event, TimerFired
+from mpclab.core.errors import StateError
 from mpclab.core.ids import SERVER, Party
 from mpclab.core.node import Node
 from mpclab.trace import rows
@@ -22,15 +24,32 @@ class NodeFailed(RuntimeError):
         event: what it failed on.
         seed: of the world.
         recording: its inputs up to this one, to be replayed; None where nothing is recorded.
+
+    Args:
+        store: the file from which it took up what an earlier life had stored, where there is one.
     """
 
     def __init__(
-        self, actor: Party, at: int, event: Event, error: BaseException, seed: int
+        self,
+        actor: Party,
+        at: int,
+        event: Event,
+        error: BaseException,
+        seed: int,
+        store: FilePath | None = None,
     ) -> None:
-        super().__init__(
-            f"{who(actor)} failed at {at / 1000:.3f} ms on {_brief(event)} (seed {seed}): "
-            f"{describe_error(error)}"
-        )
+        if isinstance(error, StateError) and store is not None:
+            text = (
+                f"{who(actor)} cannot go on: what {store} keeps cannot be taken up: {error}; "
+                f"nothing of it was changed: take a copy that is whole, or another place to begin "
+                f"with nothing"
+            )
+        else:
+            text = (
+                f"{who(actor)} failed at {at / 1000:.3f} ms on {_brief(event)} (seed {seed}): "
+                f"{describe_error(error)}"
+            )
+        super().__init__(text)
         self.actor = actor
         self.at = at
         self.event = event

@@ -4,6 +4,8 @@ import contextlib
 import os
 import signal
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,7 @@ from mpclab.core.errors import UsageError
 from mpclab.crypto.identity import Identity
 from mpclab.lab import Lab
 from mpclab.signaling.messages import Challenge, Refused, Relayed, ServerMessage, Welcome
+from mpclab.worlds.real.store import SqliteStore
 from tests.cli.test_party import Process, start
 from tests.signaling.bench import identity, joining
 from tests.worlds.test_server_socket import self_signed
@@ -160,6 +163,8 @@ WRONG = {
     "a wrong proxy": (["--proxy-trust", "my-proxy"], "write its address"),
     "a wrong origin": (["--origin", "*"], "as a browser sends it"),
     "no rate": (["--rate", "0"], "use at least 1"),
+    "a rate that no party takes": (["--rate", "9" * 30], "at most 1000000"),
+    "fewer than no connections": (["--per-address", "-1"], "0 for no such limit"),
 }
 
 
@@ -211,3 +216,63 @@ def test_memory_does_not_grow_with_what_is_relayed_or_joined(start: type[Process
     for _ in range(4):
         after = a_round()
     assert after - before < 1_000_000, f"{after - before} bytes for 2,000 messages and 480 joins"
+
+
+def test_a_record_that_cannot_be_taken_up_ends_it_before_it_listens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mpclab.cli import main
+
+    state = tmp_path / "server.sqlite"
+    store = SqliteStore(state, {"role": "signaling server"})
+    store.put(("signaling",), "slot/s/1", b"{}")
+    store.close()
+    assert main(["serve", "--port", "0", "--state", str(state)]) == 2
+    said = capsys.readouterr()
+    assert f"what {state} keeps cannot be taken up" in said.err
+    assert "slot/s/1" in said.err
+    assert "server at" not in said.out
+
+
+@pytest.mark.parametrize("command", [["serve"], ["party", "ws://127.0.0.1:9", "--session", "s"]])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_it_is_being_imported_is_an_end_as_any_other(
+    command: list[str], number: int
+) -> None:
+    """The parent stops the child in its first import of ours, by a module of that name."""
+    code = (
+        "import os, sys, types\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == 'mpclab.cli': os.kill(os.getpid(), {int(number)})\n"
+        "import mpclab.__main__\n"
+        f"sys.argv = ['mpclab', *{command!r}]\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "sys.exit(mpclab.__main__.program())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_it_goes_on_when_nobody_reads_what_it_says() -> None:
+    def unheard(*arguments: str, until: bytes) -> tuple[subprocess.Popen[bytes], str]:
+        """A command whose reader leaves after the first line with `until`."""
+        command = [sys.executable, "-u", "-m", "mpclab", *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdout is not None
+        with process.stdout as lines:
+            return process, next(line for line in lines if until in line).decode()
+
+    server, said = unheard("serve", "--port", "0", until=b"ws://")
+    url = said.partition("at ")[2].split()[0]
+    shared = ["--session", "s", "--parties", "3", "--relay"]
+    party, _ = unheard("party", url, *shared, "--id", "1", until=b"server: open")
+    member = Member(url, "s", 2)
+    for _ in range(3):  # news for both
+        member = Member(url, "s", 2)
+    assert isinstance(member.answer, Welcome)
+    member.hear(Relayed)  # the party went on, and says hello to each
+    party.send_signal(signal.SIGHUP)
+    assert party.wait(30) == 0
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(30) == 0

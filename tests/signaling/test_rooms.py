@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mpclab.core import MS, SECOND, UsageError
 from mpclab.core.effects import Asked, HangUp, SetTimer
+from mpclab.core.errors import StateError
 from mpclab.core.notes import Closed, Joined, Opened
 from mpclab.signaling.messages import (
     MAX_MESSAGE,
@@ -287,7 +288,7 @@ def test_a_damaged_record_is_named(record: bytes) -> None:
     server = Server(RoomsSettings(keep=True))
     server.join(1, 1)
     server.node.stored[PATH]["room/s"] = record
-    with pytest.raises(UsageError, match="damaged record, 'room/s'"):
+    with pytest.raises(StateError, match="damaged record 'room/s'"):
         restarted(server)
 
 

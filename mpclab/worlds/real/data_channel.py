@@ -33,6 +33,7 @@ from aiortc import (
 )
 from aiortc.exceptions import InvalidAccessError, InvalidStateError
 from aiortc.rtcdtlstransport import certificate_digest
+from aiortc.rtcicetransport import parse_stun_turn_uri
 from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
 from OpenSSL import SSL
 
@@ -50,6 +51,15 @@ NAMES_WITHIN: Final = 3.0
 CHANNEL: Final = 0
 
 
+def _names_a_server(url: str) -> bool:
+    """Whether aiortc can read it (RFC 7064, RFC 7065), host and port included."""
+    try:
+        known = parse_stun_turn_uri(url)
+    except ValueError:
+        return False
+    return bool(known["host"]) and 0 < known["port"] < 65536
+
+
 @dataclass(frozen=True)
 class IceServer:
     """A STUN or TURN server: `stun:host:port`, `turn:host:port?transport=udp`, `turns:…`."""
@@ -59,7 +69,7 @@ class IceServer:
     credential: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("stun:", "turn:", "turns:")):
+        if not _names_a_server(self.url):
             raise UsageError(f"{self.url!r}: write stun:host:port or turn:host:port")
         if self.url.startswith("turn") and not (self.username and self.credential):
             raise UsageError(f"{self.url} needs a username and a credential")

@@ -31,6 +31,10 @@ Items = dict[Path, dict[str, bytes]]
 class Store(Protocol):
     """One party's persisted items, by (path, key)."""
 
+    @property
+    def file(self) -> FilePath | None:
+        """Where they are; None: in memory."""
+
     def load(self) -> Items:
         """Everything, as a copy."""
 
@@ -46,6 +50,8 @@ class Store(Protocol):
 
 class MemoryStore:
     """Outlives the node, and ends with the world."""
+
+    file: FilePath | None = None
 
     def __init__(self) -> None:
         self._items: Items = {}
@@ -142,10 +148,13 @@ class SqliteStore:
             raise UsageError(f"{self.file} is of another version of mpclab; use another folder")
         known = dict(self._open.execute("SELECT name, value FROM about"))
         for name, value in owner.items():
-            if known.get(name, value) != value:
+            if known and known.get(name) != value:
                 raise UsageError(
                     f"{self.file} belongs to {name} {known[name]}, and this is {name} {value}; "
                     f"use another folder, or the same {name}"
+                    if name in known
+                    else f"{self.file} belongs to {_list(known)}, and this is {_list(owner)}; "
+                    f"use another place"
                 )
         if owner and not known:
             held = self._open.execute("SELECT count(*) FROM items").fetchone()[0]
@@ -201,6 +210,10 @@ class SqliteStore:
 
 class StoreError(RuntimeError):
     """A store that was good fails: its party stops, and nothing that it promised is lost."""
+
+
+def _list(owner: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in owner.items())
 
 
 def _prepare(db: sqlite3.Connection) -> None:

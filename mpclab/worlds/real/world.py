@@ -386,7 +386,7 @@ class RealWorld(World):
 
     def failed(self, host: Host, event: Event, error: Exception) -> None:
         """A bug: stop this node, keep the error for `run`, let the others go on."""
-        failure = NodeFailed(host.actor, self.now, event, error, self.seed)
+        failure = NodeFailed(host.actor, self.now, event, error, self.seed, host.store.file)
         failure.recording = host.recording
         self.failures.append(failure)
         self._unraised.append(failure)
