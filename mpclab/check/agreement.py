@@ -117,6 +117,7 @@ def _heads(facts: Facts) -> Found:
     rows = sorted(
         [(i, row.actor) for i, row in facts.notes(notes.Repeated, notes.Aborted, notes.Committed)]
         + [*restored]
+        + [(row, party) for party, times in facts.emptied.items() for row in times]
         + [(row, party) for party, crashes in facts.crashes.items() for row in crashes]
     )
     chains: dict[Party, _Chain] = {p: _Chain() for p in facts.honest}
@@ -125,6 +126,9 @@ def _heads(facts: Facts) -> Found:
     for i, party in rows:
         chain = chains.get(party)
         if chain is None:
+            continue
+        if i in facts.emptied.get(party, ()):
+            chains[party] = _Chain()  # it begins anew, with nothing
             continue
         if (note := restored.get((i, party))) is not None:
             # It goes on from what it had stored; more or less than it told of is not known here.

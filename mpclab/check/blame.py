@@ -1,7 +1,8 @@
 """Blame: only the guilty are accused.
 
 A suspicion ("this party, or whatever carried its message") is not an accusation, and neither
-is one that names nobody; a liar's accusations count for nothing.
+is one that names nobody; a liar's accusations count for nothing. A party that came back without its
+store contradicts what it said before, and is rightly accused of that.
 """
 
 from mpclab.check.facts import Facts, names
@@ -28,6 +29,7 @@ def blame(facts: Facts) -> Verdict:
         (f"party {r.actor} blames party {r.party}, which is honest: {r.reason}", [i])
         for i, r in accused
         if r.party not in facts.faulty
+        and not any(row < i for row in facts.emptied.get(r.party or 0, ()))
     ]
     if found:
         return violated(NAME, found)

@@ -51,6 +51,8 @@ class Facts:
         needed: approvals that the policy asks for.
         faulty: parties whose word does not count; the others are honest.
         final: the state after the last row.
+        patience: how long a proposal may stay open, µs, where the run was stopped while something
+            was left to happen; None: it had come to rest.
     """
 
     trace: Trace
@@ -59,6 +61,7 @@ class Facts:
     faulty: frozenset[Party]
     rows: list[Row]
     final: State
+    patience: int | None = None
 
     @classmethod
     def of(
@@ -68,6 +71,7 @@ class Facts:
         n: int,
         policy: PolicyLike = "unanimous",
         faulty: Iterable[Party] | None = None,
+        patience: int | None = None,
     ) -> Facts:
         """Read `trace`. `faulty=None`: those that the trace itself shows to be liars.
 
@@ -83,7 +87,8 @@ class Facts:
         # A malicious server is none of the parties, and neither is a liar of another session.
         liars = final.liars if faulty is None else faulty
         members = frozenset(range(1, n + 1))
-        return cls(trace, n, approvals_needed(policy, n), members.intersection(liars), rows, final)
+        needed = approvals_needed(policy, n)
+        return cls(trace, n, needed, members.intersection(liars), rows, final, patience)
 
     @property
     def members(self) -> range:
@@ -211,19 +216,37 @@ class Facts:
         return found
 
     @cached_property
+    def emptied(self) -> dict[Party, list[int]]:
+        """The rows at which each party came back without its store: a fault had taken it."""
+        found: dict[Party, list[int]] = {}
+        for i, row in self.notes(notes.Restarted):
+            # Its host says so, who has no path.
+            if isinstance(row.note, notes.Restarted) and row.note.amnesia and not row.path:
+                found.setdefault(row.actor, []).append(i)
+        return found
+
+    def _kept(self, party: Party, row: int) -> bool:
+        """Whether what a party did in this row is in its store still, if it ever was."""
+        return row > max(self.emptied.get(party, ()), default=-1)
+
+    @cached_property
     def unsettled(self) -> dict[str, tuple[Party, ...]]:
         """The honest parties that are up and still owe an end, by operation.
 
         An operation is owed where an honest party that is up knows of it, or committed it: what
         only liars and the dead know, nobody can settle. A party that never heard of it, or heard
         and forgot it in a crash before it voted, owes it an end only if somebody who is up
-        committed it: nobody tells others what it gave up.
+        committed it: nobody tells others what it gave up. What was in a store that a fault took
+        is known no longer, and an end that was told from it was told.
         """
         last: dict[tuple[Party, str], Decision] = {(d.party, d.op): d for d in self.decisions}
         certified = {(c.op, party): i for i, party, c in self.told(notes.Certified)}
-        committed = {d.op for d in self.commits()}
-        voted = {(v.party, op) for op, votes in self.votes.items() for v in votes}
-        proposed = {(party, note.op) for _, party, note in self.told(notes.Proposed)}
+        committed = {d.op for d in self.commits() if self._kept(d.party, d.row)}
+        cast = [(v, op) for op, votes in self.votes.items() for v in votes]
+        voted = {(v.party, op) for v, op in cast if self._kept(v.party, v.row)}
+        proposed = {
+            (party, note.op) for i, party, note in self.told(notes.Proposed) if self._kept(party, i)
+        }
         heard = {(party, note.op): i for i, party, note in self.told(notes.Heard)}  # the last time
         found: dict[str, tuple[Party, ...]] = {}
         for op in self.known:
@@ -235,7 +258,10 @@ class Facts:
                 or heard.get((p, op), -1) > self._crashed(p)
             }
             words = {p: last[p, op] for p in self.up if (p, op) in last}
-            holds = any(d.what in ("committed", "decided") for d in words.values())
+            holds = any(
+                d.what in ("committed", "decided") and self._kept(d.party, d.row)
+                for d in words.values()
+            )
             if not (knows or holds):
                 continue
             waiting = []

@@ -7,10 +7,12 @@ was invoked stands before it (Herlihy and Wing 1990, §2). An operation whose cl
 it is aborted never happened, and may stand in nobody's history. An operation never answered,
 or proposed by a liar, may stand anywhere.
 
-A party's history is in the order of the log's indices; where nothing orders operations (`direct`,
-2pc, …), in that of (Lamport stamp, proposer, id), as `coordinator.history` has it. All this is a
-graph of what must come before what, and an order exists when the graph has no cycle. Real time
-takes one node for each response, chained in the order of time, instead of an edge for each pair.
+A party's history is in the order of the log's indices. Where nothing orders operations (`direct`,
+2pc, …) each party sorts its own by (Lamport stamp, proposer, id), and promises nothing about real
+time or about what others have heard: the answer is then `unknown`, but for an operation whose
+client was told that it is aborted. All this is a graph of what must come before what, and an
+order exists when the graph has no cycle. Real time takes one node for each response, chained in
+the order of time, instead of an edge for each pair.
 """
 
 from bisect import bisect_left
@@ -64,10 +66,10 @@ def linearizability(facts: Facts) -> Verdict:
     calls = _calls(facts)
     if not calls:
         return unknown(NAME, "no honest party proposed anything, so no client saw anything")
-    histories = _histories(facts, commits)
-    if histories is None:
-        return unknown(NAME, "the trace does not say in which order operations were committed")
     wrong = _false_aborts(commits, calls)
+    if not wrong and all(d.index is None for d in commits):
+        return unknown(NAME, "this protocol orders nothing")
+    histories = _histories(commits)
     graph = _graph(histories, calls)
     if not wrong and (cycle := _shortest_cycle(graph)):
         wrong = [_explain(cycle, histories, calls)]
@@ -98,32 +100,13 @@ def _calls(facts: Facts) -> dict[str, Call]:
     return calls
 
 
-def _histories(facts: Facts, commits: list[Decision]) -> dict[Party, dict[str, Decision]] | None:
-    """Each honest party's operations in its order, as known at the end; None: it is not told."""
-    by = {note.op: note.by or 0 for _, _, note in facts.told(notes.Heard)}
-    by |= {note.op: note.by or party for _, party, note in facts.told(notes.Proposed)}
-    places: dict[Party, list[tuple[tuple[int, int, str], Decision]]] = {}
-    seen: set[tuple[Party, str]] = set()
-    for d in commits:
-        if (d.party, d.op) in seen:
-            continue  # told again after a crash
-        seen.add((d.party, d.op))
-        if d.index is not None:
-            key = (d.index, 0, "")
-        elif (stamp := _stamp(facts, d)) is not None:
-            key = (stamp, by.get(d.op, 0), d.op)
-        else:
-            return None
-        places.setdefault(d.party, []).append((key, d))
-    return {
-        party: {d.op: d for _, d in sorted(mine, key=lambda item: item[0])}
-        for party, mine in sorted(places.items())
-    }
-
-
-def _stamp(facts: Facts, d: Decision) -> int | None:
-    note = getattr(facts.rows[d.row], "note", None)
-    return note.stamp if isinstance(note, notes.Committed) else None
+def _histories(commits: list[Decision]) -> dict[Party, dict[str, Decision]]:
+    """Each honest party's operations in the order of the log, as known at the end. One without a
+    place there is in nobody's way here: `places` finds it where others have one for it."""
+    found: dict[Party, dict[str, Decision]] = {}
+    for d in sorted((d for d in commits if d.index is not None), key=lambda d: d.index or 0):
+        found.setdefault(d.party, {}).setdefault(d.op, d)  # told again after a crash: once
+    return dict(sorted(found.items()))
 
 
 def _false_aborts(

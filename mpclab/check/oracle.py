@@ -35,11 +35,14 @@ class Actor:
     seen: bool = False
     liar: bool = False
     vote: dict[str, bool] = field(default_factory=dict)
+    ways: dict[str, set[bool]] = field(default_factory=dict)  # how it voted, as far as it knows
     approved: set[str] = field(default_factory=set)
     knows: set[str] = field(default_factory=set)  # heard of, in memory
     stored: set[str] = field(default_factory=set)  # proposed or voted on, so not forgotten
     records: dict[str, tuple[str, int | None]] = field(default_factory=dict)  # op → value, index
+    values: dict[str, str] = field(default_factory=dict)  # of all that it ever committed
     this_life: set[str] = field(default_factory=set)  # committed since it last began
+    carried_out: set[str] = field(default_factory=set)  # since it last began
     end: dict[str, str] = field(default_factory=dict)
     ever: set[str] = field(default_factory=set)  # "committed x", "aborted x": both are for good
     index: int = -1
@@ -47,6 +50,7 @@ class Actor:
     owed: set[str] = field(default_factory=set)  # of these, not shown since
     stands: dict[str, int | None] = field(default_factory=dict)  # op → its place when first told
     empty: set[int] = field(default_factory=set)  # places of the log that hold no record
+    forgot: bool = False  # a fault took its store
     told_all: bool = True  # its records are those of the trace
     tip: str = ""
 
@@ -135,7 +139,8 @@ class Oracle:
         elif kind == "blamed" and not self._is_liar(actor):
             accused = row["party"]
             sure = row["strength"] in ("proof", "known")
-            if sure and accused in self.parties and not self._is_liar(accused):
+            known = sure and accused in self.parties and not self._is_liar(accused)
+            if known and not self.parties[accused].forgot:
                 self._break("blame", f"{actor} accuses {accused}")
         elif kind == "noted":
             self._note(actor, row["path"], row["note"])
@@ -157,6 +162,7 @@ class Oracle:
             one.owed = set(one.records)
             one.knows.clear()
             one.this_life.clear()
+            one.carried_out.clear()
             one.index = -1
             one.told_all = not one.records
         one.up, one.down = False, how == "crashed"
@@ -169,6 +175,10 @@ class Oracle:
         if not path and word in ("crashed", "paused", "removed"):
             self._stop(p, "left" if word == "removed" else word)
         elif not path and word in ("started", "restarted", "resumed"):
+            if note.get("amnesia"):  # its store is gone, and its promises with it
+                one.before, one.owed, one.records, one.tip = {}, set(), {}, ""
+                one.empty, one.told_all = set(), True
+                one.stored, one.ways, one.forgot = set(), {}, True
             self._go_on(p)
         elif word in ("proposed", "heard", "voted"):
             self._speaks(p, word, op, note)
@@ -176,7 +186,14 @@ class Oracle:
             return
         elif word == "certified":
             self._certified(p, note)
-        elif word == "committed" or (word == "decided" and not self.coordinated):
+        else:
+            self._acts(p, word, path, note, op)
+
+    def _acts(self, p: int, word: str, path: list[str], note: Json, op: str) -> None:
+        one = self.parties[p]
+        if word in ("committed", "aborted", "expired") and self.coordinated:
+            self._shows(p)
+        if word == "committed" or (word == "decided" and not self.coordinated):
             self._committed(p, note)
         elif word == "repeated":
             one.empty.add(note["index"])
@@ -186,8 +203,11 @@ class Oracle:
             one.end[op] = "expired"
             self.late.add(op)
         elif word == "executed":
-            if op not in one.records:
+            if op not in one.values:
                 self._break("integrity", f"{p} executes {op} before it commits it")
+            if op in one.carried_out:
+                self._break("integrity", f"{p} executes {op} twice")
+            one.carried_out.add(op)
         elif word == "restored":
             self._restored(p, note)
         elif word == "became-leader":
@@ -196,12 +216,21 @@ class Oracle:
             if self.leaders.setdefault(key, p) != p:
                 self._break("leaders", f"{self.leaders[key]} and {p} lead {what} {key[2]}")
 
-    def _speaks(self, p: int, word: str, op: str, note: Json) -> None:
+    def _shows(self, p: int) -> None:
+        """It takes part: it has to have said before what it holds."""
         one = self.parties[p]
         if one.owed and not self._is_liar(p):
             one.owed.clear()
             self._break("durability", f"{p} takes part again and has not said what it holds")
+
+    def _speaks(self, p: int, word: str, op: str, note: Json) -> None:
+        one = self.parties[p]
+        self._shows(p)
         if word == "voted":
+            ways = one.ways.setdefault(op, set())
+            ways.add(note["approve"])
+            if len(ways) > 1 and not self._is_liar(p):
+                self._break("integrity", f"{p} votes both ways on {op}")
             one.vote[op] = note["approve"]
             self.voted_at[p, op] = self.line
             if note["approve"]:
@@ -246,14 +275,14 @@ class Oracle:
             if any(place == record[1] for _, place in one.before.values()):
                 self._break("durability", f"{p} had committed another operation at {record[1]}")
         for q in self.honest:
-            held = self.parties[q].records.get(op)
-            if held is not None and held[0] != record[0]:
+            if self.parties[q].values.get(op, record[0]) != record[0]:
                 self._break("agreement", f"{p} and {q} hold different values for {op}")
         self._place(p, op, record[1])
         one.ever.add("committed " + op)
         one.owed.discard(op)
         one.this_life.add(op)
         one.records[op] = record
+        one.values[op] = record[0]
         one.end[op] = "committed"
         one.tip = note.get("tip", "")
         self._head(p, one.tip)
@@ -281,6 +310,8 @@ class Oracle:
         one.end[op] = "aborted"
         if not self.coordinated:
             return
+        if op not in self.by and len(self.honest) == self.n:
+            self._break("validity", f"{p} aborts {op}, which nobody proposed")
         proposer = self.by.get(op, 0)
         if proposer not in self.parties or not self._is_liar(proposer):
             for q in note.get("rejected", []):
@@ -328,8 +359,8 @@ class Oracle:
         up = [p for p in self.honest if self.parties[p].up]
         for op in self.by:
             aware = [p for p in up if op in self.parties[p].knows | self.parties[p].stored]
-            have = [p for p in up if self.parties[p].end.get(op) == "committed"]
-            anyone = "committed" in ends[op]
+            have = [p for p in up if op in self.parties[p].records]
+            anyone = any(op in self.parties[p].records for p in self.honest)
             for p in up:
                 end = self.parties[p].end.get(op, "")
                 if end in ("committed", "aborted") or (end == "expired" and not anyone):

@@ -56,44 +56,60 @@ class _Memory:
 
 
 def durability(facts: Facts) -> Verdict:
-    """A party holds after a crash all that it committed before. Amnesia is no excuse here."""
+    """A party holds after a crash all that it committed before, if it came back with its store."""
     decisions = {d.row: d for d in facts.decisions}
     speaking = (notes.Proposed, notes.Heard, notes.Voted)
     rows = [(i, row.actor) for i, row in facts.notes(notes.Restored, *speaking)]
+    emptied = {row: party for party, times in facts.emptied.items() for row in times}
+    rows += emptied.items()
     rows += [(d.row, d.party) for d in facts.decisions]
     rows += [(row, party) for party, crashes in facts.crashes.items() for row in crashes]
     memories = {p: _Memory() for p in facts.honest}
     found: Found = []
     judged: list[int] = []
+    lost: dict[Party, int] = {}
     for i, party in sorted(rows):
         memory = memories.get(party)
         if memory is None:
             continue
         note = getattr(facts.rows[i], "note", None)
-        if i in facts.crashes.get(party, ()):
+        if i in emptied:
+            # A fault took its store: what it had committed nobody can ask of it any more.
+            if memory.held:
+                lost[party] = i
+            memories[party] = _Memory(crash=i)
+        elif i in facts.crashes.get(party, ()):
             memory.crash, memory.owed, memory.shown = i, dict(memory.held), not memory.held
         elif isinstance(note, notes.Restored):
             if memory.owed:
                 judged.append(i)
                 found += _restored(party, memory, note, i)
             memory.shown, memory.owed = True, {}
-        elif (d := decisions.get(i)) is not None:
-            if memory.crash >= 0 and memory.held:
+        else:
+            d = decisions.get(i)
+            wrong = [] if d is None else _contradicts(party, memory, d)
+            if not wrong and memory.owed and not memory.shown and not facts.bare:
+                # It takes part again, and has not said that it still holds what it had.
+                memory.shown = True
+                wrong = [(f"{_had(party, memory)} and came back with none", [memory.crash, i])]
+            if wrong or (d is not None and memory.crash >= 0 and memory.held):
                 judged.append(i)
-                found += _contradicts(party, memory, d)
-            _remember(memory, d, note)
-        elif memory.owed and not memory.shown and not facts.bare:
-            # It takes part again, and has not said that it still holds what it had.
-            memory.shown = True
-            judged.append(i)
-            many = len(memory.owed)
-            said = f"party {party} had committed {many} operations before its crash"
-            found.append((f"{said} and came back with none", [memory.crash, i]))
+            found += wrong
+            if d is not None:
+                _remember(memory, d, note)
     if found:
         return violated("durability", found)
+    excused = f"a fault took the store of {names(lost)}, which is not judged"
     if not judged:
-        return unknown("durability", "no party that had committed anything came back from a crash")
-    return ok("durability", "what was committed before a crash was there after it", judged)
+        why = excused if lost else "no party that had committed anything came back from a crash"
+        return unknown("durability", why, lost.values())
+    held = "what was committed before a crash was there after it"
+    return ok("durability", f"{held}; {excused}" if lost else held, judged)
+
+
+def _had(party: Party, memory: _Memory) -> str:
+    many = len(memory.held)
+    return f"party {party} had committed {many} operation{'s' * (many != 1)} before its crash"
 
 
 def _remember(memory: _Memory, d: Decision, note: object) -> None:
@@ -109,7 +125,7 @@ def _remember(memory: _Memory, d: Decision, note: object) -> None:
 
 def _restored(party: Party, memory: _Memory, note: notes.Restored, row: int) -> Found:
     """Where what came back is less than what was held, or another history."""
-    was = f"party {party} had committed {len(memory.held)} operations before its crash"
+    was = _had(party, memory)
     if note.records < len(memory.owed):
         return [(f"{was} and came back with {note.records}", [memory.crash, row])]
     if note.records == len(memory.held) and "" not in (note.head, memory.tip):

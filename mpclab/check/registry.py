@@ -48,6 +48,7 @@ def run_checks(
     n: int,
     policy: PolicyLike = "unanimous",
     faulty: Iterable[Party] | None = None,
+    patience: int | None = None,
 ) -> list[Verdict]:
     """Judge a trace by these checks, in this order.
 
@@ -57,13 +58,15 @@ def run_checks(
         policy: `"unanimous"`, `"threshold(k)"`, or anything that says how many are `needed`.
         faulty: parties whose word does not count; by default those that the Byzantine faults
             in the trace aim at.
+        patience: how long a proposal may stay open, µs, if the run was stopped while something was
+            left to happen: what had less than twice that is not judged. None: it came to rest.
 
     Raises:
         UsageError: a name that is no check; says which is nearest.
     """
     bound = [bind(check) for check in checks]
     ordered, numbers = in_order(trace)
-    facts = Facts.of(ordered, n=n, policy=policy, faulty=faulty)
+    facts = Facts.of(ordered, n=n, policy=policy, faulty=faulty, patience=patience)
     verdicts = [_judge(check, facts) for check in bound]
     if numbers is None:
         return verdicts

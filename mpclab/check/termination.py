@@ -1,15 +1,16 @@
 """Termination: every proposal is settled at every honest party that is up at the end.
 
 A finite trace cannot show that something would *never* happen. So what is unsettled is
-`unknown` while messages still fly or a fault of links still bites, and `violated` once the run
-has come to rest: then nothing that is left could settle it. Either way it says what each waits
-for. `Facts.unsettled` lists the debts: only of those who could know.
+`unknown` while messages still fly or a fault of links still bites, and where the run was stopped
+before everything in it had had time enough (`Facts.patience`); it is `violated` once the run has
+come to rest: then nothing that is left could settle it. Either way it says what each waits for.
+`Facts.unsettled` lists the debts: only of those who could know.
 """
 
 from mpclab.check.facts import Facts, names
 from mpclab.check.verdict import Verdict, ok, unknown, violated
 from mpclab.core import notes
-from mpclab.core.ids import Party
+from mpclab.core.ids import SECOND, Party
 from mpclab.core.notes import op_of
 from mpclab.trace import Fault
 from mpclab.trace.flights import Flight
@@ -49,6 +50,9 @@ def termination(facts: Facts) -> Verdict:
     waiters = {p for ps in facts.unsettled.values() for p in ps}
     if held := [f for f in facts.final.faults.values() if _excuses(facts, f, waiters)]:
         return unknown(NAME, f"{found[0][0]}; but the {held[0].kind} never healed", rows)
+    if facts.patience is not None and (young := _young(facts)) < 2 * facts.patience:
+        stopped = f"but the run was stopped when that had lasted {young / SECOND:.3g} s"
+        return unknown(NAME, f"{found[0][0]}; {stopped}", rows)
     flying = [f for f in facts.flights if f.fate == "flying" and f.receiver in facts.up]
     if flying:
         count = f"{len(flying)} message{'s were' if len(flying) > 1 else ' was'}"
@@ -56,6 +60,19 @@ def termination(facts: Facts) -> Verdict:
             NAME, f"{found[0][0]}; but the run ended while {count} still under way", rows
         )
     return violated(NAME, found)
+
+
+def _young(facts: Facts) -> int:
+    """How long the oldest of what is unsettled had waited at the end, since it was proposed or a
+    fault last came or went, µs."""
+    stirs = (notes.Crashed, notes.Restarted, notes.Paused, notes.Resumed, notes.Removed)
+    rows = [i for i, row in enumerate(facts.rows) if isinstance(row, Fault)]
+    rows += [i for i, _ in facts.notes(*stirs)]
+    stirred = facts.clock[max(rows, default=0)]
+    return max(
+        facts.clock[-1] - max(stirred, facts.clock[min(facts.known[op].values())])
+        for op in facts.unsettled
+    )
 
 
 def _excuses(facts: Facts, fault: Fault, waiters: set[Party]) -> bool:

@@ -1,9 +1,9 @@
 """Validity: only what was proposed and approved is committed, and nothing is aborted for nothing.
 
-An abort has a reason: not enough approvals, because some party rejected or was not heard, or
-something that failed. Where all needed approvals reached the party that aborted and nothing
-failed in the whole run, it had to commit (AC4 of atomic commit: Bernstein, Hadzilacos and
-Goodman 1987, §7.3).
+An abort is one of something that was proposed, and has a reason: not enough approvals, because some
+party rejected or was not heard, or something that failed. Where all needed approvals reached the
+party that aborted and nothing failed in the whole run, it had to commit (AC4 of atomic commit:
+Bernstein, Hadzilacos and Goodman 1987, §7.3).
 
 And `certificates`: a certificate names enough parties, all different, all members, and each
 honest one among them really approved before.
@@ -82,6 +82,9 @@ def _aborts(facts: Facts) -> Found:
     for d in facts.aborts():
         note = getattr(facts.rows[d.row], "note", None)
         assert isinstance(note, notes.Aborted)
+        if d.op not in facts.known and not facts.faulty:
+            found.append((f"party {d.party} aborted {d.op}, which nobody had proposed", [d.row]))
+            continue
         cast = _cast(facts, d)
         # A vote on another version of a liar's proposal counts as a rejection of this one.
         told_one = facts.final.operations[d.op].by not in facts.faulty

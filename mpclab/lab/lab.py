@@ -451,11 +451,13 @@ class Lab:
 
     def check(self, *checks: str | Check) -> list[Verdict]:
         """Judge the trace so far by these checks (words or functions), or by the scenario's."""
+        resting = self._closed or self.world.is_idle()
         return run_checks(
             self.trace,
             checks or self.scenario.checks,
             n=self.scenario.parties,
             policy=self.scenario.policy,
+            patience=None if resting else self.scenario.patience,
         )
 
     def replay(self) -> Done:

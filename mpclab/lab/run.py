@@ -159,6 +159,7 @@ def play(
                     n=scenario.parties,
                     policy=scenario.policy,
                     faulty=faulty or None,
+                    patience=None if lab.world.is_idle() else scenario.patience,
                 )
             ),
         )

@@ -1,5 +1,7 @@
 """Each check on a trace that keeps the promise, on ones that break it, on ones that are mute."""
 
+from functools import partial
+
 import pytest
 
 from mpclab.check import CHECKS, Verdict, run_checks
@@ -494,7 +496,7 @@ def crash(story: Story, party: int) -> None:
         (lambda s: s.commit(1, "a", "other", index=0), "committed other instead after it"),
         (lambda s: s.abort(1, "a"), "aborted it after it"),
         (lambda s: s.commit(1, "b", index=0), "held a at index 0 before its crash and b after"),
-        (lambda s: s.note(1, "restored", records=0), "committed 1 operations before its crash"),
+        (lambda s: s.note(1, "restored", records=0), "committed 1 operation before its crash"),
     ],
     ids=["another value", "aborted", "another operation", "forgotten"],
 )
@@ -513,6 +515,85 @@ def test_remembering_it() -> None:
     assert judge("durability", story).verdict == "unknown"
     story.note(1, "restored", records=1)
     assert judge("durability", story).verdict == "ok"
+
+
+def test_a_store_that_a_fault_took_is_not_judged() -> None:
+    story = Story(2)
+    story.commit(1, "a", index=0)
+    crash(story, 2)
+    story.host(1, "crashed")
+    gone = story.host(1, "restarted", amnesia=True)
+    says(judge("durability", story), "unknown", "a fault took the store of party 1", gone)
+    story.commit(1, "b", index=0)
+    assert judge("durability", story).verdict == "unknown"
+    crash(story, 1)
+    story.note(1, "restored", records=0)  # what it committed since then it should hold
+    says(judge("durability", story), "violated", "had committed 1 operation before its crash")
+
+
+def test_what_only_a_lost_store_knew_nobody_owes() -> None:
+    story = Story(2)
+    story.note(1, "proposed", op="a", kind="note", by=1, text="")
+    story.host(2, "started")
+    assert judge("termination", story).verdict == "violated"
+    story.host(1, "crashed")
+    story.host(1, "restarted")
+    assert judge("termination", story).verdict == "violated", "a proposal is stored"
+    story.host(1, "crashed")
+    story.host(1, "restarted", amnesia=True)
+    assert judge("termination", story).verdict == "ok"
+
+
+def test_an_honest_party_votes_one_way() -> None:
+    story = Story(2)
+    story.propose(1, "a")
+    yes, no = story.vote(2, "a"), story.vote(2, "a", approve=False)
+    says(judge("integrity", story), "violated", "party 2 voted both ways on a", yes, no)
+    assert judge("integrity", story, faulty=(2,)).verdict != "violated"
+    forgot = Story(2)
+    forgot.propose(1, "a")
+    forgot.vote(2, "a")
+    forgot.host(2, "crashed")
+    forgot.host(2, "restarted", amnesia=True)
+    forgot.vote(2, "a", approve=False)
+    assert judge("integrity", forgot).verdict != "violated"
+
+
+def test_what_is_committed_is_carried_out_once_in_a_life() -> None:
+    story = Story(1)
+    story.commit(1, "a")
+    story.note(1, "executed", op="a", result="x")
+    crash(story, 1)
+    story.commit(1, "a")
+    once = story.note(1, "executed", op="a", result="x")
+    assert judge("integrity", story).verdict == "ok"
+    again = story.note(1, "executed", op="a", result="x")
+    says(judge("integrity", story), "violated", "party 1 executed a twice", once, again)
+
+
+def test_nobody_aborts_what_nobody_proposed() -> None:
+    story = Story(2)
+    story.propose(1, "a")
+    row = story.abort(2, "b")
+    says(judge("validity", story), "violated", "aborted b, which nobody had proposed", row)
+    assert judge("validity", story, faulty=(1,)).verdict != "violated"
+
+
+def test_a_run_that_was_stopped_early_shows_nothing_about_ends() -> None:
+    """Ten seconds is what a proposal may wait; twice that is long enough to judge it."""
+    story = Story(2)
+    story.propose(1, "a")
+    story.at(19_000).remark(1, "still here")
+    check = partial(run_checks, story.trace, ["termination"], n=2)
+    (stopped,), (rested,) = check(patience=10_000_000), check()
+    says(stopped, "unknown", "but the run was stopped when that had lasted 19 s")
+    assert rested.verdict == "violated"
+    story.at(20_000).remark(1, "still here")
+    (late,) = check(patience=10_000_000)
+    assert late.verdict == "violated"
+    story.host(2, "resumed")
+    (stirred,) = check(patience=10_000_000)
+    assert stirred.verdict == "unknown"
 
 
 def test_two_leaders_in_a_term() -> None:
@@ -541,6 +622,14 @@ def test_blaming_the_innocent() -> None:
     story = Story(3)
     accuse(story, 1, 2, "proof")
     says(judge("blame", story), "violated", "party 1 blames party 2, which is honest: two votes", 0)
+
+
+def test_blaming_one_that_lost_its_store() -> None:
+    story = Story(3)
+    story.host(2, "crashed")
+    story.host(2, "restarted", amnesia=True)
+    accuse(story, 1, 2, "proof")
+    says(judge("blame", story), "ok", "only the guilty were blamed: party 2")
 
 
 def test_blaming_the_guilty() -> None:

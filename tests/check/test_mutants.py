@@ -94,12 +94,14 @@ def dropped(kind: type, party: int = 0, nth: int = 0) -> Mutant:
     return mutate
 
 
-def doubled(kind: type, party: int, actor: int = 0) -> Mutant:
-    """Say a note again, perhaps as another party."""
+def doubled(kind: type, party: int, actor: int = 0, **fields: Any) -> Mutant:
+    """Say a note again, perhaps as another party, or otherwise."""
 
     def mutate(rows: Rows) -> Rows:
         i = places(rows, kind, party)
-        again = msgspec.structs.replace(rows[i], actor=actor or party)  # type: ignore[type-var]
+        row: Any = rows[i]
+        note = msgspec.structs.replace(row.note, **fields)
+        again = msgspec.structs.replace(row, actor=actor or party, note=note)
         return [*rows[: i + 1], again, *rows[i + 1 :]]
 
     return mutate
@@ -168,9 +170,17 @@ KILLERS: dict[str, list[tuple[str, Mutant]]] = {
         ("pbft", forged(notes.Voted, 3, approve=False)),
         ("pbft", all_aborted(rejected=(3,))),
         ("pbft", all_aborted()),
+        ("pbft", lambda rows: [*rows, msgspec.structs.replace(
+            rows[places(rows, notes.Committed, 2)], note=notes.Aborted("nothing", "forged"))]),
         ("direct", all_aborted(missing=(2,))),
     ],
-    "integrity": [("crash", doubled(notes.Committed, 2)), ("crash", dropped(notes.Committed, 3))],
+    "integrity": [
+        ("crash", doubled(notes.Committed, 2)),
+        ("crash", dropped(notes.Committed, 3)),
+        ("pbft", doubled(notes.Executed, 2)),
+        ("pbft", doubled(notes.Voted, 2, approve=False)),
+        ("direct", doubled(notes.Executed, 4)),
+    ],
     "termination": [
         ("crash", dropped(notes.Committed, 3)),
         ("direct", dropped(notes.Committed, 4, 1)),
@@ -182,7 +192,6 @@ KILLERS: dict[str, list[tuple[str, Mutant]]] = {
     ],
     "linearizability": [
         ("crash", forged(notes.Committed, 3, index=1)),
-        ("direct", forged(notes.Committed, 2, stamp=99)),
         ("crash", lambda rows: dropped(notes.Executed, 1)(aborted(1)(rows))),
     ],
     "durability": [

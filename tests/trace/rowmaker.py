@@ -1,6 +1,7 @@
 """Hand-made traces, as short to write as to read: for the tests of trace, checks and plots."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from mpclab.core import notes
 from mpclab.faults.plan import KINDS
@@ -33,9 +34,9 @@ class Story:
         self.trace.append(Noted(self.now, actor, SESSION, notes.Remark(what, details)))
         return len(self.trace) - 1
 
-    def host(self, actor: int, what: str) -> int:
+    def host(self, actor: int, what: str, **fields: Any) -> int:
         """What the host itself notes of a party: crashed, restarted, paused, resumed."""
-        return self.note(actor, what, path=())
+        return self.note(actor, what, path=(), **fields)
 
     def fault(self, index: int, kind: str, phase: str, *parties: int, text: str = "") -> int:
         byzantine, life = KINDS[kind].byzantine if kind in KINDS else False, LIFE.get(kind, "")

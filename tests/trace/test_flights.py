@@ -79,3 +79,40 @@ def test_counts_leave_background_out_when_asked() -> None:
         "Vote": {"sent": 1, "delivered": 0, "dropped": 0},
         "all": {"sent": 1, "delivered": 0, "dropped": 0},
     }
+
+
+# --- what the relay loses -----------------------------------------------------------------------
+
+
+def relayed(story: Story) -> int:
+    """A message from 1 to 2, and what carries it to the server; the carrier's id."""
+    story.send(1, (2,), via="relay")
+    return story.send(1, (0,), "Relay")
+
+
+def test_a_relayed_message_flies_while_something_could_carry_it() -> None:
+    story = Story(2)
+    carrier = relayed(story)
+    assert flights(story.trace)[0].fate == "flying"
+    story.at(1).arrive(1, carrier, at=0)
+    on = story.send(0, (2,), "Relayed")
+    assert flights(story.trace)[0].fate == "flying"
+    story.at(2).lose(0, on, at=2, why="partition")
+    lost = flights(story.trace)[0]
+    assert (lost.fate, lost.why, lost.ended_at, lost.ended_row) == ("dropped", "partition", 2000, 4)
+
+
+def test_a_relayed_message_that_the_server_keeps_is_lost() -> None:
+    story = Story(2)
+    story.at(1).arrive(1, relayed(story), at=0)
+    lost = flights(story.trace)[0]
+    assert (lost.fate, lost.why, lost.ended_at) == ("dropped", "lost by the relay", 1000)
+
+
+def test_a_relayed_message_that_a_later_one_passed_is_lost() -> None:
+    story = Story(2)
+    relayed(story)
+    second = story.send(1, (2,), via="relay")
+    story.at(4).arrive(1, second, at=2)
+    first, *_ = flights(story.trace)
+    assert (first.fate, first.ended_at) == ("dropped", 4000)
