@@ -84,14 +84,18 @@ def sign_new_view(
     identity: Identity, session: str, view: int, changes: tuple[PbftViewChange, ...]
 ) -> PbftNewView:
     """The primary's NEW-VIEW."""
-    shown = tuple(c.signature for c in changes)
-    return PbftNewView(view, changes, identity.sign(_NEW_VIEW, session, view, shown))
+    return PbftNewView(view, changes, identity.sign(_NEW_VIEW, *_shown(session, view, changes)))
+
+
+def _shown(session: str, view: int, changes: tuple[PbftViewChange, ...]) -> tuple[Part, ...]:
+    # All that the VIEW-CHANGEs say, and not their signatures alone: who passes a NEW-VIEW on and
+    # changes a word in it would have its primary accused.
+    return (session, view, tuple((*_parts(c, session), c.signature) for c in changes))
 
 
 def begun_by(msg: PbftNewView, public: bytes, session: str) -> bool:
     """Whether the owner of `public` signed this NEW-VIEW."""
-    shown = tuple(c.signature for c in msg.changes)
-    return signed_by(public, _NEW_VIEW, (session, msg.view, shown), msg.signature)
+    return signed_by(public, _NEW_VIEW, _shown(session, msg.view, msg.changes), msg.signature)
 
 
 def decide(

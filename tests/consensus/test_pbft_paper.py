@@ -6,6 +6,7 @@ protocol as an argument, so that `test_mutants` can show that it would fail for 
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from mpclab.consensus.pbft import Pbft
@@ -669,6 +670,20 @@ def test_a_new_view_that_its_primary_did_not_sign_is_not_entered(pbft: type[Pbft
     assert replica.blamed == [4]
     replica.hear(4, good)
     assert replica.machine.view == 1, "whoever shows it"
+
+
+@pytest.mark.parametrize("whose", [1, 2, 4])
+def test_who_shows_a_new_view_with_a_word_changed_frames_nobody(
+    pbft: type[Pbft], whose: int
+) -> None:
+    """Its primary signed all that the VIEW-CHANGEs say, and not their signatures alone."""
+    replica = Alone(pbft, me=3)
+    good = new_view(1, *(view_change(p, 1) for p in (1, 2, 4)))
+    changes = tuple(
+        msgspec.structs.replace(c, stable=8) if c.party == whose else c for c in good.changes
+    )
+    assert replica.hear(4, msgspec.structs.replace(good, changes=changes)) == []
+    assert replica.blamed == [4]
 
 
 def test_a_view_change_that_is_not_its_senders_is_blamed(pbft: type[Pbft]) -> None:
