@@ -115,6 +115,9 @@ class Agreement(Machine):
         valid: the external validity predicate.
         names: the id of the operation that a value is for. With it nobody can get one operation's
             value decided under the id of another, which then could never be decided itself.
+        means: what a value says. Two values with one meaning differ in their proofs alone, and a
+            protocol without an order may decide the one here and the other there; two meanings
+            contradict each other. Without it each value means itself.
         session: the session's id, which signatures are bound to.
         needed: how many approvals commit, where the vote is inside; all, unless told otherwise.
         options: what this protocol lets a user set, an `options_type`.
@@ -134,6 +137,10 @@ class Agreement(Machine):
     """Decides in the order of a log, each operation at a place of its own, and whatever valid
     value of an operation comes first is the only one. So it can also carry the certificate that
     an operation is aborted."""
+    exclusive: ClassVar[bool] = False
+    """Never decides two meanings of one operation, at whichever parties, though it may decide
+    neither where values contradict each other. So it can carry a certificate of abort as well,
+    without an order."""
     refuses: ClassVar[bool] = False
     """Decides itself that an operation will not be done, and says `Refused` everywhere. Where an
     operation is neither ordered nor refused, nobody can promise that it will not be committed."""
@@ -155,6 +162,7 @@ class Agreement(Machine):
         session: str = "",
         needed: int | None = None,
         names: Callable[[bytes], str] | None = None,
+        means: Callable[[bytes], bytes] = fingerprint,
         options: Options | None = None,
         **settings: Any,
     ) -> None:
@@ -166,6 +174,7 @@ class Agreement(Machine):
         self.session = session
         self.needed = needed
         self.names = names
+        self.means = means
 
     def fits(self, op: str, value: bytes) -> bool:
         """Whether `value` may be decided under the id `op`."""

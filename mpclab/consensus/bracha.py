@@ -9,19 +9,23 @@ Fig. 1; analysed by Imbs and Raynal (arXiv 1510.06882), whose count 2n² − n �
   delivered). Three delays.
 * Does not promise that a broadcast of a *faulty* dealer ends, and orders nothing: it is not
   consensus. Here whoever submits an operation is its dealer. When two parties submit one
-  operation, each party decides on the first that it delivers. Both values are valid; they say
-  the same and differ in the certificate only, as long as two certificates share an honest
-  approval: more than (n+f)/2 must approve. With a lower threshold a proposer that equivocates
-  gets two certificates, two dealers carry them, and honest parties may decide differently.
-* Orders no abort either: the coordinator aborts on the rejections that a party holds. A liar whose
-  vote is the one that counts, and that approves to one party and rejects to others, makes that
-  one commit what they abort. A log (`pbft`, `hotstuff`) orders the two certificates.
+  operation, each party decides on the first that it delivers; the values may differ in their
+  proofs, and say the same.
+* **One meaning.** An honest party echoes one *meaning* of an operation only, whoever deals it, and
+  a certificate of abort is one too. So no two honest parties decide an operation differently, also
+  where a proposer has two versions approved, or a liar's vote that counts approves to one party
+  and rejects to others. Then some may echo the one and some the other, and neither is delivered:
+  the operation expires, as if that liar had kept silent. A log (`pbft`, `hotstuff`) chooses.
 
 Why the thresholds: two sets of (n+f)//2 + 1 ECHOs share an honest party, and it echoed one value
 only, so no two honest parties send READY for different values. READYs from f + 1 hold an honest
 one, so it is safe to join them; of 2f + 1 READYs f + 1 are honest and make everybody join, hence
-totality. ECHO carries the value and READY its hash alone: where a READY is, a quorum of ECHOs
-was sent, most of them by honest parties who told everybody.
+totality. Nor do two broadcasts of one operation deliver two meanings: the first honest READY in
+each comes from a quorum of ECHOs, sent before anything of the other meaning was delivered, and the
+honest party that the two quorums share would have echoed both.
+
+ECHO carries the value and READY its hash alone: where a READY is, a quorum of ECHOs was sent, most
+of them by honest parties who told everybody.
 
 Ghosts. Liars can speak of broadcasts that do not exist. A broadcast takes a place of its own, a
 timer and room, when its dealer deals it (an INIT comes over the dealer's own link) or when f + 1
@@ -145,6 +149,7 @@ class Bracha(Agreement):
     """One broadcast for each (dealer, operation)."""
 
     title = "Bracha reliable broadcast"
+    exclusive = True
     unvaried = (BrachaAgain,)
 
     OPEN: ClassVar = 256
@@ -164,6 +169,8 @@ class Bracha(Agreement):
     """By dealer: the undecided operations that it opened by its own INIT."""
     done: set[str]
     """Operations decided."""
+    stance: dict[str, bytes]
+    """The meaning of each operation that we echo, and no other."""
     standby: dict[str, bytes]
     """Values that we deal ourselves unless another's broadcast of them ends."""
     repeated: dict[Party, int]
@@ -178,6 +185,7 @@ class Bracha(Agreement):
         self.echo_quorum = byzantine_quorum(ctx.n)
         self.broadcasts, self.hearsay, self.dealt = {}, Hearsay(), {}
         self.done, self.standby, self.repeated = set(), {}, {}
+        self.stance = {}
         for stored, data in ctx.stored.items():
             _, number, op = stored.split("/", 2)
             key = int(number), op
@@ -186,9 +194,11 @@ class Bracha(Agreement):
             if said.echoed is not None:  # what we said counts for us too, as it does for others
                 it.echoes.add(ctx.me, fingerprint(said.echoed))
                 it.values[fingerprint(said.echoed)] = said.echoed
+                self.stance.setdefault(op, self.means(said.echoed))
             if said.ready is not None:
                 it.readies.add(ctx.me, said.ready)
             if said.delivered is not None:
+                self.stance[op] = self.means(said.delivered)
                 self._decide(ctx, op, said.delivered)
             else:
                 self._wait(ctx, key, it)
@@ -210,6 +220,8 @@ class Bracha(Agreement):
 
     def _deal(self, ctx: Ctx, op: str, value: bytes) -> None:
         key = ctx.me, op
+        if not self._stands_by(op, value):
+            return  # we echo what contradicts it
         it = self.broadcasts.setdefault(key, Broadcast())
         if it.said.echoed is None:
             # Our own ECHO is stored before the INIT is said: should we crash in between
@@ -265,7 +277,8 @@ class Bracha(Agreement):
         digest = fingerprint(value)
         it.init = value
         it.values[digest] = value
-        if it.said.echoed is None:  # upon INIT: send ECHO, once
+        # upon INIT: send ECHO, once, and never for two meanings
+        if it.said.echoed is None and self._stands_by(op, value):
             self._say(ctx, key, it, echoed=value)
             ctx.broadcast(BrachaEcho(dealer, op, value))
         self._advance(ctx, key, it, digest)
@@ -285,8 +298,10 @@ class Bracha(Agreement):
             readies > 2 * self.f and value is not None and self.fits(op, value)
         ):
             # upon 2f + 1 READYs: deliver. No honest party is ready for another value, so where
-            # we have not echoed yet this is what we echo.
+            # we have not echoed yet this is what we echo, whatever we echoed elsewhere: no other
+            # meaning can be delivered any more.
             self._say(ctx, key, it, delivered=value, echoed=it.said.echoed or value)
+            self.stance[op] = self.means(value)
             it.tries = 0
             self._decide(ctx, op, value)
             self._help(ctx, key, it)
@@ -303,8 +318,15 @@ class Bracha(Agreement):
             ctx.note(notes.Decided(op=op, index=None))
             ctx.output(Decided(op, value))
 
+    def _stands_by(self, op: str, value: bytes) -> bool:
+        """Whether we have echoed no other meaning of `op`."""
+        meaning = self.means(value)
+        return self.stance.get(op, meaning) == meaning
+
     def _say(self, ctx: Ctx, key: Key, it: Broadcast, **what: Any) -> None:
         it.said = msgspec.structs.replace(it.said, **what)
+        if it.said.echoed is not None:
+            self.stance.setdefault(key[1], self.means(it.said.echoed))
         ctx.persist(f"said/{key[0]}/{key[1]}", msgspec.msgpack.encode(it.said))
 
     # --- broadcasts come and go -----------------------------------------------------------

@@ -70,6 +70,10 @@ class Decider(Protocol):
         """Decisions have places in a log."""
 
     @property
+    def carries_aborts(self) -> bool:
+        """The protocol carries certificates of abort too."""
+
+    @property
     def tellers(self) -> int:
         """So many parties that tell an ending alike are believed."""
 
@@ -170,6 +174,8 @@ class CatchUp:
         op = msg.signed.op
         if any(v.op != op for v in msg.votes) or any(w.op != op for w in msg.withdrawals):
             raise PeerFault("told votes of another operation")
+        if msg.withdrawals and not self.decider.ordered:
+            raise PeerFault("told withdrawals where nothing orders them")
         votes = [vote for vote in msg.votes if vote.voter in keys]
         withdrawals = [one for one in msg.withdrawals if one.party in keys]
         for vote in votes:
@@ -269,8 +275,8 @@ class CatchUp:
             told = self.told.setdefault(op, {})
             told[sender] = entry
             alike = [other for other in told.values() if _same(other, entry)]
-            # Where nothing is ordered, an abort is its rejections: they prove themselves.
-            proved = isinstance(entry.ending, AbortCertificate) and not self.decider.ordered
+            # Where nothing carries an abort, it is its rejections: they prove themselves.
+            proved = isinstance(entry.ending, AbortCertificate) and not self.decider.carries_aborts
             if proved or len(alike) >= self.decider.tellers:
                 new += 1
                 # To stay out of an execution that goes on would harm it: all must say so.

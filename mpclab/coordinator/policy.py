@@ -44,7 +44,12 @@ class Policy:
 
     def stopped(self, against: Set[Party], withdrawn: Set[Party]) -> bool:
         """Whether an operation may be aborted: so many reject it or wait no longer (`against`)
-        that the others are too few to approve it, or most of all parties have `withdrawn`."""
+        that the others are too few to approve it, or most of all parties have `withdrawn`.
+
+        Where all must approve, one withdrawal is enough: each party could have rejected, and who
+        withdraws uses that right late, also after it approved. With `needed` = n − f and f liars
+        at the most, it takes an honest party too.
+        """
         return len(against) > self.n - self.needed or len(withdrawn) > self.n // 2
 
     def __str__(self) -> str:

@@ -15,11 +15,12 @@ the two certificates it gets first, and that one holds for everybody: *aborted* 
 *committed*. 2pc, 3pc and ben-or decide against an operation themselves.
 
 With `direct` there is no second gate: n-1 messages propose, n(n-1) vote, and each party commits
-when its own votes are enough, one delay after voting; nor has `bracha` one, which carries the
-certificate and decides nothing else. There an operation is aborted only when so many rejected it
-that nobody can have a certificate unless a party votes both ways; else it expires. Parties can end
-differently, and for good, only if somebody votes both ways or proposes two things under one id;
-both leave signed evidence.
+when its own votes are enough, one delay after voting. There an operation is aborted only when so
+many rejected it that nobody can have a certificate unless a party votes both ways; else it expires.
+Parties can end differently, and for good, only if somebody votes both ways or proposes two things
+under one id; both leave signed evidence. `bracha` carries both certificates, that of abort by
+rejections too, and delivers one of them at the most: who votes both ways may leave the operation
+expired everywhere, and splits nobody.
 
 A party asks for the messages that it lacks, every second while something is open, and learns
 within seconds of decisions made without it (see `catchup`); lost messages, late parties and
@@ -162,10 +163,12 @@ class Session(Machine):
             session=session,
             needed=policy.needed,
             names=name_of,
+            means=meaning_of,
         )
         type(self.agreement).check_size(n)
         self.broadcasts = self.ledger.broadcasts = not self.agreement.votes_inside
         self.ordered = self.ledger.ordered = self.agreement.orders
+        self.carries_aborts = self.agreement.orders or self.agreement.exclusive
         self.tellers = type(self.agreement).liars(n) + 1
         self.approval = Approval(self.ledger, self, votes, deadline)
         self.executor = Executor(self.ledger, t, round_deadline, private=private)
@@ -253,7 +256,11 @@ class Session(Machine):
         assert o.signed is not None
         o.certificate = Certificate(o.signed, o.tally.approvals(o.proposal_hash))
         ctx.note(notes.Certified(op=o.op, approvals=tuple(p for p, _ in o.certificate.approvals)))
-        ctx.cancel_timer(f"deadline/{o.op}")
+        if self.agreement.exclusive:
+            # It may come to nothing, should somebody vote both ways: then the operation expires.
+            ctx.set_timer(f"deadline/{o.op}", o.signed.proposal.deadline)
+        else:
+            ctx.cancel_timer(f"deadline/{o.op}")
         o.submitted = False
         self.ledger.pending[o.op] = o  # also what had expired: the certificate says more
         self.catchup.retry_later(ctx)
@@ -262,7 +269,7 @@ class Session(Machine):
 
     def on_stopped(self, ctx: Ctx, o: Operation) -> None:
         assert o.abort is not None
-        if self.ordered:
+        if self.carries_aborts:
             if o.by == ctx.me:
                 self.submit(ctx, o)
         elif not self.agreement.refuses:
@@ -273,7 +280,7 @@ class Session(Machine):
     def submit(self, ctx: Ctx, o: Operation) -> None:
         """Hand the certificate of `o`, of either kind, to the agreement protocol."""
         value = o.certificate or o.abort
-        if value is None or not (o.certificate or self.ordered):
+        if value is None or not (o.certificate or self.carries_aborts):
             return
         o.submitted = True
         data = value.to_bytes()
@@ -289,7 +296,7 @@ class Session(Machine):
         try:
             if self.broadcasts:
                 value = self.ledger.value(data)
-                return isinstance(value, Certificate) or self.ordered
+                return isinstance(value, Certificate) or self.carries_aborts
             signed = Certificate.from_bytes(data).signed
             statements.check_proposal(signed, self.ledger.session, self.ledger.keys)
         except InvalidStatement:
@@ -474,7 +481,7 @@ class Session(Machine):
         o = self.ledger.operations[op]
         if what != "deadline":
             self.executor.on_timer(ctx, what, o)
-        elif o.status is Status.OPEN and o.certificate is None:
+        elif o.status is Status.OPEN and (o.certificate is None or self.agreement.exclusive):
             if self.broadcasts or o.asked:
                 self._expire(ctx, o)
                 return
@@ -505,6 +512,8 @@ class Session(Machine):
                 statements.check_proposal(msg, session, keys)
                 self.approval.hear(ctx, msg)
             case Withdrawal():
+                if not self.ordered:  # a rejection would be final; this would be taken back
+                    raise PeerFault("withdrawal where nothing orders it")
                 statements.check_withdrawal(msg, session, keys)
                 self.approval.count_withdrawal(ctx, msg)
             case ProposalState():
@@ -574,3 +583,13 @@ def name_of(data: bytes) -> str:
         return value_from_bytes(data).op
     except InvalidStatement:
         return ""
+
+
+def meaning_of(data: bytes) -> bytes:
+    """The proposal that a value commits or aborts, and which: two certificates of one proposal may
+    name other parties, and mean the same."""
+    try:
+        value = value_from_bytes(data)
+    except InvalidStatement:
+        return data
+    return type(value).__name__.encode() + value.signed.proposal.hash

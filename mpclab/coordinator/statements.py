@@ -136,7 +136,8 @@ class AbortCertificate(Message, frozen=True):
 
     @property
     def missing(self) -> tuple[Party, ...]:
-        """The parties whose votes most of those who withdrew had not got."""
+        """The parties whose votes most of those who withdrew had not got, as *they* say: where
+        one withdrawal is enough it is one party's word, and it may lie."""
         lacking = Counter(p for w in self.withdrawals for p in w.missing)
         enough = len(self.withdrawals) // 2
         return tuple(p for p in sorted(lacking) if lacking[p] > enough and p not in self.rejected)
@@ -145,11 +146,13 @@ class AbortCertificate(Message, frozen=True):
     def reason(self) -> str:
         """The same words at everyone who reads this certificate."""
         words = [rejection(vote, self.signed.proposal.hash) for vote in self.against]
+        by = tuple(w.party for w in self.withdrawals)
         if self.missing:
             waited = format_duration(self.signed.proposal.deadline)
-            words.append(f"no vote from {named(self.missing)} in {waited}")
-        elif self.withdrawals:
-            words.append(f"{named(tuple(w.party for w in self.withdrawals))} waited no longer")
+            verb = "says" if len(by) == 1 else "say"
+            words.append(f"no vote from {named(self.missing)} in {waited}, {verb} {named(by)}")
+        elif by:
+            words.append(f"{named(by)} waited no longer")
         return "; ".join(words)
 
     def to_bytes(self) -> bytes:

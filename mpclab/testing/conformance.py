@@ -45,8 +45,11 @@ class Conformance:
     progress: ClassVar[bool] = True
     """Whether a minority that is away stops nobody."""
     rivals: ClassVar[bool] = True
-    """Whether it must choose among several values for one operation. Two honest parties may submit
-    two: each puts the approvals that *it* holds beside the same proposal."""
+    """Whether several values are submitted for one operation. Two honest parties may submit two:
+    each puts the approvals that *it* holds beside the same proposal."""
+    chooses: ClassVar[bool] = True
+    """Whether it must come to one of them in the end. A broadcast that does not may come to none,
+    and never to two."""
     seeds: ClassVar[range] = range(30)
     """Of the random trials; as many again with crashes in the middle of steps."""
     options: ClassVar[dict[str, Any]] = {}
@@ -125,7 +128,9 @@ class Conformance:
             c = self.cluster(seed=seed, network=Network(Delay("exponential", 20 * MS)))
             for p in c.members:
                 c.submit(p, "a", b"rival" * p)
-            c.run_until(lambda c=c: c.all_decided("a"))  # type: ignore[misc]
+            if self.chooses:
+                c.run_until(lambda c=c: c.all_decided("a"))  # type: ignore[misc]
+            c.run(20_000)
             c.check_agreement()
 
     # --- crashes and partitions -----------------------------------------------------------------
@@ -172,7 +177,7 @@ class Conformance:
 
     def test_a_proposer_that_vanishes_leaves_its_value_or_none(self) -> None:
         """A later proposer takes over a value that may have been decided with its help."""
-        if not (self.contested and self.progress):
+        if not (self.contested and self.progress and self.chooses):
             return
         for seed in range(12):
             c = self.cluster(5, seed=seed, network=Network(Delay("uniform", 5 * MS, 60 * MS)))
@@ -187,7 +192,7 @@ class Conformance:
 
     def test_one_that_decided_and_was_cut_off_agrees_with_the_rest(self) -> None:
         """Everything that one party hears may be lost on the way to the others."""
-        if not (self.contested and self.progress):
+        if not (self.contested and self.progress and self.chooses):
             return
         for seed in range(12):
             c = self.cluster(5, seed=seed, network=Network(Delay("uniform", 5 * MS, 60 * MS)))
@@ -243,7 +248,7 @@ class Conformance:
         """One random trial (see `mpclab.testing.sweep`)."""
         found = trial(
             self.protocol, seed, torn=torn, rivals=self.contested, options=self.options,
-            ends=self.progress,
+            ends=self.progress, chooses=self.chooses,
         )  # fmt: skip
         assert not found.problem, f"seed {seed}, torn={torn}: {found.problem}\n{found.story}"
 
@@ -332,6 +337,7 @@ def conformance(
     *,
     progress: bool = True,
     rivals: bool = True,
+    chooses: bool = True,
     seeds: range = range(30),
     **options: Any,
 ) -> type[Conformance]:
@@ -339,7 +345,8 @@ def conformance(
 
     Args:
         progress: whether a minority that is away stops nobody.
-        rivals: whether it must choose among several values for one operation.
+        rivals: whether several values are submitted for one operation.
+        chooses: whether it must come to one of them in the end.
         seeds: of the random trials.
         options: what the protocol is built with.
     """
@@ -347,6 +354,7 @@ def conformance(
         "protocol": protocol,
         "progress": progress,
         "rivals": rivals,
+        "chooses": chooses,
         "seeds": seeds,
         "options": options,
     }

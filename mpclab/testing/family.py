@@ -375,8 +375,6 @@ class Run:
                 continue
             if self.protocol.votes_inside and p != by:
                 continue
-            if self.name == "bracha" and p != by and by in self.plan.liars:
-                continue  # two certificates, two dealers: bracha's docstring promises nothing
             ask: Any = Submit(op, value, rank)
             if everyone and self.protocol.refuses and p in self.plan.opposed and p != by:
                 ask = Oppose(op, "opposed")

@@ -8,8 +8,8 @@ HOUSE: Final[dict[str, dict[str, Any]]] = {
     "pbft": {},
     "hotstuff": {},
     "chained-hotstuff": {},
-    "bracha": {"rivals": False, "progress": False},
+    "bracha": {"chooses": False},
     "ben-or": {},
 }
 """Not `3pc`, which assumes that there are no partitions, nor `direct`, which agrees on nothing.
-Reliable broadcast (`bracha`) has one dealer for each value."""
+Reliable broadcast (`bracha`) decides no two of rival values, and may decide none."""

@@ -45,6 +45,7 @@ def trial(
     rivals: bool = False,
     lies: bool = False,
     ends: bool = True,
+    chooses: bool = True,
     options: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """One run of a protocol; equal arguments, equal runs.
@@ -56,6 +57,7 @@ def trial(
         rivals: several parties submit values of their own for one operation.
         lies: as many parties as the protocol bears lie, each in one way all the time.
         ends: everything must be decided in the end.
+        chooses: so must that for which there are rival values.
         options: what else the protocol is built with.
     """
     cls = agreement(protocol) if isinstance(protocol, str) else protocol
@@ -98,7 +100,8 @@ def trial(
     submits = [one for one in submits if one[1] in c.honest] or [("op", c.honest[0], None)]
     for one in submits:
         world.at(draw.randint(0, 5_000) * MS, lambda one=one: submit(*one))  # type: ignore[misc]
-    ops = [op for op, _, _ in submits]
+    rivalled = set() if chooses else {op for op, _, value in submits if value is not None}
+    ops = [op for op, _, _ in submits if op not in rivalled]
     problem = ""
     try:
         c.run(9_000)

@@ -1,5 +1,7 @@
 """Bracha's broadcast: its counts, and what a lying dealer cannot do."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -239,17 +241,47 @@ def test_a_party_that_was_cut_off_for_long_delivers_what_the_others_did() -> Non
     assert c.log(4) == ["a"]
 
 
-def test_two_dealers_of_two_values_may_split_the_honest() -> None:
-    """Reliable broadcast is not consensus: what the docstring warns of, found by seeds."""
+def two_dealers(seed: int, **options: Any) -> Cluster:
+    delays = Network(Delay("exponential", 20 * MS), ordered=False)
+    c = Cluster(Bracha, 4, seed=seed, network=delays, patience=100 * MS, **options)
+    c.submit(1, "a", b"one")
+    c.submit(2, "a", b"two")
+    c.run(60_000)
+    return c
 
-    def is_split(seed: int) -> bool:
-        c = Cluster(Bracha, 4, seed=seed, network=Network(Delay("exponential", 20 * MS)))
-        c.submit(1, "a", b"one")
-        c.submit(2, "a", b"two")
-        c.run()
-        return len({c.parent(p).decided[0].value for p in c.members}) > 1
 
-    assert any(map(is_split, range(12)))
+def test_two_dealers_that_contradict_each_other_split_nobody() -> None:
+    """Reliable broadcast is not consensus: neither may come about; never both."""
+    runs = [two_dealers(seed) for seed in range(12)]
+    for c in runs:
+        c.check_agreement()
+        assert c.blamed() == set()
+    ended = [c.all_decided("a") for c in runs]
+    assert any(ended)
+    assert not all(ended)
+
+
+def test_two_dealers_that_mean_the_same_hinder_nobody() -> None:
+    """Each shows another proof of it; everyone decides on the first that comes about."""
+    runs = [two_dealers(seed, means=lambda value: b"the same") for seed in range(12)]
+    assert all(c.all_decided("a") for c in runs)
+    values = [{c.parent(p).decided[0].value for p in c.members} for c in runs]
+    assert any(len(different) > 1 for different in values)
+
+
+def test_what_a_party_echoed_binds_it_after_a_restart() -> None:
+    """n = 4: parties 1 and 2 deal two meanings; party 3, which echoed one, forgets nothing."""
+    c = Cluster(Bracha, 4, patience=100_000 * MS)
+    c.lossy(lambda src, dst: src == 2 or dst != 3)
+    c.submit(1, "a", b"one")
+    c.run(100)
+    c.crash(3)
+    c.restart(3)
+    c.lossy(lambda src, dst: dst != 3)
+    c.submit(2, "a", b"two")
+    c.run(100)
+    said = [r for r in c.world.trace.of(rows.Sent) if r.actor == 3 and r.kind == "BrachaEcho"]
+    assert len(said) == 1
 
 
 def test_a_party_that_comes_back_counts_what_it_said_itself() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.raft import Raft
+from mpclab.consensus.registry import agreement
 from mpclab.coordinator import statements
 from mpclab.coordinator.approval import MAX_LEAP, MAX_OPEN
 from mpclab.coordinator.messages import (
@@ -498,7 +499,7 @@ def test_an_abort_certificate_is_verified() -> None:
     good = stopped(by=(1,))
     verify_abort(good, NAME, policy, known, ordered=True)
     assert value_from_bytes(good.to_bytes()) == good
-    assert good.reason == "party 4 rejected: no; no vote from party 2 in 2s"
+    assert good.reason == "party 4 rejected: no; no vote from party 2 in 2s, says party 1"
     forged = msgspec.structs.replace(good.withdrawals[0], party=2)
     other = sign_withdrawal(identity(2), proposal(1, attempt="x2"), 2, (3,))
     for bad in (
@@ -527,3 +528,47 @@ def test_one_that_waits_no_longer_stops_nothing_that_the_others_can_approve() ->
     s.run(5 * SECOND)
     assert {s.at(q, op).status for q in s.honest} == {"executed"}
     assert not s.blames()
+
+
+@pytest.mark.parametrize("name", ["direct", "bracha", "ben-or"])
+@pytest.mark.parametrize("aside", [True, False], ids=["by itself", "with the proposal"])
+def test_a_withdrawal_where_nothing_orders_it_stops_nothing(name: str, aside: bool) -> None:
+    """All must approve, so one word against it would be enough; and this one takes back a yes."""
+    s = with_liar(agreement=agreement(name), votes={3: "hand"})
+    op = s.propose(1)
+    s.run(100 * MS)
+    p = s.session(1).operations[op].signed
+    assert p is not None
+    word = sign_withdrawal(identity(4), p.proposal, 4, (3,))
+    say(s, word if aside else ProposalState(p, (), (word,)), to=(2,))
+    s.run(100 * MS)
+    assert blames(s) == {(4, "known")}
+    say(s, sign_vote(identity(4), p.proposal, 4, True))
+    s.vote(3, op)
+    s.run(8 * SECOND)
+    assert {s.at(q, op).status for q in s.honest} == {"executed"}
+
+
+def test_liars_alone_withdraw_nothing_that_the_honest_can_approve() -> None:
+    """n − f must approve. Under unanimous approval each party has a veto, and this is one."""
+    for n in (4, 7, 10):
+        f = (n - 1) // 3
+        policy = parse_policy(f"threshold({n - f})", n)
+        liars = set(range(1, f + 1))
+        assert not policy.stopped(liars, liars)
+        assert policy.stopped({*liars, n}, {*liars, n})
+        assert parse_policy("unanimous", n).stopped({1}, {1})
+
+
+def test_who_withdrew_is_named_beside_what_it_says_of_others() -> None:
+    """Party 3 has voted, and all but the liar that stops the operation know it."""
+    s = with_liar(agreement=agreement("pbft"), votes={2: "hand"})
+    op = s.propose(1)
+    s.run(100 * MS)
+    p = s.session(1).operations[op].signed
+    assert p is not None
+    say(s, sign_withdrawal(identity(4), p.proposal, 4, (3,)))
+    s.run(5 * SECOND)
+    for q in s.honest:
+        assert s.at(q, op).status == "aborted"
+        assert s.at(q, op).reason == "no vote from party 3 in 10s, says party 4"

@@ -169,3 +169,36 @@ def test_whoever_was_down_catches_up_at_a_bounded_cost(agreement: str) -> None:
         assert {outcome.status for outcome in run.outcomes} == {"committed"}
         kinds = run.messages["background"]["by_kind"]
         assert kinds.get("DecidedIds", {"sent": 0})["sent"] < 60, (seed, kinds)
+
+
+BEAR = [name for name in AGREEMENTS if AGREEMENTS[name].liars(4)]
+
+
+@pytest.mark.parametrize("agreement", BEAR)
+@pytest.mark.parametrize("policy", ["unanimous", "threshold(3)"])
+def test_a_voter_that_says_both_yes_and_no_splits_nobody(agreement: str, policy: str) -> None:
+    """Its vote is the one that counts: who hears its yes has a certificate of approval, who hears
+    its no one of abort, and both go to the protocol."""
+    words: set[str] = set()
+    for seed in range(16):
+        delay = {"at": "0ms", "for": "3s", "kind": "delay", "from": [1 + seed % 3]}
+        scenario = Scenario.parse(
+            {
+                "agreement": agreement, "policy": policy, "mesh": "ready", "patience": "2s",
+                "votes": {} if policy == "unanimous" else {2: "reject"},
+                "network": {"delay": "uniform(5ms, 80ms)", "ordered": False},
+                "operations": [{"at": "0ms", "by": 1 + seed % 3, "kind": "note", "text": "x"}],
+                "faults": [
+                    {"at": "0ms", "kind": "equivocate", "party": 4,
+                     "to": [1 + seed // 3 % 3], "messages": ["SignedVote", "ProposalState"]},
+                    {**delay, "delay": "300ms", "messages": ["SignedVote"]},
+                ],
+                "until": "60s", "seed": seed,
+            }
+        )  # fmt: skip
+        run = play(scenario)
+        assert not run.violated, run
+        assert all(v.verdict == "ok" for v in run.verdicts), run
+        words |= {o.status for o in run.outcomes}
+    assert words <= {"committed", "aborted", "undecided"}
+    assert len(words) > 1, words
