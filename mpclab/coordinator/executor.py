@@ -85,12 +85,12 @@ class Executor:
 
     def _start(self, ctx: Ctx, o: Operation, executed_elsewhere: bool = False) -> None:
         spec = self.ledger.kinds[o.kind]
-        for need in () if executed_elsewhere else spec.after(spec.read(o.params)):
-            if (successor := self.succession.successor(need)) not in (None, o.op):
-                assert successor is not None
-                self._fail_replaced(ctx, o, need, successor)
-                ctx.multicast(ctx.others, ResultRequest((o.op,)))  # they may have begun before that
-                return
+        replaced = {} if executed_elsewhere else self._replaced(o)
+        if replaced and not spec.follows:
+            need, successor = next(iter(replaced.items()))
+            self._fail_replaced(ctx, o, need, successor)
+            ctx.multicast(ctx.others, ResultRequest((o.op,)))  # they may have begun before that
+            return
         try:
             made = spec.make(self._execution(ctx, o))
         except UsageError as error:
@@ -106,17 +106,29 @@ class Executor:
         elif executed_elsewhere:
             self._ask_result(ctx, o)
         else:
-            self.running[_child(o)] = o.op
+            child = _child(o, *replaced.values())
+            self.running[child] = o.op
             self._keep(ctx, o.op, End(RUNNING))
-            ctx.spawn(_child(o), made)
+            ctx.spawn(child, made)
+
+    def _replaced(self, o: Operation) -> dict[str, str]:
+        """The operations that `o` needs whose secrets were replaced, and by which."""
+        spec = self.ledger.kinds[o.kind]
+        found = {need: self.succession.successor(need) for need in spec.after(spec.read(o.params))}
+        return {need: by for need, by in found.items() if by not in (None, o.op)}
 
     def _execution(self, ctx: Ctx, o: Operation) -> Execution:
         assert o.signed is not None
+        spec = self.ledger.kinds[o.kind]
+        params, replaced = spec.read(o.params), self._replaced(o) if spec.follows else {}
         return Execution(
             session=self.ledger.session,
             op=o.op,
             proposal=o.signed.proposal,
-            params=self.ledger.kinds[o.kind].read(o.params),
+            params={
+                name: replaced.get(value, value) if name in spec.references else value
+                for name, value in params.items()
+            },
             me=ctx.me,
             n=ctx.n,
             t=self.t,
@@ -126,6 +138,7 @@ class Executor:
             secrets=dict(self.secrets),
             private=self.private,
             deadline=self.round_deadline,
+            followed=tuple(replaced.values()),
         )
 
     # --- ending ---------------------------------------------------------------------------
@@ -344,6 +357,13 @@ class Executor:
                 self._close(ctx, child)
                 self._fail_replaced(ctx, rival, old, successor)
                 ctx.forget(child)
+        for child, op in list(self.running.items()):  # by secrets that are out of use now
+            user = self.ledger.operations[op]
+            if self.ledger.kinds[user.kind].follows and self._replaced(user):
+                if child != _child(user, *self._replaced(user).values()):
+                    self._close(ctx, child)
+                    ctx.forget(child)
+                    self._start(ctx, user)
         for made in self.ledger.operations.values():  # a share that was never confirmed is one too
             if made.signed is None or self.succession.successor(made.op) in (None, made.op):
                 continue
@@ -448,9 +468,10 @@ class Executor:
             self._fail(ctx, o, Aborted(f"failed at the others: {report.text}"))
 
 
-def _child(o: Operation) -> str:
-    """The name of the machine that executes `o`."""
-    return f"{o.kind}-{o.op}"
+def _child(o: Operation, *followed: str) -> str:
+    """The name of the machine that executes `o`, with the secrets of `followed` if any: who runs
+    it with others speaks to others."""
+    return "-".join((o.kind, o.op, *followed))
 
 
 def end_names(end: End) -> tuple[str, tuple[Party, ...], tuple[Party, ...]]:

@@ -1,6 +1,7 @@
 """`Beacon`: random values that no t-1 parties can foresee or choose, each following from the last.
 
-Value k is H(x·B), where x is the shared key and B = HashToGroup(key, k, value k-1). Every holder
+Value k is H(x·B), where x is the shared key and B = HashToGroup(public key, k, value k-1), so it
+is the same whatever sharing of the key is in use: nobody changes it by a refresh. Every holder
 broadcasts its part x_i·B with a Chaum-Pedersen proof that its share is in it; any t parts give x·B
 by interpolation in the exponent (the distributed verifiable random function DDH-DVRF of Galindo et
 al., EuroS&P 2021). One round, no leader, and wrong parts are just left out: all get the same value
@@ -87,7 +88,7 @@ def base_point(key: GroupKey, number: int, previous: bytes) -> Element:
     """B. Hashed until it is an element: of what is hashed nothing is secret."""
     group = key.suite.group
     for counter in range(1 << 16):
-        seed = encode("mpclab beacon", key.fingerprint(), number, previous, counter)
+        seed = encode("mpclab beacon", key.suite.name, key.public, number, previous, counter)
         data = hashlib.sha512(seed).digest()[: group.element_bytes]
         if group.element_bytes == 33:
             data = bytes([2 + (data[0] & 1)]) + data[1:]

@@ -3,8 +3,8 @@
     dkg       a key that nobody holds: the others here take its operation id
     import    a key that the proposer knows, dealt to all
     sign      a signature by such a key
-    refresh   new shares of the same key; name *this* operation from then on, since everyone
-              deletes the old shares
+    refresh   new shares of the same key; everyone deletes the old ones. Whoever names an older
+              operation for a signature or the beacon means the shares that are in use
     reshare   the same key for other holders, or with another threshold; likewise
     repair    a holder that lost its share gets it back: name this operation from then on
     beacon    the next value of a chain of random values that nobody can foresee
@@ -476,6 +476,7 @@ KEY_OPERATIONS = (
         complete=_find_key,
         facts=_signature_facts,
         after=the_key,
+        follows=True,
         resumable=True,
     ),
     OperationSpec(
@@ -539,6 +540,7 @@ KEY_OPERATIONS = (
         complete=_next_value,
         facts=_beacon_facts,
         after=lambda params: tuple(op for op in (params["key"], params["after"]) if op),
+        follows=True,
         resumable=True,
     ),
 )

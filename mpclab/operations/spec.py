@@ -31,6 +31,7 @@ from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Machine
 from mpclab.core.registry import Registry
 from mpclab.crypto.identity import Identity
+from mpclab.crypto.transcript import digest
 from mpclab.operations.parameters import Parameter, Reference
 from mpclab.operations.proposal import Params, Proposal, Value
 
@@ -70,6 +71,8 @@ class Execution:
             as they are not retired.
         private: this party's own numbers, for computations whose input they fit.
         deadline: µs that one round may take.
+        followed: the operations that `params` name in place of those in the proposal, whose
+            secrets they replaced (`OperationSpec.follows`); part of the context.
     """
 
     session: str
@@ -85,10 +88,13 @@ class Execution:
     secrets: Mapping[str, bytes] = field(repr=False)
     private: tuple[int | Decimal, ...] = field(repr=False, default=())
     deadline: int = 10 * SECOND
+    followed: tuple[str, ...] = ()
 
     @property
     def context(self) -> bytes:
-        return self.proposal.hash
+        if not self.followed:
+            return self.proposal.hash
+        return digest("mpclab execution with successors", self.proposal.hash, self.followed)
 
     @property
     def members(self) -> tuple[Party, ...]:
@@ -147,6 +153,9 @@ class OperationSpec:
         after: ids of operations whose results it needs: it starts when they have ended here.
         retires: ids of operations whose secrets it replaces. Once it is executed every party
             deletes its own of them, and of others with the same public bytes, for good.
+        follows: whether it may be executed with the secrets that replaced those of an operation
+            in `after`, since its result is the same or as good. A run with replaced secrets is
+            given up for one with the new ones, by all, as they learn of these.
         resumable: the executor may be started again after a crash.
         about: from a result's public bytes to the key that they are about. Of all results about
             one key one is in use, see `coordinator.succession`.
@@ -165,6 +174,7 @@ class OperationSpec:
     facts: Callable[[bytes], Facts] = _no_facts
     after: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     retires: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
+    follows: bool = False
     resumable: bool = False
     about: Callable[[bytes], bytes] | None = None
     certified: bool = False

@@ -96,20 +96,39 @@ def test_a_repaired_share_goes_with_the_key_it_is_of() -> None:
     assert_gone(s, old, record)
 
 
-@pytest.mark.parametrize("kind", ["sign", "refresh"])
-def test_who_names_the_old_shares_is_told_which_replaced_them(kind: str) -> None:
+def test_who_would_refresh_the_old_shares_is_told_which_replaced_them() -> None:
     s = Sessions(3, t=2)
     key = s.propose(1, "dkg")
     made(s, key)
     new = s.propose(1, "refresh", key=key)
     made(s, new)
     began = s.world.now
-    op = s.propose(2, kind, key=key, **({"message": "too late"} if kind == "sign" else {}))
+    op = s.propose(2, "refresh", key=key)
     s.run()
     assert set(s.statuses(op).values()) == {"failed"}
     why = f"the secrets of {key} were replaced by those of {new}: name that"
     assert {s.at(p, op).reason for p in s.members} == {why}
     assert s.at(1, op).ended_at < began + SECOND  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", ["sign", "beacon"])
+@pytest.mark.parametrize("behind", range(0, 120, 8))
+def test_who_names_shares_that_are_being_replaced_means_the_new_ones(
+    kind: str, behind: int
+) -> None:
+    """However far the refresh is: one that has begun with the old shares begins anew."""
+    s = Sessions(3, t=3, seed=behind)
+    key = s.propose(1, "dkg")
+    made(s, key)
+    old, record = sealed(s, key), KeyRecord.from_bytes(s.session(1).executor.results[key].data)
+    new = s.propose(1, "refresh", key=key)
+    s.run(behind * MS)
+    op = s.propose(2, kind, key=key, **({"message": "not too late"} if kind == "sign" else {}))
+    made(s, new)
+    assert set(s.statuses(op).values()) == {"executed"}
+    assert len({s.at(p, op).result for p in s.members}) == 1
+    assert_gone(s, old, record)
+    assert not s.blames()
 
 
 def test_who_is_told_of_a_refresh_deletes_too_and_still_gets_its_new_share() -> None:
