@@ -239,7 +239,7 @@ class SharedDealing(FactSharing):
 
     def restated(self, msg: Message, story: int) -> Message | None:
         """For adversaries: another dealing by the same dealer, as well signed."""
-        if not isinstance(msg, Deal):
+        if not isinstance(msg, Deal) or self.outcome is not None:  # nothing is left to deal
             return None
         return self._deal(msg.dealer, random.Random(f"{msg.signature.hex()} {story}"))
 
@@ -292,7 +292,7 @@ class SharedDealing(FactSharing):
             self.facts.add(msg)
             self._advance(ctx)
             if isinstance(msg, Confirm) and self.pending and msg.digest != self.pending.digest:
-                self._convince(ctx, msg.party)
+                self._convince(ctx, msg.party, self.deadline // 6)
 
     def _advance(self, ctx: Ctx) -> None:
         self._spread_news(ctx)

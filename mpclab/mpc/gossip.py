@@ -56,6 +56,7 @@ class FactSharing(Machine):
         self.reported: set[Party] = set()
         self.wants: dict[Party, int] = {}
         self.shown: dict[Party, int] = {}  # when the certificate was last given to whom
+        self.convinced: dict[Party, int] = {}  # when evidence was last shown to whom
         self.asked = False  # whether this round's authors were asked before
 
     @property
@@ -131,10 +132,14 @@ class FactSharing(Machine):
             for msg in conviction.evidence:
                 ctx.multicast(self._peers(ctx), msg)
 
-    def _convince(self, ctx: Ctx, party: Party) -> None:
-        """`party` signed another transcript than we: it cannot know what we know."""
-        if party == ctx.me:
+    def _convince(self, ctx: Ctx, party: Party, pause: int) -> None:
+        """`party` signed another transcript than we: it cannot know what we know.
+
+        Not at every word of it: of two cheats' contradictions each would answer the other's for
+        ever, since what convicts a cheat are such words."""
+        if party == ctx.me or ctx.now - self.convinced.get(party, -pause) < pause:
             return
+        self.convinced[party] = ctx.now
         for conviction in self.facts.convicted.values():
             for msg in conviction.evidence:
                 ctx.send(party, msg)

@@ -15,6 +15,7 @@ from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
 from mpclab.crypto import feldman, pedersen, shamir
 from mpclab.crypto.ciphersuites import Ciphersuite
 from mpclab.crypto.errors import BadShare, Blamed
@@ -104,6 +105,9 @@ class Import(SharedDealing):
         self.secret = secret
         self._say(ctx, "deal", self._deal(ctx.me, ctx.rng))
         self.secret = None
+
+    def restated(self, msg: Message, story: int) -> Message | None:
+        return None if self.secret is None else super().restated(msg, story)
 
     def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
         assert self.secret is not None

@@ -92,6 +92,42 @@ def liar(seed: int) -> Tamper:
     return tamper
 
 
+def quiet_liar(seed: int) -> Tamper:
+    """Follows the protocol up to one of its words; from then on it keeps words of that kind from
+    some, for a while or for good, or says something else to them."""
+    coins = random.Random(seed)
+    first, kept = coins.choice((0, 1, 2, 4, 7, 11)), []  # type: ignore[var-annotated]
+    state: dict[str, Any] = {"said": 0, "kind": None, "from": ()}
+    way = coins.choice(("withhold", "withhold", "delay", "delay", "alter", "restate"))
+
+    def tamper(machine: Machine, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        told: list[tuple[tuple[Party, ...], Message]] = []
+        if kept and coins.random() < 0.2:
+            told.append(kept.pop(coins.randrange(len(kept))))
+        if type(msg) in (Want, Resend, Again):
+            return [*told, (to, msg)]
+        state["said"] += 1
+        if state["said"] > first and state["kind"] is None:
+            others = [p for p in ctx.members if p != ctx.me]
+            state["kind"] = type(msg)
+            state["from"] = tuple(coins.sample(others, coins.randint(1, len(others))))
+        if type(msg) is not state["kind"]:
+            return [*told, (to, msg)]
+        victims = tuple(p for p in to if p in state["from"])
+        told.append((tuple(p for p in to if p not in victims), msg))
+        match way:
+            case "delay":
+                kept.append((victims, msg))
+            case "alter":
+                told.append((victims, signed_anew(machine, ctx.me, altered(msg, coins))))
+            case "restate":
+                other = getattr(machine, "restated", lambda msg, story: None)(msg, seed)
+                told.append((victims, msg if other is None else other))
+        return told
+
+    return tamper
+
+
 class LyingWords:
     """The same liar, for `lab.inject(kind="filter", party=…, words=…)`: in machines of `mpc`."""
 

@@ -10,42 +10,55 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from mpclab.core.ids import MS, Party
-from mpclab.core.machine import Machine
+from mpclab.core.machine import Ctx, Machine
 from mpclab.core.rounds import Aborted
 from mpclab.crypto import shamir
 from mpclab.crypto.ciphersuites import FROST_ED25519
 from mpclab.crypto.keys import KeyShare, trusted_dealer_keygen
+from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.faults.network import Delay, Network
 from mpclab.lab.lab import Lab
 from mpclab.mpc import arithmetic
 from mpclab.mpc.beacon import Beacon
 from mpclab.mpc.compute import Compute
-from mpclab.mpc.dealing import SharedDealing, SharedKey
+from mpclab.mpc.dealing import SharedKey
 from mpclab.mpc.dkg import Dkg
+from mpclab.mpc.importing import Import, Secret
 from mpclab.mpc.records import KeyRecord
 from mpclab.mpc.refresh import Refresh
 from mpclab.mpc.repair import Repair
 from mpclab.mpc.reshare import Reshare
 from mpclab.mpc.sign import Sign
 from mpclab.testing.cast import CONTEXT, DEADLINE, IDENTITIES, KEYS, Cast
-from mpclab.testing.key_liars import LyingWords, liar
+from mpclab.testing.key_liars import LyingWords, liar, quiet_liar
 from mpclab.trace import rows
 
-N, T = 4, 2
+N, T = 5, 3
 MEMBERS = tuple(range(1, N + 1))
-LIAR = 3
+LIARS = (3, 5)
+"""At the most: fewer than T, and fewer than half."""
+SECRET = 4242
 
 
 def _key() -> tuple[KeyRecord, dict[Party, KeyShare]]:
-    shares = trusted_dealer_keygen(FROST_ED25519, 4242, T, MEMBERS, random.Random(1))
+    shares = trusted_dealer_keygen(FROST_ED25519, SECRET, T, MEMBERS, random.Random(1))
     return KeyRecord(FROST_ED25519.name, shares[1].key.commitments, MEMBERS), shares
 
 
 RECORD, SHARES = _key()
-_AUCTION = arithmetic.build("auction", MEMBERS, MEMBERS)
+
+
+def _computing(kind: str) -> Callable[[Party], Machine]:
+    givers = MEMBERS[:2] if kind == "compare" else MEMBERS
+    circuit = arithmetic.build(kind, givers, MEMBERS)
+    return lambda p: Compute(
+        circuit, givers, MEMBERS, given=(p,), patience=DEADLINE, deadline=DEADLINE
+    )
+
 
 MACHINES: dict[str, Callable[[Party], Machine]] = {
     "dkg": lambda p: Dkg(CONTEXT, IDENTITIES[p], KEYS, T, MEMBERS, deadline=DEADLINE),
@@ -56,33 +69,74 @@ MACHINES: dict[str, Callable[[Party], Machine]] = {
         CONTEXT, IDENTITIES[p], KEYS, RECORD, SHARES[p], deadline=DEADLINE
     ),
     "reshare": lambda p: Reshare(
-        CONTEXT, IDENTITIES[p], KEYS, RECORD, SHARES[p], (1, 2, 4), T, deadline=DEADLINE
+        CONTEXT, IDENTITIES[p], KEYS, RECORD, SHARES[p], (1, 2, 3, 4), T, deadline=DEADLINE
     ),
     "repair": lambda p: Repair(
         CONTEXT, IDENTITIES[p], KEYS, RECORD, None if p == 1 else SHARES[p], 1, (2, 3, 4),
         deadline=DEADLINE,
     ),
     "beacon": lambda p: Beacon(RECORD, SHARES[p], 1, b"", deadline=DEADLINE),
-    "auction": lambda p: Compute(
-        _AUCTION, MEMBERS, MEMBERS, given=(p,), patience=DEADLINE, deadline=DEADLINE
+    "import": lambda p: _Import(
+        CONTEXT, IDENTITIES[p], KEYS, 2, RECORD.public, MEMBERS, T, FROST_ED25519,
+        deadline=DEADLINE,
     ),
+    **{kind: _computing(kind) for kind in arithmetic.KINDS},
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """All that `src` says to `dst` is lost from `since` to `until`, µs."""
+
+    src: Party
+    dst: Party
+    since: int
+    until: int
+
+    @classmethod
+    def draw(cls, coins: random.Random) -> _Cut:
+        src, dst = coins.sample(MEMBERS, 2)
+        since = coins.randint(0, 200) * MS
+        return cls(src, dst, since, since + coins.choice((20 * MS, DEADLINE, 10 * DEADLINE)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cuts:
+    """A rule of links."""
+
+    cuts: list[_Cut]
+
+    def judge(
+        self, src: Party, dst: Party, size: int, now: int, draw: Draw, delivery: Delivery
+    ) -> Delivery:
+        cut = any((c.src, c.dst) == (src, dst) and c.since <= now < c.until for c in self.cuts)
+        return Delivery("partition") if cut else delivery
+
+
+class _Import(Import):
+    """Its owner knows the key by itself."""
+
+    def _begin_dealing(self, ctx: Ctx) -> None:
+        self.on_ask(ctx, Secret(FROST_ED25519.group.encode_scalar(SECRET)))
+
+
 def operation_trial(kind: str, seed: int) -> Counter[str]:
-    """One protocol, with restarts between any two effects of honest parties, loss and a liar.
+    """One protocol, with restarts between any two effects of honest parties, bad links and liars,
+    as many as may be.
 
     Raises:
         AssertionError: somebody honest is blamed; two results; or, once links are good and all
             are up, a key that some honest participants have and others do not.
     """
     coins = random.Random(f"{kind} {seed}")
-    lies = coins.random() < 0.7
-    loss = coins.choice((0.0, 0.0, 0.1))
-    network = Network(Delay("uniform", 1 * MS, 20 * MS), loss)
-    cheats = {LIAR: liar(seed)} if lies else {}
-    cast = Cast(N, MACHINES[kind], seed=seed, network=network, cheats=cheats)
-    world, count = cast.world, Counter[str](runs=1, lying=lies)
+    liars = coins.choice(((), LIARS[:1], LIARS, LIARS))
+    network = Network(Delay("uniform", 1 * MS, 20 * MS), coins.choice((0.0, 0.0, 0.1)))
+    cast = Cast(
+        N, MACHINES[kind], seed=seed, network=network,
+        cheats={p: coins.choice((liar, quiet_liar))(seed * N + p) for p in liars},
+    )  # fmt: skip
+    world, count = cast.world, Counter[str](runs=1, lying=bool(liars))
+    world.link_rules.add(0, _Cuts([_Cut.draw(coins) for _ in range(coins.choice((0, 0, 1, 4)))]))
 
     def restart(p: Party) -> None:
         if p not in world.actors:
@@ -96,8 +150,8 @@ def operation_trial(kind: str, seed: int) -> Counter[str]:
             else:
                 world.crash(p)
 
-    for _ in range(coins.randrange(5)):
-        p, at = coins.choice(cast.honest), coins.randint(0, 150) * MS
+    for _ in range(coins.randrange(7)):
+        p, at = coins.choice(cast.honest), coins.randint(0, 200) * MS
         torn, gap = coins.random() < 0.6, coins.choice((1, 30, 400)) * MS
         world.at(at, lambda p=p, torn=torn: strike(p, torn))  # type: ignore[misc]
         world.at(at + gap, lambda p=p: restart(p))  # type: ignore[misc]
@@ -106,23 +160,20 @@ def operation_trial(kind: str, seed: int) -> Counter[str]:
             world.at(at * DEADLINE, lambda p=p: restart(p))  # type: ignore[misc]
     world.at(60 * DEADLINE, lambda: None)  # background questions are asked until then
     cast.run(120 * DEADLINE)
-    guilty = {LIAR} if lies else set()
-    assert cast.accused() <= {*guilty, None}, f"{kind} {seed}: blamed {cast.accused()}"
+    name, guilty = f"{kind} {seed}", set(liars)
+    assert cast.accused() <= {*guilty, None}, f"{name}: blamed {cast.accused()}"
     outcomes = {p: cast.outcome(p) for p in cast.honest if cast.outputs(p)}
     results = {p: o for p, o in outcomes.items() if not isinstance(o, Aborted)}
     for outcome in outcomes.values():
         if isinstance(outcome, Aborted):
-            assert set(outcome.blamed) <= guilty, f"{kind} {seed}: {outcome}"
-    if isinstance(cast.world.look(cast.honest[0], _machine), SharedDealing):
-        _check_keys(f"{kind} {seed}", cast, results)
+            assert set(outcome.blamed) <= guilty, f"{name}: {outcome}"
+    if kind in ("dkg", "import", "refresh", "reshare"):
+        _check_keys(name, cast, results)
+    elif kind == "beacon":
+        assert len(set(results.values())) <= 1, f"{name}: two values"
     count["done"] += len(results) == len(cast.honest)
-    count["caught"] += LIAR in cast.accused()
+    count["caught"] += bool(guilty & cast.accused())
     return count
-
-
-def _machine(node: Any) -> Machine | None:
-    found: Machine | None = node.machine(("root", "it"))
-    return found
 
 
 def _check_keys(name: str, cast: Cast, results: dict[Party, SharedKey]) -> None:

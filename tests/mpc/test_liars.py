@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from mpclab.core.rounds import Aborted
+from mpclab.mpc.arithmetic import KINDS as COMPUTATIONS
 from mpclab.testing.cast import Cast
 from mpclab.testing.key_liars import liar
 from mpclab.testing.key_sweep import MACHINES, N, key_trial, operation_trial
@@ -28,9 +29,11 @@ def test_no_lie_harms_a_machine_or_an_honest_name(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", MACHINES)
 def test_restarts_at_any_effect_and_random_lies_convict_the_guilty_alone(kind: str) -> None:
-    count: Counter[str] = sum((operation_trial(kind, seed) for seed in range(25)), Counter())
+    count: Counter[str] = sum((operation_trial(kind, seed) for seed in range(20)), Counter())
     assert count["restarts"] > 15
-    assert count["done"] > 1
+    assert count["caught"] > 1
+    if kind not in COMPUTATIONS:  # these end when somebody is restarted
+        assert count["done"] > 1
 
 
 @pytest.mark.parametrize("seed", [*range(12), 88])
