@@ -226,7 +226,7 @@ class CatchUp:
         for o in self._pending():
             if o.signed is not None and o.op not in theirs:
                 ctx.send(sender, _state_of(o))  # if it is decided there, we hear it in answer
-        for op in theirs:
+        for op in dict.fromkeys(msg.open):  # in its order: a set has none that replays
             if op in decided:
                 continue  # it is told by its bucket
             if op not in operations or operations[op].signed is None:

@@ -145,7 +145,7 @@ class Node:
         self.contained: list[tuple[Party, Exception]] = []
         self._pieces = Assembly()
         self._fifo: deque[tuple[Any, ...]] = deque()
-        self._cause: tuple[Party, str] | None = None  # whose message is handled; None: nobody's
+        self._cause: tuple[Party, Frame] | None = None  # whose message is handled; None: nobody's
         self._asked = False  # whether this step is our own user's
         self._refusal: UsageError | None = None  # what a child of the asked machine said to that
         self._seats[at] = _Seat(machine, Ctx(self, at, machine))
@@ -162,10 +162,7 @@ class Node:
         """
         if type(event) is Delivered:
             return self.deliver(event.sender, event.frame, now)
-        self.now = now
-        self.out = []
-        self.contained = []
-        self._cause = None
+        self._begin(now)
         self._asked = type(event) is Asked
         match event:
             case Started():
@@ -197,11 +194,7 @@ class Node:
 
     def deliver(self, sender: Party, frame: Frame, now: int) -> list[Effect]:
         """`step(Delivered(sender, frame), now)`, without an event object."""
-        self.now = now
-        self.out = []
-        self.contained = []
-        self._cause = None
-        self._asked = False
+        self._begin(now)
         routes = self.routes
         if routes is not None and sender != SERVER:
             if routes.get(sender) != "link" and frame.path != self._carrier:
@@ -219,6 +212,15 @@ class Node:
         else:
             self._keep_early(sender, frame)
         return self.out
+
+    def _begin(self, now: int) -> None:
+        """A new step. What the last one answered stays its host's."""
+        self.now = now
+        self.out = []
+        if self.contained:
+            self.contained = []
+        self._cause = None
+        self._asked = False
 
     def machine(self, path: Path) -> Machine | None:
         """The machine at `path`, to read and never to change."""
@@ -256,33 +258,39 @@ class Node:
     # --- running handlers -----------------------------------------------------------------
 
     def _receive(self, seat: _Seat, sender: Party, frame: Frame) -> None:
-        out, fifo = self.out, self._fifo
-        mark, queued = len(out), len(fifo)
+        out = self.out
+        mark, queued = len(out), len(self._fifo)
         if sender != self.me:
-            self._cause = sender, frame.kind
-        before = snapshot(seat.machine) if Node.strict and frame.suspect else None
+            self._cause = sender, frame
+        before = snapshot(seat.machine) if frame.suspect and Node.strict else None
         try:
             seat.on_message(seat.ctx, sender, frame.open(seat.decode))
-        except PeerFault as fault:
-            self._undo(mark, queued)
-            if before is not None:
-                check_unchanged(seat.machine, before, fault)
-            party = sender if fault.party is None else fault.party
-            out.append(Blame(frame.path, party, fault.reason, fault.strength))
-        except msgspec.DecodeError as error:
-            if sender == self.me:
-                raise nobody_reads(type(seat.machine), frame.msg) from error
-            self._undo(mark, queued)
-            reason = f"malformed message: {error}"
-            out.append(Blame(frame.path, sender, reason, Strength.KNOWN))
         except Exception as error:
-            self._undo(mark, queued)
-            if sender != self.me:
-                self._cause = sender, frame.kind  # known now that it was opened
-            self._contain(frame.path, error)
+            self._refuse(seat, sender, frame, error, mark, queued)
+            if before is not None and isinstance(error, PeerFault):
+                check_unchanged(seat.machine, before, error)
         else:
             if len(out) > mark:
                 self._absorb(mark)
+
+    def _refuse(
+        self, seat: _Seat, sender: Party, frame: Frame, error: Exception, mark: int, queued: int
+    ) -> None:
+        """A message that its handler did not take: nothing was done, and somebody is blamed."""
+        match error:
+            case PeerFault():
+                self._undo(mark, queued)
+                party = sender if error.party is None else error.party
+                self.out.append(Blame(frame.path, party, error.reason, error.strength))
+            case msgspec.DecodeError():
+                if sender == self.me:
+                    raise nobody_reads(type(seat.machine), frame.msg) from error
+                self._undo(mark, queued)
+                reason = f"malformed message: {error}"
+                self.out.append(Blame(frame.path, sender, reason, Strength.KNOWN))
+            case _:
+                self._undo(mark, queued)
+                self._contain(frame.path, error)
 
     def _join(self, sender: Party, frame: Frame) -> None:
         """A piece of a message came; the message comes with its last one."""
@@ -324,9 +332,9 @@ class Node:
         """
         if self._cause is None or isinstance(error, (HalfDone, StateError)):
             raise error
-        party, kind = self._cause
+        party, frame = self._cause
         self.contained.append((party, error))
-        reason = f"its {kind} made us fail: {_where(error)}"
+        reason = f"its {frame.kind} made us fail: {_where(error)}"
         self.out.append(Blame(path, party, reason, Strength.SUSPECT))
 
     def _undo(self, mark: int, queued: int) -> None:
@@ -336,7 +344,9 @@ class Node:
 
     def _absorb(self, mark: int) -> None:
         """Note what the new effects mean for the node itself."""
-        for effect in self.out[mark:]:
+        out = self.out
+        for at in range(mark, len(out)):
+            effect = out[at]
             kind = type(effect)
             if kind is Send or kind is Note:
                 continue
@@ -368,36 +378,33 @@ class Node:
         """Run loopback messages, outputs, asks and births, first in first out."""
         fifo = self._fifo
         while fifo:
-            self._cause, kind, path, *rest = fifo.popleft()
+            self._cause, kind, path, one, two = fifo.popleft()
             try:
-                self._handle(kind, path, *rest)
+                self._handle(kind, path, one, two)
             except Exception as error:
                 self._contain(path, error)
 
-    def _handle(self, kind: str, path: Path, *rest: Any) -> None:
-        match kind:
-            case "frame":
-                sender, frame = rest
-                if seat := self._seats.get(path):
-                    self._receive(seat, sender, frame)
-                else:
-                    self._keep_early(sender, frame)
-            case "output":
-                if seat := self._seats.get(path):
-                    self._run(seat, seat.machine.on_output, seat.ctx, *rest)
-            case "ask":
-                self._pass_on(path, *rest)
-            case "spawn":
-                self._seat(path, *rest)
-            case "close":
-                self._unseat(path)
-            case "carry":
-                if seat := self._seats.get(path):
-                    self._run(seat, seat.machine.on_carry, seat.ctx, *rest)
+    def _handle(self, kind: str, path: Path, one: Any, two: Any) -> None:
+        if kind == "spawn":
+            self._seat(path, one)
+        elif kind == "close":
+            self._unseat(path)
+        elif kind == "ask":
+            self._pass_on(path, one)
+        elif (seat := self._seats.get(path)) is None:
+            if kind == "frame":
+                self._keep_early(one, two)
+        elif kind == "frame":
+            self._receive(seat, one, two)
+        elif kind == "output":
+            self._run(seat, seat.machine.on_output, seat.ctx, one, two)
+        else:
+            assert kind == "carry"
+            self._run(seat, seat.machine.on_carry, seat.ctx, one, two)
 
-    def _queue(self, *item: Any) -> None:
+    def _queue(self, kind: str, path: Path | None, one: Any = None, two: Any = None) -> None:
         """To be handled in this step, for the same cause as what is handled now."""
-        self._fifo.append((self._cause, *item))
+        self._fifo.append((self._cause, kind, path, one, two))
 
     def _pass_on(self, path: Path, ask: Any) -> None:
         """A parent's ask. A refusal by its child is an error of our user, if it began there."""
@@ -422,7 +429,8 @@ class Node:
         decode: Decode | None = None,
     ) -> None:
         frame = Frame(self.next_id, path, msg, codec=codec)
-        frame.suspect = self.suspect
+        if self.suspect:
+            frame.suspect = True
         if decode is not None:
             frame.try_out(decode)
         if len(frame.body) > MAX_MESSAGE:
@@ -431,12 +439,16 @@ class Node:
                 "send it in several"
             )
         self.next_id += 1
-        if self.me in to:
-            self._queue("frame", path, self.me, frame)
-            to = tuple(p for p in to if p != self.me) if to is not self.members else self.others
+        if to is self.members or self.me in to:
+            self._fifo.append((self._cause, "frame", path, self.me, frame))
+            to = self.others if to is self.members else tuple(p for p in to if p != self.me)
         if self.tamper is not None:
             self._say(self.tamper(Words(path, to, msg)), frame, to)
-        elif to:
+        elif not to:
+            pass
+        elif self.routes is None and len(frame.body) <= PIECE:
+            self.out.append(Send(to, frame))
+        else:
             self._route(to, frame)
 
     def _say(

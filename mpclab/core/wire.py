@@ -110,8 +110,12 @@ class Frame:
     ) -> None:
         self.id = id
         self.path = path
-        self.kind = type(msg).__name__ if msg is not None else "?"
-        self.background = background or (msg is not None and msg.background)
+        if msg is None:
+            self.kind = "?"
+            self.background = background
+        else:
+            self.kind = type(msg).__name__
+            self.background = background or msg.background
         self._msg = msg
         self._body = body
         self._codec = codec
@@ -153,7 +157,10 @@ class Frame:
             Unreadable: it cannot be encoded, or not be read back: a bug of its sender.
         """
         try:
-            self.open(decode)
+            if self._body is None:
+                self._body = _ENCODERS[self._codec](self._msg)
+            self._msg = decode(self._body)
+            self._decode = decode
         except (msgspec.MsgspecError, TypeError, OverflowError, UnicodeEncodeError) as error:
             raise Unreadable(f"{self._msg!r:.120}, which nobody can read: {error}") from error
 

@@ -37,6 +37,11 @@ def key(*parts: int | str) -> int:
     return state
 
 
+def more(state: int, number: int) -> int:
+    """`key(*parts, number)`, where `state` is `key(*parts)` and `number` is not negative."""
+    return mix((state + _GOLDEN * (number + 1)) & _MASK)
+
+
 def uniform(base: int, lane: int) -> float:
     """A number in (0, 1), the draw `lane` of key `base`."""
     return ((mix((base + _GOLDEN * (lane + 1)) & _MASK) >> 11) + 0.5) * 2.0**-53
@@ -47,9 +52,36 @@ def uniforms(base: int, lanes: Sequence[int]) -> npt.NDArray[np.float64]:
     import numpy as np
 
     steps = np.asarray(lanes, dtype=np.uint64) + np.uint64(1)
-    x = np.uint64(base) + np.uint64(_GOLDEN) * steps
+    return _unit(np.uint64(base) + np.uint64(_GOLDEN) * steps)
+
+
+def table(
+    state: int, first: int, rows: int, flip: int, lanes: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.float64]:
+    """`uniform(more(state, first + i) ^ flip, lane)` for `rows` rows i and all `lanes`; shape
+    `(rows, len(lanes))`."""
+    import numpy as np
+
+    steps = np.arange(first + 1, first + 1 + rows, dtype=np.uint64)
+    bases = _mixed(np.uint64(state) + np.uint64(_GOLDEN) * steps) ^ np.uint64(flip)
+    return _unit(bases[:, None] + np.uint64(_GOLDEN) * (lanes + np.uint64(1)))
+
+
+def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """`mix` of each."""
+    import numpy as np
+
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(31)
-    result: npt.NDArray[np.float64] = ((x >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return x
+
+
+def _unit(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    """Mixed words as numbers in (0, 1)."""
+    import numpy as np
+
+    result: npt.NDArray[np.float64] = (_mixed(x) >> np.uint64(11)).astype(np.float64)
+    result += 0.5
+    result *= 2.0**-53
     return result

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import format_duration, parse_duration
-from mpclab.faults.draws import uniform, uniforms
+from mpclab.faults.draws import table, uniform, uniforms
 
 _SHAPES = {
     "constant": ("value",),
@@ -70,9 +70,35 @@ class Delay:
 
         if self.shape == "constant":
             return np.full(len(lanes), int(self.a), dtype=np.int64)
-        u = uniforms(base, 2 * lanes)  # type: ignore[arg-type]
-        v = uniforms(base, 2 * lanes + 1)  # type: ignore[arg-type]
-        return np.asarray(self._quantile(u, v, np)).astype(np.int64)
+        twice = 2 * lanes
+        return self._many(uniforms(base, twice), uniforms(base, twice + 1))  # type: ignore[arg-type]
+
+    def table(
+        self, state: int, first: int, rows: int, lanes: npt.NDArray[np.uint64]
+    ) -> list[list[int]]:
+        """`sample(draws.more(state, first + i) ^ 1, lane)` for `rows` rows i and all `lanes`."""
+        import numpy as np
+
+        if self.shape == "constant":
+            return [[int(self.a)] * len(lanes)] * rows
+        u = table(state, first, rows, 1, 2 * lanes)
+        v = table(state, first, rows, 1, 2 * lanes + np.uint64(1))
+        delays: list[list[int]] = self._many(u, v).tolist()
+        return delays
+
+    def _many(
+        self, u: npt.NDArray[np.float64], v: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.int64]:
+        """`of` for many. NumPy's logarithms and cosines may differ from `math`'s in their last
+        bits: where that could make another integer, it is left to `of`."""
+        import numpy as np
+
+        drawn = np.asarray(self._quantile(u, v, np))
+        delays = drawn.astype(np.int64)
+        doubtful = (np.abs(drawn - np.rint(drawn)) < 1e-6 + 1e-12 * drawn) & (drawn != 0.0)
+        for at in zip(*np.nonzero(doubtful), strict=True):
+            delays[at] = self.of(float(u[at]), float(v[at]))
+        return delays
 
     def _quantile(self, u: Any, v: Any, m: Any) -> Any:
         match self.shape:

@@ -38,6 +38,7 @@ class Host:
         self.frames = 1  # the number of the next incarnation's first frame
         self.incarnation = 1
         self.paused: list[Any] | None = None  # what waits for the resumption
+        self.odd = False  # whether it may be slow, paused or have a clock of its own
         self.step = 0  # µs that each step takes (fault "slow")
         self.busy = -1  # … and until when it is at work
         self.skew: Skew | None = None
@@ -56,6 +57,11 @@ class Host:
             items.pop(effect.key, None)
         else:
             items[effect.key] = effect.value
+
+    def check_odd(self) -> None:
+        """Say so in `odd`: to be called when one of these has changed."""
+        late = self.busy >= 0 or self.step != 0
+        self.odd = late or self.paused is not None or self.skew is not None
 
     def clock(self, now: int) -> int:
         """The reading of the actor's own clock."""

@@ -98,6 +98,7 @@ class Queue:
         foreground: how many entries keep a run alive.
         changed: set by whoever does something that a run may wait for; a run resets it.
         taken: how many entries have been taken since the world began.
+        heap: the entries, for who takes many at a time (`Steps.arrivals`).
     """
 
     def __init__(self) -> None:
@@ -106,14 +107,14 @@ class Queue:
         self.foreground = 0
         self.changed = False
         self.taken = 0
-        self._heap: list[tuple[int, int, Any]] = []
+        self.heap: list[tuple[int, int, Any]] = []
         self._number = 0
         self._timers: dict[tuple[Party, Path, str], tuple[int, int, bool]] = {}
 
     def push(self, time: int, item: Multicast | Scheduled | Deferred | Action) -> None:
         """Put `item` in for `time`."""
         self._number += 1
-        heapq.heappush(self._heap, (max(time, self.now), self._number, item))
+        heapq.heappush(self.heap, (max(time, self.now), self._number, item))
         if not item.background:
             self.foreground += 1
 
@@ -123,7 +124,7 @@ class Queue:
         at = max(at, self.now)
         self._number += 1
         self._timers[actor, path, name] = (at, self._number, background)
-        heapq.heappush(self._heap, (at, self._number, Timer(actor, path, name, background)))
+        heapq.heappush(self.heap, (at, self._number, Timer(actor, path, name, background)))
         if not background:
             self.foreground += 1
 
@@ -145,7 +146,7 @@ class Queue:
     @property
     def next_time(self) -> int | None:
         """When the next live entry is due; None when there is none."""
-        heap = self._heap
+        heap = self.heap
         while heap:
             time, number, item = heap[0]
             if type(item) is Timer:
@@ -158,7 +159,7 @@ class Queue:
 
     def take_out(self, source: Party, id: int, receiver: Party) -> tuple[int, Multicast] | None:
         """Take one receiver's share of a frame on its way out: its time, and what was to come."""
-        for place, (_, number, item) in enumerate(self._heap):
+        for place, (_, number, item) in enumerate(self.heap):
             if type(item) is not Multicast or item.in_flight.source != source:
                 continue
             if item.in_flight.frame.id != id or receiver not in item.to[item.index :]:
@@ -167,11 +168,11 @@ class Queue:
             time = item.times.pop(share)
             del item.to[share]
             if item.index < len(item.to):
-                self._heap[place] = (item.times[item.index], number, item)
+                self.heap[place] = (item.times[item.index], number, item)
             else:
-                del self._heap[place]
+                del self.heap[place]
                 self.foreground -= not item.background
-            heapq.heapify(self._heap)
+            heapq.heapify(self.heap)
             alone = Multicast(item.in_flight, [receiver], [time], corrupt=item.corrupt)
             return time, alone
         return None
@@ -181,7 +182,7 @@ class Queue:
         """Whether a foreground message is on its way, or waits for a slow actor."""
         return any(
             isinstance(item, Multicast | Deferred) and not item.background
-            for _, _, item in self._heap
+            for _, _, item in self.heap
         )
 
     def advance(self, time: int) -> None:
@@ -191,7 +192,7 @@ class Queue:
     def pop(self) -> Any:
         """The entry that `next_time` has just announced; its time is now. A multicast stays until
         its last receiver; take that one from `index - 1`."""
-        heap = self._heap
+        heap = self.heap
         self.taken += 1
         self.now, number, item = heap[0]
         self.background = item.background

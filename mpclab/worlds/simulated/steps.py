@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heapreplace
+
 from mpclab.core.effects import Asked, Delivered, Event, TimerFired
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Path
@@ -68,6 +70,57 @@ class Steps:
         if bug is not None:
             self._lifecycle.fail(host, event, bug)
 
+    def arrivals(self, end: int | None, *, watched: bool) -> bool:
+        """Let messages arrive, one after the other, as long as nothing else is due until `end` and
+        nothing is wrong with who receives them: nearly all of a run. It is what `take_next` does
+        for one of them, and leaves to it whatever is out of the ordinary.
+
+        Args:
+            watched: stop where something changed that a run may wait for.
+
+        Returns:
+            Whether any message arrived.
+        """
+        queue, hosts, carries = self._queue, self._hosts, self._links.carries
+        heap, delivered = queue.heap, self._trace.delivered
+        arrived = False
+        while heap:
+            time, number, item = heap[0]
+            if type(item) is not Multicast or item.corrupt:
+                break
+            if queue.foreground <= 0 if end is None else time > end:
+                break
+            index = item.index
+            actor = item.to[index]
+            host = hosts.get(actor)
+            if host is None or host.odd or (node := host.node) is None:
+                break
+            in_flight = item.in_flight
+            source, sender, frame, background, connection = in_flight
+            if connection or node.routes is not None:
+                if not carries(host, in_flight):
+                    break
+            arrived = True
+            item.index = index = index + 1
+            if index < len(item.to):
+                heapreplace(heap, (item.times[index], number, item))
+            else:
+                heappop(heap)
+                if not background:
+                    queue.foreground -= 1
+            queue.taken += 1
+            queue.now = time
+            queue.background = background
+            delivered(time, actor, source, frame.id)
+            effects = node.deliver(sender, frame, time)
+            if node.contained:
+                self._contained(host, Delivered(sender, frame))
+            if effects:
+                self._effects.perform(host, effects)
+                if watched and queue.changed:
+                    break
+        return arrived
+
     def take_next(self) -> None:
         """Let the entry that is due next happen."""
         item = self._queue.pop()
@@ -113,6 +166,7 @@ class Steps:
             host.paused.append(item)
             return
         host.busy = max(host.busy, self._queue.now) + host.step
+        host.odd = True
         self._queue.push(host.busy, Deferred(host.actor, host.incarnation, item, item.background))
 
     def _take_deferred(self, host: Host, deferred: Deferred) -> None:

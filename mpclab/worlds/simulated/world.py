@@ -250,7 +250,8 @@ class SimulatedWorld(World):
                     break
                 if end is not None and time > end:
                     break
-                self._steps.take_next()
+                if not self._steps.arrivals(end, watched=until is not None):
+                    self._steps.take_next()
                 if until is not None and (queue.changed or queue.foreground <= 0):
                     queue.changed = False
                     if until():
@@ -331,6 +332,7 @@ class SimulatedWorld(World):
             if host.paused is None:
                 self._lifecycle.remark(actor, notes.Paused())
                 host.paused = []
+                host.check_odd()
 
     def resume(self, actor: Party) -> None:
         with self._lock:
@@ -338,6 +340,7 @@ class SimulatedWorld(World):
             if host.paused is None:
                 return
             waiting, host.paused = host.paused, None
+            host.check_odd()
             self._lifecycle.remark(actor, notes.Resumed())
             for item in waiting:
                 self._queue.push(self._queue.now, item)
@@ -374,13 +377,16 @@ class SimulatedWorld(World):
 
     def slow(self, actor: Party, step: int) -> None:
         with self._lock:
-            self._hosts.running(actor).step = step
+            host = self._hosts.running(actor)
+            host.step = step
+            host.check_odd()
 
     def skew(self, actor: Party, offset: int, drift: float) -> None:
         with self._lock:
             host = self._hosts.running(actor)
             assert host.node is not None
             host.skew = Skew(self.now, offset, drift) if offset or drift else None
+            host.check_odd()
             for (path, name), at in host.node.timers.items():  # deadlines on the new clock
                 background = self._queue.is_background(actor, path, name)
                 if background is not None:
