@@ -115,7 +115,7 @@ def _heads(facts: Facts) -> Found:
     restored = {(i, party): note for i, party, note in facts.told(notes.Restored)}
     commits = {d.row: d for d in facts.commits()}
     rows = sorted(
-        [(i, row.actor) for i, row in facts.notes(notes.Repeated, notes.Aborted, notes.Committed)]
+        [(i, row.actor) for i, row in facts.notes(notes.Aborted, notes.Committed)]
         + [*restored]
         + [(row, party) for party, times in facts.emptied.items() for row in times]
         + [(row, party) for party, crashes in facts.crashes.items() for row in crashes]
@@ -138,9 +138,7 @@ def _heads(facts: Facts) -> Found:
             chain.add(d)
             committed = getattr(facts.rows[i], "note", None)
             head = committed.tip if isinstance(committed, notes.Committed) else ""
-        elif isinstance(
-            skip := getattr(facts.rows[i], "note", None), notes.Repeated | notes.Aborted
-        ):
+        elif isinstance(skip := getattr(facts.rows[i], "note", None), notes.Aborted):
             chain.empty |= set() if skip.index is None else {skip.index}
             continue
         else:

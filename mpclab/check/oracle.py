@@ -195,8 +195,6 @@ class Oracle:
             self._shows(p)
         if word == "committed" or (word == "decided" and not self.coordinated):
             self._committed(p, note)
-        elif word == "repeated":
-            one.empty.add(note["index"])
         elif word == "aborted":
             self._aborted(p, note)
         elif word == "expired":

@@ -88,6 +88,18 @@ class Refused(msgspec.Struct, frozen=True):
     missing: tuple[Party, ...] = ()
 
 
+class Learnt(msgspec.Struct, frozen=True):
+    """Ask: this is how an operation of party `by` ended, as enough others say. Never answered.
+
+    A party that was away may hear it from the coordinators before its protocol does. A protocol
+    without a log takes it as its own decision, and never announces another one later. A log comes
+    to each place by its own means, and may leave it.
+    """
+
+    outcome: Decided | Refused
+    by: Party
+
+
 class VoteWanted(msgspec.Struct, frozen=True):
     """Output, where the protocol's own first phase is the vote (2pc, 3pc): answer by `Cast`."""
 
@@ -106,7 +118,7 @@ class Cast(msgspec.Struct, frozen=True):
 
 
 class Agreement(Machine):
-    """Base of the family. Takes `Submit` (and `Cast`); outputs `Decided` and `Refused`.
+    """Base of the family. Takes `Submit` (`Cast`, `Learnt`); outputs `Decided` and `Refused`.
 
     Args:
         identity: this party's signing key, for protocols that sign.

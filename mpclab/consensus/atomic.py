@@ -15,7 +15,15 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement, Cast, Decided, Refused, Submit, VoteWanted
+from mpclab.consensus.agreement import (
+    Agreement,
+    Cast,
+    Decided,
+    Learnt,
+    Refused,
+    Submit,
+    VoteWanted,
+)
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import Party
@@ -85,6 +93,8 @@ class AtomicCommit(Agreement):
 
     contradiction: ClassVar = Strength.KNOWN
     """How sure it is that who tells another outcome than ours broke the protocol."""
+    timers: ClassVar[tuple[str, ...]] = ("again", "votes", "tick")
+    """Those of one operation, by kind."""
     VOTING: ClassVar = 5
     """How long the coordinator waits for votes, in patiences (a person may have to click)."""
 
@@ -145,6 +155,24 @@ class AtomicCommit(Agreement):
                 self._report(ctx, op, self.records[op])
             case Cast(op) if op in self.records and op not in self.own_votes:
                 self._vote(ctx, ask)
+            case Learnt(outcome, by):
+                self._learn(ctx, outcome, by)
+
+    def _learn(self, ctx: Ctx, outcome: Decided | Refused, by: Party) -> None:
+        """The user knows it already; from now on we answer with it, and announce nothing else."""
+        record = self.records.setdefault(outcome.op, Record(by, b""))
+        if record.settled:
+            return
+        match outcome:
+            case Decided(op, value, _, approvals):
+                ending = msgspec.structs.replace(
+                    record, state=COMMITTED, value=value, approvals=approvals
+                )
+            case Refused(op, reason, rejected, missing):
+                ending = msgspec.structs.replace(
+                    record, state=ABORTED, reason=reason, rejected=rejected, missing=missing
+                )
+        self._close(ctx, op, ending)
 
     def take_prepare(self, ctx: Ctx, sender: Party, op: str, value: bytes) -> None:
         record = self.records.get(op)
@@ -271,12 +299,16 @@ class AtomicCommit(Agreement):
             rejected=rejected,
             missing=missing,
         )
+        self._close(ctx, op, record)
+        self._report(ctx, op, record)
+
+    def _close(self, ctx: Ctx, op: str, record: Record) -> None:
+        """Keep how it ended, and wait for nothing more."""
         self.keep(ctx, op, record)
         self.votes.pop(op, None)
         self.silence.pop(op, None)
-        for timer in ("again", "votes", "tick"):
+        for timer in self.timers:
             ctx.cancel_timer(f"{timer}/{op}")
-        self._report(ctx, op, record)
 
     def take_outcome(self, ctx: Ctx, sender: Party, msg: AtomicOutcome) -> None:
         record = self.records.get(msg.op)

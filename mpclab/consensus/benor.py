@@ -31,7 +31,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit
+from mpclab.consensus.agreement import Agreement, Decided, Learnt, Oppose, Refused, Submit
 from mpclab.consensus.quorum import at_least
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault
@@ -220,6 +220,23 @@ class BenOr(Agreement):
                     self._tell(ctx, op, it)  # a late certificate re-opens nothing
                 elif it.round == 0 and it.decision is None:
                     self._report(ctx, op, it, 0)
+            case Learnt(outcome):
+                self._learn(ctx, outcome)
+
+    def _learn(self, ctx: Ctx, outcome: Decided | Refused) -> None:
+        """The user knows it already: help the others, and say nothing else from now on."""
+        op = outcome.op
+        it = self._find(ctx, op)
+        if it.told:
+            return
+        it.told = True
+        ctx.cancel_timer(f"again/{op}")
+        if isinstance(outcome, Decided) and it.value is None:
+            it.value = outcome.value
+        if it.decision is None:
+            self._decide(ctx, op, it, int(isinstance(outcome, Decided)))
+        else:
+            self._keep(ctx, op, it)
 
     def _take_value(self, ctx: Ctx, op: str, it: _Instance, value: bytes) -> None:
         it.value = value

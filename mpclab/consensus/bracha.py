@@ -43,7 +43,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.agreement import Agreement, Decided, Learnt, Submit
 from mpclab.consensus.quorum import Tally, at_least, byzantine_quorum, fingerprint, max_faulty
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault
@@ -217,6 +217,10 @@ class Bracha(Agreement):
                     # it does not come about, and one of us after the other.
                     self.standby[op] = value
                     ctx.set_timer(f"deal/{op}", rank * self.patience)
+            case Learnt(Decided(op, value)) if op not in self.done:
+                # An honest party delivered it, so no other meaning can be delivered.
+                self.stance[op] = self.means(value)
+                self._finish(ctx, op)
 
     def _deal(self, ctx: Ctx, op: str, value: bytes) -> None:
         key = ctx.me, op
@@ -310,13 +314,16 @@ class Bracha(Agreement):
 
     def _decide(self, ctx: Ctx, op: str, value: bytes) -> None:
         if op not in self.done:
-            self.done.add(op)
-            for ops in self.dealt.values():
-                ops.discard(op)
-            if self.standby.pop(op, None) is not None:
-                ctx.cancel_timer(f"deal/{op}")
+            self._finish(ctx, op)
             ctx.note(notes.Decided(op=op, index=None))
             ctx.output(Decided(op, value))
+
+    def _finish(self, ctx: Ctx, op: str) -> None:
+        self.done.add(op)
+        for ops in self.dealt.values():
+            ops.discard(op)
+        if self.standby.pop(op, None) is not None:
+            ctx.cancel_timer(f"deal/{op}")
 
     def _stands_by(self, op: str, value: bytes) -> bool:
         """Whether we have echoed no other meaning of `op`."""

@@ -8,7 +8,7 @@ differently, which is the first lesson. Orders nothing: `Decided.index` is None.
 
 from typing import Any
 
-from mpclab.consensus.agreement import Agreement, Decided, Submit
+from mpclab.consensus.agreement import Agreement, Decided, Learnt, Submit
 from mpclab.core.machine import Ctx
 
 
@@ -30,3 +30,5 @@ class Direct(Agreement):
             case Submit(op, value) if op not in self.decided and self.fits(op, value):
                 self.decided.add(op)
                 ctx.output(Decided(op, value))
+            case Learnt(outcome):
+                self.decided.add(outcome.op)

@@ -78,6 +78,7 @@ class ThreePhase(AtomicCommit):
 
     title = "three-phase commit"
     contradiction = Strength.SUSPECT  # a late message splits honest parties, see above
+    timers = (*AtomicCommit.timers, "acks", "states")
 
     acks: dict[str, set[Party]]
     """The parties that are ready, at the coordinator."""
@@ -216,6 +217,8 @@ class ThreePhase(AtomicCommit):
         heard = self.states.pop(op, {})
         record = self.records[op]
         ctx.cancel_timer(f"states/{op}")
+        if record.settled:
+            return  # meanwhile somebody told us: it is not ours to decide again
         if len(heard) == ctx.n:
             counted = heard  # nobody can know more than all together
         else:

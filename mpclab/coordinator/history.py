@@ -94,7 +94,7 @@ class History:
         return self._filled(place, index)
 
     def skip(self, index: int) -> None:
-        """The log has no committed operation at `index`: one was aborted, or repeated, there."""
+        """The log has no committed operation at `index`: one was aborted there."""
         place = bisect.bisect_left(self._skipped, index)
         if self._skipped[place : place + 1] != [index]:
             self._skipped.insert(place, index)

@@ -45,6 +45,7 @@ from mpclab.consensus.agreement import (
     Agreement,
     Cast,
     Decided,
+    Learnt,
     Oppose,
     Refused,
     Submit,
@@ -174,7 +175,7 @@ class Session(Machine):
         self.executor = Executor(self.ledger, t, round_deadline, private=private)
         self.catchup = CatchUp(self.ledger, self.approval, self.executor, self)
         self._deferred: list[Decided] = []
-        self._early: dict[int, tuple[Ending, bool]] = {}  # of the log, ahead of a gap
+        self._early: dict[int, tuple[Ending, bool, bool]] = {}  # of the log, ahead of a gap
 
     # --- beginning, and beginning again ---------------------------------------------------
 
@@ -325,7 +326,8 @@ class Session(Machine):
         if not (rejected or missing):  # the protocol knows neither: what do the votes say?
             rejected = o.tally.against(o.proposal_hash)
             missing = () if rejected else self._unheard(ctx, o)
-        self.conclude(ctx, Refusal(o.signed, refused.reason, rejected, missing), None)
+        refusal = Refusal(o.signed, refused.reason, rejected, missing)
+        self.conclude(ctx, refusal, None, learnt=False)
 
     def _decided(self, ctx: Ctx, decided: Decided) -> None:
         if decided.index is not None and not self.ordered:
@@ -341,7 +343,7 @@ class Session(Machine):
         except InvalidStatement as error:
             ctx.blame(None, f"{decided.op} was decided with {error}", Strength.SOMEONE)
         else:
-            self.conclude(ctx, value, decided.index)
+            self.conclude(ctx, value, decided.index, learnt=False)
 
     def _value(self, decided: Decided) -> Ending:
         if self.broadcasts:
@@ -368,31 +370,38 @@ class Session(Machine):
 
     @property
     def early(self) -> set[str]:
-        return {ending.op for ending, _ in self._early.values()}
+        return {ending.op for ending, _, _ in self._early.values()}
 
     def conclude(
-        self, ctx: Ctx, ending: Ending, index: int | None, *, executed_elsewhere: bool = False
+        self,
+        ctx: Ctx,
+        ending: Ending,
+        index: int | None,
+        *,
+        executed_elsewhere: bool = False,
+        learnt: bool = True,
     ) -> None:
         """An operation has ended like this, which was verified; `index` is its place in the log.
 
         Catching up may tell of a place in the log before the places ahead of it: what comes too
-        early waits, for all parties take a log in its order.
+        early waits, for all parties take a log in its order. `learnt`: from others, and not from
+        our agreement protocol.
         """
         if index is None:
-            self._conclude(ctx, ending, None, executed_elsewhere)
+            self._conclude(ctx, ending, None, executed_elsewhere, learnt)
             return
         if not self.history.fits(index):
-            self._early[index] = (ending, executed_elsewhere)
+            self._early[index] = (ending, executed_elsewhere, learnt)
             return
-        self._conclude(ctx, ending, index, executed_elsewhere)
+        self._conclude(ctx, ending, index, executed_elsewhere, learnt)
         for later in sorted(self._early):
             if not self.history.fits(later):
                 break
-            early, executed_elsewhere = self._early.pop(later)
-            self._conclude(ctx, early, later, executed_elsewhere)
+            early, executed_elsewhere, learnt = self._early.pop(later)
+            self._conclude(ctx, early, later, executed_elsewhere, learnt)
 
     def _conclude(
-        self, ctx: Ctx, ending: Ending, index: int | None, executed_elsewhere: bool
+        self, ctx: Ctx, ending: Ending, index: int | None, executed_elsewhere: bool, learnt: bool
     ) -> None:
         op, signed = ending.op, ending.signed
         o = self.ledger.operations.get(op)
@@ -400,10 +409,13 @@ class Session(Machine):
             o = self.ledger.operations[op] = Operation(op)
             o.heard_at = ctx.now
         self.approval.compare(ctx, o, signed)
-        if o.status.decided:  # decided twice: the first time counts, in every log alike
+        if o.status.decided:  # the first time counts
             if index is not None and o.index != index:
+                # Each operation takes one place in a log (`consensus.agreement`): more lied than
+                # the protocol bears, or it breaks that rule.
                 self.history.skip(index)
-                ctx.note(notes.Repeated(op, index))
+                why = f"{op} was decided at place {index} and at {o.index}"
+                ctx.blame(None, why, Strength.SOMEONE)
             return
         self.ledger.clock = max(self.ledger.clock, signed.proposal.lamport)
         o.describe(self.ledger.kinds, signed)
@@ -414,6 +426,17 @@ class Session(Machine):
             self._commit(ctx, o, Record(ending, index), executed_elsewhere)
         else:
             self._abort(ctx, o, AbortRecord(ending, index))
+        if learnt:
+            ctx.ask(AGREEMENT, Learnt(self._outcome(ending, index), signed.proposal.by))
+
+    def _outcome(self, ending: Ending, index: int | None) -> Decided | Refused:
+        """The output with which the agreement protocol would have told of this ending."""
+        if isinstance(ending, Refusal):
+            return Refused(ending.op, ending.reason, ending.rejected, ending.missing)
+        if isinstance(ending, Certificate) and not self.broadcasts:
+            value = Certificate(ending.signed, ()).to_bytes()
+            return Decided(ending.op, value, index, ending.approvals)
+        return Decided(ending.op, ending.to_bytes(), index)
 
     def _commit(self, ctx: Ctx, o: Operation, record: Record, executed_elsewhere: bool) -> None:
         ctx.persist(f"record/{o.op}", msgspec.msgpack.encode(record))

@@ -140,18 +140,6 @@ class Committed(Note, frozen=True):
     tip: str = ""
 
 
-class Repeated(Note, frozen=True):
-    """The log decided an operation again, at `index`: the first time counts.
-
-    Written by: the coordinator.
-    Read by: agreement, which would else take the place for a gap.
-    Without it: heads are not compared from this place on.
-    """
-
-    op: str
-    index: int
-
-
 class Aborted(Note, frozen=True):
     """The operation is settled: it will not be committed by anyone honest. Final.
 
@@ -710,7 +698,6 @@ AnyNote: TypeAlias = (
     | Certified
     | Decided
     | Committed
-    | Repeated
     | Aborted
     | Expired
     | Executed

@@ -163,7 +163,7 @@ def _note(row: Noted) -> tuple[str, int]:
             more = ", ".join(f"{k} {v}" for k, v in details.items())
             return f"{what} {more}".strip(), 1 if row.path else 0
         case (
-            notes.Ignored() | notes.Repeated() | notes.Decided() | notes.Phase() | notes.Round()
+            notes.Ignored() | notes.Decided() | notes.Phase() | notes.Round()
             | notes.EnteredView() | notes.Restored() | notes.InputWanted() | notes.KeyAgreed()
             | notes.Signed() | notes.Beacon() | notes.LinkFailed() | notes.Suspected()
             | notes.StaleOffer() | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()

@@ -138,7 +138,7 @@ def _mark(at: int, actor: Party, number: int, note: AnyNote) -> Mark | None:
         case notes.Blocked(op=op):
             return Mark(at, actor, "blocked", number, op=op)
         case (
-            notes.Heard() | notes.Ignored() | notes.Repeated() | notes.Executed() | notes.Failed()
+            notes.Heard() | notes.Ignored() | notes.Executed() | notes.Failed()
             | notes.Phase()
             | notes.Round() | notes.CaughtUp() | notes.Restored() | notes.InputWanted()
             | notes.KeyAgreed() | notes.PackageRefused() | notes.Signed() | notes.Beacon()

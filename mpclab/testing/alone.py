@@ -101,7 +101,11 @@ class Alone:
 
     def submit(self, op: str, value: bytes) -> list[Message]:
         """Our own user wants `value` decided under `op`."""
-        return self._step(Asked(AT, Submit(op, value)))
+        return self.ask(Submit(op, value))
+
+    def ask(self, ask: Any) -> list[Message]:
+        """Our own user asks for something; what it says to others then."""
+        return self._step(Asked(AT, ask))
 
     def fire(self, name: str) -> list[Message]:
         """Let the time come for which the timer `name` is set."""

@@ -226,7 +226,7 @@ class Feed:
             case notes.Blocked(_, why, op):
                 self._mark(row, "blocked", op=op, text="blocked", long=why)
             case (
-                notes.Heard() | notes.Ignored() | notes.Repeated() | notes.Phase() | notes.Round()
+                notes.Heard() | notes.Ignored() | notes.Phase() | notes.Round()
                 | notes.CaughtUp() | notes.Restored() | notes.InputWanted() | notes.KeyAgreed()
                 | notes.PackageRefused() | notes.Signed() | notes.Beacon() | notes.Confirmed()
                 | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()

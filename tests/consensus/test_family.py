@@ -1,19 +1,24 @@
 """What every protocol of the family must do, alone and under the coordinator."""
 
 import copy
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.consensus.agreement import Agreement
+from mpclab.consensus.agreement import Agreement, Cast, Decided, Learnt, Refused
+from mpclab.consensus.atomic import AtomicPrepare
 from mpclab.consensus.registry import AGREEMENTS, WRONG, agreement
+from mpclab.consensus.three_phase import ThreePhaseState, ThreePhaseStateWanted
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.node import Node
 from mpclab.faults.network import Delay, Network
-from mpclab.testing.cluster import Cluster
+from mpclab.testing.alone import Alone
+from mpclab.testing.cluster import AT, Cluster
 from mpclab.testing.sessions import Sessions
+from mpclab.trace import rows
 
 NAMES = sorted(AGREEMENTS)
 SENDING = sorted(set(AGREEMENTS) - {"direct"})
@@ -206,3 +211,47 @@ def test_a_crash_and_loss_leave_one_history(
         assert not {"executed", "aborted"} <= known, f"{op}: {s.statuses(op)}"
     if name in LOGS:
         assert len(s.heads()) == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(LOGS)))
+def test_what_the_coordinator_learnt_is_the_protocols_too(name: str) -> None:
+    """Party 4 was cut off before it heard the end; it waits for nothing, and says nothing else."""
+    c = Cluster(AGREEMENTS[name], 4, patience=500 * MS, needed=3)
+    submit_all(c, "a", 1)
+    c.run(15)
+    c.cut([4], [1, 2, 3])
+    c.run(2_000)
+    told = c.parent(1).decided + c.parent(1).refused
+    assert [d.op for d in told] == ["a"]
+    before = len(c.parent(4).decided)
+    c.world.ask(4, AT[:-1], Learnt(told[0], by=1))
+    since = c.world.now + 1
+    c.heal()
+    c.run(60_000)
+    assert len(c.parent(4).decided + c.parent(4).refused) == before, "known already"
+    waiting = ("AtomicInquiry", "ThreePhaseStateWanted", "BrachaInit", "BenOrAgain")
+    said = [r.kind for r in c.world.trace.of(rows.Sent) if r.actor == 4 and r.at > since]
+    assert not set(said) & set(waiting), said
+    for p in c.members:
+        c.submit(p, "a")
+    c.run(60_000)
+    c.check_agreement()
+    assert c.blamed() == set()
+
+
+@pytest.mark.parametrize("end", [Decided("a", b"aaa", None, ()), Refused("a", "no")])
+def test_a_backup_coordinator_that_learns_the_end_announces_no_other(end: Any) -> None:
+    """3pc: party 2 has asked all where they are, and is told by its own coordinator meanwhile."""
+    replica = Alone(AGREEMENTS["3pc"], me=2, n=3, patience=100 * MS)
+    replica.hear(1, AtomicPrepare("a", b"aaa"))
+    replica.ask(Cast("a", True, "", b"yes"))
+    while "states/a" not in replica.timers:
+        replica.fire("tick/a")
+    replica.ask(Learnt(end, by=1))
+    assert replica.hear(1, ThreePhaseState("a", "ready", False, ())) == []
+    assert replica.hear(3, ThreePhaseState("a", "uncertain", False, ())) == []
+    record = replica.machine.records["a"]
+    assert record.state == ("committed" if isinstance(end, Decided) else "aborted")
+    assert not replica.timers
+    [told] = replica.hear(3, ThreePhaseStateWanted("a"))
+    assert told.commit is isinstance(end, Decided)  # type: ignore[attr-defined]
