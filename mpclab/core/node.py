@@ -194,7 +194,12 @@ class Node:
 
     def deliver(self, sender: Party, frame: Frame, now: int) -> list[Effect]:
         """`step(Delivered(sender, frame), now)`, without an event object."""
-        self._begin(now)
+        self.now = now  # as in _begin
+        self.out = []
+        if self.contained:
+            self.contained = []
+        self._cause = None
+        self._asked = False
         routes = self.routes
         if routes is not None and sender != SERVER:
             if routes.get(sender) != "link" and frame.path != self._carrier:
@@ -380,7 +385,10 @@ class Node:
         while fifo:
             self._cause, kind, path, one, two = fifo.popleft()
             try:
-                self._handle(kind, path, one, two)
+                if kind == "frame" and (seat := self._seats.get(path)) is not None:
+                    self._receive(seat, one, two)
+                else:
+                    self._handle(kind, path, one, two)
             except Exception as error:
                 self._contain(path, error)
 

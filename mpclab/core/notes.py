@@ -28,6 +28,7 @@ def _word(name: str) -> str:
 class Note(
     msgspec.Struct,
     frozen=True,
+    gc=False,
     tag_field="word",
     tag=_word,
     forbid_unknown_fields=True,

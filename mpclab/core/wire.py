@@ -28,7 +28,7 @@ MAX_FRAME = 64 * 1024
 """Largest frame on a link, in bytes: what every WebRTC implementation takes as one message."""
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, tag=True):
     """Base of everything that travels: `class Vote(Message): operation: str; approve: bool`.
 
     Fields are `int | str | bytes | bool | tuple` and other messages; never `Any`, `dict` or

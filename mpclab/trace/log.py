@@ -1,12 +1,14 @@
 """`Trace`: the append-only log of rows.
 
-Deliveries are most of any trace, so they are kept as five integers in one array instead of as
-objects, and become `Delivered` rows when somebody reads them. Order is the order of appending.
+Deliveries are most of any trace, so they are kept as twenty bytes each instead of as objects, and
+become `Delivered` rows when somebody reads them. Order is the order of appending.
 """
 
 import hashlib
+import struct
 from array import array
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -17,9 +19,13 @@ from mpclab.core.ids import Party
 from mpclab.core.notes import AnyNote, Remark, class_of
 from mpclab.trace.rows import Delivered, Noted, Row, Sent
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encoder = msgspec.json.Encoder(order="deterministic")
 _decode = msgspec.json.Decoder(Row).decode
-_STRIDE = 5  # rows before it, at, actor, sender, id
+_CELL = struct.Struct("=qiiI")  # at, actor, sender, id
+_SIZE = _CELL.size
+_pack = _CELL.pack
+_LARGE = 2**32 - 1  # stands for an id that is no smaller; only a peer's own counting is so high
+_AT_ONCE = 4096  # rows made or written together
 
 
 class Trace:
@@ -31,7 +37,9 @@ class Trace:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self._deliveries = array("q")
+        self._places = array("q")  # for each of `rows`: how many deliveries came before it
+        self._packed = bytearray()
+        self._large: dict[int, int] = {}  # ids that have no room, by number of the delivery
 
     # --- writing (hosts only) ---
 
@@ -39,16 +47,21 @@ class Trace:
         if type(row) is Delivered:
             self.delivered(row.at, row.actor, row.sender, row.id)
         else:
+            self._places.append(len(self._packed) // _SIZE)
             self.rows.append(row)
 
     def delivered(self, at: int, actor: Party, sender: Party, id: int) -> None:
         """Append `Delivered(at, actor, sender, id)` without making the object."""
-        self._deliveries.extend((len(self.rows), at, actor, sender, id))
+        if id < _LARGE:
+            self._packed += _pack(at, actor, sender, id)
+        else:
+            self._large[len(self._packed) // _SIZE] = id
+            self._packed += _pack(at, actor, sender, _LARGE)
 
     # --- reading ---
 
     def __len__(self) -> int:
-        return len(self.rows) + len(self._deliveries) // _STRIDE
+        return len(self.rows) + self.deliveries
 
     @property
     def forgets(self) -> bool:
@@ -58,35 +71,50 @@ class Trace:
     @property
     def deliveries(self) -> int:
         """How many messages arrived."""
-        return len(self._deliveries) // _STRIDE
+        return len(self._packed) // _SIZE
 
     def __iter__(self) -> Iterator[Row]:
-        return self._merge(0, 0, len(self.rows), len(self._deliveries))
+        return self._merge((0, 0), self._ends())
 
     def since(self, cursor: tuple[int, int] = (0, 0)) -> tuple[list[Row], tuple[int, int]]:
         """The rows appended after `cursor`, and the cursor for next time.
 
         Safe while another thread appends: rows are read up to a length taken first.
         """
-        ends = len(self.rows), len(self._deliveries)
-        return list(self._merge(*cursor, *ends)), ends
+        ends = self._ends()
+        return list(self._merge(cursor, ends)), ends
 
-    def _merge(self, row: int, cell: int, rows: int, cells: int) -> Iterator[Row]:
-        packed = self._deliveries
-        while row < rows or cell < cells:
-            if cell < cells and (packed[cell] <= row or row >= rows):
-                at, actor, sender, id = packed[cell + 1 : cell + _STRIDE]
-                cell += _STRIDE
-                yield Delivered(at, actor, sender, id)
-            else:
-                yield self.rows[row]
-                row += 1
+    def _ends(self) -> tuple[int, int]:
+        rows = len(self.rows)  # first: no row is taken whose deliveries are not
+        return rows, self.deliveries
+
+    def _merge(self, start: tuple[int, int], end: tuple[int, int]) -> Iterator[Row]:
+        (first, cell), (last, cells) = start, end
+        arrivals = self._arrivals(cell, cells)
+        for number in range(first, last):
+            if (before := self._places[number] - cell) > 0:
+                yield from islice(arrivals, before)
+                cell += before
+            yield self.rows[number]
+        yield from arrivals
+
+    def _arrivals(self, first: int, last: int) -> Iterator[Delivered]:
+        """The deliveries numbered so."""
+        for start in range(first, last, _AT_ONCE):
+            end = min(last, start + _AT_ONCE)
+            packed = bytes(self._packed[start * _SIZE : end * _SIZE])
+            for number, (at, actor, sender, id) in enumerate(_CELL.iter_unpack(packed), start):
+                whole = id if id != _LARGE else self._large[number]
+                yield Delivered(at, actor, sender, whole)
 
     @property
     def end(self) -> int:
         """Time of the last row, in µs."""
         last = self.rows[-1].at if self.rows else 0
-        return max(last, self._deliveries[-_STRIDE + 1]) if self._deliveries else last
+        if not self._packed:
+            return last
+        arrived: int = _CELL.unpack(self._packed[-_SIZE:])[0]
+        return max(last, arrived)
 
     def of(self, *kinds: type[Any]) -> Iterator[Any]:
         """The rows of these types, in order."""
@@ -114,18 +142,24 @@ class Trace:
     def digest(self) -> str:
         """SHA-256 over every row in order, as hex: equal digests, equal traces."""
         state = hashlib.sha256()
-        for line in self.lines():
-            state.update(line)
+        for text in self._texts():
+            state.update(text)
         return state.hexdigest()
 
     def lines(self) -> Iterator[bytes]:
         """One JSON object a row, each ending in a newline."""
-        return (_encode(row) + b"\n" for row in self)
+        return (line for text in self._texts() for line in text.splitlines(keepends=True))
+
+    def _texts(self) -> Iterator[bytes]:
+        """The lines, many in one text."""
+        rows = iter(self)
+        while some := list(islice(rows, _AT_ONCE)):
+            yield _encoder.encode_lines(some)
 
     def save(self, path: str | FilePath) -> None:
         """Write the trace as JSONL."""
         with open(path, "wb") as file:
-            file.writelines(self.lines())
+            file.writelines(self._texts())
 
     @classmethod
     def load(cls, path: str | FilePath) -> "Trace":

@@ -17,7 +17,7 @@ WORLD: Final = -1
 """The actor of rows that belong to no party: faults and the experiment's own marks."""
 
 
-class _Row(msgspec.Struct, frozen=True, tag_field="row", tag=str.lower):
+class _Row(msgspec.Struct, frozen=True, gc=False, tag_field="row", tag=str.lower):
     at: int
     actor: Party
 

@@ -176,15 +176,27 @@ def describe(msg: Message | None) -> str:
     parts = []
     for name in msg.__struct_fields__:
         value = getattr(msg, name)
-        if isinstance(value, bytes | bytearray | memoryview):
-            parts.append(f"{name}=<{len(value)} B>")
+        if isinstance(value, int):
+            parts.append(f"{name}={value}")
         elif isinstance(value, str):
             parts.append(f"{name}={value[:40]!r}")
-        elif isinstance(value, int):
-            parts.append(f"{name}={value}")
         elif isinstance(value, tuple):
             parts.append(f"{name}=({len(value)} items)")
+        elif isinstance(value, bytes | bytearray | memoryview):
+            parts.append(f"{name}=<{len(value)} B>")
     return ", ".join(parts)
+
+
+def record_sent(
+    trace: Trace, now: int, actor: Party, to: tuple[Party, ...], frame: Frame, via: str
+) -> None:
+    """Append the row of a frame that `actor` gives to other actors."""
+    trace.append(
+        rows.Sent(
+            now, actor, frame.id, to, frame.path, frame.kind, len(frame.body), via,
+            frame.background, describe(frame.msg),
+        )
+    )  # fmt: skip
 
 
 def record(trace: Trace, now: int, actor: Party, effect: Effect, base: int = 0) -> None:
@@ -195,12 +207,7 @@ def record(trace: Trace, now: int, actor: Party, effect: Effect, base: int = 0) 
     """
     match effect:
         case Send(to, frame, via):
-            trace.append(
-                rows.Sent(
-                    now, actor, frame.id, to, frame.path, frame.kind, len(frame.body), via,
-                    frame.background, describe(frame.msg),
-                )
-            )  # fmt: skip
+            record_sent(trace, now, actor, to, frame, via)
         case Note(path, note):
             trace.append(rows.Noted(now, actor, path, note))
         case Lied(path, kind, id, to, said):

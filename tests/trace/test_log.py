@@ -1,5 +1,6 @@
 """The log keeps rows of every kind in order, and gives them back from JSONL."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,16 @@ def test_the_end_is_the_last_row_of_any_kind() -> None:
     assert Trace().end == 0
     assert logged([Fired(5, 1, (), "x"), Delivered(9, 1, 2, 1)]).end == 9
     assert logged([Delivered(9, 1, 2, 1), Fired(11, 1, (), "x")]).end == 11
+
+
+def test_ids_of_any_size_are_kept() -> None:
+    """A peer's own counting may begin anywhere below 2**63, and is no reason for larger cells."""
+    items: list[Row] = [Delivered(1, 1, 2, id) for id in (2**32 - 2, 2**32 - 1, 2**32, 2**63 - 1)]
+    assert list(logged(items)) == items
+
+
+def test_a_delivery_costs_twenty_bytes() -> None:
+    trace = Trace()
+    for number in range(1000):
+        trace.delivered(number, 1, 2, number)
+    assert sys.getsizeof(trace._packed) < 24 * 1000

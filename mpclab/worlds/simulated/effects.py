@@ -26,7 +26,7 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.faults import draws
 from mpclab.trace.log import Trace
 from mpclab.worlds.adversary import Adversaries
-from mpclab.worlds.base import record
+from mpclab.worlds.base import record, record_sent
 from mpclab.worlds.simulated.host import Host, Hosts
 from mpclab.worlds.simulated.lifecycle import Lifecycle
 from mpclab.worlds.simulated.links import Links
@@ -67,7 +67,11 @@ class Effects:
 
     def perform(self, host: Host, effects: list[Effect]) -> None:
         """Do what a node wants, or what its adversary makes of it."""
-        self._do(host, self._adversaries.filtered(self, host, effects))
+        effects = self._adversaries.filtered(self, host, effects)
+        if host.torn:
+            self._do(host, effects)
+        else:
+            self._do_all(host, effects)
 
     def do_later(self, actor: Party, incarnation: int, delay: int, effects: list[Effect]) -> None:
         """Let an actor do what it puts off, if it is still the same incarnation then."""
@@ -129,14 +133,15 @@ class Effects:
 
     def _send(self, host: Host, effect: Send) -> None:
         frame = effect.frame
-        frame.background = frame.background or self._queue.background
+        if self._queue.background:
+            frame.background = True
         if host.actor == SERVER:
             self._send_from_server(effect)
             return
         to = effect.to
         if to != (SERVER,) and host.base:
             to = tuple(host.base + p for p in to)
-        record(self.trace, self._queue.now, host.actor, Send(to, frame, effect.via))
+        record_sent(self.trace, self._queue.now, host.actor, to, frame, effect.via)
         if effect.via in ("relay", "pieces"):
             return  # what carries it follows
         sender, connection, reachable = host.actor - host.base, 0, to
@@ -150,7 +155,7 @@ class Effects:
             reachable = ()
         else:
             reachable = self._links.reachable(host, to)
-        if len(reachable) < len(to):
+        if reachable is not to and len(reachable) < len(to):
             for dst in sorted(set(to).difference(reachable)):
                 self._network.drop(host.actor, dst, frame.id, "no link")
         if reachable:
@@ -162,7 +167,8 @@ class Effects:
         frame = effect.frame
         known = [self._links.connections.get(number) for number in effect.to]
         mine = [it for it in known if it is not None and it.server]
-        record(self.trace, self._queue.now, SERVER, Send(tuple(it.actor for it in mine), frame))
+        actors = tuple(it.actor for it in mine)
+        record_sent(self.trace, self._queue.now, SERVER, actors, frame, effect.via)
         for it in mine:
             in_flight = InFlight(SERVER, SERVER, frame, self._queue.background, it.number)
             self._network.send(in_flight, (it.actor,))

@@ -174,16 +174,18 @@ class SimulatedNetwork:
             for i, dst in enumerate(receivers):
                 times[i] += self._wait(src, dst, size)
         if profile.ordered:
-            last = self._arrivals(src, max(receivers))
+            last = self._last.get(src)
+            if last is None or len(last) <= max(receivers):
+                last = self._arrivals(src, max(receivers))
             for i, dst in enumerate(receivers):
                 if times[i] < last[dst]:
                     times[i] = last[dst]
                 else:
                     last[dst] = times[i]
         if len(times) > 1:
-            pairs = sorted(zip(times, range(len(times)), receivers, strict=True))
-            times = [time for time, _, _ in pairs]
-            receivers = [dst for _, _, dst in pairs]
+            order = sorted(range(len(times)), key=times.__getitem__)
+            times = [times[i] for i in order]
+            receivers = [receivers[i] for i in order]
         self._queue.push(times[0], Multicast(in_flight, receivers, times))
 
     def _count_draws(self, stream: Stream) -> None:

@@ -114,7 +114,7 @@ class Queue:
     def push(self, time: int, item: Multicast | Scheduled | Deferred | Action) -> None:
         """Put `item` in for `time`."""
         self._number += 1
-        heapq.heappush(self.heap, (max(time, self.now), self._number, item))
+        heapq.heappush(self.heap, (time if time > self.now else self.now, self._number, item))
         if not item.background:
             self.foreground += 1
 
