@@ -6,12 +6,14 @@ identity at send and at delivery. Bodies are msgpack between parties and JSON to
 signaling server, whose clients may be browsers.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
 from mpclab.core.ids import Path
+from mpclab.core.nesting import is_deep
 
 Decode: TypeAlias = Callable[[bytes], "Message"]
 
@@ -19,6 +21,8 @@ _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "msgpack": msgspec.msgpack.Encoder().encode,
     "json": msgspec.json.Encoder().encode,
 }
+
+_IN_A_TAB = sys.platform == "emscripten"
 
 MAX_MESSAGE = 8 * 1024 * 1024
 """Largest message, encoded, in bytes: in all worlds, and checked where it is sent."""
@@ -50,16 +54,21 @@ def decoder(types: Any, codec: str = "msgpack") -> Decode:
     The function raises `msgspec.DecodeError` for anything else.
     """
     if codec == "json":
-        return _strict(msgspec.json.Decoder(types).decode)
+        return _strict(msgspec.json.Decoder(types).decode, codec)
     return _strict(msgspec.msgpack.Decoder(types).decode)
 
 
-def _strict(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _strict(
+    parse: Callable[[bytes], Any], codec: str = "msgpack", *, look: bool = _IN_A_TAB
+) -> Callable[[bytes], Any]:
     """`parse`, raising `DecodeError` also where msgspec lets other errors of hostile bytes
-    through: text that is not UTF-8, and nesting deeper than Python's stack."""
+    through: text that is not UTF-8, and nesting deeper than Python's stack. With `look` the depth
+    is known before `parse` has a try."""
 
     def decode(data: bytes) -> Any:
         try:
+            if look and is_deep(data, codec):
+                raise RecursionError
             return parse(data)
         except UnicodeDecodeError as error:
             raise msgspec.DecodeError(f"text that is not UTF-8: {error.reason}") from None

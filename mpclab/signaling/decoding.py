@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import msgspec
 
@@ -23,7 +24,7 @@ class _RelayText(msgspec.Struct, forbid_unknown_fields=True):
     msg: Relay
 
 
-open_relay = msgspec.json.Decoder(_RelayText).decode
+open_relay: Callable[[bytes], Any] = decoder(_RelayText, "json")
 _decode = decoder(ClientMessage, "json")
 
 

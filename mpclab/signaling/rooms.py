@@ -282,7 +282,7 @@ class Rooms(Machine):
         try:
             text.isascii() or text.decode()
             envelopes = open_relay(text).msg.envelopes
-        except (UnicodeDecodeError, RecursionError, msgspec.DecodeError):
+        except (UnicodeDecodeError, msgspec.DecodeError):
             return None
         room = self.rooms[client.session]
         if len(envelopes) > MOST_EACH or any(not 1 <= e.to <= room.n for e in envelopes):
