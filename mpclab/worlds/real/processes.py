@@ -39,7 +39,7 @@ from mpclab.core.node import Node
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.failures import who
-from mpclab.worlds.real.host import Host
+from mpclab.worlds.host import Host
 from mpclab.worlds.real.world import RealWorld
 from mpclab.worlds.typed_codec import pack
 
@@ -248,7 +248,7 @@ class PartyProcess:
 
     def _soon(self, action: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the world is closed
-            self._world.loop.call_soon_threadsafe(action)
+            self._world.thread.loop.call_soon_threadsafe(action)
 
 
 class WithProcesses(RealWorld):

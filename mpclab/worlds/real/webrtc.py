@@ -30,6 +30,7 @@ from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import Frame
 from mpclab.trace import rows
+from mpclab.worlds.host import Host
 from mpclab.worlds.real.addresses import is_loopback, offered
 from mpclab.worlds.real.data_channel import (
     Certificate,
@@ -38,7 +39,6 @@ from mpclab.worlds.real.data_channel import (
     is_farewell,
     prepare,
 )
-from mpclab.worlds.real.host import Host
 from mpclab.worlds.real.websocket import WebSocketWorld
 
 

@@ -45,11 +45,11 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.wire import Frame, decoder
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import Build
+from mpclab.worlds.host import Host
 from mpclab.worlds.real import kept
 from mpclab.worlds.real.addresses import is_loopback
-from mpclab.worlds.real.host import Host
 from mpclab.worlds.real.processes import WithProcesses
-from mpclab.worlds.real.store import SqliteStore, Store
+from mpclab.worlds.real.store import SqliteStore
 from mpclab.worlds.real.ws_client import Handlers, SocketClient, check_url
 from mpclab.worlds.real.ws_server import (
     ServerSettings,
@@ -57,6 +57,7 @@ from mpclab.worlds.real.ws_server import (
     SocketServer,
     bind,
 )
+from mpclab.worlds.stores import Store
 
 SIGNALING: Path = ("signaling",)
 

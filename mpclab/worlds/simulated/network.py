@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from array import array
 from functools import partial
+from importlib.util import find_spec
 
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.faults import draws
@@ -30,6 +31,7 @@ KEPT = 1 << 20
 where they are wanted."""
 ALONE = 20_000
 """Draws that cost as much as importing NumPy does: a short run never imports it."""
+_HAS_NUMPY = find_spec("numpy") is not None  # not in a browser tab
 
 
 class Stream:
@@ -134,7 +136,7 @@ class SimulatedNetwork:
             base = draws.more(stream.state, stream.count)
             for dst in to:
                 self._one(in_flight, base, dst)
-        elif len(to) <= FEW:
+        elif len(to) <= FEW or not _HAS_NUMPY:
             self._few(in_flight, stream, to)
         else:
             self._many(in_flight, draws.more(stream.state, stream.count), to)
@@ -191,7 +193,7 @@ class SimulatedNetwork:
     def _count_draws(self, stream: Stream) -> None:
         """Rows were drawn: throw all away when they are too many."""
         self._drawn += len(stream.delays) * len(stream.to)
-        if self._drawn > ALONE and not self._most:
+        if self._drawn > ALONE and not self._most and _HAS_NUMPY:
             self._most = AHEAD
         if self._drawn > KEPT:
             for other in self._streams.values():

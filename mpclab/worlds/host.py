@@ -1,4 +1,4 @@
-"""The host of one node in a real world: the loop over its effects, its timers, its clock.
+"""The host of one node where time is real: the loop over its effects, its timers, its clock.
 
 `for effect in node.step(event, now): world.perform(effect)`, and around it what a party may
 suffer: a crash between two effects, a pause, a slow machine, a wrong clock, corruption.
@@ -6,10 +6,10 @@ suffer: a crash between two effects, a pause, a slow machine, a wrong clock, cor
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from mpclab.core.effects import (
     Asked,
@@ -27,14 +27,27 @@ from mpclab.trace import rows
 from mpclab.worlds.adversary import Adversaries, Site
 from mpclab.worlds.base import Build
 from mpclab.worlds.clock import Skew
-from mpclab.worlds.real.store import Store
 from mpclab.worlds.recording import Recording, describe_error
+from mpclab.worlds.stores import Store
+
+
+class Timer(Protocol):
+    """Something that will happen."""
+
+    def cancel(self) -> None: ...
+
+
+class Loop(Protocol):
+    """What lets things happen later: an event loop of asyncio, or of a browser."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
+        """Call `callback(*args)` in `delay` seconds."""
 
 
 class HostingWorld(Site, Protocol):
     """The world as a host needs it."""
 
-    loop: asyncio.AbstractEventLoop
+    loop: Loop
     adversaries: Adversaries
     record: bool
 
@@ -63,11 +76,11 @@ class Host:
         self.cost = 0  # µs that each step takes (fault "slow")
         self.skew: Skew | None = None
         self.drawn = 0  # coins that adversaries took without a key
-        self.timers: dict[tuple[Path, str], tuple[asyncio.TimerHandle, bool]] = {}
+        self.timers: dict[tuple[Path, str], tuple[Timer, bool]] = {}
         self._working = False
         self._inbox: deque[Event] = deque()
         self._late: deque[tuple[int, Event]] = deque()  # what a slow party will come to
-        self._late_timer: asyncio.TimerHandle | None = None
+        self._late_timer: Timer | None = None
 
     @property
     def alive(self) -> bool:

@@ -7,7 +7,6 @@ channel) unless the fault is that they do not.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ from mpclab.core.wire import Frame
 from mpclab.faults import draws
 from mpclab.faults.link_rules import Delivery, LinkRules
 from mpclab.worlds.base import speaker
-from mpclab.worlds.real.host import Host
+from mpclab.worlds.host import Host, Loop, Timer
 
 Put = Callable[[Frame], None]
 
@@ -27,7 +26,7 @@ class CarryingWorld(Protocol):
     """The world as delay queues need it."""
 
     link_rules: LinkRules
-    loop: asyncio.AbstractEventLoop
+    loop: Loop
 
     @property
     def now(self) -> int: ...
@@ -45,7 +44,7 @@ class _DelayQueue:
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[int, Put, Frame]] = deque()
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: Timer | None = None
 
 
 class DelayQueues:
@@ -60,7 +59,7 @@ class DelayQueues:
         self._world = world
         self._seed = seed
         self._queues: dict[tuple[Party, int], _DelayQueue] = {}
-        self._loose: set[asyncio.TimerHandle] = set()
+        self._loose: set[Timer] = set()
         self._draws = 0
 
     @property
