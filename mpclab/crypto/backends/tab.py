@@ -6,11 +6,15 @@ multiplication of a point that is not the generator is not constant-time.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-import mpclab_primitives as js
-from pyodide.ffi import to_js
+js: Any = None
+to_js: Any = None
+if sys.platform == "emscripten":
+    import mpclab_primitives as js
+    from pyodide.ffi import to_js
 
 _SHORT = 1024
 """Bytes up to which hex is the faster way into JavaScript."""
