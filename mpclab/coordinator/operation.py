@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from array import array
+from collections.abc import Mapping
 
 import msgspec
 
@@ -76,28 +78,68 @@ class AbortRecord(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Each voter's first word on one operation, counted for each proposal it was about."""
+    """Each voter's first word on one operation, counted for each proposal it was about.
+
+    Once the operation is decided, approvals that its certificate holds are kept there alone: most
+    of what a party remembers are operations of the past.
+    """
+
+    __slots__ = ("_approvals", "_certificate", "_heard", "_votes")
 
     def __init__(self) -> None:
-        self.votes: dict[Party, SignedVote] = {}
-        self.heard_at: dict[Party, int] = {}
-        self._approvals: dict[bytes, int] = {}
+        self._votes: dict[Party, SignedVote] = {}  # without those of the certificate
+        self._heard = array("q")  # voter, time; voter, time; …
+        self._approvals: dict[bytes, int] | None = {}  # None: it is decided
+        self._certificate: Certificate | None = None
+
+    @property
+    def votes(self) -> Mapping[Party, SignedVote]:
+        """By voter; not to be changed."""
+        certificate = self._certificate
+        if certificate is None:
+            return self._votes
+        op, about, ours = certificate.op, certificate.signed.proposal.hash, set(self._heard[::2])
+        found = {
+            party: SignedVote(op, about, party, True, "", signature)
+            for party, signature in certificate.approvals
+            if party in ours and party not in self._votes
+        }
+        return found | self._votes
+
+    @property
+    def heard_at(self) -> dict[Party, int]:
+        """When each vote was heard, µs."""
+        return dict(zip(self._heard[::2], self._heard[1::2], strict=True))
 
     def add(self, vote: SignedVote, now: int) -> SignedVote | None:
         """Count a genuine vote, if it is its voter's first; otherwise, the first."""
         known = self.votes.get(vote.voter)
         if known is not None:
             return known
-        self.votes[vote.voter] = vote
-        self.heard_at[vote.voter] = now
-        if vote.approve:
+        self._votes[vote.voter] = vote
+        self._heard.extend((vote.voter, now))
+        if vote.approve and self._approvals is not None:
             self._approvals[vote.proposal_hash] = self._approvals.get(vote.proposal_hash, 0) + 1
         return None
+
+    def settle(self, certificate: Certificate | None) -> None:
+        """The operation is decided, perhaps by this certificate: nothing is counted any more."""
+        self._approvals = None
+        self._heard = array("q", self._heard)  # without room for more
+        if certificate is None:
+            return
+        about, given = certificate.signed.proposal.hash, dict(certificate.approvals)
+        for party, vote in list(self._votes.items()):
+            approves = vote.approve and vote.proposal_hash == about
+            if approves and given.get(party) == vote.signature:
+                del self._votes[party]
+        self._certificate = certificate
+        self._votes = dict(self._votes)  # a dict that was larger stays so
 
     def result(self, proposal_hash: bytes, policy: Policy) -> TallyResult:
         """The tally of the votes for this proposal. A party that voted on another one under
         the same id will never approve this one."""
-        approvals = self._approvals.get(proposal_hash, 0)
+        approvals = (self._approvals or {}).get(proposal_hash, 0)
         return policy.judge(approvals, len(self.votes) - approvals)
 
     def approvals(self, proposal_hash: bytes) -> tuple[tuple[Party, bytes], ...]:
@@ -117,6 +159,13 @@ class Tally:
 
 class Operation:
     """All that this party knows of one operation. Plain state, changed by the session alone."""
+
+    __slots__ = (
+        "abort", "asked", "blamed", "certificate", "committed_at", "ended_at", "ending",
+        "heard_at", "index", "invalid_reason", "mine", "missing", "op", "params", "proposal_hash",
+        "reason", "refused", "rejected", "result", "signed", "status", "submitted", "tally",
+        "text", "withdrawals",
+    )  # fmt: skip
 
     def __init__(self, op: str) -> None:
         self.op = op
@@ -168,12 +217,21 @@ class Operation:
         self.status, self.index = Status.COMMITTED, record.index
         self.ending = self.certificate = record.certificate
         self.reason, self.rejected, self.missing = "", (), ()
+        self._settle(record.certificate)
 
     def conclude_abort(self, record: AbortRecord) -> None:
         """It is aborted, for good."""
         self.status, self.index, self.ending = Status.ABORTED, record.index, record.ending
         self.reason = record.ending.reason
         self.rejected, self.missing = record.ending.rejected, record.ending.missing
+        self._settle(None)
+
+    def _settle(self, certificate: Certificate | None) -> None:
+        """Keep once what was kept in several places while it was open."""
+        assert self.ending is not None
+        self.signed, self.abort, self.withdrawals = self.ending.signed, None, {}
+        self.params = self.signed.proposal.params
+        self.tally.settle(certificate)
 
     @property
     def by(self) -> Party:
