@@ -168,7 +168,7 @@ def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:
 
 
 def _follow(lab: Lab, args: argparse.Namespace) -> int:
-    news = _News(lab, args.id)
+    news = _News(lab, args.id, args.until)
     proposed = args.propose is None
     interactive = args.vote == "hand" and sys.stdin.isatty()
     began, joined = time.monotonic(), False
@@ -188,10 +188,8 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
             proposed = True
             lab.propose(by=args.id, kind="note", text=args.propose)
         if interactive:
-            _ask_for_votes(lab, args.id)
-        known = lab.state.operations.values()
-        ended = [o for o in known if o.standing.get(args.id) in _ENDED]
-        if args.until is not None and len(ended) >= args.until:
+            _ask_for_votes(lab, args.id, news.unvoted)
+        if args.until is not None and len(news.ended) >= args.until:
             lab.wait(0.5)  # others may still need our answers
             news.say()
             return 0
@@ -256,9 +254,20 @@ def _reaches_all(node: Node) -> bool:
 
 class _News:
     """Says each row of the trace that concerns us once, and few enough for a log to stay small
-    when a member talks without end."""
+    when a member talks without end.
 
-    def __init__(self, lab: Lab, me: Party) -> None:
+    Args:
+        until: after so many ended operations we leave.
+
+    Attributes:
+        ended: operations that have ended here, the first of them that count.
+        unvoted: kind and proposer of those that wait for our vote.
+    """
+
+    def __init__(self, lab: Lab, me: Party, until: int | None) -> None:
+        self.ended: set[str] = set()
+        self.unvoted: dict[str, tuple[str, Party | None]] = {}
+        self._until = until or 0
         self._lab = lab
         self._trace = lab.trace
         self._me = me
@@ -270,7 +279,10 @@ class _News:
     def say(self) -> None:
         while self._read < len(self._trace.rows):
             self._read += 1
-            words = _words(self._trace.rows[self._read - 1], self._me)
+            row = self._trace.rows[self._read - 1]
+            if isinstance(row, Noted) and row.actor == self._me:
+                self._count(row.note)
+            words = _words(row, self._me)
             if words is None:
                 continue
             if not self._lines.take(self._lab.now):
@@ -286,8 +298,18 @@ class _News:
                 self._told_failure = True
                 console.print(line((f"the recording ends here: {self._trace.failure}", "yellow")))
 
+    def _count(self, note: notes.AnyNote) -> None:
+        match note:
+            case notes.Heard(op, kind, by) | notes.Proposed(op, kind, by):
+                self.unvoted[op] = kind, by
+            case notes.Voted(op) | notes.Committed(op):
+                self.unvoted.pop(op, None)
+            case notes.Executed(op) | notes.Failed(op) | notes.Aborted(op) | notes.Expired(op):
+                self.unvoted.pop(op, None)
+                if len(self.ended) < self._until:
+                    self.ended.add(op)
 
-_ENDED = ("executed", "failed", "aborted", "expired")
+
 _SHOWN = (
     notes.Proposed, notes.Heard, notes.Voted, notes.Committed, notes.Aborted, notes.Expired,
     notes.Executed, notes.Failed, notes.Said,
@@ -320,8 +342,9 @@ def _clock(at: int) -> str:
     return f"{at / 1e6:8.3f} s"
 
 
-def _ask_for_votes(lab: Lab, me: Party) -> None:
-    for op, one in list(lab.state.operations.items()):
-        if me not in one.votes and one.standing.get(me) == "open":
-            answer = console.input(line(f"approve {one.kind} by party {one.by} ({op})? [y/n] "))
+def _ask_for_votes(lab: Lab, me: Party, unvoted: dict[str, tuple[str, Party | None]]) -> None:
+    while unvoted:
+        op, (kind, by) = unvoted.popitem()
+        answer = console.input(line(f"approve {kind} by party {by} ({op})? [y/n] "))
+        with suppress(UsageError):  # it ended meanwhile
             lab.vote(me, op, answer.strip().lower().startswith("y"), "not wanted here")

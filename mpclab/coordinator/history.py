@@ -14,6 +14,7 @@ price is that an operation which comes late may move into the middle and change 
 from __future__ import annotations
 
 import bisect
+from functools import lru_cache
 
 import msgspec
 
@@ -36,6 +37,23 @@ class Record(msgspec.Struct, frozen=True):
     def op(self) -> str:
         return self.certificate.op
 
+    def pack(self) -> bytes:
+        """As it is stored."""
+        return msgspec.msgpack.encode(self)
+
+
+@lru_cache(maxsize=1024)
+def unpack_record(data: bytes) -> Record:
+    """Read `Record.pack`.
+
+    Raises:
+        msgspec.DecodeError: it is damaged.
+    """
+    return _decode(data)
+
+
+_decode = msgspec.msgpack.Decoder(Record).decode
+
 
 class HistoryEntry(msgspec.Struct, frozen=True):
     """A place in the chain, from 0; `head` is the chain's hash with this entry as its last."""
@@ -57,34 +75,40 @@ def link(head: bytes, index: int, proposal: Proposal) -> bytes:
 
 
 class History:
-    """Committed operations and their chain. Grows only; an id is recorded once."""
+    """Committed operations and their chain. Grows only; an id is recorded once.
+
+    Records are kept as they are stored, and read when they are asked for: that is half the memory.
+    """
 
     def __init__(self, session: str) -> None:
         self.session = session
-        self.records: dict[str, Record] = {}
-        self._order: list[tuple[tuple[int, int, str], Record]] = []
+        self._packed: dict[str, bytes] = {}
+        self._order: list[tuple[tuple[int, int, str], str]] = []  # (where it belongs, its id)
         self._heads: list[bytes] = []  # of the chained prefix, as far as it was computed
         self._skipped: list[int] = []  # ascending
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self._packed)
+
+    def __getitem__(self, op: str) -> Record:
+        return unpack_record(self._packed[op])
 
     def __contains__(self, op: str) -> bool:
-        return op in self.records
+        return op in self._packed
 
-    def add(self, record: Record) -> int:
-        """Insert a record; its place in the chain as it is now.
+    def add(self, record: Record, packed: bytes | None = None) -> int:
+        """Insert a record, of which `packed` are the bytes; its place in the chain as it is now.
 
         Raises:
             ValueError: the id is there already.
         """
         op, proposal = record.op, record.proposal
-        if op in self.records:
+        if op in self._packed:
             raise ValueError(f"{op} is in the history already")
-        self.records[op] = record
+        self._packed[op] = record.pack() if packed is None else packed
         key = (proposal.lamport, proposal.by, op) if record.index is None else (record.index, 0, "")
         place = bisect.bisect(self._order, key, key=lambda item: item[0])
-        self._order.insert(place, (key, record))
+        self._order.insert(place, (key, op))
         del self._heads[place:]
         return place if record.index is None else record.index
 
@@ -109,7 +133,7 @@ class History:
         """The head just after `op`; the head of all where a gap comes before it."""
         self._extend()
         for place in reversed(range(len(self._order))):
-            if self._order[place][1].op == op:
+            if self._order[place][1] == op:
                 return self._heads[place] if place < len(self._heads) else self.head
         raise KeyError(op)
 
@@ -118,7 +142,8 @@ class History:
         self._extend()
         return tuple(
             HistoryEntry(place if record.index is None else record.index, record, head)
-            for place, (head, (_, record)) in enumerate(zip(self._heads, self._order, strict=False))
+            for place, (head, (_, op)) in enumerate(zip(self._heads, self._order, strict=False))
+            for record in (self[op],)
         )
 
     def verify(self) -> bool:
@@ -133,7 +158,7 @@ class History:
     def _extend(self) -> None:
         head = self._heads[-1] if self._heads else genesis(self.session)
         for place in range(len(self._heads), len(self._order)):
-            record = self._order[place][1]
+            record = self[self._order[place][1]]
             index = place if record.index is None else record.index
             if index > place and not self._filled(place, index):
                 return

@@ -7,9 +7,9 @@ import msgspec
 from mpclab.coordinator.approval import Approval
 from mpclab.coordinator.catchup import CatchUp
 from mpclab.coordinator.executor import Executor
-from mpclab.coordinator.history import Record
+from mpclab.coordinator.history import unpack_record
 from mpclab.coordinator.ledger import Ledger
-from mpclab.coordinator.operation import AbortRecord, End, Operation, Status
+from mpclab.coordinator.operation import End, Operation, Status, unpack_abort
 from mpclab.coordinator.statements import SignedProposal, SignedVote, Withdrawal
 from mpclab.core import notes
 from mpclab.core.machine import Ctx
@@ -19,8 +19,6 @@ KINDS = ("proposal", "vote", "withdrawal", "record", "abort", "end", "secret", "
 _proposal = msgspec.msgpack.Decoder(SignedProposal).decode
 _vote = msgspec.msgpack.Decoder(tuple[SignedProposal, SignedVote]).decode
 _withdrawal = msgspec.msgpack.Decoder(Withdrawal).decode
-_record = msgspec.msgpack.Decoder(Record).decode
-_abort = msgspec.msgpack.Decoder(AbortRecord).decode
 _end = msgspec.msgpack.Decoder(End).decode
 
 
@@ -42,20 +40,21 @@ def restore(
     for op in unvoted:
         approval.enter(ctx, _proposal(kept["proposal"][op]))
     for op, data in kept["abort"].items():
-        aborted = _abort(data)
+        aborted = unpack_abort(data)
         o = _known(ledger, op, aborted.ending.signed)
-        o.conclude_abort(aborted)
+        o.conclude_abort(aborted, data)
         if aborted.index is not None:
             ledger.history.skip(aborted.index)
         ledger.decided.add(op)
         catchup.settle(ctx, o)
-    records = [_record(data) for data in kept["record"].values()]
+    records = [unpack_record(data) for data in kept["record"].values()]
     records.sort(key=lambda r: (r.index or 0, r.proposal.lamport, r.op))
     for record in records:
         o = _known(ledger, record.op, record.certificate.signed)
-        ledger.history.add(record)
+        packed = kept["record"][record.op]
+        ledger.history.add(record, packed)
         ledger.decided.add(record.op)
-        o.conclude_commit(record)
+        o.conclude_commit(record, packed)
         catchup.settle(ctx, o)
     if records:
         ctx.note(notes.Restored(len(records), ledger.history.head.hex()[:12]))

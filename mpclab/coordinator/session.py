@@ -128,6 +128,7 @@ class Session(Machine):
 
     messages: ClassVar[Any] = SessionMessage
     caches = frozenset({"_valid"})
+    archives = frozenset({"proposal", "vote", "withdrawal", "record", "abort", "end"})
     starts: ClassVar[str] = "joined"
 
     def __init__(
@@ -255,8 +256,9 @@ class Session(Machine):
 
     def on_enough(self, ctx: Ctx, o: Operation) -> None:
         assert o.signed is not None
-        o.certificate = Certificate(o.signed, o.tally.approvals(o.proposal_hash))
-        ctx.note(notes.Certified(op=o.op, approvals=tuple(p for p, _ in o.certificate.approvals)))
+        approvals = o.tally.approvals(o.proposal_hash)
+        o.certificate = Certificate(o.signed, approvals)
+        ctx.note(notes.Certified(op=o.op, approvals=tuple(p for p, _ in approvals)))
         if self.agreement.exclusive:
             # It may come to nothing, should somebody vote both ways: then the operation expires.
             ctx.set_timer(f"deadline/{o.op}", o.signed.proposal.deadline)
@@ -439,9 +441,10 @@ class Session(Machine):
         return Decided(ending.op, ending.to_bytes(), index)
 
     def _commit(self, ctx: Ctx, o: Operation, record: Record, executed_elsewhere: bool) -> None:
-        ctx.persist(f"record/{o.op}", msgspec.msgpack.encode(record))
-        self.history.add(record)
-        o.conclude_commit(record)
+        packed = record.pack()
+        ctx.persist(f"record/{o.op}", packed)
+        self.history.add(record, packed)
+        o.conclude_commit(record, packed)
         o.committed_at = ctx.now
         ctx.note(
             notes.Committed(
@@ -457,10 +460,11 @@ class Session(Machine):
         self.executor.commit(ctx, o, executed_elsewhere=executed_elsewhere)
 
     def _abort(self, ctx: Ctx, o: Operation, record: AbortRecord) -> None:
-        ctx.persist(f"abort/{o.op}", msgspec.msgpack.encode(record))
+        packed = record.pack()
+        ctx.persist(f"abort/{o.op}", packed)
         if record.index is not None:
             self.history.skip(record.index)
-        o.conclude_abort(record)
+        o.conclude_abort(record, packed)
         o.ended_at = ctx.now
         ctx.note(notes.Aborted(o.op, o.reason, o.rejected, o.missing, o.index))
         self.executor.on_aborted(ctx, o)

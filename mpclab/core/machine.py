@@ -89,6 +89,9 @@ class Machine:
     caches: ClassVar[frozenset[str]] = frozenset()
     """Attributes that a handler may change although it raises: they hold no state, only what
     was computed before."""
+    archives: ClassVar[frozenset[str]] = frozenset()
+    """Persisted items that only `start` reads, by their keys up to the first "/". They are on the
+    disk alone: `ctx.stored` does not keep them as well."""
     _decoder: ClassVar[Decode | None] = None
 
     def start(self, ctx: Ctx) -> None:

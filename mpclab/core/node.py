@@ -68,6 +68,9 @@ EARLY_FRAMES = 256
 """Frames kept per sender for machines not yet born. For more, its oldest are dropped with a note:
 their machine may never be born here, and must not cost the next one its messages."""
 EARLY_BYTES = 1024 * 1024
+CLOSED_KEPT = 4096
+"""Machines of the past whose stragglers are dropped unread; those of older ones wait with what is
+early, at their sender's expense."""
 
 
 class _Seat:
@@ -137,7 +140,7 @@ class Node:
         self.tamper: Tamper | None = None
         self.suspect = False
         self._seats: dict[Path, _Seat] = {}
-        self._closed: set[Path] = set()
+        self._closed: dict[Path, None] = {}  # the latest, oldest first
         self._early: dict[Path, list[tuple[Party, Frame]]] = {}
         self._early_from: dict[Party, deque[Frame]] = {}  # the same frames, oldest first
         self._early_bytes: dict[Party, int] = {}
@@ -252,7 +255,7 @@ class Node:
             for path, seat in self._seats.items()
             if path[:depth] == at
         }
-        node._closed = {path for path in self._closed if path[:depth] == at}
+        node._closed = {path: None for path in self._closed if path[:depth] == at}
         node.timers = {key: t for key, t in self.timers.items() if key[0][:depth] == at}
         for path, waiting in self._early.items():
             if path[:depth] == at:
@@ -362,7 +365,7 @@ class Node:
                     self.timers.pop((path, name), None)
                 case Persist(path, key, value):
                     items = self.stored.setdefault(path, {})
-                    if value is None:
+                    if value is None or _is_archived(self._seats.get(path), key):
                         items.pop(key, None)
                     else:
                         items[key] = value
@@ -584,6 +587,9 @@ class Node:
                 raise  # it says itself which record is damaged, and no peer's message bore it
             place = "/".join(path) or "the top"
             raise StateError(f"what {place} had stored is damaged: {_where(error)}") from error
+        if seat.machine.archives and path in self.stored:
+            kept = self.stored[path].items()
+            self.stored[path] = {k: v for k, v in kept if not _is_archived(seat, k)}
 
     def _unseat(self, path: Path) -> None:
         depth = len(path)
@@ -594,7 +600,9 @@ class Node:
             self.out.append(CancelTimer(*key))
         for other in [p for p in self._early if p[:depth] == path]:
             self._take_early(other)
-        self._closed.add(path)
+        self._closed[path] = None
+        if len(self._closed) > CLOSED_KEPT:
+            del self._closed[next(iter(self._closed))]
 
     def _keep_early(self, sender: Party, frame: Frame) -> None:
         path = frame.path
@@ -623,6 +631,11 @@ class Node:
             self._early_from[sender].remove(frame)
             self._early_bytes[sender] -= len(frame.body)
         return taken
+
+
+def _is_archived(seat: _Seat | None, key: str) -> bool:
+    """Whether an item of this machine is on the disk alone."""
+    return seat is not None and key.partition("/")[0] in seat.machine.archives
 
 
 def _where(error: Exception) -> str:

@@ -213,7 +213,7 @@ def test_a_certificate_stands_behind_every_commit(protocol: type[Agreement]) -> 
     op = s.propose(1)
     s.run(5 * SECOND)
     for p in s.members:
-        record = s.session(p).history.records[op]
+        record = s.session(p).history[op]
         s.session(2).ledger.verify(record.certificate)
 
 
@@ -288,7 +288,7 @@ def test_nothing_commits_without_enough_approvals(data: st.DataObject) -> None:
             session = s.session(p)
             if op in session.history:
                 assert len(approved) >= k
-                session.ledger.verify(session.history.records[op].certificate)
+                session.ledger.verify(session.history[op].certificate)
             assert session.history.verify()
     assert not s.blames()
 
