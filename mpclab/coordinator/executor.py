@@ -60,6 +60,7 @@ class Executor:
         self.waiters: dict[str, list[Party]] = {}  # the parties that wait for its result
         self.lingering: dict[str, str] = {}  # ended child → op, oldest first
         self.keepers: dict[str, str] = {}  # ended child with signatures → op
+        self.ready: dict[str, tuple[Party, ...]] = {}  # child → who would hold its result
         self.held: dict[str, str] = {}  # child that waits for a rival's end → op
 
     @property
@@ -146,6 +147,7 @@ class Executor:
     def on_output(self, ctx: Ctx, child: str, outcome: object) -> None:
         """An executor has a result. Its first counts, unless that was none."""
         if isinstance(outcome, Ready):
+            self.ready[child] = outcome.holders
             self._let_proceed(ctx, child)
             return
         op = self.running.pop(child, None)
@@ -157,6 +159,7 @@ class Executor:
             return
         o = self.ledger.operations[op]
         self.held.pop(child, None)
+        self.ready.pop(child, None)
         self._linger(ctx, child, o)
         match outcome:
             case Aborted():
@@ -194,6 +197,7 @@ class Executor:
     def _close(self, ctx: Ctx, child: str) -> None:
         for known in (self.lingering, self.keepers, self.running, self.held):
             known.pop(child, None)
+        self.ready.pop(child, None)
         ctx.close(child)
 
     def _finish_late(self, ctx: Ctx, o: Operation, outcome: Finished[object]) -> None:
@@ -284,16 +288,42 @@ class Executor:
             and f"bound/{other.op}" in ctx.stored
         ]
         if later:
-            self._close(ctx, child)
-            self._fail(ctx, o, Aborted(f"operation {later[0]} on the same key was ahead of it"))
-            ctx.forget(child)  # what it said goes after the end is stored: or it would say it anew
+            self._give_up(ctx, child, o, f"operation {later[0]} on the same key was ahead of it")
+        elif (why := self._undoes(ctx, o, self.ready.get(child, ()))) is not None:
+            self._give_up(ctx, child, o, why)
         elif self._rivals_ahead(o):
             self.held[child] = op
         else:
             self.held.pop(child, None)
             if self.succession.replaced_by(o):
-                ctx.persist(f"bound/{op}", b"1")
+                holders = self.ready.get(child, ())
+                ctx.persist(f"bound/{op}", msgspec.msgpack.encode(holders))
             ctx.ask(child, Proceed())
+
+    def _undoes(self, ctx: Ctx, o: Operation, holders: tuple[Party, ...]) -> str | None:
+        """Why we must not bind ourselves to `o`: a rival that we signed leaves somebody out, and
+        whoever keeps a signature back may complete first that one, then this one."""
+        for rival in self.succession.rivals(o):
+            bound = ctx.stored.get(f"bound/{rival.op}")
+            if bound is None or rival.status is Status.EXECUTED:
+                continue
+            left = msgspec.msgpack.decode(bound, type=tuple[int, ...])
+            if back := sorted(set(holders) - set(left)):
+                named = ", ".join(map(str, back))
+                return (
+                    f"operation {rival.op} may still take the share of {named}, who would hold one "
+                    f"again: propose it for holders among {', '.join(map(str, left))}"
+                )
+        return None
+
+    def _give_up(self, ctx: Ctx, child: str, o: Operation, why: str) -> None:
+        """It is never let proceed; it stays for others to come as far, and to the same end."""
+        for known in (self.running, self.held):
+            known.pop(child, None)
+        self.ready.pop(child, None)
+        self._linger(ctx, child, o)
+        self._fail(ctx, o, Aborted(why))
+        ctx.forget(child)  # what it said goes after the end is stored: or it would say it anew
 
     def _fail_replaced(self, ctx: Ctx, o: Operation, old: str, successor: str) -> None:
         """The key that `o` builds on was replaced meanwhile. A later use of `o` means that key."""

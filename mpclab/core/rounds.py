@@ -41,7 +41,12 @@ class Aborted(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """A report to our parent: we could bind ourselves now. Its ask `Proceed` lets us do it."""
+    """A report to our parent: we could bind ourselves now. Its ask `Proceed` lets us do it.
+
+    `holders`: who would hold a share of the result.
+    """
+
+    holders: tuple[Party, ...] = ()
 
 
 class Proceed(msgspec.Struct, frozen=True):

@@ -439,7 +439,7 @@ class SharedDealing(FactSharing):
         if self.gated:
             self.phase = "ready"
             ctx.cancel_timer("deadline")
-            ctx.report(Ready())
+            ctx.report(Ready(self.parameters.receivers))
         else:
             self._confirm(ctx)
 

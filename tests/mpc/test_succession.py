@@ -14,7 +14,7 @@ from mpclab.crypto import shamir
 from mpclab.lab.lab import Lab
 from mpclab.mpc import envelopes
 from mpclab.mpc.dkg import Dkg
-from mpclab.mpc.messages import Confirm, Deal
+from mpclab.mpc.messages import Certificate, Confirm, Deal
 from mpclab.mpc.packages import Share
 from mpclab.mpc.records import KeyRecord, open_share
 from mpclab.mpc.refresh import Refresh
@@ -181,6 +181,56 @@ def test_of_two_operations_on_one_key_one_wins_everywhere(pair: Any, seed: int) 
         assert before.keys() == {1, 2, 3, 4}
         assert signs(lab, winner.id, tuple(holders))
         assert not {b.party for b in lab.trace.of(Blamed)}
+
+
+def keeps_its_signature(words: Words, adversary: Any) -> list[Words]:
+    return [] if isinstance(words.msg, Confirm | Certificate) else [words]
+
+
+def test_who_is_being_removed_gets_no_share_by_two_certificates_kept_back() -> None:
+    """Party 4 signs its removal and keeps that back, so that it fails at the others; they must
+    not refresh with party 4 then, or it completes first the one and, when all trust it, the
+    other."""
+    with Lab(parties=4, threshold=2, policy="threshold(3)", seed=1) as lab:
+        ready(lab)
+        key = lab.propose(1, "dkg")
+        lab.run()
+        liar = lab.inject(kind="filter", party=4, words=keeps_its_signature)
+        deaf = lab.inject({"kind": "loss", "rate": 1.0, "to": [4], "messages": ["Confirm"]})
+        removal = lab.propose(1, "reshare", key=key.id, members=[1, 2, 3])
+        lab.run(limit=40)
+        refresh = lab.propose(2, "refresh", key=key.id)
+        lab.run(limit=40)
+        for op in (removal, refresh):
+            assert {p: h.status for p, h in op.outcome.parties.items() if p < 4} == dict.fromkeys(
+                (1, 2, 3), "failed"
+            )
+        why = f"operation {removal.id} may still take the share of 4"
+        assert all(why in refresh.outcome.parties[p].reason for p in (1, 2, 3))
+        lab.wait(40)
+        lab.heal(liar)
+        lab.heal(deaf)
+        lab.wait(60)
+        assert shares(lab, removal.id).keys() == {1, 2, 3}
+        assert not shares(lab, refresh.id)
+        assert signs(lab, removal.id, (1, 2, 3))
+        assert {b.party for b in lab.trace.of(Blamed)} <= {4}
+
+
+def test_a_removal_that_was_kept_back_may_be_proposed_again_without_the_removed() -> None:
+    with Lab(parties=4, threshold=2, policy="threshold(3)", seed=1) as lab:
+        ready(lab)
+        key = lab.propose(1, "dkg")
+        lab.run()
+        lab.inject(kind="filter", party=4, words=keeps_its_signature)
+        removal = lab.propose(1, "reshare", key=key.id, members=[1, 2, 3])
+        lab.run(limit=40)
+        assert not removal.result
+        again = lab.propose(1, "reshare", key=key.id, members=[1, 2, 3], dealers=[1, 2, 3])
+        lab.run(limit=40)
+        assert shares(lab, again.id).keys() == {1, 2, 3}
+        assert not shares(lab, removal.id)
+        assert signs(lab, again.id, (1, 2, 3))
 
 
 def test_a_signing_that_fails_after_a_refresh_drops_the_old_share() -> None:
