@@ -197,11 +197,12 @@ def _check_keys(name: str, cast: Cast, results: dict[Party, SharedKey]) -> None:
 
 
 def key_trial(seed: int) -> Counter[str]:
-    """A key of 3 to 5 parties through one to three changes, two of them perhaps at once.
+    """A key of 3 to 5 parties through one to three changes, two of them perhaps at once, while it
+    is used.
 
     Raises:
         AssertionError: somebody honest is blamed; or, with all honest parties up and linked and
-            the liar silent, none of the operations names a key that they can sign with.
+            the liar silent, the key cannot be signed with, or who was removed holds a share.
     """
     coins = random.Random(f"key {seed}")
     n = coins.randint(3, 5)
@@ -215,6 +216,7 @@ def key_trial(seed: int) -> Counter[str]:
         lab.start_server()
         lab.spawn()
         lab.join()
+        uses: list[Any] = []
         ops = [lab.propose(1, "dkg")]
         lab.run(limit=60)
         if not ops[0].result:
@@ -236,11 +238,21 @@ def key_trial(seed: int) -> Counter[str]:
                 if kind == "reshare" and coins.random() < 0.5:
                     more["members"] = sorted(coins.sample(honest, min(len(honest), t + 1)))
                 ops.append(lab.propose(coins.choice(honest), kind, key=latest.id, **more))
+            for kind in coins.sample(("sign", "beacon", "repair"), coins.randrange(3)):
+                lab.wait(coins.choice((0.0, 0.03, 0.06)))
+                given = {"sign": {"message": "meanwhile"}, "repair": {"party": honest[-1]}}
+                uses.append(
+                    lab.propose(coins.choice(honest), kind, key=latest.id, **given.get(kind, {}))
+                )
             for _ in range(coins.randrange(4)):
                 lab.wait(coins.choice((0.02, 0.05, 0.1, 0.5, 3)))
                 p = coins.choice(honest)
                 lab.crash(p)
                 count["restarts"] += 1
+                if coins.random() < 0.3:  # a third incarnation before the second got anywhere
+                    lab.restart(p)
+                    lab.wait(coins.choice((0.0, 0.01, 0.04)))
+                    lab.crash(p)
                 lab.wait(coins.choice((0.05, 0.5, 12)))
                 lab.restart(p)
             lab.wait(coins.choice((1, 30)))
@@ -254,10 +266,14 @@ def key_trial(seed: int) -> Counter[str]:
         assert blamed <= {bad, None} - {0} | {None}, f"key {seed}: blamed {blamed}"
         count["done"] += sum(bool(op.result) for op in ops[1:])
         count["changes"] += len(ops) - 1
-        for op in reversed(ops):
-            if _signs(lab, op.id, honest):
-                return count
-        raise AssertionError(f"key {seed}: no operation names a key that signs")
+        count["uses"] += len(uses)
+        count["used"] += sum(bool(op.result) for op in uses)
+        assert _signs(lab, ops[0].id, honest), f"key {seed}: nobody can sign any more"
+        for p in honest:
+            for info in lab.keys(p):
+                held = p in info.holders
+                assert info.holds <= held, f"key {seed}: party {p} was removed and holds a share"
+        return count
 
 
 def _signs(lab: Lab, key: str, honest: tuple[Party, ...]) -> bool:
