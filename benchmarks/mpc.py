@@ -48,6 +48,7 @@ REMEMBERED: tuple[Any, ...] = (
     dkg._group_key,
     envelopes.is_identity_key,
     groups._is_ed25519_element,
+    packages.prepared,
     packages.add_up,
     packages.verify_again,
 )

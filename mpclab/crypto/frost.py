@@ -56,9 +56,12 @@ class SigningCommitment:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
-    """Values that follow from the key, the message and the commitments, the same for all."""
+class Attempt:
+    """Values that follow from the key, the message and the commitments, the same for all: half of
+    the work of signing, and of adding up. Made by `prepare`, for whoever does both."""
 
+    key: GroupKey
+    message: bytes
     commitments: dict[int, SigningCommitment]
     binding_factors: dict[int, int]
     coefficients: dict[int, int]
@@ -86,12 +89,20 @@ def sign(
     """Round two (RFC 9591 §5.2): this signer's signature share, a scalar.
 
     Raises:
-        BadCommitment: a signer sent bytes that are no commitments; it is to blame.
-        CryptoError: our own commitments are missing or altered, a signer is listed twice, or too
-            few take part; whoever made the list is to blame, no signer.
+        BadCommitment, CryptoError: as `prepare` and `sign_prepared`.
+    """
+    return sign_prepared(share, nonces, prepare(share.key, message, commitments))
+
+
+def sign_prepared(share: KeyShare, nonces: Nonces, attempt: Attempt) -> int:
+    """`sign`, for an attempt under the share's own key.
+
+    Raises:
+        CryptoError: our own commitments are missing or altered; whoever made the list is to blame.
     """
     group = share.suite.group
-    attempt = _prepare(share.key, message, commitments)
+    if attempt.key != share.key:
+        raise ValueError("the attempt is one with another key")
     own = attempt.commitments.get(share.identifier)
     # RFC 9591 §5.2: each signer MUST find its own commitments in the list.
     if own is None or (own.hiding, own.binding) != (
@@ -115,7 +126,7 @@ def verify_signature_share(
     signature_share: int,
 ) -> bool:
     """Whether a signer's share is right (RFC 9591 §5.4)."""
-    return _verify_share(key, _prepare(key, message, commitments), identifier, signature_share)
+    return verify_prepared(prepare(key, message, commitments), identifier, signature_share)
 
 
 def aggregate(
@@ -130,7 +141,16 @@ def aggregate(
         BadShare: the signers whose shares are wrong or missing, all of them.
         BadCommitment: a signer's commitments are no group elements.
     """
-    attempt = _prepare(key, message, commitments)
+    return aggregate_prepared(prepare(key, message, commitments), signature_shares)
+
+
+def aggregate_prepared(attempt: Attempt, signature_shares: Mapping[int, int]) -> bytes:
+    """`aggregate`, for an attempt that was prepared.
+
+    Raises:
+        BadShare: the signers whose shares are wrong or missing, all of them.
+    """
+    key = attempt.key
     missing = attempt.commitments.keys() - signature_shares.keys()
     if missing:
         raise BadShare(missing, "no signature share")
@@ -139,9 +159,9 @@ def aggregate(
     # Verifying the sum first is n times cheaper than verifying n shares (§5.3, last paragraph).
     response = sum(signature_shares.values()) % key.suite.group.order
     signature = schnorr.encode_signature(key.suite, attempt.group_commitment, response)
-    if schnorr.verify(key.suite, key.public, message, signature):
+    if schnorr.verify(key.suite, key.public, attempt.message, signature):
         return signature
-    culprits = [i for i, z in signature_shares.items() if not _verify_share(key, attempt, i, z)]
+    culprits = [i for i, z in signature_shares.items() if not verify_prepared(attempt, i, z)]
     if not culprits:
         raise AssertionError("every share is right but their sum is not a signature")
     raise BadShare(culprits, "wrong signature share")
@@ -180,14 +200,30 @@ def compute_group_commitment(
     commitments: Iterable[SigningCommitment],
     binding_factors: Mapping[int, int],
 ) -> Element:
-    """R = Σ D_i + ρ_i·E_i (RFC 9591 §4.5)."""
-    entries = tuple(commitments)
-    group = suite.group
-    bound = [(binding_factors[entry.identifier], entry.binding) for entry in entries]
-    return group.add(group.sum(entry.hiding for entry in entries), group.linear_combination(bound))
+    """R = Σ D_i + ρ_i·E_i (RFC 9591 §4.5).
+
+    Raises:
+        BadCommitment: a signer's D or E is not an element.
+    """
+    group, terms = suite.group, []
+    for entry in commitments:
+        factor = binding_factors[entry.identifier]
+        try:
+            terms.append(group.decode_element(entry.hiding))
+            terms.append(group.decode_and_mult(factor, entry.binding))
+        except EncodingError as error:
+            raise BadCommitment(entry.identifier, str(error)) from error
+    return group.sum(terms)
 
 
-def _prepare(key: GroupKey, message: bytes, commitments: Iterable[SigningCommitment]) -> _Attempt:
+def prepare(key: GroupKey, message: bytes, commitments: Iterable[SigningCommitment]) -> Attempt:
+    """What signing, adding up and judging shares have in common.
+
+    Raises:
+        BadCommitment: a signer sent bytes that are no commitments; it is to blame.
+        CryptoError: a signer is listed twice, too few take part, or the commitments cancel out;
+            whoever made the list is to blame, no signer.
+    """
     suite, group = key.suite, key.suite.group
     entries = sorted(commitments, key=lambda entry: entry.identifier)
     try:
@@ -196,17 +232,13 @@ def _prepare(key: GroupKey, message: bytes, commitments: Iterable[SigningCommitm
         raise CryptoError(f"not a list of signers: {error}") from error
     if len(entries) < key.threshold:
         raise CryptoError(f"{key.threshold} signers are needed, {len(entries)} are listed")
-    for entry in entries:
-        try:
-            group.decode_element(entry.hiding)
-            group.decode_element(entry.binding)
-        except EncodingError as error:
-            raise BadCommitment(entry.identifier, str(error)) from error
     factors = compute_binding_factors(suite, key.public, entries, message)
     commitment = compute_group_commitment(suite, entries, factors)
     if commitment == group.identity:
         raise CryptoError("the commitments cancel out: try again")
-    return _Attempt(
+    return Attempt(
+        key=key,
+        message=message,
         commitments={entry.identifier: entry for entry in entries},
         binding_factors=factors,
         coefficients=lagrange_coefficients([entry.identifier for entry in entries], group.order),
@@ -217,8 +249,9 @@ def _prepare(key: GroupKey, message: bytes, commitments: Iterable[SigningCommitm
     )
 
 
-def _verify_share(key: GroupKey, attempt: _Attempt, identifier: int, z: int) -> bool:
-    group = key.suite.group
+def verify_prepared(attempt: Attempt, identifier: int, z: int) -> bool:
+    """`verify_signature_share`, for an attempt that was prepared."""
+    key, group = attempt.key, attempt.key.suite.group
     entry = attempt.commitments.get(identifier)
     if entry is None:
         raise ValueError(f"party {identifier} is not a signer")

@@ -96,6 +96,11 @@ class Group(ABC):
             EncodingError: `element` does not belong to this group.
         """
 
+    def decode_and_mult(self, scalar: int, data: bytes) -> Element:
+        """scalar · `decode_element(data)`, with its errors; where a library checks what it
+        multiplies, that is not done twice."""
+        return self.mult(scalar, self.decode_element(data))
+
     @abstractmethod
     def add(self, left: Element, right: Element) -> Element:
         """left + right, for elements of the group: they are not validated again."""
@@ -157,6 +162,11 @@ class Ed25519(Group):
             return primitives.ed25519_add(left, right)
         except PrimitiveError:
             raise EncodingError("not an ed25519 element") from None
+
+    def decode_and_mult(self, scalar: int, data: bytes) -> Element:
+        if len(data) != self.element_bytes or data == self.identity or scalar % self.order < 2:
+            return super().decode_and_mult(scalar, data)
+        return self.mult(scalar, data)
 
     def negate(self, element: Element) -> Element:
         return primitives.ed25519_sub(self.identity, element)

@@ -63,13 +63,23 @@ def verify(suite: Ciphersuite, public: Element, message: bytes, signature: bytes
         public = b"\x02" + public[1:]
     head, tail = signature[: group.element_bytes], signature[group.element_bytes :]
     try:
-        commitment = group.decode_element(head)
         response = group.decode_scalar(tail)
-        public = group.decode_element(public)
+        return _holds(suite, head, response, suite.challenge(head, public, message), public)
     except EncodingError:
         return False
-    challenge = suite.challenge(commitment, public, message)
-    return group.base_mult(response) == group.add(commitment, group.mult(challenge, public))
+
+
+def _holds(
+    suite: Ciphersuite, commitment: bytes, response: int, challenge: int, public: bytes
+) -> bool:
+    """Whether z·G = R + c·P, for R and P as they came.
+
+    R is compared with z·G - c·P, so its bytes need no check of their own: what is equal to an
+    element's one encoding is it.
+    """
+    group = suite.group
+    found = group.add(group.base_mult(response), group.decode_and_mult(-challenge, public))
+    return commitment == found != group.identity
 
 
 def prove_possession(
@@ -96,19 +106,19 @@ def check_possession(
     """Raise `BadProof`, blaming `identifier`, unless it proved that it knows public's logarithm."""
     group = suite.group
     proof = b"\x02" + proof if suite.x_only else proof
+    commitment = proof[: group.element_bytes]
+    challenge = _proof_challenge(suite, identifier, public, commitment, context)
     try:
-        commitment = group.decode_element(proof[: group.element_bytes])
         response = group.decode_scalar(proof[group.element_bytes :])
-        public = group.decode_element(public)
+        holds = _holds(suite, commitment, response, challenge, public)
     except EncodingError as error:
         raise BadProof(identifier, f"malformed proof of possession: {error}") from error
-    challenge = _proof_challenge(suite, identifier, public, commitment, context)
-    if group.base_mult(response) != group.add(commitment, group.mult(challenge, public)):
+    if not holds:
         raise BadProof(identifier, "the proof of possession does not hold")
 
 
 def _proof_challenge(
     suite: Ciphersuite, identifier: int, public: Element, commitment: Element, context: bytes
 ) -> int:
-    # All but the last part have a fixed length, so the concatenation is unambiguous.
+    # All but the last part of a proof that can hold have a fixed length: no ambiguity.
     return suite.hdkg(suite.group.encode_scalar(identifier) + public + commitment + context)

@@ -35,6 +35,8 @@ def digest(label: str, *parts: Part) -> bytes:
 
 
 def _encode_one(part: Part) -> bytes:
+    if type(part) is bytes:  # nearly all are
+        return b"b" + len(part).to_bytes(8, "big") + part
     if isinstance(part, bytes):
         tag, body = b"b", part
     elif isinstance(part, str):

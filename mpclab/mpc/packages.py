@@ -65,6 +65,14 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=256)
+def prepared(
+    key: GroupKey, message: bytes, commitments: tuple[SigningCommitment, ...]
+) -> frost.Attempt:
+    """`frost.prepare`, remembered: a signer needs it to judge a package, to sign and to add up."""
+    return frost.prepare(key, message, commitments)
+
+
+@lru_cache(maxsize=256)
 def add_up(
     key: GroupKey,
     message: bytes,
@@ -72,7 +80,7 @@ def add_up(
     shares: tuple[tuple[Party, int], ...],
 ) -> bytes:
     """`frost.aggregate`, remembered: simulated parties share this process, and add up the same."""
-    return frost.aggregate(key, message, commitments, dict(shares))
+    return frost.aggregate_prepared(prepared(key, message, commitments), dict(shares))
 
 
 @lru_cache(maxsize=256)

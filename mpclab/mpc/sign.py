@@ -37,7 +37,7 @@ from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.rounds import Aborted, Finished
 from mpclab.crypto import frost, schnorr
-from mpclab.crypto.errors import BadShare, CryptoError, EncodingError
+from mpclab.crypto.errors import BadCommitment, BadShare, CryptoError, EncodingError
 from mpclab.crypto.frost import Nonces
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.keys import KeyShare
@@ -54,6 +54,7 @@ from mpclab.mpc.packages import (
     Signed,
     add_up,
     commitments_of,
+    prepared,
     verify_again,
 )
 from mpclab.mpc.records import KeyRecord
@@ -264,11 +265,13 @@ class Sign(Machine):
                 or not set(parties) <= set(self.holders)
             ):
                 raise EncodingError("not a set of signers")
-            for entry in package.entries:
-                self.key.suite.group.decode_element(entry.hiding)
-                self.key.suite.group.decode_element(entry.binding)
-        except EncodingError as error:
+            prepared(self.key, self.message, commitments_of(package))
+        except (EncodingError, BadCommitment) as error:
             self._convict(ctx, [sender], f"led an attempt with {error}")
+            self._next(ctx, attempt)
+            return
+        except CryptoError as error:  # the commitments cancel out: nobody's fault
+            ctx.note(notes.PackageRefused(attempt=attempt, why=str(error)))
             self._next(ctx, attempt)
             return
         self.packages[attempt], self.digests[attempt] = package, self._digest(package)
@@ -291,7 +294,8 @@ class Sign(Machine):
             ctx.note(notes.PackageRefused(attempt=package.attempt, why="not our commitment"))
             return
         try:
-            z = frost.sign(self.share, nonces, self.message, commitments_of(package))
+            agreed = prepared(self.key, self.message, commitments_of(package))
+            z = frost.sign_prepared(self.share, nonces, agreed)
         except CryptoError as error:
             ctx.note(notes.PackageRefused(attempt=package.attempt, why=str(error)))
             return
@@ -354,9 +358,8 @@ class Sign(Machine):
     def _right(self, package: Package, party: Party, share: Share) -> bool:
         try:
             z = self.key.suite.group.decode_scalar(share.share)
-            return frost.verify_signature_share(
-                self.key, self.message, commitments_of(package), party, z
-            )
+            agreed = prepared(self.key, self.message, commitments_of(package))
+            return frost.verify_prepared(agreed, party, z)
         except CryptoError:
             return False
 
