@@ -43,6 +43,7 @@ from mpclab.mpc.records import KeyRecord
 REMEMBERED: tuple[Any, ...] = (
     messages.genuine,
     messages.deal_hash,
+    messages._hash,
     facts.one_time_flaw,
     dkg._flaw,
     dkg._group_key,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mpclab.crypto import feldman, shamir
 from mpclab.crypto.ciphersuites import Ciphersuite
 from mpclab.crypto.errors import BadShare, EncodingError
-from mpclab.crypto.groups import Element
+from mpclab.crypto.groups import Element, Group
 from mpclab.crypto.identity import Coins
 from mpclab.crypto.transcript import digest
 
@@ -109,10 +109,31 @@ def trusted_dealer_keygen(
     return {i: KeyShare(i, shamir.evaluate(polynomial, i, group.order), key) for i in identifiers}
 
 
+def check_count(elements: Sequence[bytes], count: int, what: str) -> None:
+    """`EncodingError` unless there are `count` of them."""
+    if len(elements) != count:
+        raise EncodingError(f"{count} {what} expected, {len(elements)} received")
+
+
+def are_elements(group: Group, sums: Sequence[Element]) -> bool:
+    """Whether sums of commitments are elements, the identity included.
+
+    Where nothing but the sums is used, this replaces a check of every summand: what two dealers
+    add outside the subgroup of prime order and cancels out does no harm. A sum that is none has
+    a summand that is none, and whose it is `decode_elements` says.
+    """
+    try:
+        for element in sums:
+            if element != group.identity:
+                group.decode_element(element)
+    except EncodingError:
+        return False
+    return True
+
+
 def decode_elements(
     suite: Ciphersuite, elements: Sequence[bytes], count: int, what: str
 ) -> tuple[Element, ...]:
     """Exactly `count` valid elements, or an `EncodingError` that says what is wrong."""
-    if len(elements) != count:
-        raise EncodingError(f"{count} {what} expected, {len(elements)} received")
+    check_count(elements, count, what)
     return tuple(suite.group.decode_element(data) for data in elements)

@@ -28,7 +28,7 @@ from mpclab.crypto import feldman, schnorr, shamir, taproot
 from mpclab.crypto.ciphersuites import Ciphersuite
 from mpclab.crypto.errors import BadCommitment, BadShare, CryptoError, EncodingError
 from mpclab.crypto.identity import Coins
-from mpclab.crypto.keys import GroupKey, KeyShare, decode_elements
+from mpclab.crypto.keys import GroupKey, KeyShare, check_count, decode_elements
 from mpclab.crypto.shamir import Polynomial
 
 
@@ -101,8 +101,11 @@ def share_for(params: Params, secret: Secret, receiver: int) -> int:
     return shamir.evaluate(secret.polynomial, receiver, params.suite.group.order)
 
 
-def check_dealing(params: Params, dealer: int, dealing: Dealing) -> None:
+def check_dealing(params: Params, dealer: int, dealing: Dealing, *, together: bool = False) -> None:
     """Judge what a dealer broadcast; all honest parties judge alike.
+
+    Args:
+        together: leave out what `are_elements` checks of all dealings at once.
 
     Raises:
         BadCommitment: not exactly `threshold` valid elements. One more would silently raise the
@@ -114,7 +117,10 @@ def check_dealing(params: Params, dealer: int, dealing: Dealing) -> None:
     params.check_member(dealer)
     suite = params.suite
     try:
-        decode_elements(suite, dealing.commitments, params.threshold, "commitments")
+        if together:
+            check_count(dealing.commitments, params.threshold, "commitments")
+        else:
+            decode_elements(suite, dealing.commitments, params.threshold, "commitments")
     except EncodingError as error:
         raise BadCommitment(dealer, str(error)) from error
     schnorr.check_possession(suite, dealer, dealing.commitments[0], params.context, dealing.proof)

@@ -23,7 +23,7 @@ from mpclab.crypto.errors import BadCommitment, BadShare, EncodingError
 from mpclab.crypto.feldman import Commitments
 from mpclab.crypto.groups import Element
 from mpclab.crypto.identity import Coins
-from mpclab.crypto.keys import GroupKey, KeyShare, decode_elements
+from mpclab.crypto.keys import GroupKey, KeyShare, check_count, decode_elements
 from mpclab.crypto.pedersen import Secret
 
 # -- refresh -------------------------------------------------------------------------------
@@ -36,12 +36,20 @@ def refresh_deal(key: GroupKey, coins: Coins) -> tuple[Secret, Commitments]:
     return Secret(polynomial), feldman.commit(group, polynomial[1:])
 
 
-def check_refresh(key: GroupKey, dealer: int, commitments: Sequence[bytes]) -> None:
-    """Raise `BadCommitment` unless these are `threshold - 1` valid elements.
+def check_refresh(
+    key: GroupKey, dealer: int, commitments: Sequence[bytes], *, together: bool = False
+) -> None:
+    """Raise `BadCommitment` unless these are `threshold - 1` valid elements; whether they are
+    elements is left to `are_elements` of all dealers' sums when they are checked `together`.
 
     The constant term is not sent: it is 0 for everyone, so no dealer can move the key.
     """
-    _check_elements(key, dealer, commitments, key.threshold - 1)
+    try:
+        check_count(commitments, key.threshold - 1, "commitments")
+    except EncodingError as error:
+        raise BadCommitment(dealer, str(error)) from error
+    if not together:
+        _check_elements(key, dealer, commitments, key.threshold - 1)
 
 
 def refresh_finish(

@@ -136,7 +136,8 @@ class SharedDealing(FactSharing):
             dict(keys),
             group,
         )
-        super().__init__(parameters, Facts(parameters, self.flaw, self.commitments))
+        facts = Facts(parameters, self.flaw, self.commitments, self.hidden_flaw, self.fit_together)
+        super().__init__(parameters, facts)
         self.identity = identity
         self.threshold, self.needed = threshold, needed
         self.deadline, self.present = deadline, present
@@ -159,6 +160,14 @@ class SharedDealing(FactSharing):
     def flaw(self, deal: Deal) -> str | None:
         """The flaw of a dealing that everyone can see, or None."""
         raise NotImplementedError
+
+    def hidden_flaw(self, deal: Deal) -> str | None:
+        """A flaw that is looked for only where dealings do not `fit_together`."""
+        return None
+
+    def fit_together(self, deals: Mapping[Party, Deal]) -> bool:
+        """Whether no dealing has a hidden flaw that does harm when these are combined."""
+        return True
 
     def commitments(self, deal: Deal) -> tuple[bytes, ...]:
         """The whole committed polynomial of a dealing without a flaw."""
@@ -289,7 +298,7 @@ class SharedDealing(FactSharing):
         if sender not in self.participants:
             raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
         if ctx.me in self.participants and self.certificate is None:
-            self.facts.add(msg)
+            self.facts.add(msg, ours=sender == ctx.me)
             self._advance(ctx)
             if isinstance(msg, Confirm) and self.pending and msg.digest != self.pending.digest:
                 self._convince(ctx, msg.party, self.deadline // 6)
@@ -308,6 +317,8 @@ class SharedDealing(FactSharing):
                 self._end(ctx, Aborted(f"cheating was proved, and {few}", blamed=out))
             elif any(self._lacking()):
                 return
+            elif self.facts.uncover(self._counted()):
+                self._spread_news(ctx)
             elif self.phase == "deal":
                 self._acknowledge(ctx, 0)
             elif any(self.facts.acks[self.number, p].excluded != out for p in self.active):

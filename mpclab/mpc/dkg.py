@@ -14,9 +14,9 @@ from typing import Any
 from mpclab.core.ids import SECOND, Party
 from mpclab.crypto import feldman, pedersen, shamir
 from mpclab.crypto.ciphersuites import FROST_ED25519, Ciphersuite
-from mpclab.crypto.errors import Blamed
+from mpclab.crypto.errors import Blamed, EncodingError
 from mpclab.crypto.identity import Coins, Identity
-from mpclab.crypto.keys import GroupKey, KeyShare
+from mpclab.crypto.keys import GroupKey, KeyShare, are_elements
 from mpclab.crypto.pedersen import Dealing, Params
 from mpclab.mpc.dealing import SharedDealing, SharedKey
 from mpclab.mpc.messages import Deal
@@ -70,6 +70,21 @@ class Dkg(SharedDealing):
     def flaw(self, deal: Deal) -> str | None:
         return _flaw(self.params, deal.dealer, Dealing(deal.commitments, deal.proof))
 
+    def hidden_flaw(self, deal: Deal) -> str | None:
+        try:
+            pedersen.check_dealing(self.params, deal.dealer, Dealing(deal.commitments, deal.proof))
+        except Blamed as error:
+            return error.reason
+        return None
+
+    def fit_together(self, deals: Mapping[Party, Deal]) -> bool:
+        group = self.params.suite.group
+        try:
+            key = _group_key(self.params.suite, tuple(deal.commitments for deal in deals.values()))
+        except EncodingError:
+            return False
+        return are_elements(group, key.commitments)
+
     def combine(
         self, deals: Mapping[Party, Deal], me: Party, shares: Mapping[Party, int] | None
     ) -> tuple[GroupKey, KeyShare | None]:
@@ -111,7 +126,7 @@ def _group_key(suite: Ciphersuite, dealings: tuple[tuple[bytes, ...], ...]) -> G
 @lru_cache(maxsize=4096)
 def _flaw(params: Params, dealer: Party, dealing: Dealing) -> str | None:
     try:
-        pedersen.check_dealing(params, dealer, dealing)
+        pedersen.check_dealing(params, dealer, dealing, together=True)
     except Blamed as error:
         return error.reason
     return None

@@ -88,16 +88,24 @@ class Facts:
     Args:
         flaw: what anybody can see is wrong with a well-formed dealing, or None.
         commitments: the whole committed polynomial of a dealing.
+        hidden_flaw: what is costly to see, and looked for when dealings do not `fit_together`, or
+            when their dealer is accused or complained of.
     """
 
     parameters: Parameters
     flaw: Callable[[Deal], str | None]
     commitments: Callable[[Deal], tuple[bytes, ...]]
+    hidden_flaw: Callable[[Deal], str | None] = lambda deal: None
+    fit_together: Callable[[Mapping[Party, Deal]], bool] = lambda deals: True
     deals: dict[Party, Deal] = field(default_factory=dict)
     hashes: dict[Party, bytes] = field(default_factory=dict)
     acks: dict[tuple[int, Party], Ack] = field(default_factory=dict)
     confirms: dict[Party, Confirm] = field(default_factory=dict)
     convicted: dict[Party, Conviction] = field(default_factory=dict)
+    fitting: tuple[Party, ...] = ()
+    """The dealers whose dealings were last found to fit together."""
+    ours: tuple[tuple[tuple[Party, ...], int], tuple[Receipt, ...]] = (((), 0), ())
+    """Our receipts without those excluded, and how many dealings were here."""
 
     @property
     def excluded(self) -> tuple[Party, ...]:
@@ -106,32 +114,32 @@ class Facts:
     def receipt(self, dealer: Party) -> Receipt:
         return Receipt(dealer, self.hashes[dealer], self.deals[dealer].signature)
 
-    def add(self, msg: Message) -> None:
-        """Take in a fact, whoever brought it.
+    def add(self, msg: Message, *, ours: bool = False) -> None:
+        """Take in a fact, whoever brought it; `ours` needs no check.
 
         Raises:
             PeerFault: its author did not sign it, so who brought it is to blame.
         """
         match msg:
             case Deal():
-                self._add_deal(msg)
+                self._add_deal(msg, ours)
             case Ack():
-                self._add_ack(msg)
+                self._add_ack(msg, ours)
             case Confirm():
-                self._add_confirm(msg)
+                self._add_confirm(msg, ours)
             case Equivocation():
                 self._add_equivocation(msg)
 
     # --- dealings -------------------------------------------------------------------------
 
-    def _add_deal(self, deal: Deal) -> None:
+    def _add_deal(self, deal: Deal, ours: bool) -> None:
         dealer = deal.dealer
         if deal == self.deals.get(dealer):
             return
         if dealer not in self.parameters.dealers:
             raise PeerFault(f"brought a dealing of party {dealer}, which deals nothing")
         new = Receipt(dealer, deal_hash(self.parameters.context, deal), deal.signature)
-        if not self._signed(new):
+        if not ours and not self._signed(new):
             raise PeerFault(f"brought a dealing that party {dealer} did not sign for this purpose")
         if dealer in self.deals:
             old = self.receipt(dealer)
@@ -139,10 +147,31 @@ class Facts:
                 self._convict(dealer, "signed two different dealings", Equivocation(old, new))
             return
         self.deals[dealer], self.hashes[dealer] = deal, new.hash
-        if flaw := self._flaw(deal):
+        if not ours and (flaw := self._flaw(deal)):
             self._convict(dealer, flaw, deal)
         for ack in list(self.acks.values()):
             self._examine(ack, dealer)
+
+    def uncover(self, dealers: tuple[Party, ...]) -> bool:
+        """Look at the dealings of these together; whether somebody was convicted by that."""
+        if dealers == self.fitting:
+            return False
+        if self.fit_together({d: self.deals[d] for d in dealers}):
+            self.fitting = dealers
+            return False
+        found = [self._uncover(d) for d in dealers]
+        return any(found)
+
+    def _uncover(self, dealer: Party) -> bool:
+        """Look for a flaw that was hidden until now; whether there is one."""
+        deal = self.deals.get(dealer)
+        if deal is None or dealer in self.convicted:
+            return False
+        flaw = self.hidden_flaw(deal)
+        if flaw is None:
+            return False
+        self._convict(dealer, flaw, deal)
+        return True
 
     def _flaw(self, deal: Deal) -> str | None:
         ciphertexts = deal.ciphertexts
@@ -175,14 +204,15 @@ class Facts:
 
     # --- acknowledgements -----------------------------------------------------------------
 
-    def _add_ack(self, ack: Ack) -> None:
+    def _add_ack(self, ack: Ack, ours: bool) -> None:
         old = self.acks.get((ack.number, ack.party))
         if ack == old:
             return
         key = self.parameters.keys.get(ack.party)
         if ack.party not in self.parameters.participants or key is None:
             raise PeerFault(f"brought an acknowledgement of party {ack.party}, a non-participant")
-        if not genuine(key, ACK, ack_parts(self.parameters.context, ack), ack.signature):
+        parts = ack_parts(self.parameters.context, ack)
+        if not ours and not genuine(key, ACK, parts, ack.signature):
             raise PeerFault(f"brought an acknowledgement that party {ack.party} did not sign")
         if self._malformed(ack):
             self._convict(ack.party, "signed a malformed acknowledgement", ack)
@@ -191,8 +221,20 @@ class Facts:
             self.acks[ack.number, ack.party] = ack
         else:
             self._convict(ack.party, "acknowledged two different things", old, ack)
-        for receipt in ack.receipts:
-            self._examine(ack, receipt.dealer)
+        for dealer in ack.excluded:
+            self._uncover(dealer)
+        if ack.complaints or ack.receipts != self._receipts(ack.excluded):
+            for receipt in ack.receipts:
+                self._examine(ack, receipt.dealer)
+
+    def _receipts(self, excluded: tuple[Party, ...]) -> tuple[Receipt, ...]:
+        """Ours, of all but these; fewer while dealings are missing."""
+        for_whom, known = self.ours
+        if for_whom != (excluded, len(self.deals)):
+            dealers = self.parameters.dealers
+            known = tuple(self.receipt(d) for d in dealers if d in self.deals and d not in excluded)
+            self.ours = (excluded, len(self.deals)), known
+        return known
 
     def _malformed(self, ack: Ack) -> bool:
         parameters = self.parameters
@@ -211,6 +253,8 @@ class Facts:
     def _examine(self, ack: Ack, dealer: Party) -> None:
         """Compare what `ack` says of a dealer with the dealing that we have."""
         deal = self.deals.get(dealer)
+        if dealer in ack.excluded:
+            self._uncover(dealer)
         theirs = next((s for s in ack.receipts if s.dealer == dealer), None)
         if deal is None or theirs is None:
             return
@@ -224,7 +268,9 @@ class Facts:
             return
         for complaint in ack.complaints:
             # Nobody honest complains of a share when everyone can see that the dealing is wrong.
-            if complaint.dealer == dealer and self._flaw(deal) is None:
+            if complaint.dealer != dealer or self._flaw(deal) is not None:
+                continue
+            if not self._uncover(dealer):
                 self._settle(ack, complaint, deal)
 
     def _settle(self, ack: Ack, complaint: Complaint, deal: Deal) -> None:
@@ -244,7 +290,7 @@ class Facts:
 
     # --- confirmations --------------------------------------------------------------------
 
-    def _add_confirm(self, confirm: Confirm) -> None:
+    def _add_confirm(self, confirm: Confirm, ours: bool) -> None:
         party = confirm.party
         old = self.confirms.get(party)
         if confirm == old:
@@ -252,7 +298,8 @@ class Facts:
         if party not in self.parameters.participants:
             raise PeerFault(f"brought a confirmation of party {party}, a non-participant")
         parts = confirm_parts(self.parameters.context, party, confirm.digest)
-        if not genuine(self.parameters.keys[party], CONFIRM, parts, confirm.signature):
+        key = self.parameters.keys[party]
+        if not ours and not genuine(key, CONFIRM, parts, confirm.signature):
             raise PeerFault(f"brought a confirmation that party {party} did not sign")
         if old is None:
             self.confirms[party] = confirm

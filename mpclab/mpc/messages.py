@@ -121,9 +121,14 @@ def deal_parts(context: bytes, dealer: Party, hash: bytes) -> tuple[Part, ...]:
 
 
 def ack_parts(context: bytes, ack: Ack) -> tuple[Part, ...]:
-    receipts = tuple((s.dealer, s.hash, s.signature) for s in ack.receipts)
     complaints = tuple((c.dealer, c.point, c.proof) for c in ack.complaints)
-    return context, ack.party, ack.number, receipts, ack.excluded, complaints
+    return context, ack.party, ack.number, _hash(ack.receipts), ack.excluded, complaints
+
+
+@lru_cache(maxsize=256)
+def _hash(receipts: tuple[Receipt, ...]) -> bytes:
+    """Remembered: honest participants have seen the same."""
+    return digest("mpclab receipts", tuple((s.dealer, s.hash, s.signature) for s in receipts))
 
 
 def confirm_parts(context: bytes, party: Party, digest: bytes) -> tuple[Part, ...]:

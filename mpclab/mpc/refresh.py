@@ -14,9 +14,9 @@ from typing import Any
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.crypto import feldman, proactive, shamir
-from mpclab.crypto.errors import Blamed
+from mpclab.crypto.errors import Blamed, EncodingError
 from mpclab.crypto.identity import Coins, Identity
-from mpclab.crypto.keys import GroupKey, KeyShare
+from mpclab.crypto.keys import GroupKey, KeyShare, are_elements
 from mpclab.mpc.dealing import SharedDealing, SharedKey
 from mpclab.mpc.messages import Deal
 from mpclab.mpc.records import KeyRecord
@@ -87,10 +87,25 @@ class Refresh(SharedDealing):
 
     def flaw(self, deal: Deal) -> str | None:
         try:
-            proactive.check_refresh(self.key, deal.dealer, deal.commitments)
+            proactive.check_refresh(self.key, deal.dealer, deal.commitments, together=True)
         except Blamed as error:
             return error.reason
         return None if deal.proof == b"" else "dealing with a needless proof"
+
+    def hidden_flaw(self, deal: Deal) -> str | None:
+        try:
+            proactive.check_refresh(self.key, deal.dealer, deal.commitments)
+        except Blamed as error:
+            return error.reason
+        return None
+
+    def fit_together(self, deals: Mapping[Party, Deal]) -> bool:
+        group = self.key.suite.group
+        try:
+            sums = feldman.add(group, [deal.commitments for deal in deals.values()])
+        except EncodingError:
+            return False
+        return are_elements(group, sums)
 
     def commitments(self, deal: Deal) -> tuple[bytes, ...]:
         return self.key.suite.group.identity, *deal.commitments

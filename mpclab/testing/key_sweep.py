@@ -240,7 +240,10 @@ def key_trial(seed: int) -> Counter[str]:
                 ops.append(lab.propose(coins.choice(honest), kind, key=latest.id, **more))
             for kind in coins.sample(("sign", "beacon", "repair"), coins.randrange(3)):
                 lab.wait(coins.choice((0.0, 0.03, 0.06)))
-                given = {"sign": {"message": "meanwhile"}, "repair": {"party": honest[-1]}}
+                given: dict[str, dict[str, Any]] = {
+                    "sign": {"message": "meanwhile"},
+                    "repair": {"party": honest[-1]},
+                }
                 uses.append(
                     lab.propose(coins.choice(honest), kind, key=latest.id, **given.get(kind, {}))
                 )

@@ -17,6 +17,7 @@ from mpclab.core.rounds import Aborted
 from mpclab.core.wire import Message
 from mpclab.crypto import frost, schnorr, shamir
 from mpclab.crypto.ciphersuites import FROST_ED25519, FROST_SECP256K1
+from mpclab.crypto.groups import ED25519
 from mpclab.crypto.independent import verify_independently
 from mpclab.faults.network import Delay, Network
 from mpclab.mpc import envelopes
@@ -35,8 +36,10 @@ from mpclab.mpc.messages import (
     ack_parts,
 )
 from mpclab.mpc.records import KeyRecord
+from mpclab.mpc.refresh import Refresh
 from mpclab.trace import rows
 from tests.mpc.parties import CONTEXT, DEADLINE, IDENTITIES, KEYS, Cast, Lossy, Tamper, finished
+from tests.mpc.test_sign import key_for
 
 
 def dkg(n: int, t: int, **options: Any) -> Any:
@@ -447,3 +450,79 @@ def test_messages_that_are_no_facts_are_blamed_on_their_sender() -> None:
     cast = Cast(3, dkg(3, 2), cheats={2: tamper}).run()
     check_key(cast.outcomes())
     assert cast.accused() == {2}
+
+
+# --- commitments that are looked at together ----------------------------------------------------
+
+ORDER_8 = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")
+
+
+def commits_to(change: Any, *cheats: Party) -> dict[Party, Tamper]:
+    """These deal with `change(party, A_1)` in place of their second commitment."""
+
+    def tamper(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        if not isinstance(msg, Deal):
+            return None
+        first, second, *rest = msg.commitments
+        changed = (first, change(ctx.me, second), *rest)
+        return [(to, machine._signed_deal(msgspec.structs.replace(msg, commitments=changed)))]
+
+    return dict.fromkeys(cheats, tamper)
+
+
+@pytest.mark.parametrize("kind", ["dkg", "refresh"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p, element: ED25519.add(element, ORDER_8),
+        lambda p, element: b"\x02" + bytes(31),
+        lambda p, element: element[:-1],
+        lambda p, element: bytes(32),
+    ],
+    ids=["outside the subgroup", "off the curve", "short", "of small order"],
+)
+def test_a_commitment_that_is_no_element_convicts_its_dealer(kind: str, change: Any) -> None:
+    n, t = 4, 3
+    record, old = key_for(n, t)
+
+    def refresh(p: Party) -> Refresh:
+        return Refresh(CONTEXT, IDENTITIES[p], KEYS, record, old[p], deadline=DEADLINE)
+
+    cast = Cast(n, dkg(n, t) if kind == "dkg" else refresh, cheats=commits_to(change, 3)).run()
+    assert cast.accused() == {3}
+    check_key(cast.outcomes())
+    assert {o.record.excluded for o in cast.outcomes().values()} == {(3,)}
+
+
+def test_two_dealers_whose_flaws_cancel_out_do_no_harm() -> None:
+    """Alone each would be convicted. Together they deal a key like any other."""
+    opposite = ED25519.sum([ORDER_8] * 7)
+
+    def change(p: Party, element: bytes) -> bytes:
+        return ED25519.add(element, ORDER_8 if p == 3 else opposite)
+
+    cast = Cast(5, dkg(5, 3), cheats=commits_to(change, 3, 4)).run()
+    check_key(cast.outcomes())
+    assert cast.accused() <= {3, 4}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flaws_that_cancel_out_are_seen_when_one_of_the_two_is_convicted_otherwise(
+    seed: int,
+) -> None:
+    opposite = ED25519.sum([ORDER_8] * 7)
+    cheats = commits_to(
+        lambda p, element: ED25519.add(element, ORDER_8 if p == 3 else opposite), 3, 4
+    )
+    plain = cheats[4]
+
+    def equivocates(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        told = plain(machine, ctx, msg, to)
+        if told is None or seed % 2:
+            return told
+        other = machine.restated(msg, 1)
+        return [(to[:2], told[0][1]), (to[2:], other)]
+
+    cast = Cast(5, dkg(5, 2), seed=seed, cheats={3: cheats[3], 4: equivocates}).run()
+    check_key(cast.outcomes())
+    assert cast.accused() <= {3, 4}
