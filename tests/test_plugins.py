@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -260,10 +261,33 @@ def test_installed_plugins_are_loaded_once_and_a_broken_one_only_warns(
         EntryPoint("class", "installed_one:FromFile", plugins.GROUP),
         EntryPoint("two", "no_such_thing", plugins.GROUP),
     ]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugins, "_declared", lambda: points)
     monkeypatch.setattr(plugins, "_installed", None)
     with pytest.warns(UserWarning, match=r"plugin two \(no_such_thing\) cannot be loaded"):
         assert [point.name for point in plugins.load_installed()] == ["one", "class"]
     assert plugins.load_installed() == points[:2]
     assert Scenario.parse({"agreement": "from-file"}).agreement == "from-file"
     del sys.modules["installed_one"]
+
+
+def test_declared_plugins_are_found_wherever_they_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names() -> list[str]:
+        return [point.name for point in plugins._declared()]
+
+    before = names()
+    declared = tmp_path / "lib" / "one-1.0.dist-info"
+    declared.mkdir(parents=True)
+    (declared / "METADATA").write_text("Metadata-Version: 2.1\nName: one\nVersion: 1.0\n")
+    (declared / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nmine = installed_one\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    assert names() == ["mine", *before]
+
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for file in declared.iterdir():
+            zipped.write(file, f"{declared.name}/{file.name}")
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(str(archive))
+    assert names() == ["mine", *before]

@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from mpclab.cli.search import add_commands
@@ -37,12 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Version(argparse.Action):
+    """Says which version this is, and ends. What was installed is read when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"mpclab {version('mpclab')}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mpclab",
         description="A laboratory for parties that must agree and then act together.",
     )
-    parser.add_argument("--version", action="version", version=f"mpclab {version('mpclab')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which this is")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a scenario file and judge what happened")

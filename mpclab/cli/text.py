@@ -6,7 +6,10 @@ is shown letter by letter, and what has no letter is spelled out (`\\x1b`).
 
 from __future__ import annotations
 
-from rich.text import Text
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 def plain(value: object) -> str:
@@ -22,6 +25,8 @@ def plain(value: object) -> str:
 
 def line(*parts: object) -> Text:
     """One line of a terminal. A part is shown plainly; a pair is (part, style)."""
+    from rich.text import Text  # where a terminal is written to: it takes a while to import
+
     text = Text(overflow="fold")
     for part in parts:
         words, style = part if isinstance(part, tuple) else (part, "")
