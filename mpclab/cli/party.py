@@ -19,19 +19,18 @@ import msgspec
 from rich.text import Text
 
 from mpclab.cli.attached import TellingTrace, die_with_parent, serve
+from mpclab.cli.heir import Heir
 from mpclab.cli.show import console
 from mpclab.cli.signals import raise_descriptor_limit, stoppable
 from mpclab.cli.text import line
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import SECOND, Party
+from mpclab.core.ids import Party
 from mpclab.core.node import Node
 from mpclab.core.notes import word_of
 from mpclab.lab.keys import load_key
 from mpclab.lab.lab import Lab
-from mpclab.signaling.party import HostedServer, PartyMachine
-from mpclab.signaling.rooms import build_server
-from mpclab.signaling.status import RoomsSettings
+from mpclab.signaling.party import PartyMachine
 from mpclab.signaling.throttle import Bucket
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import Blamed, Linked, Noted
@@ -41,10 +40,6 @@ from mpclab.worlds.real.world import RealWorld
 _LOOK = 0.05  # seconds between two looks at the trace
 PATIENCE = 30.0
 """Seconds in which the server must let us in; afterwards it is missed for as long as it takes."""
-HOST_AFTER = 4.0
-"""Seconds without a server, times our id, before we host one (`--host`)."""
-TELL_EVERY = 5.0
-"""Seconds between two messages to the others that we do."""
 FAILED = 3
 """Exit status: the party could not go on."""
 
@@ -172,7 +167,7 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
     proposed = args.propose is None
     interactive = args.vote == "hand" and sys.stdin.isatty()
     began, joined = time.monotonic(), False
-    heir = _Heir(lab, args.id, args.host) if args.host else None
+    heir = Heir(lab, args.id, args.host, args.url) if args.host else None
     while True:
         news.say()
         if failure := _failure(lab):
@@ -194,45 +189,6 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
             news.say()
             return 0
         time.sleep(_LOOK)
-
-
-class _Heir:
-    """Hosts the next signaling server when the one that we knew is gone.
-
-    Parties wait for each other by their ids, so that the first of them that can does it; the others
-    hear of it over the mesh and join. Who is hosted nowhere joins there too, for a server that
-    comes back later is another one.
-    """
-
-    def __init__(self, lab: Lab, me: Party, place: str) -> None:
-        address, _, port = place.rpartition(":")
-        if not port.isdigit():
-            raise UsageError(f"--host {place}: write PORT or ADDRESS:PORT")
-        self._lab = lab
-        self._me = me
-        self._address, self._port = address.strip("[]") or "127.0.0.1", int(port)
-        self._missed_at: float | None = None
-        self._url = ""
-        self._told_at = 0.0
-
-    def look(self, is_in: bool) -> None:
-        """Whether the party is in its session now; host if it has not been for long."""
-        now = time.monotonic()
-        self._missed_at = None if is_in else self._missed_at or now
-        missed = self._missed_at is not None and now - self._missed_at > HOST_AFTER * self._me
-        if not self._url and missed:
-            rooms = RoomsSettings(rate=2_000, burst=4_000, ping_every=2 * SECOND)
-            build = build_server(rooms)
-            try:
-                self._url = self._lab.world.host_server(build, self._address, self._port)
-            except UsageError as error:  # another party of this machine was quicker, say
-                self._missed_at = now
-                console.print(line((f"cannot be the next signaling server: {error}", "yellow")))
-            else:
-                console.print(line("🟢 the signaling server is gone; the next one: ", self._url))
-        if self._url and now - self._told_at > TELL_EVERY:
-            self._told_at = now
-            self._lab.world.ask(self._me, (), HostedServer(self._url))
 
 
 def _failure(lab: Lab) -> str:
@@ -312,7 +268,7 @@ class _News:
 
 _SHOWN = (
     notes.Proposed, notes.Heard, notes.Voted, notes.Committed, notes.Aborted, notes.Expired,
-    notes.Executed, notes.Failed, notes.Said,
+    notes.Executed, notes.Failed, notes.Said, notes.RelayOverflow,
 )  # fmt: skip
 
 

@@ -441,10 +441,11 @@ class StaleBox(Note, frozen=True):
 
 
 class RelayOverflow(Note, frozen=True):
-    """More waited for a relayed peer than may: this frame was left out.
+    """More waited for a relayed peer than may: this frame was left out, or, where none is named,
+    the server left out what it had no room for.
 
-    Written by: the mesh.
-    Read by: the log.
+    Written by: the mesh; the client, when the server says so.
+    Read by: the log, `mpclab party`.
     Without it: a lost message has no cause.
     """
 

@@ -27,6 +27,7 @@ from typing import Any, Final
 
 import msgspec
 
+from mpclab.core import notes
 from mpclab.core.effects import Connect, HangUp, LinkClosed, LinkEvent, LinkOpened
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, SERVER, Party
@@ -63,6 +64,7 @@ from mpclab.signaling.messages import (
     Envelope,
     Join,
     Leave,
+    LeftOut,
     Member,
     PeerJoined,
     PeerLeft,
@@ -139,6 +141,11 @@ class Client(Machine):
         self._pace: Bucket | None = None
         self._texts_sent = 0
         self._texts_heard: dict[tuple[Party, bytes], int] = {}
+
+    @property
+    def other_servers(self) -> dict[Party, str]:
+        """The servers of the session that members told us of, one each."""
+        return dict(self._others)
 
     def start(self, ctx: Ctx) -> None:
         self.pins.setdefault(self.membership.party, self.membership.identity.public)
@@ -363,6 +370,8 @@ class Client(Machine):
                 self._revise(ctx, revision)
             case Roster(members, revision):
                 self._roster(ctx, members, revision)
+            case LeftOut(party):
+                ctx.note(notes.RelayOverflow(peer=party))
             case Ping(revision):
                 ctx.send(SERVER, Pong())
                 if revision != self.revision:

@@ -163,6 +163,13 @@ class Announced(Message, frozen=True):
     payload: msgspec.Raw
 
 
+class LeftOut(Message, frozen=True):
+    """Messages of yours for `to` are left out: it reads so slowly that too much waits for it. Said
+    of each reader once a second at the most."""
+
+    to: Number
+
+
 class Ping(Message, frozen=True):
     """Answer with `Pong`. A `revision` that you do not know means that you missed news."""
 
@@ -172,8 +179,9 @@ class Ping(Message, frozen=True):
 
 ClientMessage: TypeAlias = Join | Relay | Announce | Who | Leave | Pong
 ServerMessage: TypeAlias = (
-    Challenge | Welcome | Refused | Roster | PeerJoined | PeerLeft | Relayed | Announced | Ping
-)
+    Challenge | Welcome | Refused | Roster | PeerJoined | PeerLeft | Relayed | Announced | LeftOut
+    | Ping
+)  # fmt: skip
 
 # --- party to party -----------------------------------------------------------------------
 

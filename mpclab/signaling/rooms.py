@@ -29,7 +29,7 @@ import msgspec
 from mpclab.core import notes
 from mpclab.core.effects import HangUp, LinkClosed, LinkEvent, LinkOpened
 from mpclab.core.errors import UsageError, nearest
-from mpclab.core.ids import SERVER, Party, Path
+from mpclab.core.ids import SECOND, SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Decode, Message
@@ -52,6 +52,7 @@ from mpclab.signaling.messages import (
     ClientMessage,
     Join,
     Leave,
+    LeftOut,
     Member,
     PeerJoined,
     PeerLeft,
@@ -74,6 +75,8 @@ from mpclab.signaling.throttle import Bucket
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 PATH: Path = ("signaling",)
 
+_encode = msgspec.json.Encoder().encode
+
 MOST_EACH = 8
 """Letters for one party in one `Relay`."""
 
@@ -93,6 +96,7 @@ class _Client:
     session: str = ""
     party: Party = 0
     backlog: list[ClientMessage] = field(default_factory=list)  # an empty deque takes 760 bytes
+    told: tuple[int, tuple[Party, ...]] = (0, ())  # when of which readers: see `left_out`
 
 
 class Rooms(Machine):
@@ -299,6 +303,19 @@ class Rooms(Machine):
             said.append((slot.connection, body % (client.party, envelope.payload)))
         self.relayed += len(said)
         return said
+
+    def left_out(self, sender: Connection, reader: Connection, now: int) -> bytes | None:
+        """The message for `sender` that what it said to `reader` was left out, if one is due."""
+        client, slow = self.clients.get(sender), self.clients.get(reader)
+        if client is None or slow is None or not client.session or client.session != slow.session:
+            return None
+        since, told = client.told
+        if now - since >= SECOND:
+            since, told = now, ()
+        if slow.party in told:
+            return None
+        client.told = since, (*told, slow.party)
+        return _encode(LeftOut(slow.party))
 
     def _worth(self, client: _Client, msg: ClientMessage) -> int:
         """How many messages this one counts for: what tells all, or tells of all, is dear."""

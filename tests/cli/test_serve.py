@@ -135,8 +135,20 @@ def test_a_party_hosts_the_next_server_and_the_others_come(start: type[Process])
         lab.propose(by=3, kind="note", text="on we go")
         for party in parties:
             party.wait_for("executed.*on we go")
-    newcomer = Member(there, "s", 3, key=identity(9)).answer
-    assert isinstance(newcomer, Welcome)
+        newcomer = Member(there, "s", 3, key=identity(9)).answer
+        assert isinstance(newcomer, Refused), "our own seat is there now"
+
+        start("serve", "--port", url.rpartition(":")[2]).wait_for("signaling server at")
+        parties[1].wait_for("ours ends: " + url)  # the older one goes on
+        for party in parties:
+            party.wait_for("the server: open")
+        assert lab.run(is_in, limit=40) is not None
+        lab.propose(by=3, kind="note", text="and home again")
+        for party in parties:
+            party.wait_for("executed.*and home again")
+    with pytest.raises(OSError, match="refused"):
+        Member(there, "s", 3)
+    assert isinstance(Member(url, "s", 3, key=identity(9)).answer, Welcome)
 
 
 def test_tls_by_two_options(start: type[Process], tmp_path: Path) -> None:

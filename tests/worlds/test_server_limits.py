@@ -9,13 +9,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 
 from mpclab.signaling.messages import Challenge, Join
-from mpclab.signaling.rooms import build_server
+from mpclab.signaling.rooms import Rooms, build_server
+from mpclab.signaling.status import RoomsSettings
+from mpclab.trace.tail import TailTrace
 from mpclab.worlds.real.websocket import WebSocketWorld
 from mpclab.worlds.real.ws_client import first_to_answer
-from mpclab.worlds.real.ws_connection import ODD_A_TURN, Connection
+from mpclab.worlds.real.ws_connection import ODD_A_TURN, OUTBOX, Connection
 from mpclab.worlds.real.ws_server import ServerSettings
 from tests.signaling.bench import joining
 from tests.worlds.test_server_socket import Raw, request, self_signed
@@ -212,3 +214,33 @@ def test_frames_after_a_refused_one_are_taken_apart_little_by_little(
                 break
         assert len(sizes) > 10
         assert max(sizes) <= ODD_A_TURN
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_writer_is_told_when_its_reader_has_no_room(traced: bool) -> None:
+    limits = ServerSettings(stuck_after=60.0, per_address=0, bytes_a_second=1 << 30)
+    rooms = RoomsSettings(rate=1_000_000, burst=1_000_000)
+    trace = None if traced else TailTrace()
+    with WebSocketWorld(server=limits, trace=trace) as world:
+        world.host_server(build_server(rooms), port=0)
+        with Raw(world) as writer, Raw(world, buffer=4096) as reader, Raw(world) as witness:
+            for party, raw in enumerate((writer, reader, witness), 1):
+                join(raw, party)
+            payload = b'"%b"' % (b"x" * 60_000)
+            envelope = b'{"type":"Envelope","to":2,"payload":%b}' % payload
+            relay = b'{"id":2,"msg":{"type":"Relay","envelopes":[%b]}}' % envelope
+            for _ in range(3 * OUTBOX // len(payload)):
+                writer.send(relay)
+            writer.until(b'{"type":"LeftOut","to":2}')
+            writer.send(relay.replace(b'"to":2', b'"to":3'))  # and speaks on to the others
+            witness.until(payload)
+            left_out = world.server_status().left_out
+            assert left_out > 0
+            writer.socket.sendall(Frame(Opcode.PING, b"end").serialize(mask=True))
+            told = writer.until(b"end").count(b'"LeftOut"')
+            assert told < left_out, "once a second, not for each"
+
+
+def test_who_left_the_room_is_no_news_to_its_writers() -> None:
+    machine = Rooms()
+    assert machine.left_out(1, 2, 0) is None

@@ -8,10 +8,12 @@ in the trace, for all clients that live in this world.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import socket
 import ssl
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path as FilePath
 from typing import Any, Protocol, assert_never, runtime_checkable
 
@@ -50,7 +52,7 @@ from mpclab.worlds.real import kept
 from mpclab.worlds.real.addresses import is_loopback
 from mpclab.worlds.real.processes import WithProcesses
 from mpclab.worlds.real.store import SqliteStore
-from mpclab.worlds.real.ws_client import Handlers, SocketClient, check_url
+from mpclab.worlds.real.ws_client import OPEN_WITHIN, Handlers, SocketClient, check_url
 from mpclab.worlds.real.ws_server import (
     ServerSettings,
     ServerStatus,
@@ -94,6 +96,9 @@ class Relaying(Protocol):
     def pass_on(self, sender: int, text: bytes, now: int) -> list[tuple[int, bytes]] | None:
         """The receivers and their messages for `text`; None: it takes a step."""
 
+    def left_out(self, sender: int, reader: int, now: int) -> bytes | None:
+        """What to tell `sender`, whose message `reader` has no room for; None: it knows."""
+
 
 class WebSocketWorld(WithProcesses):
     """Parties and server on real sockets.
@@ -133,6 +138,7 @@ class WebSocketWorld(WithProcesses):
         self._behind: dict[int, Party] = {}  # connection number → actor
         self._bases: dict[str, int] = {}  # session → base of its actors
         self._relaying: Relaying | None = None
+        self._heard = 0  # the connection whose message the server handles, or handled last
         self._bound: tuple[str, int] = ("127.0.0.1", 0)
         super().__init__(folder=folder, seed=seed, record=record, trace=trace)
         kept.hold(self)
@@ -260,6 +266,7 @@ class WebSocketWorld(WithProcesses):
         host = self._hosts.get(SERVER)
         if host is None or not host.alive:
             return
+        self._heard = number
         if self.trace.forgets and self._passed_on(host, number, text):
             return
         try:
@@ -283,9 +290,22 @@ class WebSocketWorld(WithProcesses):
         if said is None:
             return False
         for connection, body in said:
-            server.send_one(connection, b'{"id":%d,"msg":%b}' % (node.next_id, body))
+            if not server.send_one(connection, b'{"id":%d,"msg":%b}' % (node.next_id, body)):
+                self._missed(connection)
             node.next_id += 1
         return True
+
+    def _missed(self, reader: int) -> str:
+        """A message did not go to `reader`: why not. If it has no room, the writer is told."""
+        host, server, machine = self._hosts.get(SERVER), self._server, self._relaying
+        if server is None or not server.has(reader):
+            return "connection lost"
+        if machine is not None and host is not None and host.node is not None:
+            said = machine.left_out(self._heard, reader, self.now)
+            if said is not None:
+                server.send_one(self._heard, b'{"id":%d,"msg":%b}' % (host.node.next_id, said))
+                host.node.next_id += 1
+        return "reads too slowly"
 
     def closed(self, number: int, reason: str) -> None:
         self._tell_server(LinkClosed(SIGNALING, number, 0, reason))
@@ -333,7 +353,8 @@ class WebSocketWorld(WithProcesses):
 
             def to_client(frame: Frame) -> None:
                 if server.send((dst,), to_text(frame)):
-                    self.dropped(SERVER, self.actor_of(host, dst), frame.id, "connection lost")
+                    why = self._missed(dst)
+                    self.dropped(SERVER, self.actor_of(host, dst), frame.id, why)
 
             return to_client
         if dst != SERVER:
@@ -352,7 +373,7 @@ class WebSocketWorld(WithProcesses):
         if host.actor != SERVER or self._server is None:
             return False
         for number in self._server.send(to, to_text(frame)):
-            self.dropped(SERVER, self.actor_of(host, number), frame.id, "connection lost")
+            self.dropped(SERVER, self.actor_of(host, number), frame.id, self._missed(number))
         return True
 
     def link_verb(self, host: Host, effect: Effect) -> None:
@@ -402,6 +423,30 @@ class WebSocketWorld(WithProcesses):
         handlers = Handlers(lambda: self.linked(host, LinkOpened(path, SERVER)), received, closed)
         client = self._clients[host.actor] = SocketClient(url, handlers, self._trust)
         self.spawn(client.dial())
+
+    def answers(self, url: str) -> Future[bool]:
+        """Whether a signaling server that is not ours speaks at `url`."""
+        return asyncio.run_coroutine_threadsafe(self._answers(url), self.thread.loop)
+
+    async def _answers(self, url: str) -> bool:
+        heard: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def settle(answer: bool) -> None:
+            if not heard.done():
+                heard.set_result(answer)
+
+        handlers = Handlers(lambda: None, lambda _: settle(True), lambda _: settle(False))
+        client = SocketClient(url, handlers, self._trust)
+        self.spawn(client.dial())
+        try:
+            async with asyncio.timeout(OPEN_WITHIN):
+                spoke = await heard
+        except TimeoutError:
+            spoke = False
+        ours = self._server is not None and self._server.serves(client.local)
+        client.hang_up()
+        self.spawn(client.wait_closed(), closing=True)
+        return spoke and not ours
 
     def reset(self, a: Party, b: Party) -> None:
         """Close the link between two actors, as a middlebox would: both are told."""

@@ -165,6 +165,10 @@ class SocketServer:
         connection = self._by_number.get(number)
         return connection.address if connection else None
 
+    def serves(self, client: tuple[str, int] | None) -> bool:
+        """Whether one of our connections comes from that address and port."""
+        return any(it.address == client for it in self._by_number.values())
+
     def send(self, to: Sequence[int], text: bytes) -> list[int]:
         """Send one message to many: serialised once. Returns those who do not get it."""
         data = text_frame(text)
