@@ -7,7 +7,6 @@ heard it. Votes may come before the proposal; they wait for it, and it is asked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -28,7 +27,6 @@ from mpclab.core import notes
 from mpclab.core.errors import Strength, UsageError, nearest
 from mpclab.core.ids import Party, format_duration, new_id
 from mpclab.core.machine import Ctx
-from mpclab.operations import Known
 from mpclab.operations.proposal import Proposal, operation_id
 
 VOTE_POLICIES = ("approve", "reject", "silent", "validate", "hand")
@@ -89,8 +87,12 @@ class Approval:
     def propose(self, ctx: Ctx, ask: Propose) -> None:
         ledger = self.ledger
         spec = ledger.kinds[ask.kind]
-        params = spec.check(spec.complete(ask.params, self._known()))
+        params = spec.check(spec.complete(ask.params, self.ledger.known()))
         deadline = self.deadline if ask.deadline is None else checked_deadline(ask.deadline)
+        known = self.ledger.known()
+        if (book := spec.rules(spec.read(params), known)) is not None:
+            if (why := book.forbid(ask.kind, ctx.me, spec.read(params))) is not None:
+                raise UsageError(why)
         if max(len(ask.attempt), len(ask.kind)) > statements.MAX_NAME:
             raise UsageError(f"attempt, kind: at most {statements.MAX_NAME} characters")
         attempt = ask.attempt or new_id(ctx.rng, 16)
@@ -157,8 +159,8 @@ class Approval:
             self._take(ctx, o, past)
         if o.mine is not None or o.status is not Status.OPEN or self.vote_policy == "silent":
             return
-        if o.invalid_reason:
-            self.cast(ctx, o, False, o.invalid_reason)
+        if why := o.invalid_reason or self._forbidden(o):
+            self.cast(ctx, o, False, why)
             return
         match self.vote_policy:
             case "approve":
@@ -167,18 +169,16 @@ class Approval:
                 self.cast(ctx, o, False, "rejects everything")
             case "validate":
                 spec = self.ledger.kinds[o.kind]
-                wrong = spec.validate(spec.read(o.params), self._known())
+                wrong = spec.validate(spec.read(o.params), self.ledger.known())
                 self.cast(ctx, o, wrong is None, wrong or "")
             case "hand" if o.by == ctx.me:
                 self.cast(ctx, o, True)  # a proposer approves
 
-    def _known(self) -> Known:
-        successor = self.ledger.succession.successor
-        return Known(
-            _Proposals(self.ledger.operations),
-            self.ledger.results,
-            lambda op: successor(op) is not None,
-        )
+    def _forbidden(self, o: Operation) -> str:
+        """Why rules forbid `o`, as far as what they belong to is known here."""
+        if o.signed is None or o.kind not in self.ledger.kinds:
+            return ""
+        return self.ledger.kinds[o.kind].forbidden(o.signed.proposal, self.ledger.known()) or ""
 
     def vote_by_hand(self, ctx: Ctx, op: str, approve: bool, reason: str) -> None:
         o = self.ledger.operations.get(op)
@@ -189,8 +189,8 @@ class Approval:
             raise UsageError(f"party {ctx.me} has {word} {op}; a vote is final")
         if o.status is not Status.OPEN:
             raise UsageError(f"{op} is {o.status}: too late to vote")
-        if approve and o.invalid_reason:
-            raise UsageError(f"{op} cannot be approved: {o.invalid_reason}")
+        if approve and (why := o.invalid_reason or self._forbidden(o)):
+            raise UsageError(f"{op} cannot be approved: {why}")
         self.cast(ctx, o, approve, reason)
 
     def cast(self, ctx: Ctx, o: Operation, approve: bool, reason: str = "") -> None:
@@ -234,10 +234,18 @@ class Approval:
         if o.signed is None or o.status not in (Status.OPEN, Status.EXPIRED):
             return
         result = o.tally.result(o.proposal_hash, self.ledger.policy)
-        if result is TallyResult.ENOUGH and o.certificate is None and self.gate.broadcasts:
+        fulfilled = result is TallyResult.ENOUGH and not self._lacks(o)
+        if fulfilled and o.certificate is None and self.gate.broadcasts:
             self.gate.on_enough(ctx, o)
         else:
             self._weigh_withdrawals(ctx, o)
+
+    def _lacks(self, o: Operation) -> str:
+        """Which approvals rules want besides those that are here."""
+        spec, approving = self.ledger.kinds.get(o.kind), o.tally.approvals(o.proposal_hash)
+        if spec is None or o.invalid_reason:
+            return ""
+        return spec.lacking(o.params, self.ledger.known(), dict(approving)) or ""
 
     # --- waiting no longer ----------------------------------------------------------------
 
@@ -292,25 +300,6 @@ class Approval:
         if len(known) < MAX_EVIDENCE:
             known.append(Evidence(party, what, first, second))
         ctx.blame(party, f"{what} under one id, {op}", Strength.PROOF)
-
-
-class _Proposals(Mapping[str, Proposal]):
-    """The proposals that were heard, by id, without a copy of all of them."""
-
-    def __init__(self, operations: Mapping[str, Operation]) -> None:
-        self._operations = operations
-
-    def __getitem__(self, op: str) -> Proposal:
-        signed = self._operations[op].signed
-        if signed is None:
-            raise KeyError(op)
-        return signed.proposal
-
-    def __iter__(self) -> Iterator[str]:
-        return (op for op, o in self._operations.items() if o.signed is not None)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 def known_vote_policy(name: str) -> str:

@@ -87,6 +87,9 @@ class Executor:
     def _start(self, ctx: Ctx, o: Operation, executed_elsewhere: bool = False) -> None:
         spec = self.ledger.kinds[o.kind]
         replaced = {} if executed_elsewhere else self._replaced(o)
+        if not executed_elsewhere and (why := self._breaks_rules(o)) is not None:
+            self._fail(ctx, o, Aborted(why))
+            return
         if replaced and not spec.follows:
             need, successor = next(iter(replaced.items()))
             self._fail_replaced(ctx, o, need, successor)
@@ -111,6 +114,15 @@ class Executor:
             self.running[child] = o.op
             self._keep(ctx, o.op, End(RUNNING))
             ctx.spawn(child, made)
+
+    def _breaks_rules(self, o: Operation) -> str | None:
+        """Why we take no part, whoever approved: fewer than `t` may lie, and the rest refuses."""
+        assert o.signed is not None
+        spec, known = self.ledger.kinds[o.kind], self.ledger.known()
+        approving = o.certificate.approvals if o.certificate is not None else ()
+        if (why := spec.forbidden(o.signed.proposal, known)) is not None:
+            return why
+        return spec.lacking(o.params, known, (party for party, _ in approving))
 
     def _replaced(self, o: Operation) -> dict[str, str]:
         """The operations that `o` needs whose secrets were replaced, and by which."""

@@ -6,6 +6,8 @@ and the views read it. Each of them gets the ledger, and none of them another's 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from mpclab.coordinator.history import History
 from mpclab.coordinator.inventory import Inventory
 from mpclab.coordinator.operation import Operation, Status
@@ -25,7 +27,8 @@ from mpclab.coordinator.statements import (
 from mpclab.coordinator.succession import Succession
 from mpclab.core.ids import Party
 from mpclab.crypto.identity import Identity
-from mpclab.operations import Operations, Result
+from mpclab.operations import Known, Operations, Result
+from mpclab.operations.proposal import Proposal
 
 REMEMBERED = 256
 
@@ -81,6 +84,13 @@ class Ledger:
         """Operations whose votes are here, and whose proposal is not."""
         return [o for o in self.pending.values() if o.status is Status.UNHEARD]
 
+    def known(self) -> Known:
+        """What those who judge or complete a proposal may know."""
+        successor = self.succession.successor
+        return Known(
+            _Proposals(self.operations), self.results, lambda op: successor(op) is not None
+        )
+
     # --- what others show -----------------------------------------------------------------
 
     def verify(self, ending: Ending) -> None:
@@ -111,3 +121,22 @@ class Ledger:
         self._values[data] = value
         if len(self._values) > REMEMBERED:
             del self._values[next(iter(self._values))]
+
+
+class _Proposals(Mapping[str, Proposal]):
+    """The proposals that were heard, by id, without a copy of all of them."""
+
+    def __init__(self, operations: Mapping[str, Operation]) -> None:
+        self._operations = operations
+
+    def __getitem__(self, op: str) -> Proposal:
+        signed = self._operations[op].signed
+        if signed is None:
+            raise KeyError(op)
+        return signed.proposal
+
+    def __iter__(self) -> Iterator[str]:
+        return (op for op, o in self._operations.items() if o.signed is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

@@ -19,6 +19,7 @@ from mpclab.lab.replies import Done
 from mpclab.mpc.importing import Secret
 from mpclab.mpc.records import KeyRecord, back_up, open_share, restore, seal_share
 from mpclab.operations.keys import KEY_KINDS
+from mpclab.operations.rules import Rules
 from mpclab.worlds.base import World
 
 
@@ -40,7 +41,7 @@ class KeyInfo(msgspec.Struct, frozen=True):
     Attributes:
         op: the operation that made or last renewed it. `name`: as given at dkg or import.
         public: the public key in hex.
-        holds: whether this party holds a share.
+        holds: whether this party holds a share. `rules`: for its use, in words.
     """
 
     op: str
@@ -50,6 +51,7 @@ class KeyInfo(msgspec.Struct, frozen=True):
     threshold: int
     holders: tuple[Party, ...]
     holds: bool
+    rules: str = ""
 
 
 def keys(group: Parties, party: Party) -> tuple[KeyInfo, ...]:
@@ -72,7 +74,7 @@ def keys(group: Parties, party: Party) -> tuple[KeyInfo, ...]:
         return tuple(
             KeyInfo(
                 op, names[public], public.hex(), record.suite, record.threshold, record.holders,
-                holds,
+                holds, str(Rules.parse(record.rules)),
             )
             for public, (op, record, holds) in found.items()
         )  # fmt: skip

@@ -102,6 +102,7 @@ class SharedDealing(FactSharing):
         present: makes the result of `Finished` of a `SharedKey`.
         gated: report `Ready` and sign only when our parent asks to `Proceed`.
         excluded: those that were convicted in dealings before this one.
+        rules: for the key's use, as they stand in its record.
     """
 
     messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Want | Certificate
@@ -126,9 +127,10 @@ class SharedDealing(FactSharing):
         present: Callable[[SharedKey], Any] = lambda result: result,
         gated: bool = False,
         excluded: tuple[Party, ...] = (),
+        rules: str = "",
     ) -> None:
         dealers, receivers = tuple(sorted(dealers)), tuple(sorted(receivers))
-        fixed = (dealers, receivers, threshold, group.name, parts)
+        fixed = (dealers, receivers, threshold, group.name, parts, rules)
         parameters = Parameters(
             digest("mpclab dealing parameters", context, self.kind, fixed),
             dealers,
@@ -141,7 +143,7 @@ class SharedDealing(FactSharing):
         self.identity = identity
         self.threshold, self.needed = threshold, needed
         self.deadline, self.present = deadline, present
-        self.gated, self.excluded = gated, excluded
+        self.gated, self.excluded, self.rules = gated, excluded, rules
         self.shares: dict[Party, int] = {}
         self.combined: tuple[tuple[Party, ...], tuple[GroupKey, KeyShare | None]] | None = None
         self.agreed: KeyShare | None = None
@@ -460,7 +462,9 @@ class SharedDealing(FactSharing):
         dealings = tuple((d, self.facts.hashes[d]) for d in self.parameters.dealers)
         transcript = digest("mpclab transcript", self.parameters.context, dealings)
         holders = self.parameters.receivers
-        record = KeyRecord(key.suite.name, key.commitments, holders, self.excluded, transcript)
+        record = KeyRecord(
+            key.suite.name, key.commitments, holders, self.excluded, transcript, self.rules
+        )
         self.agreed = share
         self.pending = Pending.make(record, self.identity, share)
         ctx.persist("pending", self.pending.to_bytes())
@@ -509,6 +513,8 @@ class SharedDealing(FactSharing):
                 raise PeerFault("certificate of too few participants")
             last, excluded = last.again(out), tuple(sorted({*excluded, *out}))
         record = check_certificate(last.parameters, excluded, self.threshold, certificate)
+        if record.rules != self.rules:
+            raise PeerFault("certificate of a record with other rules")
         if ctx.me in last.participants and last is not self:
             return  # our child makes use of it
         if self.pending is not None and self.pending.record != record:

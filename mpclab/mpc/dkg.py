@@ -45,6 +45,7 @@ class Dkg(SharedDealing):
         present: Callable[[SharedKey], Any] = lambda result: result,
         gated: bool = False,
         excluded: tuple[Party, ...] = (),
+        rules: str = "",
     ) -> None:
         super().__init__(
             context,
@@ -60,6 +61,7 @@ class Dkg(SharedDealing):
             present=present,
             gated=gated,
             excluded=excluded,
+            rules=rules,
         )
         self.params = Params(suite, threshold, self.participants, self.parameters.context)
 
@@ -112,6 +114,7 @@ class Dkg(SharedDealing):
             present=self.present,
             gated=self.gated,
             excluded=tuple(sorted({*self.excluded, *out})),
+            rules=self.rules,
         )
 
 

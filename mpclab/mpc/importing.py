@@ -60,6 +60,7 @@ class Import(SharedDealing):
         present: Callable[[SharedKey], Any] = lambda result: result,
         gated: bool = False,
         excluded: tuple[Party, ...] = (),
+        rules: str = "",
     ) -> None:
         super().__init__(
             context,
@@ -75,6 +76,7 @@ class Import(SharedDealing):
             present=present,
             gated=gated,
             excluded=excluded,
+            rules=rules,
         )
         self.owner, self.public, self.suite = owner, public, suite
         self.secret: int | None = None

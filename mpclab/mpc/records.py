@@ -35,6 +35,7 @@ class KeyRecord(Message, frozen=True):
         holders: those that have a share.
         excluded: those that were found cheating while it was made.
         transcript: hash of how it was made, which every holder signed, 32 bytes.
+        rules: for its use, as its makers agreed; empty for none. Read by `operations.rules`.
     """
 
     suite: str
@@ -42,6 +43,7 @@ class KeyRecord(Message, frozen=True):
     holders: tuple[Party, ...]
     excluded: tuple[Party, ...] = ()
     transcript: bytes = b""
+    rules: str = ""
 
     @property
     def public(self) -> bytes:

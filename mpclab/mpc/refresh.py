@@ -63,6 +63,7 @@ class Refresh(SharedDealing):
             present=present,
             gated=gated,
             excluded=excluded,
+            rules=record.rules,
         )
 
     def again(self, out: tuple[Party, ...]) -> Refresh:

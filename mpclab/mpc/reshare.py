@@ -75,6 +75,7 @@ class Reshare(SharedDealing):
             present=present,
             gated=gated,
             excluded=excluded,
+            rules=record.rules,
         )
 
     def again(self, out: tuple[Party, ...]) -> Reshare:

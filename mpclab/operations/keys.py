@@ -23,6 +23,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
 from mpclab.operations.parameters import Bytes, Content, Number, Numbers, Reference, Text, Word
+from mpclab.operations.rules import Rules, RulesParameter
 from mpclab.operations.spec import Execution, Facts, Known, OperationSpec, Result
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def present_key(execution: Execution) -> Callable[[SharedKey], Result]:
         text = f"{_curve(record)} key {record.public.hex()}, {many}"
         if record.excluded:
             text += f", without the cheating {_parties(record.excluded)}"
+        if record.rules:
+            text += f"; {Rules.parse(record.rules)}"
         secret = b"" if shared.share is None else seal_share(identity, shared.share)
         return Result(text, record.to_bytes(), secret)
 
@@ -121,6 +124,8 @@ def _key_facts(data: bytes) -> Facts:
         ("n", len(record.holders)),
         ("holders", ", ".join(map(str, record.holders))),
     )
+    if record.rules:
+        facts = (*facts, ("rules", record.rules))
     return (*facts, ("x_only", record.public[1:].hex())) if suite.x_only else facts
 
 
@@ -174,6 +179,26 @@ def _new_name(params: Mapping[str, Any], known: Known) -> str | None:
     return None
 
 
+def _rules_for(execution: Execution) -> str:
+    """Of a key that is made."""
+    rules: Rules = execution.params["rules"]
+    try:
+        rules.check_members(execution.n)
+    except ValueError as error:
+        raise UsageError(f"rules: {error}") from None
+    return rules.text
+
+
+def rules_of(params: Mapping[str, Any], known: Known) -> Rules | None:
+    """Of the key that is used."""
+    from mpclab.mpc.records import KeyRecord
+
+    if _public(known, params["key"]) is None:
+        return None
+    text = KeyRecord.from_bytes(known.results[params["key"]].data).rules
+    return Rules.parse(text) if text else None
+
+
 def the_key(params: Mapping[str, Any]) -> Iterable[str]:
     return (params["key"],)
 
@@ -208,6 +233,7 @@ def _dkg(execution: Execution) -> Machine:
         deadline=execution.deadline,
         present=present_key(execution),
         gated=True,
+        rules=_rules_for(execution),
     )
 
 
@@ -237,6 +263,7 @@ def _import(execution: Execution) -> Machine:
         deadline=execution.deadline,
         present=present_key(execution),
         gated=True,
+        rules=_rules_for(execution),
     )
 
 
@@ -434,8 +461,10 @@ KEY_OPERATIONS = (
             Number("threshold", default=0, help="shares needed to sign; 0: the session's"),
             Numbers("members", default=(), low=1, help="who holds it; none named: all"),
             Text("name", default="", empty=True, longest=64, help="to name it by later"),
+            RulesParameter("rules", default="", help="who may use it, for what, approved by whom"),
         ),
         sentence="make a key together ({curve})",
+        shown=("rules",),
         validate=_new_name,
         facts=_key_facts,
         resumable=True,
@@ -451,8 +480,10 @@ KEY_OPERATIONS = (
             Number("threshold", default=0, help="shares needed to sign; 0: the session's"),
             Numbers("members", default=(), low=1, help="who holds it; none named: all"),
             Text("name", default="", empty=True, longest=64, help="to name it by later"),
+            RulesParameter("rules", default="", help="who may use it, for what, approved by whom"),
         ),
         sentence="share the {curve} key {public}, which the proposer knows",
+        shown=("rules",),
         validate=_new_name,
         facts=_key_facts,
         resumable=True,
@@ -474,6 +505,7 @@ KEY_OPERATIONS = (
         shown=("format", "namespace", "derive", "taproot"),
         validate=needs_key,
         complete=_find_key,
+        rules=rules_of,
         facts=_signature_facts,
         after=the_key,
         follows=True,
@@ -486,6 +518,7 @@ KEY_OPERATIONS = (
         sentence="give all holders of key {key} new shares",
         validate=needs_key,
         complete=_find_key,
+        rules=rules_of,
         facts=_key_facts,
         after=the_key,
         retires=the_key,
@@ -505,6 +538,7 @@ KEY_OPERATIONS = (
         sentence="give key {key} to other holders",
         validate=needs_key,
         complete=_find_key,
+        rules=rules_of,
         facts=_key_facts,
         after=the_key,
         retires=the_key,
@@ -523,6 +557,7 @@ KEY_OPERATIONS = (
         sentence="give party {party} its share of key {key} back",
         validate=needs_key,
         complete=_find_key,
+        rules=rules_of,
         facts=_key_facts,
         after=the_key,
         about=about_key,
@@ -538,6 +573,7 @@ KEY_OPERATIONS = (
         sentence="draw the next value of key {key}'s beacon",
         validate=_moves_on,
         complete=_next_value,
+        rules=rules_of,
         facts=_beacon_facts,
         after=lambda params: tuple(op for op in (params["key"], params["after"]) if op),
         follows=True,

@@ -34,6 +34,10 @@ class Parameter:
         """The form that executors get of a signed value."""
         return value
 
+    def show(self, value: Value) -> str:
+        """The form that voters read."""
+        return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Text(Parameter):

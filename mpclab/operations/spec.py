@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -133,6 +133,20 @@ def _accept(params: Mapping[str, Any], known: Known) -> str | None:
     return None
 
 
+class RuleBook(Protocol):
+    """What those agreed who made the thing that an operation uses."""
+
+    def forbid(self, kind: str, by: Party, params: Mapping[str, Any], /) -> str | None:
+        """Why `by` may not propose this; None: it may."""
+
+    def lack(self, approving: Iterable[Party], /) -> str | None:
+        """Which approvals are missing besides the policy's; None: none is."""
+
+
+def _no_rules(params: Mapping[str, Any], known: Known) -> RuleBook | None:
+    return None
+
+
 def _at_once(params: Mapping[str, Any]) -> Iterable[str]:
     return ()
 
@@ -156,6 +170,8 @@ class OperationSpec:
         follows: whether it may be executed with the secrets that replaced those of an operation
             in `after`, since its result is the same or as good. A run with replaced secrets is
             given up for one with the new ones, by all, as they learn of these.
+        rules: from the parameters to the rules that bind all honest parties whatever their vote
+            policy, once what they belong to is known here.
         resumable: the executor may be started again after a crash.
         about: from a result's public bytes to the key that they are about. Of all results about
             one key one is in use, see `coordinator.succession`.
@@ -175,6 +191,7 @@ class OperationSpec:
     after: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     retires: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     follows: bool = False
+    rules: Callable[[Mapping[str, Any], Known], RuleBook | None] = _no_rules
     resumable: bool = False
     about: Callable[[bytes], bytes] | None = None
     certified: bool = False
@@ -212,6 +229,17 @@ class OperationSpec:
         known = {parameter.name: parameter for parameter in self.parameters}
         return {name: known[name].read(value) for name, value in params}
 
+    def forbidden(self, proposal: Proposal, known: Known) -> str | None:
+        """Why the rules forbid what `proposal` asks for; its parameters have passed `check`."""
+        params = self.read(proposal.params)
+        book = self.rules(params, known)
+        return None if book is None else book.forbid(proposal.kind, proposal.by, params)
+
+    def lacking(self, params: Params, known: Known, approving: Iterable[Party]) -> str | None:
+        """Which approvals the rules want besides these."""
+        book = self.rules(self.read(params), known)
+        return None if book is None else book.lack(approving)
+
     @property
     def references(self) -> tuple[str, ...]:
         """The names of the parameters that name earlier operations."""
@@ -219,21 +247,18 @@ class OperationSpec:
 
     def describe(self, params: Params) -> str:
         """The sentence, for parameters that `check` has passed."""
+        known = {parameter.name: parameter for parameter in self.parameters}
+        words = {name: known[name].show(value) for name, value in params}
         if self.sentence:
-            said = self.sentence.format_map({name: _short(value) for name, value in params})
-            usual = {parameter.name: parameter.default for parameter in self.parameters}
+            said = self.sentence.format_map(words)
             more = [
-                f"{name} {_short(value)}"
+                f"{name} {words[name]}"
                 for name, value in params
-                if name in self.shown and value != usual[name]
+                if name in self.shown and value != known[name].default
             ]
             return f"{said} ({', '.join(more)})" if more else said
-        shown = ", ".join(f"{name} = {_short(value)}" for name, value in params)
+        shown = ", ".join(f"{name} = {word}" for name, word in words.items())
         return f"{self.name}: {shown}" if shown else self.name
-
-
-def _short(value: Value) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 class Operations(Registry[OperationSpec]):
