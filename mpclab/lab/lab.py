@@ -582,6 +582,11 @@ class Lab:
         return self.travel.branches
 
     @property
+    def branch_count(self) -> int:
+        """How many branches there are."""
+        return len(self.travel)
+
+    @property
     def branch(self) -> str:
         """The name of the way that is gone now."""
         return self.travel.current
@@ -613,6 +618,7 @@ class Lab:
         *,
         branch: str = "",
         before: int | None = None,
+        after: int | None = None,
     ) -> Lab:
         """An independent lab, as this one is now: try both futures.
 
@@ -623,16 +629,20 @@ class Lab:
             at: as it was then: a checkpoint, or a time (`"1.5s"`, or µs).
             branch: as it was at the end of that branch.
             before: as it was just before that row of the trace was written.
+            after: as it was just after it.
         """
         if not isinstance(self.world, SimulatedWorld):
             from mpclab.lab.revive import revive, twin
 
             taken_on = Lab(twin(self))
-            revive(self, taken_on, self.travel.find(at) if at is not None else None, before)
+            when = self.travel.find(at) if at is not None else None
+            revive(self, taken_on, when, before, after)
             taken_on.travel.begin_here()
             return taken_on
         if before is not None:
             return self.travel.at(self.travel.place_of(before))
+        if after is not None:
+            return self.travel.at(self.travel.place_of(after, after=True))
         if branch:
             return self.travel.end_of(branch)
         if at is not None:

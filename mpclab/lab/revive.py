@@ -33,9 +33,15 @@ def twin(real: Kin) -> Scenario:
     return real.scenario.but(world="simulated", mesh="ready", operations=(), faults=())
 
 
-def revive(real: Kin, made: Kin, at: Place | int | None, before: int | None = None) -> None:
+def revive(
+    real: Kin,
+    made: Kin,
+    at: Place | int | None,
+    before: int | None = None,
+    after: int | None = None,
+) -> None:
     """Let the parties of `made`, a new lab of `twin(real)`, hold what those of `real` held at `at`
-    (µs; None: now), or just before a row of the trace was written.
+    (µs; None: now), or just before or after a row of the trace was written.
 
     Raises:
         UsageError: nothing was recorded, a recording ended before, or a party had not joined yet.
@@ -46,11 +52,12 @@ def revive(real: Kin, made: Kin, at: Place | int | None, before: int | None = No
             "only a simulated lab can be copied as it is; a real one that was made with "
             "record=True goes on in a simulated copy"
         )
-    if before is not None:
-        row = next(islice(real.trace, before, None), None)
+    number = after if before is None else before
+    if number is not None:
+        row = next(islice(real.trace, number, None), None)
         if row is None:
-            raise UsageError(f"row {before}: the trace has the rows 0 to {len(real.trace) - 1}")
-        at = row.at - 1
+            raise UsageError(f"row {number}: the trace has the rows 0 to {len(real.trace) - 1}")
+        at = row.at - 1 if after is None else row.at
     now = at if isinstance(at, int) else real.now if at is None else at.at
     prefix = _rows_until(real.trace, _next_step(recordings, now))
     state = fold(prefix)

@@ -259,6 +259,9 @@ class Travel(Generic[L]):
             if point.branch == old:
                 self.checkpoints[name] = replace(point, branch=new)
 
+    def __len__(self) -> int:
+        return len(self._left) + 1
+
     def __contains__(self, name: str) -> bool:
         return name == self.current or name in self._left
 

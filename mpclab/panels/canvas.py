@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anywidget
 import traitlets
 
+from mpclab.core.ids import Party
+from mpclab.lab.inside import Fields
 from mpclab.trace.log import Trace
 from mpclab.view import Feed, script
 
@@ -20,15 +23,21 @@ class Canvas(anywidget.AnyWidget):
     Attributes:
         chosen: the row of the trace that was clicked last.
         witnesses: rows that stand out.
+        able: the verbs that can be done from the picture.
+        on_act: called with what was done there: `{"verb": "crash", "party": 2}`.
+        on_look: called with a row (-1: now) when a reader wants to look inside the parties then.
     """
 
     _esm = script()
     whole = traitlets.Bytes(b"").tag(sync=True)
     witnesses = traitlets.List(traitlets.Int()).tag(sync=True)
+    able = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self) -> None:
         super().__init__()
         self.chosen: int | None = None
+        self.on_act: Callable[[dict[str, Any]], None] = _nothing
+        self.on_look: Callable[[int], None] = _nothing
         self._trace = Trace()
         self._feed = Feed(self._trace)
         self._number: int | None = None  # of the next chunk; None: no page has asked yet
@@ -54,11 +63,24 @@ class Canvas(anywidget.AnyWidget):
         self.send({"type": "chunk", "number": number}, chunks)
         self._number = number + 1
 
+    def tell(self, row: int, parties: Mapping[Party, Mapping[str, Fields]]) -> None:
+        """Answer `on_look`: of each party, what it held `now`, and what of it was `changed`."""
+        told = {str(party): one for party, one in parties.items()}
+        self.send({"type": "looked", "row": row, "parties": told})
+
     def _hear(self, _: Any, message: Any, buffers: Any) -> None:
         match message:
             case {"type": "again"}:
                 self._again = True
             case {"type": "chosen", "row": int(row)}:
                 self.chosen = row
+            case {"type": "look", "row": int(row)}:
+                self.on_look(row)
+            case {"type": "act", "deed": {"verb": str()} as deed}:
+                self.on_act(deed)
             case _:
                 pass  # a page of another version
+
+
+def _nothing(_: Any) -> None:
+    """Nobody listens."""

@@ -86,12 +86,12 @@ class Controller:
         self.busy = ""  # what the worker is doing, in words
         self.error = ""
         self.said = ""
-        self.bookmark: Lab | None = None
         self.highlight: tuple[int, ...] = ()  # rows that a verdict names
         self.kinds: set[str] = set()  # of messages seen, heartbeats left out
         self.panels: list[Painted] = []
         self._new: set[int] = set()  # panels that have not seen this lab yet, by id
         self._cursor = (0, 0)
+        self._trace = lab.trace
         self._background: set[tuple[int, int]] = set()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
@@ -226,14 +226,19 @@ class Controller:
         with self._painting:
             self.lab = lab
             self.owned = True
-            self.state = State()
-            self.highlight = ()
-            self._cursor = (0, 0)
-            self._background.clear()
-            self.kinds = set()
-            self._new.update(id(panel) for panel in self.panels)
+            self._begin()
             _controllers[lab] = self
         self._wake.set()
+
+    def _begin(self) -> None:
+        """Read the lab's trace from its beginning."""
+        self._trace = self.lab.trace
+        self.state = State()
+        self.highlight = ()
+        self._cursor = (0, 0)
+        self._background.clear()
+        self.kinds = set()
+        self._new.update(id(panel) for panel in self.panels)
 
     # --- painting -----------------------------------------------------------------------------
 
@@ -243,7 +248,9 @@ class Controller:
             if only is not None:  # a panel that came late must not take the others' news
                 self._paint(only, [], needs_redraw=False)
                 return
-            rows, self._cursor = self.lab.trace.since(self._cursor)
+            if self.lab.trace is not self._trace:  # time was turned back
+                self._begin()
+            rows, self._cursor = self._trace.since(self._cursor)
             needs_redraw = False
             for one in rows:
                 needs_redraw = self._is_worth_drawing(one) or needs_redraw

@@ -13,9 +13,11 @@ from mpclab.panels.faults import FaultPanel
 from mpclab.panels.flow import FlowPanel
 from mpclab.panels.hints import STEPS, Hint, hint
 from mpclab.panels.history import HistoryPanel
+from mpclab.panels.keys import Keys
 from mpclab.panels.log import LogPanel
 from mpclab.panels.operations import OperationsPanel
 from mpclab.panels.outcome import OutcomePanel
+from mpclab.panels.palette import Palette
 from mpclab.panels.panel import Banner, Panel
 from mpclab.panels.parties import PartiesPanel
 from mpclab.panels.registry import PANELS
@@ -42,6 +44,7 @@ class Coordinator(Panel):
     def build(self) -> list[Any]:
         controller = self.controller
         self.banner = Banner(controller)
+        self.palette = Palette(controller)
         self.world = WorldPanel(controller)
         self.time = TimePanel(controller)
         self.server = ServerPanel(controller)
@@ -54,8 +57,9 @@ class Coordinator(Panel):
         self.history = HistoryPanel(controller)
         self.log = LogPanel(controller)
         self.parts: tuple[Panel, ...] = (
-            self.banner, self.world, self.time, self.server, self.parties, self.connections,
-            self.operations, self.faults, self.flow, self.outcome, self.history, self.log,
+            self.banner, self.palette, self.world, self.time, self.server, self.parties,
+            self.connections, self.operations, self.faults, self.flow, self.outcome,
+            self.history, self.log,
         )  # fmt: skip
         self.yours = tuple(panel(controller) for panel in PANELS.values())
         self.parts += self.yours
@@ -65,7 +69,8 @@ class Coordinator(Panel):
         self._pointed = ""
         self._reached = -1
         self._deed_of: dict[Panel, int] = {}
-        return [self.stages, self.steps, self.banner.card]
+        self.palette.card.layout.margin = "0 0 0 auto"
+        return [self.stages, self.palette.card, self.steps, self.banner.card]
 
     def frame(self) -> Any:
         """Actions at the left, their results at the right, both on one screen."""
@@ -90,8 +95,8 @@ class Coordinator(Panel):
             tab.layout.flex, tab.layout.min_width = wide, "min(100%, 340px)"
         body = controls.row(self.deeds, self.pictures, gap="10px", align_items="flex-start")
         made = controls.column(
-            controls.page(theme.STYLESHEET), self.card, self.world.card, self.time.card, body,
-            gap="8px",
+            controls.page(theme.STYLESHEET), Keys(), self.card, self.world.card, self.time.card,
+            body, gap="8px",
         )  # fmt: skip
         made.add_class("mpclab")
         return made

@@ -3,14 +3,18 @@ figure to keep, of the messages or of each party's phases."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
 
-from mpclab.core.ids import MS, SECOND
+from mpclab.core.ids import MS, SECOND, Party
+from mpclab.lab import Lab
+from mpclab.lab.inside import Fields, differences, look
 from mpclab.panels import controls
 from mpclab.panels.canvas import Canvas
 from mpclab.panels.controller import Tick
+from mpclab.panels.deeds import able, do_deed
 from mpclab.panels.panel import Panel
 from mpclab.plots import spacetime, timeline
 from mpclab.plots.clock import Scale
@@ -48,12 +52,20 @@ class FlowPanel(Panel):
         )
         self.canvas = Canvas()
         self.canvas.add_class("mpclab-canvas")
+        self.canvas.on_act = self._act
+        self.canvas.on_look = self._look
         self.picture = controls.Picture("Nothing has been sent yet.")
         of_figure = (self.window, self.scale, self.server, self.heartbeats)
         self._options = controls.row(*of_figure)
         for each in (self.view, *of_figure):
             each.observe(lambda _: self.redraw(), "value")
         return [controls.row(self.view, self._options), self.canvas, self.picture.box]
+
+    def _act(self, deed: dict[str, Any]) -> None:
+        self.controller.do("doing it", lambda lab: do_deed(lab, deed))
+
+    def _look(self, row: int) -> None:
+        self.controller.ask(partial(look_at, row=row), lambda told: self.canvas.tell(row, told))
 
     def refresh(self, now: Tick) -> None:
         living = self.view.value == LIVING
@@ -62,6 +74,7 @@ class FlowPanel(Panel):
         controls.show(self._options, not living)
         if now.is_new:
             self.canvas.follow(now.lab.trace)
+        self.canvas.able = able(now.lab)
         self.canvas.witnesses = list(self.controller.highlight)
         if self.picture_due(now, 0.1 if living else 0.7):
             if living:
@@ -96,6 +109,21 @@ class FlowPanel(Panel):
             max_messages=_MOST,
             keep="last",
         )
+
+
+def look_at(lab: Lab, row: int) -> dict[Party, dict[str, Fields]]:
+    """What each party held after a row (-1: now), and what that row's event changed of it.
+
+    Of a real lab it is known where it was recorded: then its nodes are given again what they got.
+    """
+    if row < 0:
+        held = look(lab if lab.scenario.world == "simulated" else lab.fork())
+        return {party: {"now": fields} for party, fields in held.items()}
+    after, before = look(lab.fork(after=row)), look(lab.fork(before=row))
+    return {
+        party: {"now": fields, "changed": differences(before.get(party, {}), fields)}
+        for party, fields in after.items()
+    }
 
 
 def window_of(window: str, state: State) -> tuple[int | None, int | None]:

@@ -9,6 +9,7 @@ from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Controller, Tick, controller_of, log
+from mpclab.panels.keys import Keys
 
 
 class Panel:
@@ -116,7 +117,7 @@ class Panel:
         """The card, a line that says what happens, and the stylesheet."""
         self._banner = Banner(self.controller)
         made = controls.column(
-            controls.page(theme.STYLESHEET), self._banner.card, self.card, gap="10px"
+            controls.page(theme.STYLESHEET), Keys(), self._banner.card, self.card, gap="10px"
         )
         made.add_class("mpclab")
         return made

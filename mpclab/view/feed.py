@@ -9,11 +9,13 @@ columns that the head names, one after the other without padding:
     marks     what actors did: {at, actor, what, row, op?, text?, long?, other?}
     bands     faults: {index, from, to?, text, parties}; a later one completes an earlier one
     states    {at, actor, life?, leads?}: from then on
-    facts     {title?, ready?}: of the whole run
+    facts     {title?, ready?, …}: of the whole run
+    rows      [first, end) of the trace's rows that it tells of
     end       the time of the last row
 
 The columns of messages (`at` sender receiver kind path text size via background row id) have one
-entry for each receiver; `flight` and `end_*` say how earlier ones ended, by their number. Times
+entry for each receiver; `flight` and `end_*` say how earlier ones ended, by their number. The
+columns `now_*` say what became of a party: its `now_name` is `now_value` from that row on. Times
 are µs since the run began. The reader is `Store` in web/store.js.
 """
 
@@ -23,7 +25,8 @@ import json
 import struct
 from array import array
 from collections import deque
-from typing import Any, Final, assert_never
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, assert_never
 
 from mpclab.core import notes
 from mpclab.core.ids import SERVER, Party
@@ -57,9 +60,23 @@ _ENDED: Final = (
     ("flight", "u32"), ("end_at", "f64"), ("end_fate", "u8"), ("end_row", "u32"),
     ("end_why", "u32"),
 )  # fmt: skip
+_CHANGED: Final = (
+    ("now_at", "f64"), ("now_actor", "i16"), ("now_name", "u32"), ("now_value", "u32"),
+    ("now_row", "u32"),
+)  # fmt: skip
 _CODES: Final = {"f64": "d", "u32": "I", "u16": "H", "i16": "h", "u8": "B"}
 _LONGEST_TEXT: Final = 400
 _FEW_WORDS: Final = 65_535  # that many kinds and paths have numbers in a u16
+
+
+class Change(NamedTuple):
+    """From row `row` on, at time `at` (µs), what is called `name` is `value` at `actor`."""
+
+    row: int
+    at: int
+    actor: Party
+    name: str
+    value: str
 
 
 class Feed:
@@ -68,11 +85,24 @@ class Feed:
     Args:
         ready: the time that counts as 0 for a reader, µs; earlier ones are negative.
         title: of the run, for those who do not see the picture.
+        within: what became of the parties' machines, in the order of rows: see `lab.inside`.
+        cut: what was left out, in words.
     """
 
-    def __init__(self, trace: Trace, *, ready: int = 0, title: str = "") -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        ready: int = 0,
+        title: str = "",
+        within: Iterable[Change] = (),
+        cut: str = "",
+    ) -> None:
         self._trace = trace
         self._facts: dict[str, Any] = {"ready": ready, "title": title}
+        if cut:
+            self._facts["cut"] = cut
+        self._within = deque(within)
         self._cursor = (0, 0)
         self._row = 0
         self._count = 0
@@ -84,11 +114,14 @@ class Feed:
         self._values: dict[str, str] = {}
         self._state = State()
         self._shown: dict[Party, tuple[str, bool]] = {}
+        self._told: dict[Party, dict[str, str]] = {}
         self._begin()
 
     def _begin(self) -> None:
         self._sent = {name: array(_CODES[kind]) for name, kind in _SENT}
         self._ended = {name: array(_CODES[kind]) for name, kind in _ENDED}
+        self._changed = {name: array(_CODES[kind]) for name, kind in _CHANGED}
+        self._first = self._row
         self._lanes: list[tuple[Party, str]] = []
         self._marks: list[dict[str, Any]] = []
         self._bands: list[dict[str, Any]] = []
@@ -103,6 +136,8 @@ class Feed:
         self._begin()
         for row in rows:
             self._take(row)
+            while self._within and self._within[0].row <= self._row:
+                self._change(*self._within.popleft())
             self._row += 1
         return self._pack(max(self._trace.end, rows[-1].at))
 
@@ -126,7 +161,20 @@ class Feed:
             case Blamed(at, actor, _, party, reason):
                 whom = "somebody" if party is None else f"party {party}"
                 self._mark(row, "blamed", text=f"blames {party or '?'}", long=f"{whom}: {reason}")
-            case Fired() | Asked() | Output() | Persisted() | Linked() | Lied():
+                self._tell(row.at, row.actor, f"blames {party or 'somebody'}", reason)
+            case Linked(at, actor, peer, state):
+                self._state.apply(row)
+                self._tell(row.at, row.actor, f"link {peer or 'server'}", state)
+            case Persisted(at, actor, path, key, size):
+                self._tell(
+                    row.at,
+                    row.actor,
+                    f"stored {'/'.join((*path, key))}",
+                    f"{size} B" if size else "",
+                )
+            case Output(at, actor, path, text):
+                self._tell(row.at, row.actor, f"output {'/'.join(path)}", text)
+            case Fired() | Asked() | Lied():
                 pass  # these have no mark
             case _:
                 assert_never(row)
@@ -262,6 +310,7 @@ class Feed:
         for actor in aimed:
             if (one := self._state.parties.get(actor)) is None:
                 continue
+            self._become(row, actor)
             life, leads = self._shown.get(actor, ("up", False))
             if (one.life, one.leader) == (life, leads):
                 continue
@@ -273,9 +322,57 @@ class Feed:
             self._shown[actor] = (one.life, one.leader)
             self._states.append(change)
 
+    # --- what became of each party ---
+
+    def _tell(self, at: int, actor: Party, name: str, value: str) -> None:
+        known = self._told.setdefault(actor, {})
+        if known.get(name, "") != value:
+            known[name] = value
+            self._change(self._row, at, actor, name, value)
+
+    def _change(self, row: int, at: int, actor: Party, name: str, value: str) -> None:
+        columns = self._changed
+        columns["now_at"].append(at)
+        columns["now_actor"].append(actor)
+        columns["now_name"].append(self._word(name))
+        columns["now_value"].append(self._word(value[:_LONGEST_TEXT]))
+        columns["now_row"].append(row)
+
+    def _become(self, row: Row, actor: Party) -> None:
+        """What the fold says of a party, where it is another thing than before."""
+        one = self._state.parties[actor]
+
+        waits = ", ".join(map(str, one.waiting_for))
+        for name, value in (
+            ("life", one.life), ("phase", one.phase), ("term", one.term), ("view", one.view),
+            ("leads", "yes" if one.leader else ""), ("waits for", waits), ("blocked", one.blocked),
+        ):  # fmt: skip
+            self._tell(row.at, actor, name, "" if value is None else str(value))
+        if one.life in ("crashed", "left"):
+            for name in [n for n, v in self._told[actor].items() if v and n.startswith("link ")]:
+                self._tell(row.at, actor, name, "closed")
+        if isinstance(row, Noted) and (op := getattr(row.note, "op", "")):
+            self._settle(row, op)
+
+    def _settle(self, row: Noted, op: str) -> None:
+        known = self._state.operations.get(op)
+        if known is None:
+            return
+        actor = row.actor
+        if (vote := known.votes.get(actor)) is not None:
+            word = "approves" if vote.approve else f"rejects {vote.reason}".strip()
+            self._tell(row.at, row.actor, f"vote {op}", word)
+        self._tell(row.at, row.actor, f"operation {op}", known.standing.get(actor, ""))
+        if (held := known.commits.get(actor)) is not None:
+            place = "" if held.index is None else f"{held.index + 1}: "
+            self._tell(
+                row.at, row.actor, f"history {op}", f"{place}{held.head[:12] or held.value[:12]}"
+            )
+
     def _pack(self, end: int) -> bytes:
         columns = [(name, kind, self._sent[name]) for name, kind in _SENT]
         columns += [(name, kind, self._ended[name]) for name, kind in _ENDED]
+        columns += [(name, kind, self._changed[name]) for name, kind in _CHANGED]
         head = {
             "columns": [(name, kind, len(values)) for name, kind, values in columns],
             "words": self._new_words,
@@ -284,6 +381,7 @@ class Feed:
             "bands": self._bands,
             "states": self._states,
             "facts": self._facts,
+            "rows": [self._first, self._row],
             "end": end,
         }
         text = json.dumps(head, separators=(",", ":")).encode()

@@ -49,7 +49,7 @@ window.diagram = diagram;
 
 _PARTS: Final = (
     "store.js", "query.js", "axis.js", "density.js", "glyphs.js", "words.js", "picture.js",
-    "diagram.js", "hosts.js",
+    "scrubber.js", "hands.js", "diagram.js", "hosts.js",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The coordinator's story, by pressing its buttons: the same in every world."""
 
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -9,10 +10,11 @@ import pytest
 
 from mpclab import Lab, Scenario, UsageError
 from mpclab.panels import Coordinator, HistoryPanel, OperationsPanel, ServerPanel
-from mpclab.panels.flow import FIGURE
+from mpclab.panels.flow import FIGURE, look_at
 from mpclab.panels.panel import Panel
 from mpclab.panels.sentences import is_background
 from mpclab.trace import Trace
+from mpclab.trace.flights import flights
 from mpclab.trace.rows import Sent
 from tests.panels.hands import Hands, wait
 
@@ -64,7 +66,7 @@ def test_what_cannot_work_now_is_disabled_and_says_why(hands: Make) -> None:
         panel.faults.inject: "spawn parties first",
         panel.faults.heal: "nothing is broken",
         panel.outcome.check: "propose something first",
-        panel.time.back: "bookmark a moment first",
+        panel.time.back: "keep a checkpoint first",
     }
     for button, why in reasons.items():
         assert (button.disabled, button.tooltip) == (True, why), button.description
@@ -185,19 +187,74 @@ def test_settings_that_cannot_be_change_nothing(hands: Make) -> None:
     assert before.parties == ()
 
 
-def test_a_bookmark_gives_a_second_future(hands: Make) -> None:
+def test_a_checkpoint_gives_a_second_future_and_the_first_is_not_lost(hands: Make) -> None:
     it = hands()
     panel = it.panel
     it.gather()
     it.press(panel.time.mark)
-    it.say("bookmarked at")
+    it.say("checkpoint &#x27;checkpoint 1&#x27; at")
     it.press(panel.operations.propose)
     it.say("all heads are equal")
     it.press(panel.time.back)
-    it.say("back at")
+    it.say("again, on")
     it.say("Nothing has been proposed yet.")
     assert panel.lab.parties == (1, 2, 3, 4)
     it.say("Time stands still")
+    panel.time.called.value = "nothing happens"
+    wait(lambda: panel.lab.branch == "nothing happens", "the branch has a name")
+    wait(lambda: "nothing happens" in panel.time.ways.value, "the tree shows it")
+    panel.time.branch.value = "main"
+    it.say("all heads are equal")
+    it.say("1 committed")
+
+
+def test_what_is_done_in_the_picture_is_done_to_the_lab(hands: Make) -> None:
+    it = hands(agreement="direct")
+    panel = it.panel
+    it.gather()
+    it.press(panel.operations.propose)
+    it.say("Committed by everyone")
+    vote = next(f for f in flights(panel.lab.trace) if f.kind == "SignedVote" and f.sender == 2)
+    canvas = panel.flow.canvas
+    deed = {"row": vote.sent_row, "flying": False, "id": vote.id, "sender": 2,
+            "receiver": vote.receiver}  # fmt: skip
+    canvas.on_act({"verb": "lose", **deed})
+    it.say(f"message {vote.id} of party 2 to party {vote.receiver} is lost")
+    assert panel.lab.branch == "branch 2"
+    canvas.on_act({"verb": "crash", "party": 4})
+    wait(lambda: panel.lab.state.parties[4].life == "crashed", "party 4 crashed")
+    canvas.on_act({"verb": "partition", "groups": [[1], [2, 3]]})
+    it.say("party 1 | parties 2 and 3 cannot hear each other")
+    canvas.on_act({"verb": "branch", "row": vote.sent_row})
+    wait(lambda: panel.lab.branch == "branch 3", "another branch")
+    canvas.on_act({"verb": "partition", "groups": [[], [1]]})
+    it.say("nobody is on one side")
+    canvas.on_act({"verb": "explode"})
+    it.say("of another version of mpclab")
+
+
+def test_inside_a_party_one_sees_what_a_step_changed_and_no_secret(hands: Make) -> None:
+    it = hands()
+    it.gather()
+    lab = it.panel.lab
+    lab.pace(0)
+    lab.set_private(2, 424_242)
+    lab.propose(by=1, kind="dkg")
+    lab.propose(by=1, kind="sum")
+    lab.run()
+    committed = next(
+        k for k, row in enumerate(lab.trace) if getattr(row, "word", "") == "committed"
+    )
+    told = look_at(lab, committed)
+    row = list(lab.trace)[committed]
+    assert any("history" in name for name in told[row.actor]["changed"])
+    assert all("changed" in one and one["now"] for one in told.values())
+    for party, one in look_at(lab, -1).items():
+        words = " ".join(one["now"].values())
+        share = lab.group.machine_of(party, lambda m: next(iter(m.executor.secrets.values())))
+        assert "424242" not in words
+        assert share.hex() not in words
+        assert not re.search(r"[0-9]{17}|\bb'|[0-9a-f]{40}", words)
 
 
 def test_a_stopped_clock_steps_one_event_at_a_time(hands: Make) -> None:
@@ -210,7 +267,7 @@ def test_a_stopped_clock_steps_one_event_at_a_time(hands: Make) -> None:
     wait(lambda: not panel.time.step.disabled, "step")
     before = len(panel.lab.trace)
     it.press(panel.time.step)
-    it.say("one step")
+    it.say("SignedProposal of party 1")
     assert len(panel.lab.trace) > before
     it.press(panel.time.run)
     it.say("all heads are equal")

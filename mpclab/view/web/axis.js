@@ -19,19 +19,19 @@ class Axis {
 
   x(time) {
     if (this.kind === "time") return time / 1000;
-    const { moments } = this.store;
-    const i = lowerBound(moments, time, moments.length);
+    const { data: moments, length } = this.store.moments;
+    const i = lowerBound(moments, time, length);
     if (i === 0) return 0;
-    if (i === moments.length) return moments.length - 1;
+    if (i === length) return length - 1;
     if (moments[i] === time) return i;
     return i - 1 + (time - moments[i - 1]) / (moments[i] - moments[i - 1]);
   }
 
   time(x) {
     if (this.kind === "time") return x * 1000;
-    const { moments } = this.store;
-    if (moments.length === 0) return 0;
-    const last = moments.length - 1;
+    const { data: moments, length } = this.store.moments;
+    if (length === 0) return 0;
+    const last = length - 1;
     const i = Math.max(0, Math.min(last, Math.floor(x)));
     return moments[i] + (x - i) * (moments[Math.min(last, i + 1)] - moments[i]);
   }
@@ -55,7 +55,7 @@ class Axis {
   // The whole run, with a little room beside it; heartbeats after its end are left out.
   whole() {
     const { store } = this;
-    const start = store.facts.ready ?? store.moments[0] ?? 0;
+    const start = store.facts.ready ?? (store.moments.length ? store.moments.data[0] : 0);
     return this._roomy(Math.min(start, store.busy), store.busy);
   }
 

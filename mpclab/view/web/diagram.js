@@ -4,6 +4,7 @@ const KEYS = {
   ArrowLeft: (d) => d.pan(-0.15), ArrowRight: (d) => d.pan(0.15),
   "+": (d) => d.zoom(0.7), "=": (d) => d.zoom(0.7), "-": (d) => d.zoom(1 / 0.7),
   Home: (d) => d.act("fit"), End: (d) => d.act("latest"), "/": (d) => d.input.focus(),
+  ",": (d) => d.act("back"), ".": (d) => d.act("forth"), s: (d) => d.act("state"),
   n: (d) => d.step(1), p: (d) => d.step(-1), b: (d) => d.act("past"), f: (d) => d.act("future"),
   Escape: (d) => d.act("close"),
 };
@@ -19,7 +20,7 @@ class Diagram {
       window: null, // [left, right] in units of the axis; null: everything, and follow
       latest: Boolean(options.latest), // then follow from the latest proposal on
       scale: "auto", filter: parseFilter("", store), background: false, server: true,
-      open: new Set(), chosen: -1, chosenMark: null, lit: null, witnesses: new Set(options.rows ?? []),
+      open: new Set(), chosen: -1, chosenMark: null, party: null, lit: null, ghost: null, witnesses: new Set(options.rows ?? []),
     };
     this.frames = []; // ms that each drawing took
     this._build(host);
@@ -45,6 +46,7 @@ class Diagram {
         <button data-do="scale" title="time to scale, or the same room for every event">to scale</button>
         <button data-do="background" title="also heartbeats and the like">heartbeats</button>
         <button data-do="server" title="also the signaling server">server</button>
+        <button data-do="state" title="how every party stood, at any moment (s)">state</button>
         <span class="said" role="status"></span>
       </div>
       <div class="body">
@@ -54,11 +56,15 @@ class Diagram {
         <aside class="details" aria-live="polite" hidden></aside>
       </div>
       <canvas class="map" aria-hidden="true"></canvas>
+      <section class="scrub" aria-label="State at a moment" hidden></section>
       <p class="summary"></p>`;
     const parts = { stage: ".stage", canvas: "canvas.main", map: "canvas.map", tip: ".tip",
-      details: ".details", said: ".said", summary: ".summary", input: "input.filter", list: "datalist" };
+      details: ".details", said: ".said", summary: ".summary", input: "input.filter", list: "datalist",
+      scrub: "section.scrub" };
     for (const [name, selector] of Object.entries(parts)) this[name] = host.querySelector(selector);
     this.host = host;
+    this.scrubber = new Scrubber(this, this.scrub);
+    this.hands = new Hands(this);
     const id = `mpclab-${Math.random().toString(36).slice(2)}`;
     this.list.id = `${id}-words`;
     this.input.setAttribute("list", this.list.id);
@@ -73,6 +79,7 @@ class Diagram {
       const what = event.target.closest?.("[data-do]")?.dataset.do;
       if (what) this.act(what);
     });
+    this.host.addEventListener("pointerdown", () => { this.tip.hidden = true; });
     this.input.addEventListener("input", () => this.setFilter(this.input.value));
     this.stage.addEventListener("wheel", (event) => this._wheel(event), { passive: false });
     this.stage.addEventListener("pointermove", (event) => this._hover(event));
@@ -109,6 +116,7 @@ class Diagram {
       start = { x: event.offsetX, y: event.offsetY, moved: false, window: this._window() };
       spread = 0;
       if (where === this.map) move(event, start);
+      else if (fingers.size === 1) this.hands.take(event);
     });
     where.addEventListener("pointermove", (event) => {
       if (!fingers.has(event.pointerId)) return;
@@ -119,13 +127,19 @@ class Diagram {
         if (spread) this.zoom(spread / apart, this.picture.unpx((a.offsetX + b.offsetX) / 2));
         spread = apart;
         start.moved = true;
+        if (this.hands.grip) this.hands.cancel();
         return;
       }
       if (Math.hypot(event.offsetX - start.x, event.offsetY - start.y) > 3) start.moved = true;
-      if (start.moved) move(event, start);
+      if (start.moved && where === this.stage && this.hands.grip) this.hands.move(event);
+      else if (start.moved) move(event, start);
     });
     where.addEventListener("pointerup", (event) => {
       fingers.delete(event.pointerId);
+      if (where === this.stage && this.hands.grip) {
+        if (start?.moved) { this.hands.drop(event); return; }
+        this.hands.cancel();
+      }
       if (start && !start.moved && where === this.stage) this._click(event);
     });
     where.addEventListener("pointercancel", (event) => fingers.delete(event.pointerId));
@@ -151,7 +165,7 @@ class Diagram {
     this.tip.hidden = !found;
     this.stage.style.cursor = found ? "pointer" : "grab";
     if (!found) return;
-    this.tip.textContent = found.mark ? markWords(found.mark) : this.messageWords(found.message);
+    this.tip.textContent = found.mark ? markWords(found.mark, this.store) : this.messageWords(found.message);
     const right = event.offsetX > this.stage.clientWidth - 280;
     this.tip.style.left = right ? "" : `${event.offsetX + 14}px`;
     this.tip.style.right = right ? `${this.stage.clientWidth - event.offsetX + 14}px` : "";
@@ -162,13 +176,19 @@ class Diagram {
     if (event.offsetX < LEFT - 6) { this._openGroup(event.offsetY); return; }
     const found = this.picture.at(event.offsetX, event.offsetY);
     if (found?.mark) this.chooseMark(found.mark);
-    else this.choose(found ? found.message : -1);
+    else if (found) this.choose(found.message);
+    else {
+      this.choose(-1);
+      if (!this.scrub.hidden) this.scrubber.seekTime(this.axis.time(this.picture.unpx(event.offsetX)));
+    }
   }
 
   _openGroup(y) {
     const { lanes, step } = this.picture;
-    const group = lanes.find((lane) => Math.abs(lane.y - y) < step / 2)?.group;
-    if (group === undefined) return;
+    const lane = lanes.find((one) => Math.abs(one.y - y) < step / 2);
+    if (lane?.members.length === 1 && lane.members[0] > 0) this.chooseParty(lane.members[0]);
+    const group = lane?.group;
+    if (group === undefined || (lane.members.length === 1 && !this.view.open.has(group))) return;
     if (!this.view.open.delete(group)) this.view.open.add(group);
     this.redraw();
   }
@@ -177,6 +197,9 @@ class Diagram {
 
   act(what) {
     const { view, store } = this;
+    const [, whose, verb] = /^(message|party):(.*)$/.exec(what) ?? [];
+    if (whose === "message") { this.hands.doMessage(verb, view.chosen); return; }
+    if (whose === "party") { this.hands.do(verb, { party: view.party }); return; }
     switch (what) {
       case "in": this.zoom(0.6); break;
       case "out": this.zoom(1 / 0.6); break;
@@ -190,10 +213,21 @@ class Diagram {
       case "past": case "future":
         if (view.chosen >= 0) view.lit = cone(store, view.chosen, what === "future");
         break;
+      case "only": this._fill(`party:${view.party}`); break;
       case "kind": case "path":
         this._fill(`${what}:"${store.words[store[what].data[view.chosen]]}"`);
         break;
       case "close": this.choose(-1); break;
+      case "state":
+        this.scrub.hidden = !this.scrub.hidden;
+        if (this.scrub.hidden) this.scrubber.leave();
+        break;
+      case "back": case "forth":
+        this.scrub.hidden = false;
+        this.scrubber.step(what === "back" ? -1 : 1);
+        break;
+      case "present": this.scrubber.leave(); break;
+      case "branch": this.hands.do("branch", { row: this.scrubber.row < 0 ? undefined : this.scrubber.row }); break;
       default: throw new Error(`unknown command ${what}`);
     }
     this.redraw();
@@ -251,7 +285,7 @@ class Diagram {
     const sender = view.chosen >= 0 ? store.sender.data[view.chosen] : null;
     for (let i = view.chosen + by; i >= 0 && i < store.messages; i += by) {
       if (!picture.shown[i] || (sender !== null && store.sender.data[i] !== sender)) continue;
-      this._bring(store.at.data[i]);
+      this.bring(store.at.data[i]);
       this.choose(i);
       return;
     }
@@ -263,14 +297,33 @@ class Diagram {
     const of = (column) => column.data.subarray(0, store.messages).indexOf(row);
     const i = of(store.row) >= 0 ? of(store.row) : of(store.endedRow);
     const mark = store.marks.find((m) => m.row === row);
-    if (mark) { this._bring(mark.at); this.chooseMark(mark); }
-    else if (i >= 0) { this._bring(store.at.data[i]); this.choose(i); }
+    if (mark) { this.bring(mark.at); this.chooseMark(mark); }
+    else if (i >= 0) { this.bring(store.at.data[i]); this.choose(i); }
   }
 
-  _bring(time) {
+  // Have a time in view.
+  bring(time) {
     const [left, right] = this._window();
     const x = this.axis.x(time);
     if (this.view.window && (x < left || x > right)) this.setWindow(x - (right - left) / 2, x + (right - left) / 2);
+  }
+
+  // What a row of the trace was about.
+  rowWords(row) {
+    const { store } = this;
+    const mark = store.marks[lowerBoundBy(store.marks, row, (m) => m.row)];
+    if (mark?.row === row) return markWords(mark, store);
+    const of = (column) => column.data.subarray(0, store.messages).indexOf(row);
+    const sent = of(store.row);
+    if (sent >= 0) {
+      const to = [];
+      for (let i = sent; store.row.data[i] === row && i < store.messages; i++) to.push(store.receiver.data[i]);
+      return `${who(store.sender.data[sent])} sends ${store.words[store.kind.data[sent]]} to ${to.map((p) => p || "the server").join(", ")}`;
+    }
+    const ended = of(store.endedRow);
+    if (ended < 0) return "";
+    const got = store.fate.data[ended] === DELIVERED ? "gets" : "never gets";
+    return `${who(store.receiver.data[ended])} ${got} ${store.words[store.kind.data[ended]]} of ${who(store.sender.data[ended])}`;
   }
 
   // --- what is chosen ---
@@ -299,7 +352,8 @@ class Diagram {
         ["size", `${count(store.size.data[i])} bytes`],
         ["path", store.words[store.path.data[i]] || "(top)"],
         ["rows", rows],
-      ], [["past", "what led to it"], ["future", "what it led to"], ["kind", "its kind"], ["path", "its path"]]);
+      ], [["past", "what led to it"], ["future", "what it led to"], ["kind", "its kind"], ["path", "its path"],
+        ...this.hands.messageButtons(i)]);
       this.options.onChoose?.(store.row.data[i]);
     }
     this.redraw();
@@ -311,12 +365,22 @@ class Diagram {
       ["who", who(mark.actor)],
       ["when", duration(mark.at - (this.store.facts.ready ?? 0))],
       ["what", mark.long ?? mark.text],
-      ["operation", mark.op],
+      ["operation", mark.op && this.store.operation(mark.op)],
       ["row", mark.row],
     ], []);
     this.options.onChoose?.(mark.row);
     this.redraw();
   }
+
+  chooseParty(party) {
+    Object.assign(this.view, { chosen: -1, chosenMark: null, lit: null, party });
+    const fields = this.store.stateAt(this.hands.row ?? Infinity).get(party) ?? new Map();
+    const facts = [...fields].filter(([name]) => PLAIN.includes(name)).map(([name, [value]]) => [name, value]);
+    this._show(who(party), facts, [["only", "its messages"], ...this.hands.partyButtons(party)]);
+    this.redraw();
+  }
+
+  say(words) { this.error = ""; this.telling = words; this.redraw(); }
 
   _show(title, facts, buttons) {
     this.details.hidden = false;
@@ -341,20 +405,30 @@ class Diagram {
     });
   }
 
+  // The theme's colours; asked for again only now and then: the answer costs a style recalculation.
+  _inks() {
+    const now = performance.now();
+    if (!this._ink || now - this._inkAt > 1000) { this._ink = inks(this.host); this._inkAt = now; }
+    return this._ink;
+  }
+
   _draw() {
     const width = this.stage.clientWidth;
     if (!width) return;
     const { picture } = this;
-    picture.layout({ ...this.view, ink: inks(this.host) }, width);
+    const cursor = this.scrubber.at < 0 ? null : this.scrubber.time;
+    picture.layout({ ...this.view, cursor, ink: this._inks() }, width);
     this.stage.style.height = `${picture.height}px`; // the canvas, laid over it, widens nothing
     picture.draw(sized(this.canvas, width, picture.height));
     picture.drawMap(sized(this.map, width, MINIMAP));
     const far = picture.inView > MOST_ARROWS ? " · zoom in to see single messages" : "";
-    this.said.textContent = this.error || `${count(picture.inView)} messages in view${far}`;
+    this.said.textContent = this.error || this.telling || `${count(picture.inView)} messages in view${far}`;
     this.said.classList.toggle("error", Boolean(this.error));
+    if (!this.scrub.hidden) this.scrubber.draw();
     const { background, server, window: own, latest } = this.view;
-    const pressed = { scale: this.axis.kind === "time", background, server, latest: own === null && latest };
+    const pressed = { state: !this.scrub.hidden, scale: this.axis.kind === "time", background, server, latest: own === null && latest };
     for (const [what, on] of Object.entries(pressed)) this.host.querySelector(`[data-do=${what}]`).setAttribute("aria-pressed", on);
+    this.host.querySelector("[data-do=branch]").hidden = !this.hands.can("branch") || this.scrubber.at < 0;
     this.host.querySelector("[data-do=server]").hidden = !this.store.lanes.includes(0);
     this._summarise();
   }
@@ -376,7 +450,11 @@ class Diagram {
   }
 }
 
-function markWords(mark) { return `${who(mark.actor)} ${mark.what.replaceAll("-", " ")} ${mark.long ?? mark.text ?? ""}`; }
+function markWords(mark, store) {
+  const op = mark.op ? store.operation(mark.op) : "";
+  const said = mark.what === "proposed" ? "" : mark.long ?? mark.text ?? "";
+  return [who(mark.actor), mark.what.replaceAll("-", " "), op, said].filter(Boolean).join(" ");
+}
 
 function inks(host) {
   const css = getComputedStyle(host);

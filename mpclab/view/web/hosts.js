@@ -23,6 +23,10 @@ export default () => {
     model.set("whole", joined(came));
   };
   const hear = (model, message, buffers) => {
+    if (message.type === "looked") {
+      for (const { diagram } of views) diagram.scrubber.found(message.row, message.parties);
+      return;
+    }
     if (message.type !== "chunk") return;
     if (message.number === 0) begin();
     else if (message.number !== next) { model.send({ type: "again" }); return; }
@@ -41,13 +45,17 @@ export default () => {
           diagram.redraw();
         }
       });
+      model.on("change:able", () => { for (const { diagram } of views) diagram.redraw(); });
       model.send({ type: "again" });
     },
     render({ model, el }) {
       const onChoose = (row) => model.send({ type: "chosen", row });
+      const look = (row) => model.send({ type: "look", row });
+      const act = (deed) => model.send({ type: "act", deed });
+      const able = () => model.get("able");
       const view = {
         show() {
-          const options = { latest: true, rows: model.get("witnesses"), onChoose };
+          const options = { latest: true, rows: model.get("witnesses"), onChoose, look, act, able };
           this.diagram = el.diagram = new Diagram(el, store, options);
         },
       };

@@ -97,7 +97,38 @@ class Picture {
     if (this.inView > MOST_ARROWS) this._drawDensity(c);
     else this._drawArrows(c, first, last, from);
     this._drawMarks(c, from, to);
+    this._drawCursor(c);
     c.restore();
+    this._drawGhost(c);
+  }
+
+  // The moment at which the scrubber stands; what comes after it is pale.
+  _drawCursor(c) {
+    const { cursor, ink } = this.view;
+    if (cursor === null) return;
+    const x = this.px(this.axis.x(cursor));
+    c.fillStyle = ink.paper;
+    c.globalAlpha = 0.55;
+    c.fillRect(x, TOP - 4, LEFT + this.plot + 8 - x, this.height - AXIS - TOP + 4);
+    c.globalAlpha = 1;
+    c.strokeStyle = ink.text;
+    c.lineWidth = 1.5;
+    drawLine(c, x, TOP - 4, x, this.height - AXIS);
+  }
+
+  // What is being dragged.
+  _drawGhost(c) {
+    const { ghost, ink } = this.view;
+    if (!ghost) return;
+    c.strokeStyle = ink.bad;
+    c.lineWidth = 2;
+    c.setLineDash([6, 4]);
+    if (ghost.cut !== undefined) drawLine(c, 0, ghost.cut, this.width, ghost.cut);
+    else {
+      const [x0, y0] = this.ends(ghost.message);
+      drawLine(c, x0, y0, ghost.x, ghost.y);
+    }
+    c.setLineDash([]);
   }
 
   _drawBands(c) {

@@ -33,10 +33,14 @@ class Store {
     this.words = [""];
     this.lanes = [];
     this.colours = new Map();
+    this.operations = new Map(); // op → { number, text }
     this.marks = []; // what actors did, in the order of the trace
     this.bands = new Map();
     this.states = new Map(); // actor → [{at, life?, leads?}, …]
-    this.moments = []; // every time at which something happened, once
+    this.moments = new Column(Float64Array); // every time at which something happened, once
+    this.steps = { row: new Column(Uint32Array), at: new Column(Float64Array) }; // that one can stop at
+    this.changes = { at: new Column(Float64Array), actor: new Column(Int16Array), name: new Column(Uint32Array),
+      value: new Column(Uint32Array), row: new Column(Uint32Array) };
     this.latest = new Column(Float64Array); // the greatest time of sending so far: to search in
     this.facts = {};
     this.longest = 0; // the longest flight, µs: how far back of a window one has to look
@@ -46,6 +50,12 @@ class Store {
   }
 
   get messages() { return this.at.length; }
+
+  // One name for an operation everywhere: its number and what it says.
+  operation(op) {
+    const known = this.operations.get(op);
+    return known ? `${known.number} · ${known.text}` : op;
+  }
 
   // Take one chunk: a length, a JSON head, and columns (mpclab/view/feed.py).
   append(buffer) {
@@ -87,28 +97,79 @@ class Store {
       this.why.data[i] = end_why[k];
       this.longest = Math.max(this.longest, end_at[k] - this.at.data[i]);
     }
-    for (const mark of head.marks) this.marks.push(mark);
+    for (const mark of head.marks) {
+      this.marks.push(mark);
+      if (mark.what !== "proposed" || this.operations.has(mark.op)) continue;
+      const said = (mark.long ?? mark.text ?? "").replace(`${mark.text}: `, "");
+      this.operations.set(mark.op, { number: this.operations.size + 1, text: said.length > 28 ? `${said.slice(0, 27)}…` : said });
+    }
     for (const band of head.bands) this.bands.set(band.index, { ...this.bands.get(band.index), ...band });
     for (const state of head.states) {
       if (!this.states.has(state.actor)) this.states.set(state.actor, []);
       this.states.get(state.actor).push(state);
     }
     Object.assign(this.facts, head.facts);
-    for (let i = first; i < this.messages; i++) this._moment(this.at.data[i], this.background.data[i]);
-    for (let k = 0; k < flight.length; k++) this._moment(end_at[k], this.background.data[flight[k]]);
-    for (const mark of head.marks) this._moment(mark.at, 0);
+    for (const name in this.changes) this.changes[name].push(columns[`now_${name}`]);
+    this._step(head, columns);
     this.end = Math.max(this.end, head.end);
     this.version++;
   }
 
-  _moment(t, background) {
-    if (!background) this.busy = Math.max(this.busy, t);
-    const moments = this.moments;
-    const last = moments[moments.length - 1];
-    if (moments.length === 0 || t > last) { moments.push(t); return; }
-    if (t === last) return;
-    const i = lowerBound(moments, t, moments.length);
-    if (moments[i] !== t) moments.splice(i, 0, t);
+  // The rows at which something can be seen, in their order, and the moments of them.
+  _step(head, columns) {
+    const [from, until] = head.rows, { flight, end_at, end_row } = columns;
+    const times = new Float64Array(until - from).fill(NaN), seen = new Uint8Array(until - from);
+    const take = (row, at, background) => {
+      const k = row - from;
+      if (k < 0 || k >= times.length) return;
+      times[k] = at;
+      if (!background) { seen[k] = 1; this.busy = Math.max(this.busy, at); }
+    };
+    for (let k = 0; k < columns.row.length; k++) take(columns.row[k], columns.at[k], columns.background[k]);
+    for (let k = 0; k < flight.length; k++) take(end_row[k], end_at[k], this.background.data[flight[k]]);
+    for (let k = 0; k < columns.now_row.length; k++) {
+      if (Number.isNaN(times[columns.now_row[k] - from])) take(columns.now_row[k], columns.now_at[k], 1);
+    }
+    for (const mark of head.marks) take(mark.row, mark.at, 0);
+    const moments = [], rows = [], ats = [];
+    let last = this.moments.length ? this.moments.data[this.moments.length - 1] : -Infinity;
+    for (let k = 0; k < times.length; k++) {
+      const t = times[k];
+      if (Number.isNaN(t)) continue;
+      // Real hosts may write a row of another thread a little late: moments never go back.
+      if (t > last) { moments.push(t); last = t; }
+      if (seen[k]) { rows.push(from + k); ats.push(last); }
+    }
+    this.moments.push(moments);
+    this.steps.row.push(rows);
+    this.steps.at.push(ats);
+  }
+
+  // What is so after row `row`: actor → name → [value, the row since when].
+  stateAt(row) {
+    const { changes } = this;
+    // Going on from the last question costs what came between.
+    if (!this._state || this._state.row > row) this._state = { row: -1, read: 0, actors: new Map() };
+    const state = this._state;
+    while (state.read < changes.row.length && changes.row.data[state.read] <= row) {
+      const k = state.read++, actor = changes.actor.data[k];
+      if (!state.actors.has(actor)) state.actors.set(actor, new Map());
+      const value = this.words[changes.value.data[k]], name = this.words[changes.name.data[k]];
+      if (value) state.actors.get(actor).set(name, [value, changes.row.data[k]]);
+      else state.actors.get(actor).delete(name);
+    }
+    state.row = row;
+    return state.actors;
+  }
+
+  // What changed in exactly these rows: [actor, name, value].
+  changesIn(first, last) {
+    const { changes } = this;
+    const found = [];
+    for (let k = lowerBound(changes.row.data, first, changes.row.length); k < changes.row.length && changes.row.data[k] <= last; k++) {
+      found.push([changes.actor.data[k], this.words[changes.name.data[k]], this.words[changes.value.data[k]]]);
+    }
+    return found;
   }
 }
 
@@ -117,6 +178,15 @@ function lowerBound(values, wanted, length) {
   while (low < high) {
     const middle = (low + high) >> 1;
     if (values[middle] < wanted) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
+function lowerBoundBy(list, wanted, value) {
+  let low = 0, high = list.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (value(list[middle]) < wanted) low = middle + 1; else high = middle;
   }
   return low;
 }
