@@ -23,9 +23,10 @@ class Keys(anywidget.AnyWidget):
           event.stopImmediatePropagation();
           line.focus();
           line.select();
-        } else if (!modified && event.key.length === 1 && !root.contains(event.target)
-            && !event.target.closest("input, textarea, select, [contenteditable]")) {
-          // A button that was just disabled has lost the focus to the page.
+        } else if (!modified && /^[^ ]$/.test(event.key)
+            && !event.target.closest(
+              "input, textarea, select, [contenteditable], .mpclab-diagram")) {
+          // Also outside of the panel: a button that was just disabled loses the focus to the page.
           event.stopImmediatePropagation();
         }
       };

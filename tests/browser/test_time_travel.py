@@ -130,7 +130,8 @@ def test_in_a_notebook_one_scrubs_looks_inside_loses_a_message_and_cuts(lab: Lab
     it.says("time", "branch 2")
     lab.screenshot(page, "travel-branches")
     # a line drawn between lanes: nobody hears the other side
-    page.wait_for_function(f"{diagram}.picture.lanes.length > 4")
+    undone = "!d.store.marks.some(m => m.what === 'committed')"
+    page.wait_for_function(f"(d => d.picture.lanes.length > 4 && {undone})({diagram})")
     y = page.evaluate(f"({diagram}.picture.lanes[2].y + {diagram}.picture.lanes[3].y) / 2")
     box = page.locator(".mpclab-diagram .stage").bounding_box()
     assert box is not None

@@ -2,7 +2,7 @@
 // happened. x is in ms, or in moments; the picture turns it into pixels.
 
 class Axis {
-  constructor(store) { this.store = store; this.kind = "time"; this._key = ""; }
+  constructor(store) { this.store = store; this.kind = "time"; this._kind = ""; }
 
   // The kind in which arrows can be told apart: to scale they stand upright when flights are short.
   choose(wanted) {
@@ -37,19 +37,27 @@ class Axis {
   }
 
   // The x of every sending and every end: what is drawn at each frame is not searched for again.
+  // Moments are only ever added behind, so that what was placed stays where it is.
   places() {
     const { store } = this;
-    const key = `${store.version} ${this.kind}`;
-    if (this._key !== key) {
-      this._key = key;
-      const from = new Float64Array(store.messages), to = new Float64Array(store.messages);
-      for (let i = 0; i < store.messages; i++) {
-        from[i] = this.x(store.at.data[i]);
-        to[i] = store.fate.data[i] === FLYING ? NaN : this.x(store.ended.data[i]);
-      }
-      this._places = { from, to };
+    if (this._kind !== this.kind) {
+      this._kind = this.kind;
+      this._from = new Column(Float64Array);
+      this._to = new Column(Float64Array);
+      this._ended = 0;
     }
-    return this._places;
+    const first = this._from.length, more = store.messages - first;
+    if (more > 0) {
+      const from = new Float64Array(more);
+      for (let k = 0; k < more; k++) from[k] = this.x(store.at.data[first + k]);
+      this._from.push(from);
+      this._to.push(new Float64Array(more).fill(NaN));
+    }
+    for (; this._ended < store.endings.length; this._ended++) {
+      const i = store.endings.data[this._ended];
+      this._to.data[i] = this.x(store.ended.data[i]);
+    }
+    return { from: this._from.data, to: this._to.data };
   }
 
   // The whole run, with a little room beside it; heartbeats after its end are left out.

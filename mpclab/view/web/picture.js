@@ -1,6 +1,6 @@
 // The drawing: from what a store holds and a window shows to pixels. Decides nothing, asks nobody.
 
-const MOST_ARROWS = 6000; // in one picture; beyond that, how much was sent and lost is drawn
+const MOST_ARROWS = 2500; // in one picture; beyond that, how much was sent and lost is drawn
 const MOST_HEADS = 1500;
 const GROUPED = 12; // more parties than this are shown in groups, until one opens a group
 const TOP = 20, AXIS = 24, LEFT = 74, RIGHT = 16, MINIMAP = 38;
@@ -51,21 +51,30 @@ class Picture {
     return lanes;
   }
 
-  // Which messages are shown at all, and how many of them come before each.
+  // Which messages are shown at all, and how many of them come before each. Those that came since
+  // the last time are added, where no filter can change its mind about earlier ones.
   _choose() {
     const { store, view } = this;
-    const key = [store.version, view.filter.text, view.background, this.lanes.map((l) => l.name)].join("|");
-    if (this._chosenKey === key) return;
+    const key = [view.filter.text, view.background, this.lanes.map((l) => l.name)].join("|");
+    if (this._chosenKey === key && this._chosen === store.version) return;
+    const fresh = this._chosenKey !== key || view.filter.text !== "";
     this._chosenKey = key;
+    this._chosen = store.version;
     this._density = null;
-    const shown = this.shown = new Uint8Array(store.messages);
-    const before = this.before = new Uint32Array(store.messages + 1);
-    for (let i = 0; i < store.messages; i++) {
-      shown[i] = (view.background || !store.background.data[i])
+    if (fresh || !this._shown) { this._shown = new Column(Uint8Array); this._before = new Column(Uint32Array); this._before.push([0]); }
+    const first = this._shown.length, more = store.messages - first;
+    const shown = new Uint8Array(more), before = new Uint32Array(more);
+    let sum = this._before.data[first];
+    for (let k = 0, i = first; k < more; k++, i++) {
+      shown[k] = (view.background || !store.background.data[i])
         && this.laneOf.has(store.sender.data[i]) && this.laneOf.has(store.receiver.data[i])
         && view.filter.message(i) ? 1 : 0;
-      before[i + 1] = before[i] + shown[i];
+      before[k] = sum += shown[k];
     }
+    this._shown.push(shown);
+    this._before.push(before);
+    this.shown = this._shown.data;
+    this.before = this._before.data;
   }
 
   px(x) { return LEFT + ((x - this.left) / (this.right - this.left)) * this.plot; }
@@ -299,42 +308,53 @@ class Picture {
     c.stroke(lost);
   }
 
-  // What each lane sent (above its line), got (below it), and what was lost on its way there (red).
+  // What each lane sent (above its line), got (below it), and what was lost on its way there (red):
+  // set pixel by pixel, since thousands of small shapes would take a processor most of a second.
   _drawDensity(c) {
     const { store, view: { ink } } = this;
     this._density ??= new Density(store, this.axis, this.shown, this.lanes.length,
       (i) => [this.laneOf.get(store.sender.data[i]), this.laneOf.get(store.receiver.data[i])]);
-    const { lanes, low, width } = this._density.level((1.5 / this.plot) * (this.right - this.left));
-    const wide = Math.max(1.5, (width / (this.right - this.left)) * this.plot);
+    const ratio = window.devicePixelRatio || 1;
+    const wide = Math.ceil((this.plot + 14) * ratio), high = Math.ceil((this.height - AXIS) * ratio);
+    const { lanes, low, width } = this._density.level((this.right - this.left) / (this.plot * ratio));
     const size = lanes[0][0].length;
-    const first = Math.max(0, Math.floor((this.left - low) / width));
-    const last = Math.min(size, Math.ceil((this.right - low) / width));
+    const layer = this._layer ??= document.createElement("canvas");
+    if (layer.width !== wide || layer.height !== high) { layer.width = wide; layer.height = high; }
+    const lc = layer.getContext("2d");
+    const image = lc.createImageData(wide, high);
+    const pixels = new Uint32Array(image.data.buffer);
+    // From a device column to a bin.
+    const perColumn = (this.right - this.left) / (this.plot * ratio) / width;
+    const start = (this.unpx(LEFT - 6) - low) / width;
+    const first = Math.max(0, Math.floor(start)), last = Math.min(size, Math.ceil(start + wide * perColumn) + 1);
     let most = 1;
     for (const kinds of lanes) for (const bins of kinds) for (let b = first; b < last; b++) if (bins[b] > most) most = bins[b];
-    const room = this.step * 0.46;
+    const room = this.step * 0.46 * ratio;
+    const run = (x, from, to, colour) => {
+      for (let y = Math.max(0, from), place = y * wide + x; y < to && y < high; y++, place += wide) pixels[place] = colour;
+    };
+    const red = rgba(ink.bad, 0.9);
     lanes.forEach(([sent, got, lost], k) => {
-      const lane = this.lanes[k];
+      const lane = this.lanes[k], middle = Math.round(lane.y * ratio);
       const colour = lane.members.length > 1 ? ink.muted : this.colour(lane.members[0]);
-      const paths = [new Path2D(), new Path2D(), new Path2D()];
-      for (let b = first; b < last; b++) {
-        const x = this.px(low + b * width);
-        const up = Math.sqrt(sent[b] / most) * room, down = Math.sqrt(got[b] / most) * room;
-        if (up) paths[0].rect(x, lane.y - up, wide, up);
-        if (down) paths[1].rect(x, lane.y, wide, down);
-        if (lost[b]) paths[2].rect(x, lane.y + down, wide, Math.max(1.5, Math.sqrt(lost[b] / most) * room));
+      const strong = rgba(colour, 0.85), pale = rgba(colour, 0.4);
+      for (let x = 0; x < wide; x++) {
+        const b = Math.floor(start + x * perColumn);
+        if (b < first || b >= last) continue;
+        const up = Math.round(Math.sqrt(sent[b] / most) * room), down = Math.round(Math.sqrt(got[b] / most) * room);
+        if (up) run(x, middle - up, middle, strong);
+        if (down) run(x, middle, middle + down, pale);
+        if (lost[b]) run(x, middle + down, middle + down + Math.max(2, Math.round(Math.sqrt(lost[b] / most) * room)), red);
       }
-      [[colour, 0.85], [colour, 0.4], [ink.bad, 0.9]].forEach(([fill, alpha], j) => {
-        c.fillStyle = fill;
-        c.globalAlpha = alpha;
-        c.fill(paths[j]);
-      });
     });
-    c.globalAlpha = 1;
+    lc.putImageData(image, 0, 0);
+    c.drawImage(layer, LEFT - 6, 0, wide / ratio, high / ratio);
   }
 
   _drawMarks(c, from, to) {
     const { store, view: { ink, witnesses, chosenMark } } = this;
-    const shown = store.marks.filter((m) => m.at >= from && m.at <= to && this.laneOf.has(m.actor));
+    const first = lowerBoundBy(store.marks, from, (m) => m.at), last = lowerBoundBy(store.marks, to + 1, (m) => m.at);
+    const shown = store.marks.slice(first, last).filter((m) => this.laneOf.has(m.actor));
     const beside = shown.length < 120; // there is room to put side by side what happened at once
     const small = shown.length > 400 || this.lanes.some((lane) => lane.members.length > 1);
     const taken = new Map();
@@ -396,17 +416,24 @@ class Picture {
         if (store.fate.data[i] === DROPPED) this._map[1][b]++;
       }
     }
+    const ratio = window.devicePixelRatio || 1;
+    const drawn = `${key} ${ratio} ${ink.muted}`;
+    if (this._mapDrawn !== drawn) {
+      this._mapDrawn = drawn;
+      const layer = this._mapLayer = document.createElement("canvas");
+      const lc = sized(layer, this.width, MINIMAP);
+      const most = this._map[0].reduce((a, b) => Math.max(a, b), 1);
+      this._map.forEach((counts, j) => {
+        lc.fillStyle = j ? ink.bad : ink.muted;
+        lc.globalAlpha = j ? 1 : 0.5;
+        for (let b = 0; b < bins; b++) {
+          const tall = Math.sqrt(counts[b] / most) * (MINIMAP - 6);
+          if (tall) lc.fillRect(LEFT + b * 2, MINIMAP - 3 - tall, 2, tall);
+        }
+      });
+    }
     c.clearRect(0, 0, this.width, MINIMAP);
-    const most = this._map[0].reduce((a, b) => Math.max(a, b), 1);
-    this._map.forEach((counts, j) => {
-      c.fillStyle = j ? ink.bad : ink.muted;
-      c.globalAlpha = j ? 1 : 0.5;
-      for (let b = 0; b < bins; b++) {
-        const tall = Math.sqrt(counts[b] / most) * (MINIMAP - 6);
-        if (tall) c.fillRect(LEFT + b * 2, MINIMAP - 3 - tall, 2, tall);
-      }
-    });
-    c.globalAlpha = 1;
+    c.drawImage(this._mapLayer, 0, 0, this.width, MINIMAP);
     const at = (x) => LEFT + ((x - low) / (high - low)) * this.plot;
     const x0 = at(this.left), wide = Math.max(2, at(this.right) - x0);
     c.strokeStyle = "#3d7cb8";
@@ -426,6 +453,20 @@ class Picture {
     }
     return best;
   }
+}
+
+// A colour (#rgb, #rrggbb or rgb(…)) as a pixel of an ImageData.
+const COLOURS = new Map();
+function rgba(colour, alpha) {
+  const key = `${colour} ${alpha}`;
+  if (!COLOURS.has(key)) {
+    const c = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+    c.globalAlpha = alpha;
+    c.fillStyle = colour;
+    c.fillRect(0, 0, 1, 1);
+    COLOURS.set(key, new Uint32Array(c.getImageData(0, 0, 1, 1).data.buffer)[0]);
+  }
+  return COLOURS.get(key);
 }
 
 function moodOf(mark, ink) {

@@ -30,6 +30,7 @@ class Store {
     this.fate = new Column(Uint8Array);
     this.endedRow = new Column(Uint32Array);
     this.why = new Column(Uint32Array);
+    this.endings = new Column(Uint32Array); // messages in the order in which they ended
     this.words = [""];
     this.lanes = [];
     this.colours = new Map();
@@ -89,6 +90,7 @@ class Store {
     this.endedRow.push(new Uint32Array(more));
     this.why.push(new Uint32Array(more));
     const { flight, end_at, end_fate, end_row, end_why } = columns;
+    this.endings.push(flight);
     for (let k = 0; k < flight.length; k++) {
       const i = flight[k];
       this.ended.data[i] = end_at[k];
