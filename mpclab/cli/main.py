@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -188,9 +189,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
+    gc.disable()  # what imports make stays: looking through it again and again is for nothing
     from mpclab.cli.shipped import file_of, shipped
     from mpclab.lab.scenario import Scenario
 
+    gc.freeze()
+    gc.enable()
     if args.list:
         for name, words in shipped().items():
             print(f"{name:14} {words}")
