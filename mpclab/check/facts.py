@@ -32,6 +32,10 @@ class NeedsApprovals(Protocol):
 PolicyLike: TypeAlias = "str | NeedsApprovals"
 
 
+class MessagesGone(Exception):
+    """A check asks for messages, which the trace did not keep."""
+
+
 @dataclass(frozen=True, slots=True)
 class Vote:
     """A party's answer to an operation, and in which row."""
@@ -53,6 +57,7 @@ class Facts:
         final: the state after the last row.
         patience: how long a proposal may stay open, µs, where the run was stopped while something
             was left to happen; None: it had come to rest.
+        whole: whether the trace has every message; else who asks for them gets `MessagesGone`.
     """
 
     trace: Trace
@@ -62,6 +67,7 @@ class Facts:
     rows: list[Row]
     final: State
     patience: int | None = None
+    whole: bool = True
 
     @classmethod
     def of(
@@ -136,6 +142,8 @@ class Facts:
 
     @cached_property
     def all_flights(self) -> list[Flight]:
+        if not self.whole:
+            raise MessagesGone
         return flights(self.trace)
 
     @cached_property

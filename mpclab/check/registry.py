@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from mpclab.check.agreement import agreement
 from mpclab.check.blame import blame
-from mpclab.check.facts import Facts, PolicyLike
+from mpclab.check.facts import Facts, MessagesGone, PolicyLike
 from mpclab.check.integrity import integrity
 from mpclab.check.linearizability import linearizability
 from mpclab.check.order import durability, leaders, total_order
@@ -67,6 +67,7 @@ def run_checks(
     bound = [bind(check) for check in checks]
     ordered, numbers = in_order(trace)
     facts = Facts.of(ordered, n=n, policy=policy, faulty=faulty, patience=patience)
+    facts.whole = trace.whole
     verdicts = [_judge(check, facts) for check in bound]
     if numbers is None:
         return verdicts
@@ -102,7 +103,12 @@ def in_order(trace: Trace) -> tuple[Trace, list[int] | None]:
 
 
 def _judge(check: Callable[[Facts], Verdict], facts: Facts) -> Verdict:
-    verdict: Any = check(facts)
+    verdict: Any
+    try:
+        verdict = check(facts)
+    except MessagesGone:
+        name = word_of(check.func if isinstance(check, partial) else check)
+        return unknown(name, "what it asks for is in messages that this trace did not keep")
     if isinstance(verdict, Verdict):
         untold = facts.untold if verdict.verdict == "ok" else None
         if untold is None:

@@ -47,6 +47,7 @@ from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Noted
+from mpclab.trace.short import KEEP, ShortTrace
 from mpclab.worlds.base import STRIDE, Build, World
 from mpclab.worlds.simulated import SimulatedWorld
 
@@ -772,10 +773,12 @@ def make_world(
     scenario: Scenario, url: str = "", store: str | Path | None = None, **options: Any
 ) -> World:
     """The world that a scenario names; sockets are imported only where they are used."""
+    if scenario.trace != "full":
+        options = {"trace": ShortTrace(KEEP if scenario.trace == "tail" else 0), **options}
     if scenario.world == "simulated":
         if url or store:
             raise UsageError("a simulated world has its own server and stores; leave them out")
-        return SimulatedWorld(scenario.seed, scenario.network)
+        return SimulatedWorld(scenario.seed, scenario.network, trace=options.get("trace"))
     if scenario.world == "websocket":
         from mpclab.worlds.real.websocket import WebSocketWorld
 

@@ -16,6 +16,7 @@ from mpclab.lab.outcome import Outcomes
 from mpclab.lab.scenario import Scenario
 from mpclab.trace.export import message_counts
 from mpclab.trace.log import Trace
+from mpclab.trace.short import ShortTrace
 
 Progress = Callable[[str], None]
 
@@ -57,7 +58,14 @@ class Run:
     def messages(self) -> dict[str, Any]:
         """How many messages were sent, delivered and dropped, in all and by kind; a broadcast
         counts once for each receiver. Background messages (heartbeats, gossip, pages
-        that somebody lacks) are counted apart, under `background`."""
+        that somebody lacks) are counted apart, under `background`. A trace that did not keep them
+        all has one count for all kinds."""
+        if isinstance(self.trace, ShortTrace):
+            short = self.trace
+            counts = {
+                "sent": short.sendings, "delivered": short.deliveries, "dropped": short.losses,
+            }  # fmt: skip
+            return {**counts, "by_kind": {}, "background": dict.fromkeys(counts, 0)}
         kinds, all_kinds = message_counts(self.trace, background=False), message_counts(self.trace)
         behind = {
             kind: {what: n - kinds.get(kind, {}).get(what, 0) for what, n in count.items()}

@@ -46,6 +46,7 @@ from mpclab.lab.kinds import check_messages
 from mpclab.operations import OPERATIONS, OperationSpec
 
 WORLDS = ("simulated", "websocket", "webrtc")
+TRACES = ("full", "tail", "off")
 VOTES = ("approve", "reject", "silent", "validate")
 DEFAULT_CHECKS = ("agreement", "validity", "integrity", "termination")
 MOST_PARTIES = 9_999
@@ -70,6 +71,8 @@ class Scenario:
         mesh: "negotiated" (join, offer, answer, confirm: the whole way) or "ready" (simulated
             world only: every pair is connected from the start, for large n).
         private: numbers of each party's own, which it puts into computations that they fit.
+        trace: how much of it is kept: "full"; "tail", of messages the newest alone; "off", none of
+            them. What was noted is always kept.
         patience: how long a proposal stays open, µs.
         until: how long to run at the most, µs.
         agreement_options: what the protocol lets a user set. A file says it under `agreement`,
@@ -94,6 +97,7 @@ class Scenario:
     seed: int = 0
     session: str = "lab"
     mesh: str = "negotiated"
+    trace: str = "full"
     patience: int = 10 * SECOND
     plugins: tuple[str, ...] = ()
     agreement_options: Options | None = None
@@ -109,6 +113,7 @@ class Scenario:
         for name, value, known in (
             ("world", self.world, WORLDS),
             ("mesh", self.mesh, ("negotiated", "ready")),
+            ("trace", self.trace, TRACES),
         ):
             if value not in known:
                 raise UsageError(f"{name}: {value!r} is not known{nearest(str(value), known)}")
@@ -259,12 +264,14 @@ class Scenario:
         for name in ("threshold", "seed"):
             if not isinstance(given.get(name, 0), int):
                 raise UsageError(f"{name}: {given[name]!r}; use a whole number")
+        if given.get("trace") is False:
+            given["trace"] = "off"  # as YAML reads the bare word
         if "agreement" in given:
             word, options = _agreement(given["agreement"])
             given["agreement"], given["agreement_options"] = word, options
         if named:
             given["plugins"] = tuple(_found(str(plugin), folder) for plugin in named)
-        for name in ("name", "policy", "agreement", "world", "session", "mesh"):
+        for name in ("name", "policy", "agreement", "world", "session", "mesh", "trace"):
             if name in given:
                 given[name] = str(given[name])
         return cls(**given)
@@ -291,12 +298,13 @@ class Scenario:
             "seed": self.seed,
             "session": self.session,
             "mesh": self.mesh,
+            "trace": self.trace,
             "patience": format_duration(self.patience),
             "plugins": list(self.plugins),
         }
         if not private:
             del fields["private"]
-        for name in ("session", "mesh"):
+        for name in ("session", "mesh", "trace"):
             if fields[name] == _DEFAULTS[name]:
                 del fields[name]
         if self.patience == _DEFAULTS["patience"]:

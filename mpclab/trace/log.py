@@ -22,7 +22,7 @@ from mpclab.trace.rows import Delivered, Noted, Row, Sent
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decode = msgspec.json.Decoder(Row).decode
 _CELL = struct.Struct("=qiiI")  # at, actor, sender, id
-_SIZE = _CELL.size
+CELL = _CELL.size
 _pack = _CELL.pack
 _LARGE = 2**32 - 1  # stands for an id that is no smaller; only a peer's own counting is so high
 _AT_ONCE = 4096  # rows made or written together
@@ -40,6 +40,7 @@ class Trace:
         self._places = array("q")  # for each of `rows`: how many deliveries came before it
         self._packed = bytearray()
         self._large: dict[int, int] = {}  # ids that have no room, by number of the delivery
+        self._gone = 0  # how many deliveries are not kept any more
 
     # --- writing (hosts only) ---
 
@@ -47,7 +48,7 @@ class Trace:
         if type(row) is Delivered:
             self.delivered(row.at, row.actor, row.sender, row.id)
         else:
-            self._places.append(len(self._packed) // _SIZE)
+            self._places.append(self._gone + len(self._packed) // CELL)
             self.rows.append(row)
 
     def delivered(self, at: int, actor: Party, sender: Party, id: int) -> None:
@@ -55,7 +56,7 @@ class Trace:
         if id < _LARGE:
             self._packed += _pack(at, actor, sender, id)
         else:
-            self._large[len(self._packed) // _SIZE] = id
+            self._large[self._gone + len(self._packed) // CELL] = id
             self._packed += _pack(at, actor, sender, _LARGE)
 
     # --- reading ---
@@ -69,9 +70,14 @@ class Trace:
         return False
 
     @property
+    def whole(self) -> bool:
+        """Whether every row is kept; else some that say which messages there were are gone."""
+        return not self.forgets
+
+    @property
     def deliveries(self) -> int:
         """How many messages arrived."""
-        return len(self._packed) // _SIZE
+        return len(self._packed) // CELL
 
     def __iter__(self) -> Iterator[Row]:
         return self._merge((0, 0), self._ends())
@@ -86,10 +92,11 @@ class Trace:
 
     def _ends(self) -> tuple[int, int]:
         rows = len(self.rows)  # first: no row is taken whose deliveries are not
-        return rows, self.deliveries
+        return rows, self._gone + len(self._packed) // CELL
 
     def _merge(self, start: tuple[int, int], end: tuple[int, int]) -> Iterator[Row]:
         (first, cell), (last, cells) = start, end
+        cell = max(cell, self._gone)
         arrivals = self._arrivals(cell, cells)
         for number in range(first, last):
             if (before := self._places[number] - cell) > 0:
@@ -101,11 +108,16 @@ class Trace:
     def _arrivals(self, first: int, last: int) -> Iterator[Delivered]:
         """The deliveries numbered so."""
         for start in range(first, last, _AT_ONCE):
-            end = min(last, start + _AT_ONCE)
-            packed = bytes(self._packed[start * _SIZE : end * _SIZE])
-            for number, (at, actor, sender, id) in enumerate(_CELL.iter_unpack(packed), start):
+            begin, packed = self._cells(start, min(last, start + _AT_ONCE))
+            for number, (at, actor, sender, id) in enumerate(_CELL.iter_unpack(packed), begin):
                 whole = id if id != _LARGE else self._large[number]
                 yield Delivered(at, actor, sender, whole)
+
+    def _cells(self, first: int, last: int) -> tuple[int, bytes]:
+        """The deliveries numbered so, packed, as far as they are kept; the first one's number."""
+        begin = max(first, self._gone)
+        end = max(begin, last)
+        return begin, bytes(self._packed[(begin - self._gone) * CELL : (end - self._gone) * CELL])
 
     @property
     def end(self) -> int:
@@ -113,7 +125,7 @@ class Trace:
         last = self.rows[-1].at if self.rows else 0
         if not self._packed:
             return last
-        arrived: int = _CELL.unpack(self._packed[-_SIZE:])[0]
+        arrived: int = _CELL.unpack(self._packed[-CELL:])[0]
         return max(last, arrived)
 
     def of(self, *kinds: type[Any]) -> Iterator[Any]:

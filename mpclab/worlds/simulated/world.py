@@ -52,13 +52,16 @@ class SimulatedWorld(World):
     Args:
         seed: everything random in this world follows from it.
         network: delays, loss, bandwidth.
+        trace: where rows go; a new `Trace` unless given.
     """
 
     name = "simulated"
 
-    def __init__(self, seed: int = 0, network: Network | None = None) -> None:
+    def __init__(
+        self, seed: int = 0, network: Network | None = None, *, trace: Trace | None = None
+    ) -> None:
         self.seed = seed
-        self.trace = trace = Trace()
+        self.trace = trace = Trace() if trace is None else trace
         self.link_rules = LinkRules()
         self._queue = queue = Queue()
         self._hosts = hosts = Hosts()
