@@ -1,10 +1,11 @@
 """`make soak`: random experiments, many more than the tests do, for as long as you like.
 
 Each seed draws a scenario for each protocol (`mpclab.testing.experiments`: late messages, flapping
-partitions, three restarts, liars and crashes together at exactly f, snapshots, skewed clocks, the
-moment at which a phase begins), runs it, and lets every check judge, and an oracle that shares no
-code with them (`mpclab.check.oracle`). What is violated, or disagreed upon, is shrunk and left as a
-scenario file in `soak-out/`; `mpclab run` on that file shows it again. Beside each scenario run
+partitions, three restarts, faults of one kind of message and at the moment of each, liars alone, in
+collusion and beside crashes, snapshots, skewed clocks), runs it, and lets every check judge, and an
+oracle that shares no code with them (`mpclab.check.oracle`). Its ends are fair, so that everything
+has to end. What is violated, disagreed upon or left open is shrunk and left as a scenario file in
+`soak-out/`; `mpclab run` on that file shows it again. Beside each scenario run
 some short runs of the machines alone: storms of a log protocol (`mpclab.testing.storms`), and runs
 of any, liars beside crashes (`mpclab.testing.family`). Ctrl-C ends with the summary so far.
 
@@ -28,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mpclab.check.facts import approvals_needed
-from mpclab.check.oracle import disagreements
+from mpclab.check.oracle import broken, differences
 from mpclab.consensus.registry import AGREEMENTS, agreement
 from mpclab.core.errors import UsageError
 from mpclab.lab import Run, Scenario
@@ -121,12 +122,22 @@ def main() -> int:
     return 1 if violations else 0
 
 
-def judge(run: Run) -> list[str]:
-    """What a run violates, or its checks and the oracle disagree upon."""
+def judge(run: Run) -> str:
+    """What a run violates, what its checks and the oracle disagree upon, or what did not end: the
+    ends of an experiment are fair, so that nothing excuses it. Without numbers; "" for nothing."""
     scenario = run.scenario
-    found = [v.sentence for v in run.verdicts if v.verdict == "violated"]
+    found = [f"{v.check}: {v.sentence}" for v in run.verdicts if v.verdict == "violated"]
     needed = approvals_needed(scenario.policy, scenario.parties)
-    return found + disagreements(run.trace.lines(), run.verdicts, n=scenario.parties, needed=needed)
+    said = broken(run.trace.lines(), n=scenario.parties, needed=needed)
+    found += differences(said, run.verdicts)
+    if "termination" in said:
+        found.append(f"not everything ended: {said['termination']}")
+    return found[0] if found else ""
+
+
+def way(run: Run) -> str:
+    """How a run fails: the promise that it breaks, for shrinking."""
+    return judge(run).partition(":")[0]
 
 
 def live_keys(seeds: range) -> int:
@@ -156,14 +167,17 @@ def try_one(
         counts.update(outcome.status for outcome in run.outcomes)
         found = judge(run)
     except UsageError as error:
-        violations.append(f"{scenario.name} could not run: {error}")
-        return
+        found = f"could not run: {error}"
+    except Exception as error:  # a fault of the program; its scenario is shrunk like any other
+        found = f"{type(error).__name__}: {error}"
     if found:
         counts["violated"] += 1
         OUT.mkdir(exist_ok=True)
         path = OUT / f"{protocol}-{scenario.seed}.yaml"
-        shrink(scenario, lambda smaller: bool(judge(smaller))).save(path)
-        violations.append(f"{path}: {found[0]}")
+        scenario.to_file(path)
+        if not found.startswith("could not run"):
+            shrink(scenario, way).save(path)
+        violations.append(f"{path}: {found}")
 
 
 def try_storm(

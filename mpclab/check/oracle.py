@@ -10,11 +10,12 @@ blame, and (whether anything is open at the end) termination. It does not judge 
 which a test compares with trying every order.
 """
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 JUDGED = ("agreement", "validity", "integrity", "total-order", "durability", "leaders",
           "certificates", "blame", "termination")  # fmt: skip
@@ -369,6 +370,14 @@ class Oracle:
                         self._break("termination", f"{op} is open at {p}")
 
 
+def broken(
+    lines: Iterable[bytes], *, n: int, needed: int, faulty: Iterable[int] | None = None
+) -> dict[str, str]:
+    """The promises that the oracle finds broken in a trace (`Trace.lines`), and why; under
+    "termination" what is open at its end, whether or not anything excuses that."""
+    return Oracle(n, needed, faulty).judge([msgspec.json.decode(line) for line in lines])
+
+
 def disagreements(
     lines: Iterable[bytes],
     verdicts: Iterable[Any],
@@ -377,17 +386,21 @@ def disagreements(
     needed: int,
     faulty: Iterable[int] | None = None,
 ) -> list[str]:
-    """Where the verdicts on a trace (`Trace.lines`) and the oracle differ, in words.
+    """Where the verdicts on a trace (`Trace.lines`) and the oracle differ, in words."""
+    return differences(broken(lines, n=n, needed=needed, faulty=faulty), verdicts)
+
+
+def differences(said: Mapping[str, str], verdicts: Iterable[Any]) -> list[str]:
+    """Where verdicts and what the oracle said (`broken`) differ, in words.
 
     A verdict `unknown` of termination is no disagreement, and neither is any other where the
     oracle finds nothing wrong.
     """
-    broken = Oracle(n, needed, faulty).judge([json.loads(line) for line in lines])
     found = []
     for verdict in verdicts:
         name, word = verdict.check, verdict.verdict
         if name not in JUDGED or (name == "termination" and word == "unknown"):
             continue
-        if (word == "violated") != (name in broken):
-            found.append(f"{name}: {word} ({verdict.sentence}); oracle: {broken.get(name, 'ok')}")
+        if (word == "violated") != (name in said):
+            found.append(f"{name}: {word} ({verdict.sentence}); oracle: {said.get(name, 'ok')}")
     return found

@@ -16,17 +16,19 @@ from __future__ import annotations
 import copy
 from typing import Any, ClassVar
 
-from mpclab.consensus.agreement import Agreement
+from mpclab.consensus.agreement import Agreement, Submit
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.node import Node
 from mpclab.core.notes import BecameLeader, Blocked, Decided, EnteredView, Phase, Round
 from mpclab.faults.network import Delay, Network
-from mpclab.testing.cluster import AT, Cluster, smallest
+from mpclab.testing.cluster import AT, IDENTITIES, Cluster, smallest
 from mpclab.testing.sessions import Sessions
-from mpclab.testing.sweep import contest, trial
+from mpclab.testing.sweep import contest, duel, trial
 from mpclab.trace import rows
 
 SIZES = (4, 5, 7)
+DUELS = 20
+"""How many for each seed of the random trials."""
 BRISK = 300 * MS
 """A patience that makes little of a simulated minute."""
 
@@ -112,6 +114,20 @@ class Conformance:
         assert not any(c.log(p) for p in c.members), c.story()
         submit(c, "mine", by=2)
         c.run_until(lambda: c.all_decided("mine"))
+
+    def test_what_one_finds_invalid_it_helps_nobody_to_decide(self) -> None:
+        """Whoever sends it: every party asks for itself whether a value is valid."""
+        n = smallest(self.protocol, 4)
+        options = {"patience": BRISK, **self.options}
+        keys = {p: IDENTITIES[p].public for p in range(1, n + 1)}
+
+        def easily_pleased() -> Agreement:
+            return self.protocol(IDENTITIES[1], keys, **options)
+
+        c = self.cluster(n, others={1: easily_pleased}, valid=lambda value: value != b"bad")
+        c.world.ask(1, AT, Submit("a", b"bad"))
+        c.run(20_000)
+        assert not any(c.log(p) for p in c.honest), c.story()
 
     def test_many_at_once_are_decided_without_gaps(self) -> None:
         c = self.cluster(network=Network(Delay("exponential", 15 * MS)))
@@ -228,6 +244,14 @@ class Conformance:
         c.crash(*range(1, faulty + 1))
         submit(c, "a", by=c.n)
         c.run_until(lambda: c.all_decided("a"))
+
+    def test_rivals_that_restart_between_any_two_steps_leave_one_value(self) -> None:
+        """What one has said, it says again after a crash, wherever that falls."""
+        if not self.contested:
+            return
+        for seed in range(DUELS * len(self.seeds)):
+            problem = duel(self.protocol, seed, options=self.options)
+            assert not problem, f"duel {seed}: {problem}"
 
     # --- at random ------------------------------------------------------------------------------
 

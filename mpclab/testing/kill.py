@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mpclab.testing.conformance import Conformance
-from mpclab.testing.sweep import contest, trial
+from mpclab.testing.sweep import contest, duel, trial
 
 RANDOM = (
+    "test_rivals_that_restart_between_any_two_steps_leave_one_value",
     "test_contested_places_are_agreed_on",
     "test_random_trials_end_well",
     "test_crashes_in_the_middle_of_a_step_do_no_harm",
@@ -54,6 +55,13 @@ def kill(suite: type[Conformance], budget: float = 10.0) -> str:
                     )
                 if problem:
                     return f"contest {k}: {problem}".splitlines()[0]
+            for k in range(16 * seed, 16 * seed + 16) if run.contested else ():
+                with limit(LONGEST):
+                    problem = duel(suite.protocol, k, options=suite.options)
+                if problem:
+                    return f"duel {k}: {problem}".splitlines()[0]
+                if time.process_time() > end:
+                    return ""
             for how in ({}, {"torn": True}, {"lies": True}, {"lies": True, "torn": True}):
                 if time.process_time() > end:
                     return ""
