@@ -506,4 +506,4 @@ def other_block(block: Block, values: Mapping[bytes, bytes]) -> Block:
         return msgspec.structs.replace(block, value=values[block.value])
     if block.op:
         return Block(block.view, block.parent, "", b"")
-    return Block(block.view, block.parent, "", bytes([len(block.value) + 1]))
+    return Block(block.view, block.parent, "", flipped(block.value))

@@ -32,6 +32,7 @@ from typing import Any, ClassVar
 from mpclab.consensus.agreement import Agreement, Submit, with_values
 from mpclab.consensus.backlog import Backlog
 from mpclab.consensus.options import Options, count
+from mpclab.consensus.pbft_attacks import ATTACKS
 from mpclab.consensus.pbft_log import Executed, Slot, Slots
 from mpclab.consensus.pbft_messages import (
     PbftCheckpoint,
@@ -78,6 +79,8 @@ class Pbft(Agreement):
     title = "PBFT"
     orders = True
     options_type = PbftOptions
+    attacks = ATTACKS
+    view_type: ClassVar[type[View]] = View
     options: PbftOptions
 
     OPEN: ClassVar = 256
@@ -121,7 +124,9 @@ class Pbft(Agreement):
         window, stored = self.options.window, ctx.stored
         self.f = max_faulty(ctx.n)
         self.quorum = self.quorum_of(ctx.n)
-        self.now = View(self.identity, self.keys, self.session, ctx.members, self.quorum, window)
+        self.now = self.view_type(
+            self.identity, self.keys, self.session, ctx.members, self.quorum, window
+        )
         self.slots = Slots(stored, window)
         self.history = Executed(stored, self.options.checkpoint, self.slots.stable)
         self.transfer = StateTransfer(self.f, 4 * window)

@@ -296,7 +296,7 @@ class View:
             raise PeerFault(f"showed a new view {msg.view} that its primary did not sign")
         # §4.4: it holds q valid VIEW-CHANGEs for this view, and what follows from them.
         fair = len(parties) == len(msg.changes) >= self.quorum and all(
-            c.view == msg.view and self._genuine(c) for c in msg.changes
+            c.view == msg.view and self.is_said(c) for c in msg.changes
         )
         decision = self.decide(msg.changes) if fair else None
         if decision is None:
@@ -317,6 +317,10 @@ class View:
         self.chosen = {c.seq: c.digest for c in chosen}
         self.last_chosen = chosen[-1].seq if chosen else start.seq
         self.by_party = {p: c for p, c in self.by_party.items() if c.view > msg.view}
+
+    def is_said(self, change: PbftViewChange) -> bool:
+        """Whether its party said a VIEW-CHANGE that a NEW-VIEW shows, and it is not absurd."""
+        return self._genuine(change)
 
     def _genuine(self, change: PbftViewChange) -> bool:
         return genuine(change, self.keys[change.party], self.session, self.window)

@@ -20,6 +20,7 @@ from mpclab.consensus.wrong import (
     MessageCountingBracha,
     OneEcho,
     Pbft2f,
+    TrustingPbft,
     UnlockedHotStuff,
 )
 from mpclab.core.registry import Registry, word_of
@@ -47,6 +48,7 @@ AGREEMENTS: Registry[type[Agreement]] = Registry(
 WRONG: dict[str, type[Agreement]] = {
     "wrong-direct": OneEcho,
     "wrong-pbft": Pbft2f,
+    "wrong-pbft-new-view": TrustingPbft,
     "wrong-raft": ForgetfulRaft,
     "wrong-hotstuff": UnlockedHotStuff,
     "wrong-bracha": MessageCountingBracha,

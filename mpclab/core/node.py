@@ -105,6 +105,7 @@ class Node:
         suspect: what this node sends may be a lie; only `strict` cares.
         tamper: the adversary, where a host has put one: asked before anything is routed or
             sealed, so it lies by relay as on links. Its messages to itself stay honest.
+        overhear: an adversary that listens: called with each message that a machine takes.
     """
 
     strict: ClassVar[bool] = False
@@ -138,6 +139,7 @@ class Node:
         self._carrier = carrier
         self.next_id = 1
         self.tamper: Tamper | None = None
+        self.overhear: Callable[[Path, Party, Message], None] | None = None
         self.suspect = False
         self._seats: dict[Path, _Seat] = {}
         self._closed: dict[Path, None] = {}  # the latest, oldest first
@@ -272,7 +274,10 @@ class Node:
             self._cause = sender, frame
         before = snapshot(seat.machine) if frame.suspect and Node.strict else None
         try:
-            seat.on_message(seat.ctx, sender, frame.open(seat.decode))
+            msg = frame.open(seat.decode)
+            if self.overhear is not None:
+                self.overhear(frame.path, sender, msg)
+            seat.on_message(seat.ctx, sender, msg)
         except Exception as error:
             self._refuse(seat, sender, frame, error, mark, queued)
             if before is not None and isinstance(error, PeerFault):

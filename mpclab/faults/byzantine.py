@@ -40,11 +40,9 @@ from mpclab.faults.fault import (
     Filter,
     Tamper,
     Where,
-    a_count,
     a_lasting,
     a_party,
     a_rate,
-    a_word,
     names,
     several,
     some_words,
@@ -323,90 +321,6 @@ class LastMoment(ByzantineFault):
 
     def sentence(self) -> str:
         return f"party {self.party} says everything {format_duration(self.delay)} late{self.only()}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flood(ByzantineFault):
-    """A party is silent for long, and then says all of it at once, `copies` times."""
-
-    kind = "flood"
-    copies: int = the(a_count(1, 1_000), 10)
-
-    def begin(self, target: FaultTarget, index: int) -> None:
-        assert self.for_ is not None
-        target.set_tamper(self.party, Dam(self, target.now + self.for_), index)
-
-    def check(self, where: Callable[[str], Where]) -> None:
-        if self.for_ is None:
-            raise where("for").wrong("say how long it is silent; then comes the flood")
-
-    def sentence(self) -> str:
-        return f"party {self.party} is silent, then says all {self.copies} times{self.only()}"
-
-
-@dataclass
-class Dam:
-    """The adversary of a `Flood`: what it keeps back comes at `until`, µs."""
-
-    fault: Flood
-    until: int
-
-    def __call__(self, words: Words, adversary: AdversaryContext) -> list[Words]:
-        kinds = self.fault.messages
-        if is_plumbing(words.path, words.to) or (kinds and kind_of(words) not in kinds):
-            return [words]
-        for _ in range(self.fault.copies):
-            adversary.say(max(0, self.until - adversary.now), words)
-        return []
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adaptive(ByzantineFault):
-    """A party is honest until its word counts: while some other is not heard, it lies.
-
-    It sees what reaches it, and no more: another party has said nothing for `quiet`, while
-    somebody spoke. Then a quorum may need it, and half of the others hear another story; where
-    there is none, they hear nothing.
-    """
-
-    kind = "adaptive"
-    quiet: int = the(a_lasting, 500_000, format_duration)
-
-    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
-        others = [p for p in range(1, adversary.n + 1) if p != adversary.me]
-        heard = adversary.node.heard
-        silent = [p for p in others if adversary.now - heard.get(p, 0) > self.quiet]
-        if not silent or len(silent) == len(others) or not words.to:
-            return [words]
-        half = others[len(others) // 2 :]
-        told = tuple(p for p in words.to if p in half)
-        rest = Words(words.path, tuple(p for p in words.to if p not in half), words.msg)
-        adversary.remark(
-            f"strikes while {names(silent)} {'is' if len(silent) == 1 else 'are'} quiet"
-        )
-        other = variant(words, adversary)
-        return [rest] if other is None else [rest, Words(other.path, told, other.msg)]
-
-    def sentence(self) -> str:
-        return f"party {self.party} lies while another is quiet{self.only()}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownAttack(ByzantineFault):
-    """A party plays its part in a known attack on its protocol, alone or with other liars."""
-
-    kind = "attack"
-    name: str = the(a_word)
-
-    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
-        machine: Any = adversary.node.machine(words.path)
-        script = getattr(machine, "attacks", {}).get(self.name)
-        if script is None or isinstance(words.msg, bytes):
-            return [words]
-        return [Words(words.path, to, msg) for to, msg in script(machine, words.to, words.msg)]
-
-    def sentence(self) -> str:
-        return f"party {self.party} plays its part in {self.name}{self.only()}"
 
 
 def _a_function(value: Any, where: Where) -> Callable[..., Any]:

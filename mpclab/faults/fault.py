@@ -46,6 +46,10 @@ class AdversaryContext(Protocol):
     def node(self) -> Node:
         """The party's own node, its secrets included: corrupting it yields them."""
 
+    @property
+    def common(self) -> dict[str, Any]:
+        """What liars of one run share, at once and unseen."""
+
     def draw(self, *key: int | str) -> float:
         """A number in (0, 1), the same for the same key; no key: the next one."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import Party
-from mpclab.faults import byzantine, links, nodes, partitions, server  # noqa: F401  kinds
+from mpclab.faults import byzantine, links, nodes, partitions, schemes, server  # noqa: F401  kinds
 from mpclab.faults.fault import KINDS, Fault, FaultTarget
 
 __all__ = [

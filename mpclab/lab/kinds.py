@@ -17,8 +17,8 @@ from mpclab.coordinator.session import Session
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.machine import Machine
 from mpclab.core.wire import Message
-from mpclab.faults.byzantine import KnownAttack
 from mpclab.faults.fault import Fault
+from mpclab.faults.schemes import KnownAttack
 
 _LINKS = ("mpclab.signaling", "mpclab.core.pieces")
 

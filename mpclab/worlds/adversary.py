@@ -9,13 +9,14 @@ tamper into each of its incarnations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import structs
 
 from mpclab.core.effects import Effect, Lied, Send, Words
-from mpclab.core.ids import SERVER, Party
+from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
+from mpclab.core.wire import Message
 from mpclab.faults import draws
 from mpclab.faults.fault import Filter, Tamper
 from mpclab.trace import rows
@@ -49,8 +50,9 @@ class Site(Protocol):
 class HostedContext:
     """`mpclab.faults.fault.AdversaryContext`: one corrupted actor, during one step of its node."""
 
-    def __init__(self, site: Site, host: Hosting) -> None:
+    def __init__(self, site: Site, host: Hosting, common: dict[str, Any]) -> None:
         assert host.node is not None
+        self.common = common
         self._site = site
         self._host = host
         self.node = host.node
@@ -86,6 +88,7 @@ class Adversaries:
         self._filters: dict[Party, dict[int, Filter]] = {}
         self._tampers: dict[Party, dict[int, Tamper]] = {}
         self._ever: set[Party] = set()
+        self.common: dict[str, Any] = {}
 
     def ever_held(self, actor: Party) -> bool:
         """Whether an adversary holds this actor, or once did."""
@@ -103,21 +106,29 @@ class Adversaries:
         """Take hold of an actor's node, or let go of it: at its birth, and at each change."""
         if host.node is not None:
             corrupt = self._tampers.get(host.actor)
-            host.node.tamper = TamperHook(self, site, host) if corrupt else None
+            hook = TamperHook(self, site, host) if corrupt else None
+            host.node.tamper = hook
+            host.node.overhear = hook.overhear if hook else None
 
     def say(self, site: Site, host: Hosting, words: Words) -> list[Words]:
         """The messages sent instead of `words`: each tamper rewords the last one's output."""
-        adversary = HostedContext(site, host)
+        adversary = HostedContext(site, host, self.common)
         said = [words]
         for tamper in list(self._tampers.get(host.actor, {}).values()):
             said = [other for one in said for other in tamper(one, adversary)]
         return said
 
+    def hear(self, site: Site, host: Hosting, path: Path, sender: Party, msg: Message) -> None:
+        """A message reaches a corrupted actor: those of its tampers that listen hear it."""
+        for tamper in list(self._tampers.get(host.actor, {}).values()):
+            if (listen := getattr(tamper, "overhear", None)) is not None:
+                listen(path, sender, msg, HostedContext(site, host, self.common))
+
     def filtered(self, site: Site, host: Hosting, effects: list[Effect]) -> list[Effect]:
         """The effects that `host` performs instead of `effects`."""
         if not (filters := self._filters.get(host.actor)):
             return effects
-        adversary = HostedContext(site, host)
+        adversary = HostedContext(site, host, self.common)
         wanted = effects
         for filter in list(filters.values()):
             effects = filter(effects, adversary)
@@ -153,6 +164,9 @@ class TamperHook:
 
     def __call__(self, words: Words) -> list[Words]:
         return self.adversaries.say(self.site, self.host, words)
+
+    def overhear(self, path: Path, sender: Party, msg: Message) -> None:
+        self.adversaries.hear(self.site, self.host, path, sender, msg)
 
 
 F = TypeVar("F")

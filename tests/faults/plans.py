@@ -81,7 +81,11 @@ def _own_fields(kind: str, n: int) -> st.SearchStrategy[dict[str, Any]]:
         "last-moment": {"delay": texts()},
         "replay": {"rate": rates},
         "flood": {"copies": st.integers(1, 20), "for": texts()},
-        "adaptive": {"quiet": texts()},
+        "adaptive": {
+            "quiet": texts(),
+            "moment": st.sampled_from(["quiet", "short", "certificate"]),
+            "collude": st.booleans(),
+        },
         "attack": {"name": st.just("withheld-certificate")},
         "garbage": {"rate": rates},
         "server-slow": {"step": texts()},

@@ -110,6 +110,44 @@ def test_an_adaptive_liar_strikes_while_an_honest_party_is_down(agreement: str) 
     assert {o.status for o in run.outcomes if o.by == 3} == {"committed"}
 
 
+@pytest.mark.parametrize("moment", ["short", "certificate"])
+@pytest.mark.parametrize("liars", [(1,), (1, 2)], ids=["alone", "together"])
+@pytest.mark.parametrize("agreement", ["pbft", "hotstuff", "chained-hotstuff", "bracha"])
+def test_liars_that_watch_the_quorums_are_borne(
+    agreement: str, liars: tuple[int, ...], moment: str
+) -> None:
+    how = {"kind": "adaptive", "moment": moment, "collude": len(liars) > 1}
+    n = 3 * len(liars) + 1
+    run = play(
+        agreement,
+        [{**how, "party": p} for p in liars],
+        parties=n,
+        policy=f"threshold({n - len(liars)})",
+        network={"delay": "uniform(5ms, 60ms)", "ordered": False},
+        operations=[{"at": f"{t}ms", "by": by, **NOTE} for t, by in ((0, 3), (10, 4), (400, 1))],
+    )
+    assert broken(run) == set()
+    assert {o.status for o in run.outcomes if o.by not in liars} == {"committed"}
+    struck = {row.actor for row in run.trace.of(rows.Lied)}
+    assert struck == set(liars)
+
+
+def test_liars_that_collude_fool_the_same_half() -> None:
+    run = play(
+        "pbft",
+        [{"kind": "adaptive", "party": p, "moment": "short", "collude": True} for p in (1, 2)],
+        parties=7,
+        policy="threshold(5)",
+    )
+    fooled = {to for row in run.trace.of(rows.Lied) for to in row.to}
+    assert fooled == {5, 6, 7}
+
+
+def test_an_unknown_moment_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"faults\[0\]\.moment: .*did you mean 'certificate'"):
+        play("pbft", [{"kind": "adaptive", "party": 1, "moment": "certificat"}])
+
+
 def test_an_adaptive_liar_is_honest_while_all_are_heard() -> None:
     run = play("pbft", [{"kind": "adaptive", "party": 4, "quiet": "100s"}])
     assert not list(run.trace.of(rows.Lied))

@@ -5,6 +5,7 @@ from mpclab.consensus.wrong.bracha_messages import MessageCountingBracha
 from mpclab.consensus.wrong.hotstuff_unlocked import UnlockedHotStuff
 from mpclab.consensus.wrong.one_echo import OneEcho
 from mpclab.consensus.wrong.pbft_2f import Pbft2f
+from mpclab.consensus.wrong.pbft_trusting import TrustingPbft
 from mpclab.consensus.wrong.raft_forgets import ForgetfulRaft
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "MessageCountingBracha",
     "OneEcho",
     "Pbft2f",
+    "TrustingPbft",
     "UnlockedHotStuff",
 ]
