@@ -319,7 +319,10 @@ class HotStuffBase(Agreement):
         if self.busy and not self.timing:
             self.timing = True
             delay = 2 * self.patience << min(self.failures, 8)
-            ctx.set_timer("view", delay, background=self.tries > 4 * self.TRIES)
+            hopeless = self.tries > 4 * self.TRIES
+            # Who waits for an operation waits for it also where gossip brought us into the view.
+            alive = bool(self.pending) and not hopeless
+            ctx.set_timer("view", delay, background=hopeless, foreground=alive)
             ctx.set_timer("again", self.patience, background=self.tries > 4 * self.TRIES)
 
     def unwatch(self, ctx: Ctx) -> None:

@@ -7,7 +7,8 @@ links instead of signatures as in ACM TOCS 20(4), 2002 (the sections below) and 
 * Assumes: n > 3f, at most f parties Byzantine, authenticated links, collision-resistant hashes
   and signatures. Safety needs no timing. Progress needs that delays do not grow faster than the
   timeouts, which double (partial synchrony). An honest party's store outlives a crash; one
-  that loses its store counts among the f.
+  that loses its store counts among the f. As a primary it gives places away a second time, which
+  is said of it; the others leave its view.
 * Guarantees: one log. No two honest parties decide different operations at one place; what is
   decided is valid; an operation that an honest party submits is decided in the end.
 
@@ -273,7 +274,8 @@ class Pbft(Agreement):
             return
         # … and it has not accepted another for the same view and sequence number.
         if slot.view == msg.view and slot.digest != digest:
-            raise PeerFault(f"proposed two operations at place {msg.seq} of view {msg.view}")
+            where = f"place {msg.seq} of view {msg.view}"
+            raise PeerFault(f"proposed two operations at {where}: it lies, or lost its store")
         self.wanted.discard(digest)
         news = digest not in self.slots.requests
         self.slots.keep_request(ctx, digest, PbftRequest(msg.op, msg.value))
@@ -560,7 +562,10 @@ class Pbft(Agreement):
 
     def _arm(self, ctx: Ctx, timer: str, delay: int) -> None:
         self.timers.add(timer)
-        ctx.set_timer(timer, delay, background=self.backlog.is_hopeless)
+        hopeless = self.backlog.is_hopeless
+        # Who waits for an operation waits for it also where gossip led us here.
+        alive = bool(self.backlog.pending) and not hopeless
+        ctx.set_timer(timer, delay, background=hopeless, foreground=alive)
 
     def _stop(self, ctx: Ctx, timer: str) -> None:
         if timer in self.timers:

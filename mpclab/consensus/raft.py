@@ -282,7 +282,7 @@ class Raft(Agreement):
         match ask:
             case Submit(op, value) if self.fits(op, value) and op not in self.backlog.done:
                 if not self.backlog.pending:
-                    ctx.set_timer("retry", self.election[0])
+                    ctx.set_timer("retry", self.election[0], foreground=True)
                 self.backlog.add(op, value, own=True)
                 self._push(ctx, op)
 
@@ -300,7 +300,8 @@ class Raft(Agreement):
         if self.backlog.pending:
             self.backlog.attempt(ctx, "no leader has committed it")
             self._push(ctx)
-            ctx.set_timer("retry", self.election[0], background=self.backlog.is_hopeless)
+            hopeless = self.backlog.is_hopeless
+            ctx.set_timer("retry", self.election[0], background=hopeless, foreground=not hopeless)
 
     # --- replication, §5.3 ------------------------------------------------------------------
 

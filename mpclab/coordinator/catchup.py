@@ -115,7 +115,7 @@ class CatchUp:
         if not self._retrying or (self._in_background and not background):
             # A hopeless operation may get a certificate after all. Then a run waits for it.
             self._retrying, self._in_background = True, background
-            ctx.set_timer("retry", RETRY, background=background)
+            ctx.set_timer("retry", RETRY, background=background, foreground=not background)
 
     def settle(self, ctx: Ctx, o: Operation) -> None:
         """Nothing more is wanted for `o`."""

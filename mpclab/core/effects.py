@@ -35,12 +35,17 @@ class Send(_Data, frozen=True):
 
 
 class SetTimer(_Data, frozen=True):
-    """Wake the machine at `path` at time `at` (µs). The same name again replaces it."""
+    """Wake the machine at `path` at time `at` (µs). The same name again replaces it.
+
+    `background`: it keeps no run alive, nor does what it leads to, unless that sets a timer which
+    is `foreground`.
+    """
 
     path: Path
     name: str
     at: int
     background: bool = False
+    foreground: bool = False
 
 
 class CancelTimer(_Data, frozen=True):

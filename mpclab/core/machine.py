@@ -244,15 +244,18 @@ class Ctx:
 
     # --- time, storage, results ---
 
-    def set_timer(self, name: str, delay: int, *, background: bool = False) -> None:
-        """Wake me in `delay` µs. A background timer (heartbeats) keeps no run alive."""
+    def set_timer(
+        self, name: str, delay: int, *, background: bool = False, foreground: bool = False
+    ) -> None:
+        """Wake me in `delay` µs. A background timer (heartbeats) keeps no run alive; a foreground
+        one does, even if a background one led to it: somebody waits for what it will do."""
         if type(delay) is not int or type(name) is not str:
             raise self._slip(
                 f"calls set_timer({name!r}, {delay!r}); it takes a name and whole microseconds, "
                 f"as in set_timer('retry', 5 * SECOND)"
             )
         node = self._node
-        node.out.append(SetTimer(self.path, name, node.now + max(0, delay), background))
+        node.out.append(SetTimer(self.path, name, node.now + max(0, delay), background, foreground))
 
     def cancel_timer(self, name: str) -> None:
         """A cancelled timer never fires. Cancelling one that is not set does nothing."""

@@ -27,6 +27,7 @@ from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Message
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import Cluster
+from mpclab.trace import rows
 
 
 @pytest.mark.parametrize("n", [4, 7, 10, 16, 31])
@@ -280,3 +281,21 @@ def test_one_log_whatever_happens_and_progress_when_it_stops(
     c.run_until(lambda: c.all_decided(*names), 1_000_000)
     c.check_agreement()
     assert c.blamed() == set()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_primary_that_lost_its_store_is_left_and_splits_nobody(seed: int) -> None:
+    """It counts among the f: it gives places away again, and what is said of it is true."""
+    c = Cluster(Pbft, 4, seed=seed, network=Network(Delay("uniform", 5 * MS, 60 * MS)))
+    c.submit(2, "a")
+    c.run(40 + 20 * seed)
+    c.world.crash(1)
+    c.world.restart(1, amnesia=True)
+    for op, by in (("b", 1), ("c", 3)):
+        c.submit(by, op)
+    c.honest = (2, 3, 4)
+    c.run_until(lambda: c.all_decided("a", "c"))
+    c.check_agreement()
+    assert c.blamed() <= {1}
+    reasons = {row.reason for row in c.world.trace.of(rows.Blamed)}
+    assert all("it lies, or lost its store" in reason for reason in reasons)

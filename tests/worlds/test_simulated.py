@@ -207,6 +207,25 @@ def test_a_run_ends_when_only_the_background_is_left() -> None:
     assert [t for t, name in machine_of(world, 1).fired if name == "echo"] == [110, 210, 310, 410]
 
 
+class Patient(Machine):
+    """Gossip, in the background, starts work that somebody waits for."""
+
+    def start(self, ctx: Ctx) -> None:
+        ctx.set_timer("gossip", 100 * MS, background=True)
+        ctx.set_timer("ordinary", 200 * MS)
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        if name == "gossip":
+            ctx.set_timer("work", 900 * MS, foreground=True)
+
+
+def test_a_foreground_timer_keeps_a_run_alive_whatever_set_it() -> None:
+    world = SimulatedWorld(1)
+    world.host(1, lambda coins, stored: Node(1, 1, Patient(), coins=coins))
+    world.run()
+    assert world.now == 1 * SECOND
+
+
 def test_a_limit_lets_exactly_so_much_time_pass() -> None:
     world = solo(Clockwork)
     world.run(limit=250 * MS)

@@ -112,7 +112,8 @@ class Effects:
                 self._send(host, effect)  # type: ignore[arg-type]
             elif kind is SetTimer:
                 timer: Any = effect
-                background = timer.background or self._queue.background
+                led_to = self._queue.background and not timer.foreground
+                background = timer.background or led_to
                 self.set_timer(host, timer.path, timer.name, timer.at, background)
             elif kind is CancelTimer:
                 self._queue.cancel_timer(actor, effect.path, effect.name)  # type: ignore[union-attr]
