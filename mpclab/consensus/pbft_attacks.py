@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 
@@ -27,11 +27,8 @@ from mpclab.consensus.pbft_views import sign_new_view
 from mpclab.core.ids import Party
 from mpclab.core.wire import Message
 
-if TYPE_CHECKING:
-    from mpclab.consensus.pbft import Pbft
 
-
-def equivocating_new_view(replica: Pbft, to: tuple[Party, ...], msg: Message) -> Sayings:
+def equivocating_new_view(replica: Any, to: tuple[Party, ...], msg: Message) -> Sayings:
     now = replica.now
     if not isinstance(msg, PbftNewView):
         return [(to, msg)]
@@ -54,7 +51,7 @@ def equivocating_new_view(replica: Pbft, to: tuple[Party, ...], msg: Message) ->
     return told
 
 
-def nothing_at_stake(replica: Pbft, to: tuple[Party, ...], msg: Message) -> Sayings:
+def nothing_at_stake(replica: Any, to: tuple[Party, ...], msg: Message) -> Sayings:
     if not isinstance(msg, PbftPrePrepare | PbftPrepare | PbftCommit):
         return [(to, msg)]
     middle = (len(replica.now.members) + 1) // 2
