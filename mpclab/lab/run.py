@@ -14,6 +14,7 @@ from mpclab.faults.plan import aimed_at, schedule
 from mpclab.lab.lab import Lab
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.scenario import Scenario
+from mpclab.lab.scheduled import play_schedule
 from mpclab.trace.export import message_counts
 from mpclab.trace.log import Trace
 from mpclab.trace.short import ShortTrace
@@ -120,6 +121,13 @@ def play(
         progress: called with a line of text at each stage.
         watch: called with the lab once it exists (a panel follows the trace from there).
     """
+    if scenario.schedule:
+        progress("following the schedule")
+        trace, tracker, verdicts = play_schedule(scenario)
+        faulty = frozenset(aimed_at(f for f in scenario.faults if f.byzantine))
+        parties = tuple(range(1, scenario.parties + 1))
+        outcomes = tracker.outcomes(parties, faulty=faulty)
+        return Run(scenario, "simulated", scenario.seed, trace, 0, outcomes, verdicts)
     with Lab(scenario) as lab:
         watch(lab)
         if scenario.mesh == "negotiated":

@@ -77,6 +77,8 @@ class Scenario:
         until: how long to run at the most, µs.
         agreement_options: what the protocol lets a user set. A file says it under `agreement`,
             as above.
+        schedule: what happens in the agreement protocol, line by line, and nothing else does (see
+            `mpclab.lab.scheduled`). It is what `mpclab explore` writes.
         plugins: modules and files with protocols, operations, faults and checks of your own. They
             are loaded first, which runs their code (see `mpclab.plugins`).
     """
@@ -100,6 +102,7 @@ class Scenario:
     trace: str = "full"
     patience: int = 10 * SECOND
     plugins: tuple[str, ...] = ()
+    schedule: tuple[str, ...] = ()
     agreement_options: Options | None = None
 
     def __post_init__(self) -> None:
@@ -269,6 +272,8 @@ class Scenario:
         if "agreement" in given:
             word, options = _agreement(given["agreement"])
             given["agreement"], given["agreement_options"] = word, options
+        if "schedule" in given:
+            given["schedule"] = tuple(map(str, _list(given["schedule"], "schedule")))
         if named:
             given["plugins"] = tuple(_found(str(plugin), folder) for plugin in named)
         for name in ("name", "policy", "agreement", "world", "session", "mesh", "trace"):
@@ -301,6 +306,7 @@ class Scenario:
             "trace": self.trace,
             "patience": format_duration(self.patience),
             "plugins": list(self.plugins),
+            "schedule": list(self.schedule),
         }
         if not private:
             del fields["private"]
@@ -323,7 +329,8 @@ class Scenario:
 
         lines = []
         for key, value in self.as_fields(private=private).items():
-            if isinstance(value, list) and value and isinstance(value[0], dict):
+            rows = isinstance(value, list) and value and isinstance(value[0], dict)
+            if rows or key == "schedule":
                 lines.append(f"{key}:")
                 lines += [f"  - {_flow(item, yaml)}" for item in value]
             else:

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from mpclab.consensus.agreement import Agreement
 from mpclab.core.ids import Party
-from mpclab.search.explore import Counterexample
-from mpclab.search.model import Explorer, Step
-from mpclab.search.telling import trace_of
+from mpclab.lab.scenario import Scenario
+from mpclab.model.explorer import Explorer
+from mpclab.model.fair import FairEnd
+from mpclab.model.states import Step
+from mpclab.search.counterexample import Counterexample, counterexample
+from mpclab.search.subject import subject
 
 
 @dataclass(frozen=True)
@@ -43,18 +47,20 @@ class Walks:
 
 
 def walk(
-    protocol: type[Agreement],
+    what: type[Agreement] | str | Scenario | Path,
     *,
-    parties: int = 3,
-    submits: Mapping[Party, str] | None = None,
+    parties: int | None = None,
+    submits: Mapping[Party, str | Sequence[str]] | None = None,
     losses: int = 0,
     timers: int = 0,
     crashes: int = 0,
+    repeats: int = 0,
     torn: bool = False,
-    liars: frozenset[Party] | set[Party] = frozenset(),
+    liars: frozenset[Party] | set[Party] | None = None,
     runs: int = 1000,
     depth: int = 200,
     changes: int = 3,
+    fair: bool = False,
     seed: int = 1,
     seconds: float = 60.0,
     progress: Callable[[int], bool | None] = lambda runs: None,
@@ -65,32 +71,39 @@ def walk(
     Args:
         changes: how often the event that is next in line is put last: d − 1 for mistakes that
             need d events in one order.
+        fair: after each run, let everything go well, and see whether all comes to its end.
         progress: called with the number of runs so far; `False` cancels.
         (the others as of `explore`)
     """
-    model = Explorer(
-        protocol, parties, submits or {1: "a"}, losses=losses, timers=timers, crashes=crashes,
-        torn=torn, liars=frozenset(liars), options=options,
+    asked = subject(
+        what, parties=parties, submits=submits, losses=losses, timers=timers, crashes=crashes,
+        repeats=repeats, torn=torn, liars=liars, options=options,
     )  # fmt: skip
+    model = asked.model(exact=True)
+    name = asked.protocol.__name__
     began, events, decided = time.process_time(), 0, 0
     for number in range(runs):
-        if time.process_time() - began > seconds or progress(number) is False:
-            return Walks(
-                protocol.__name__, number, events, decided, time.process_time() - began, None
-            )
-        steps, problem, gave = _one(model, random.Random(f"{seed} {number}"), depth, changes)
-        events += len(steps)
-        decided += gave
-        if problem:
-            found = Counterexample(problem, steps, trace_of(model, steps))
+        spent = time.process_time() - began
+        if spent > seconds or progress(number) is False:
+            return Walks(name, number, events, decided, spent, None)
+        walked = _one(model, random.Random(f"{seed} {number}"), depth, changes, fair)
+        events += len(walked.steps)
+        decided += walked.decided
+        if walked.problem:
+            found = counterexample(asked, model, walked.steps, fairly=walked.fairly)
             spent = time.process_time() - began
-            return Walks(protocol.__name__, number + 1, events, decided, spent, found, number)
-    return Walks(protocol.__name__, runs, events, decided, time.process_time() - began, None)
+            return Walks(name, number + 1, events, decided, spent, found, number)
+    return Walks(name, runs, events, decided, time.process_time() - began, None)
 
 
-def _one(
-    model: Explorer, draw: random.Random, depth: int, changes: int
-) -> tuple[tuple[Step, ...], str, bool]:
+class _Walked(NamedTuple):
+    steps: tuple[Step, ...]
+    problem: str
+    decided: bool
+    fairly: bool = False
+
+
+def _one(model: Explorer, draw: random.Random, depth: int, changes: int, fair: bool) -> _Walked:
     state, steps = model.initial, []
     priority: dict[Step, float] = {}
     put_last = {draw.randrange(depth) for _ in range(changes)}
@@ -106,9 +119,9 @@ def _one(
         chosen = max(choices, key=priority.__getitem__)
         del priority[chosen]  # the same event another time is another event
         ways = list(model.follow(state, chosen))
-        step, state, done = ways[0] if len(ways) == 1 else draw.choice(ways)
+        step, state, _ = ways[0] if len(ways) == 1 else draw.choice(ways)
         steps.append(step)
-        problem = model.problem(state, done, step.party)
-        if problem:
-            return tuple(steps), problem, True
-    return tuple(steps), "", model.has_decided(state)
+        if problem := model.problem(state):
+            return _Walked(tuple(steps), problem, True)
+    problem = FairEnd(model, state).run() if fair else ""
+    return _Walked(tuple(steps), problem, model.has_decided(state), bool(problem))

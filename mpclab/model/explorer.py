@@ -2,8 +2,12 @@
 
 How it is quick: what one party does in a step depends on that party alone, so each step is done
 once and remembered, and a party that comes to hold the same again *is* the same. Two events at
-different parties lead to one state in either order, which is thus expanded once; no other
-reduction is made.
+different parties lead to one state in either order, which is thus expanded once. (`reduction` says
+which orders need not be tried at all.)
+
+In whose order votes came is forgotten: dictionaries that hold the same are the same. A protocol may
+depend on that order; so each local state keeps a second node that came there by another way, and a
+step in which the two differ raises `OrderMatters`. `exact=True` tells all orders apart.
 
 Time: each party has its own clock, which moves only when one of its timers goes off; so a timer
 may go off before or after any message, and messages of one pair may overtake each other. Coins
@@ -15,10 +19,9 @@ instead; every receiver may get either, both or none first.
 
 from __future__ import annotations
 
-import copy
 import random
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from mpclab.consensus.agreement import Agreement, Cast, Decided, Refused, Submit, VoteWanted
 from mpclab.core.effects import (
@@ -27,6 +30,7 @@ from mpclab.core.effects import (
     Delivered,
     Effect,
     Event,
+    Note,
     Output,
     Persist,
     Send,
@@ -36,69 +40,28 @@ from mpclab.core.effects import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
+from mpclab.core.notes import BecameLeader
 from mpclab.core.wire import Frame, Message
-from mpclab.crypto.identity import Identity
-from mpclab.search.canonical import digest_of
+from mpclab.model.canonical import digest_of
+from mpclab.model.copying import Copies
+from mpclab.model.states import (
+    AT,
+    IDENTITIES,
+    Done,
+    Given,
+    Local,
+    OrderMatters,
+    SentMessage,
+    State,
+    Step,
+    Still,
+    said,
+    value_of,
+    wish,
+)
 
-AT: Path = ("agreement",)
-
-_IDENTITIES = {p: Identity.from_seed(p.to_bytes(32, "big")) for p in range(1, 20)}
-
-
-class Still(random.Random):
-    """Coins that always fall alike, so that equal machines stay equal."""
-
-    def random(self) -> float:
-        return 0.5
-
-    def getrandbits(self, k: int, /) -> int:
-        return (1 << k) // 3
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Still:
-        return self
-
-
-class Step(NamedTuple):
-    """One event: what happened to whom."""
-
-    what: str  # submit, deliver, lose, timer, crash, restart
-    party: Party
-    text: str = ""
-    message: int = -1
-    cut: int = -1  # crash: after so many effects of its next step; -1: at rest
-
-
-class SentMessage(NamedTuple):
-    sender: Party
-    receiver: Party
-    frame: Frame
-
-
-class Local(NamedTuple):
-    """A party at rest: its node, or its store alone when it is down; and what it ever gave out."""
-
-    node: Node | None
-    stored: Mapping[Path, Mapping[str, bytes]]
-    given: tuple[tuple[str, str, bytes, int | None], ...]
-
-
-class Done(NamedTuple):
-    """The result of a step: the party's next local state and the messages it sent, by number."""
-
-    after: int
-    sent: tuple[int, ...]
-    blamed: tuple[tuple[Party, str], ...]
-
-
-class State(NamedTuple):
-    """Everything: local states and messages by number, and what may still be done."""
-
-    parties: tuple[int, ...]
-    network: tuple[int, ...]  # ascending; one that is there twice is under way twice
-    submits: tuple[int, ...]  # those still to come
-    losses: int
-    timers: int
-    crashes: int
+LOOKS = 4
+"""How many nodes that hold the same as a local state are compared with it, order and all."""
 
 
 class Explorer:
@@ -108,14 +71,17 @@ class Explorer:
         self,
         protocol: type[Agreement],
         parties: int,
-        submits: Mapping[Party, str],
+        submits: Mapping[Party, str | Sequence[str]],
         *,
         losses: int = 0,
         timers: int = 0,
         crashes: int = 0,
+        repeats: int = 0,
         torn: bool = False,
         liars: frozenset[Party] = frozenset(),
         options: Mapping[str, Any] | None = None,
+        exact: bool = False,
+        telling: bool = False,
     ) -> None:
         protocol.check_size(parties)
         for party in (*submits, *liars):
@@ -127,14 +93,26 @@ class Explorer:
         self.liars = liars
         self.torn = torn
         self.options = dict(options or {})
-        self.wishes = tuple(submits.items())
+        self.wishes = tuple(
+            wish(party, text)
+            for party, texts in submits.items()
+            for text in ((texts,) if isinstance(texts, str) else texts)
+        )
+        self.exact = exact
+        self.telling = telling
+        self.budgets = losses, timers, crashes, repeats
         self.locals: list[Local] = []
         self._local_numbers: dict[bytes, int] = {}
         self.messages: list[SentMessage] = []
         self._message_numbers: dict[tuple[Any, ...], int] = {}
         self._steps: dict[tuple[Any, ...], Done] = {}
-        self._coins = Still()
-        keys = {p: _IDENTITIES[p].public for p in self.members}
+        self._copies = Copies()
+        self._written: dict[int, bytes] = {}  # the node of a local state
+        self._ways: dict[int, bytes] = {}  # its exact digest
+        self._looked: dict[int, int] = {}  # how often another that holds the same was looked at
+        self._twins: dict[int, bytes] = {}  # one that holds it in another order
+        self.coins = Still()
+        keys = {p: IDENTITIES[p].public for p in self.members}
         self._keys = keys
         parties_at_first: list[int] = []
         network: list[int] = []
@@ -150,6 +128,7 @@ class Explorer:
             losses,
             timers,
             crashes,
+            repeats,
         )
 
     # --- local states and messages, each of them once ---
@@ -161,10 +140,21 @@ class Explorer:
             self.locals.append(local)
         return number
 
-    def _at_rest(self, p: Party, node: Node, given: tuple[Any, ...]) -> int:
-        return self._keep(
-            Local(node, node.stored, given), digest_of(node) + repr((p, given)).encode()
+    def _at_rest(self, p: Party, node: Node, given: tuple[Given, ...]) -> int:
+        told = repr((p, given)).encode()
+        number = self._keep(
+            Local(node, node.stored, given), digest_of(node, exact=self.exact) + told
         )
+        known = self.locals[number].node
+        assert known is not None
+        if not self.exact and known is not node and number not in self._twins:
+            looked = self._looked[number] = self._looked.get(number, 0) + 1
+            if looked <= LOOKS:
+                if number not in self._ways:
+                    self._ways[number] = digest_of(known)
+                if digest_of(node) != self._ways[number]:
+                    self._twins[number] = self._copies.write(node)
+        return number
 
     def _down(self, p: Party, stored: Mapping[Path, Mapping[str, bytes]], given: Any) -> int:
         return self._keep(
@@ -191,27 +181,49 @@ class Explorer:
         """A message that a liar could send instead."""
         machine = node.machine(AT)
         assert isinstance(machine, Agreement)
-        values = {value_of(op): value_of(op, 1) for _, op in self.wishes}
+        values = {
+            value_of(one.op, one.version): value_of(one.op, 1 - one.version) for one in self.wishes
+        }
         return machine.variant(msg, values)
 
     # --- steps of one party, each of them once ---
 
-    def _step(self, p: Party, number: int, event: Event, key: Any, cut: int = -1) -> Done:
+    def step(self, p: Party, number: int, event: Event, key: Any, cut: int = -1) -> Done:
         """The result of `event` in local state `number`; with `cut`, dying after `cut` effects."""
-        known = self._steps.get((p, number, key, cut))
+        known = self._steps.get((number, key, cut))
         if known is not None:
             return known
         local = self.locals[number]
         assert local.node is not None
-        node = copy.deepcopy(local.node)
+        node, effects = self.attempt(number, event)
+        done = self._absorb(p, local, node, effects, cut)
+        if (twin := self._twins.get(number)) is not None:
+            other, effects = self._happen(self._copies.read(twin), event)
+            if self._absorb(p, local, other, effects, cut)[:2] != done[:2]:
+                raise OrderMatters(f"party {p}, in whose order dictionaries were filled")
+        self._steps[number, key, cut] = done
+        return done
+
+    def known_step(self, number: int, key: Any) -> Done:
+        """The result of a step that was done before."""
+        return self._steps[number, key, -1]
+
+    def attempt(self, number: int, event: Event) -> tuple[Node, list[Effect]]:
+        """The node of a local state after `event`, and all that it then wants."""
+        written = self._written.get(number)
+        if written is None:
+            node = self.locals[number].node
+            assert node is not None
+            written = self._written[number] = self._copies.write(node)
+        return self._happen(self._copies.read(written), event)
+
+    def _happen(self, node: Node, event: Event) -> tuple[Node, list[Effect]]:
         if isinstance(event, TimerFired):  # its own clock goes on, and nobody else's
             node.now = max(node.now, node.timers[event.path, event.name])
         effects = list(node.step(event, node.now))
-        effects += self._answer(node, effects)
-        done = self._steps[p, number, key, cut] = self._absorb(p, local, node, effects, cut)
-        return done
+        return node, effects + self.answer(node, effects)
 
-    def _answer(self, node: Node, effects: list[Effect]) -> list[Effect]:
+    def answer(self, node: Node, effects: list[Effect]) -> list[Effect]:
         """The coordinator's part: every party asked for a vote approves."""
         more: list[Effect] = []
         for effect in effects:
@@ -221,7 +233,7 @@ class Explorer:
         return more
 
     def _absorb(self, p: Party, before: Local, node: Node, effects: list[Effect], cut: int) -> Done:
-        given, sent, blamed = before.given, list[int](), list[tuple[Party, str]]()
+        given, sent = before.given, list[int]()
         stored = {path: dict(items) for path, items in before.stored.items()}
         performed = effects if cut < 0 else _durable(effects, cut)
         for effect in performed:
@@ -238,52 +250,69 @@ class Explorer:
                 case Output(_, Refused(op)):
                     given = _with(given, ("refused", op, b"", None))
                 case Blame(_, int(party), reason):
-                    blamed.append((party, reason))
+                    given = _with(given, ("blames", str(party), reason.encode(), None))
+                case Note(_, BecameLeader(int(term))):
+                    given = _with(given, ("leads", str(term), b"", None))
                 case _:
                     pass
+        told = tuple(performed) if self.telling else ()
         if cut < 0:
-            return Done(self._at_rest(p, node, given), tuple(sent), tuple(blamed))
-        return Done(self._down(p, stored, given), tuple(sent), tuple(blamed))
+            return Done(self._at_rest(p, node, given), tuple(sent), told)
+        return Done(self._down(p, stored, given), tuple(sent), told)
 
     def _restart(self, p: Party, number: int) -> Done:
-        known = self._steps.get((p, number, "restart", -1))
+        known = self._steps.get((number, "restart", -1))
         if known is not None:
             return known
         local = self.locals[number]
-        machine = self.protocol(
-            _IDENTITIES[p], self._keys, valid=_is_valid, names=_name_of, **self.options
-        )
-        node = Node(p, self.n, machine, coins=lambda _: self._coins, at=AT, stored=local.stored)
+        node = self.begin(p, local.stored, self.coins)
         effects = list(node.step(Started(), 0))
-        effects += self._answer(node, effects)
-        done = self._steps[p, number, "restart", -1] = self._absorb(p, local, node, effects, -1)
+        effects += self.answer(node, effects)
+        done = self._steps[number, "restart", -1] = self._absorb(p, local, node, effects, -1)
         return done
+
+    def begin(
+        self, p: Party, stored: Mapping[Path, Mapping[str, bytes]], coins: random.Random
+    ) -> Node:
+        """A new life of a party, with what it had stored."""
+        machine = self.protocol(
+            IDENTITIES[p], self._keys, valid=_is_valid, names=_name_of, **self.options
+        )
+        return Node(p, self.n, machine, coins=lambda _: coins, at=AT, stored=stored)
 
     # --- what can follow a state ---
 
     def enabled(self, state: State) -> Iterator[Step]:
         """Every event that may come next, told once each."""
-        for wish in state.submits:
-            party, op = self.wishes[wish]
-            if self.locals[state.parties[party - 1]].node is not None:
-                yield Step("submit", party, f"party {party} submits {op}", wish)
+        for number in state.submits:
+            one = self.wishes[number]
+            if self.locals[state.parties[one.party - 1]].node is not None:
+                yield Step("submit", one.party, f"party {one.party} submits {one.text}", number)
         for number in sorted(set(state.network)):
-            sender, receiver, frame = self.messages[number]
-            words = f"{frame.kind}({said(frame.msg)}) of party {sender}"
+            receiver = self.messages[number].receiver
             if self.locals[state.parties[receiver - 1]].node is not None:
-                yield Step("deliver", receiver, f"party {receiver} gets {words}", number)
+                yield Step("deliver", receiver, self.words(number), number)
+                if state.repeats:
+                    again = self.words(number, "gets, not for the last time,")
+                    yield Step("repeat", receiver, again, number)
             if state.losses:
-                yield Step("lose", receiver, f"{words} to party {receiver} is lost", number)
+                yield Step("lose", receiver, self.words(number, "never gets"), number)
         for p in self.members:
             node = self.locals[state.parties[p - 1]].node
             if node is None:
                 yield Step("restart", p, f"party {p} comes back")
                 continue
             if state.timers:
-                for _, name in node.timers:
-                    yield Step("timer", p, f"timer {name} of party {p} goes off: {name}")
+                for path, name in node.timers:
+                    text = f"timer {name} of party {p} goes off"
+                    yield Step("timer", p, text, timer=(path, name))
             if state.crashes:
                 yield Step("crash", p, f"party {p} crashes")
+
+    def words(self, number: int, verb: str = "gets") -> str:
+        """`party 2 gets PaxosAccept(op=a, …) of party 1`."""
+        sender, receiver, frame = self.messages[number]
+        return f"party {receiver} {verb} {frame.kind}({said(frame.msg)}) of party {sender}"
 
     def follow(self, state: State, step: Step) -> Iterator[tuple[Step, State, Done | None]]:
         """The state after `step`; with `torn`, also those in which its party dies in the middle."""
@@ -305,33 +334,40 @@ class Explorer:
                 yield step, self._after(state, p, done), done
                 return
             case "submit":
-                _, op = self.wishes[step.message]
-                event: Event = Asked(AT, Submit(op, value_of(op)))
-                key: Any = ("submit", op)
+                one = self.wishes[step.message]
+                event: Event = Asked(AT, Submit(one.op, value_of(one.op, one.version)))
+                key: Any = ("submit", step.message)
                 rest_of = tuple(w for w in state.submits if w != step.message)
                 state = state._replace(submits=rest_of)
-            case "deliver":
+            case "deliver" | "repeat":
                 sender, _, frame = self.messages[step.message]
                 event, key = Delivered(sender, frame), step.message
-                state = state._replace(network=_without(state.network, step.message))
+                if step.what == "repeat":
+                    state = state._replace(repeats=state.repeats - 1)
+                else:
+                    state = state._replace(network=_without(state.network, step.message))
             case "timer":
-                name = step.text.rpartition(": ")[2]
-                node = self.locals[number].node
-                assert node is not None
-                path = next(path for path, known in node.timers if known == name)
-                event, key = TimerFired(path, name), ("timer", path, name)
+                assert step.timer is not None
+                event, key = TimerFired(*step.timer), ("timer", *step.timer)
                 state = state._replace(timers=state.timers - 1)
-        done = self._step(p, number, event, key)
+        done = self.step(p, number, event, key)
         yield step, self._after(state, p, done), done
         if self.torn and state.crashes:
             state = state._replace(crashes=state.crashes - 1)
             last = None
-            for cut in range(_deeds(self.locals[number], event, self)):
-                done = self._step(p, number, event, key, cut)
+            for cut in range(_deeds(number, event, self)):
+                done = self.step(p, number, event, key, cut)
                 if done != last:
                     last = done
                     dies = step._replace(text=f"{step.text}, and dies after effect {cut}", cut=cut)
                     yield dies, self._after(state, p, done), done
+
+    def go(self, state: State, step: Step) -> tuple[State, tuple[int, ...]]:
+        """The state after a step that may be cut, and the messages sent in it."""
+        for told, after, done in self.follow(state, step._replace(cut=-1)):
+            if told.cut == step.cut:
+                return after, done.sent if done is not None else ()
+        raise UsageError(f"{step.text} cannot end so")
 
     def _placed(self, state: State, p: Party, number: int) -> State:
         return state._replace(parties=(*state.parties[: p - 1], number, *state.parties[p:]))
@@ -342,22 +378,26 @@ class Explorer:
 
     # --- what must hold ---
 
-    def problem(self, state: State, done: Done | None, p: Party) -> str:
-        """Which promise is broken in `state`, into which party `p` brought it; "" when none is."""
-        if done is not None and p not in self.liars:
-            for party, reason in done.blamed:
-                if party not in self.liars:
-                    return f"party {p} blames party {party}, which is honest: {reason}"
+    def problem(self, state: State) -> str:
+        """What an honest party broke; "": nothing. Once broken, it stays so."""
         by_op: dict[str, tuple[Party, bytes | None]] = {}
         by_place: dict[int, tuple[Party, str]] = {}
+        leads: dict[str, Party] = {}
         for q in self.members:
             if q in self.liars:
                 continue
             for what, op, value, index in self.locals[state.parties[q - 1]].given:
-                ended = value if what == "decided" else None
-                other, known = by_op.setdefault(op, (q, ended))
-                if known != ended:
-                    return f"parties {other} and {q} end {op} differently"
+                if what == "blames":
+                    if int(op) not in self.liars:
+                        return f"party {q} blames party {op}, which is honest: {value.decode()}"
+                elif what == "leads":
+                    if (other := leads.setdefault(op, q)) != q:
+                        return f"parties {other} and {q} both lead term {op}"
+                else:
+                    ended = value if what == "decided" else None
+                    other, known = by_op.setdefault(op, (q, ended))
+                    if known != ended:
+                        return f"parties {other} and {q} end {op} differently"
                 if index is not None:
                     other, here = by_place.setdefault(index, (q, op))
                     if here != op:
@@ -366,30 +406,22 @@ class Explorer:
 
     def has_decided(self, state: State) -> bool:
         """Whether somebody gave something out."""
-        return any(self.locals[number].given for number in state.parties)
+        return any(
+            one[0] in ("decided", "refused")
+            for number in state.parties
+            for one in self.locals[number].given
+        )
+
+    def is_quiet(self, state: State) -> bool:
+        """Nothing is under way, nobody is down, and everything was submitted."""
+        return (
+            not state.network
+            and not state.submits
+            and all(self.locals[number].node is not None for number in state.parties)
+        )
 
 
 # --- small things --------------------------------------------------------------------------
-
-
-def value_of(op: str, version: int = 0) -> bytes:
-    """One of the values that are valid for `op`."""
-    return f"{op}|{version}".encode()
-
-
-def said(msg: Message | None) -> str:
-    """A message's fields in few words. Nothing here is a secret, and the bytes tell lies apart."""
-    parts = []
-    for name in msg.__struct_fields__ if msg is not None else ():
-        value = getattr(msg, name)
-        if isinstance(value, bytes):
-            shown = value.decode() if value.isascii() and len(value) < 16 else f"{value.hex()[:8]}…"
-            parts.append(f"{name}={shown}")
-        elif isinstance(value, tuple):
-            parts.append(f"{name}=({len(value)} items)")
-        else:
-            parts.append(f"{name}={value}")
-    return ", ".join(parts)
 
 
 def _name_of(value: bytes) -> str:
@@ -405,9 +437,10 @@ def _without(network: tuple[int, ...], message: int) -> tuple[int, ...]:
     return network[:place] + network[place + 1 :]
 
 
-def _with(given: tuple[Any, ...], one: tuple[str, str, bytes, int | None]) -> tuple[Any, ...]:
-    """An output from before a crash comes again after it, and is not counted twice."""
-    return given if one in given else (*given, one)
+def _with(given: tuple[Given, ...], one: Given) -> tuple[Given, ...]:
+    """An output from before a crash comes again after it, and is not counted twice. In what order
+    they came is of no interest."""
+    return given if one in given else tuple(sorted((*given, one), key=repr))
 
 
 def _durable(effects: list[Effect], cut: int) -> list[Effect]:
@@ -421,12 +454,7 @@ def _durable(effects: list[Effect], cut: int) -> list[Effect]:
     return effects
 
 
-def _deeds(local: Local, event: Event, model: Explorer) -> int:
+def _deeds(number: int, event: Event, model: Explorer) -> int:
     """After how many effects a crash in the middle of this step may fall."""
-    assert local.node is not None
-    node = copy.deepcopy(local.node)
-    if isinstance(event, TimerFired):
-        node.now = max(node.now, node.timers[event.path, event.name])
-    effects = list(node.step(event, node.now))
-    effects += model._answer(node, effects)
+    _, effects = model.attempt(number, event)
     return sum(isinstance(one, Send | Persist | Output) for one in effects)
