@@ -6,9 +6,7 @@ with its input.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import threading
 
@@ -24,16 +22,8 @@ from mpclab.worlds.typed_codec import UnknownType, unpack
 
 GRACE = 2.0
 """Seconds that closing may take once the input has ended."""
-_PR_SET_PDEATHSIG = 1
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill us with our parent, even while we are stopped (Linux; elsewhere the
-    end of our input has to do)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class TellingTrace(Trace):

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
-from mpclab.cli.attached import TellingTrace, die_with_parent, serve
+from mpclab.cli.attached import TellingTrace, serve
 from mpclab.cli.heir import Heir
 from mpclab.cli.show import console
 from mpclab.cli.signals import raise_descriptor_limit, stoppable
@@ -35,6 +35,7 @@ from mpclab.signaling.throttle import Bucket
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import Blamed, Linked, Noted
 from mpclab.trace.tail import TailTrace
+from mpclab.worlds.real.nursery import die_with_parent
 from mpclab.worlds.real.world import RealWorld
 
 _LOOK = 0.05  # seconds between two looks at the trace

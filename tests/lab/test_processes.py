@@ -21,7 +21,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 CHECKS = (
     "agreement", "validity", "integrity", "termination", "certificates", "durability", "blame",
-    "linearizability",
 )  # fmt: skip
 
 
@@ -68,6 +67,28 @@ def ends(pid: int, seconds: float = 10) -> bool:
         return bool(select.select([descriptor], [], [], seconds)[0])
     finally:
         os.close(descriptor)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="they are started one by one there")
+def test_processes_are_forked_from_one_that_has_imported_everything() -> None:
+    with Lab(world="websocket", parties=4) as lab:
+        lab.start_server(port=0)
+        lab.spawn(process=True)
+        lab.crash(2)
+        lab.restart(2)
+        lab.join()
+        children = [process_of(lab, party).pid for party in lab.parties]
+        parents = {
+            Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1] for pid in children
+        }
+        assert len(parents) == 1
+        (nursery,) = map(int, parents)
+        assert nursery != os.getpid()
+        os.kill(nursery, signal.SIGKILL)
+        assert all(ends(pid) for pid in children), "none outlives it"
+        lab.run(lambda: not lab.world.actors[1:], limit=10)
+        lab.restart(1)  # another one is made
+        assert state(process_of(lab, 1).pid)
 
 
 @pytest.mark.parametrize("world", ["websocket", "webrtc"])

@@ -1,8 +1,8 @@
 """Parties in processes of their own, which can really be killed and really be stopped.
 
-A world starts `python -m mpclab party … --attached` and is its party's world from then on: crash
-is SIGKILL, pause is SIGSTOP, resume SIGCONT, and a restart is another process that takes up from
-the same store. Over the child's standard streams go, a line each:
+A world has `mpclab party … --attached` forked (see `forking`) and is its party's world from then
+on: crash is SIGKILL, pause is SIGSTOP, resume SIGCONT, and a restart is another process that takes
+up from the same store. Over the child's standard streams go, a line each:
 
     in   <hex>          an ask: (path of the machine, ask), packed as `typed` does
     out  began <ns>     when the child's clock began, on the clock that all processes share
@@ -22,8 +22,8 @@ import queue
 import shutil
 import signal
 import subprocess
-import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -40,6 +40,7 @@ from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.failures import who
 from mpclab.worlds.host import Host
+from mpclab.worlds.real.forking import Child, Nursery
 from mpclab.worlds.real.world import RealWorld
 from mpclab.worlds.typed_codec import pack
 
@@ -61,14 +62,22 @@ class PartyProcess:
         folder: where it keeps its store; emptied when it forgets.
     """
 
-    def __init__(self, world: RealWorld, actor: Party, command: Command, folder: FilePath) -> None:
+    def __init__(
+        self,
+        world: RealWorld,
+        actor: Party,
+        command: Command,
+        folder: FilePath,
+        nursery: Nursery,
+    ) -> None:
+        self._nursery = nursery
         self.actor = actor
         self.command = command
         self.folder = folder
         self.incarnation = 0
         self.paused = False
         self._world = world
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: Child | None = None
         self._reader: threading.Thread | None = None
         self._ready = threading.Event()  # it has begun, or never will
         self._begun = False
@@ -86,7 +95,7 @@ class PartyProcess:
         """The process that the party is in."""
         return self._running().pid
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Child:
         if self._popen is None:
             raise UsageError(f"{who(self.actor)} is not running")
         return self._popen
@@ -94,20 +103,18 @@ class PartyProcess:
     # --- in the world's thread ----------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin the next incarnation. The child dies with the thread that starts it, on Linux."""
+        """Begin the next incarnation. On Linux no child outlives us."""
         self.incarnation += 1
         self._ready.clear()
         self._begun = False
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        arguments = [sys.executable, "-m", "mpclab", *self.command(self.incarnation)]
-        with open(self._complaints, "wb") as complaints:
-            popen = self._popen = subprocess.Popen(
-                arguments,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                start_new_session=True,  # Ctrl-C in a terminal is for us
-            )
+        try:
+            popen = self._nursery.start(self.command(self.incarnation), self._complaints)
+        except OSError as error:
+            self._ready.set()
+            why = error.strerror or str(error)
+            raise UsageError(f"{who(self.actor)} did not start: {why}") from error
+        self._popen = popen
         self._reader = threading.Thread(target=self._read, args=(popen,), daemon=True)
         self._reader.start()
 
@@ -127,7 +134,7 @@ class PartyProcess:
         if not self.paused:
             self.paused = True
             popen.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, popen.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # now it has
+            _wait_stopped(popen.pid)
             self._world.remark(self.actor, notes.Paused())
 
     def resume(self) -> None:
@@ -149,13 +156,13 @@ class PartyProcess:
                 self._world.trace.append(msgspec.structs.replace(row, at=at))
                 self._world.stepped()
 
-    def _ended(self, popen: subprocess.Popen[bytes]) -> None:
+    def _ended(self, popen: Child) -> None:
         """The child has closed its output: it ends, and if nobody wanted that, it crashed."""
         if popen is self._popen:
             self._over(popen)
             self._world.remark(self.actor, notes.Crashed(why=self.complaint()))
 
-    def _over(self, popen: subprocess.Popen[bytes]) -> None:
+    def _over(self, popen: Child) -> None:
         popen.wait()
         if self._reader is not None:
             self._reader.join()
@@ -225,7 +232,7 @@ class PartyProcess:
 
     # --- in its own thread --------------------------------------------------------------------
 
-    def _read(self, popen: subprocess.Popen[bytes]) -> None:
+    def _read(self, popen: Child) -> None:
         assert popen.stdout is not None
         with popen.stdout as lines:
             for line in lines:
@@ -251,6 +258,19 @@ class PartyProcess:
             self._world.thread.loop.call_soon_threadsafe(action)
 
 
+def _wait_stopped(pid: int) -> None:
+    """Until a process that was told to stop has."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        return
+    with contextlib.suppress(OSError):  # not our own child; it has ended
+        while True:
+            words = FilePath(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+            if words.rpartition(") ")[2][:1] in "TtZX":
+                return
+            time.sleep(0.001)
+
+
 class WithProcesses(RealWorld):
     """A real world some of whose parties are processes."""
 
@@ -264,6 +284,7 @@ class WithProcesses(RealWorld):
     ) -> None:
         super().__init__(folder=folder, seed=seed, record=record, trace=trace)
         self.processes: dict[Party, PartyProcess] = {}
+        self._nursery = Nursery(channels=self.name == "webrtc")
 
     def host_process(self, actor: Party, command: Command, folder: FilePath) -> None:
         """Start a party in a process of its own, and wait until it has begun.
@@ -276,7 +297,7 @@ class WithProcesses(RealWorld):
         known = self.processes.get(actor)
         if actor in self.actors:
             raise UsageError(f"{who(actor)} is already here")
-        process = PartyProcess(self, actor, command, folder)
+        process = PartyProcess(self, actor, command, folder, self._nursery)
         process.incarnation = known.incarnation if known else 0
         self.processes[actor] = process
 
@@ -284,6 +305,8 @@ class WithProcesses(RealWorld):
             self.remark(actor, notes.Started())
             process.start()
 
+        if not self.is_mine():
+            self._nursery.open()  # not in the world's thread, which has others to serve
         self.call(start)
         try:
             process.wait()
@@ -328,6 +351,8 @@ class WithProcesses(RealWorld):
             self.remark(actor, notes.Restarted(amnesia=amnesia))
             process.start()
 
+        if not self.is_mine():
+            self._nursery.open()
         self.call(start)
         if not self.is_mine():
             process.wait()
@@ -376,4 +401,5 @@ class WithProcesses(RealWorld):
             thread.start()
         for thread in leaving:
             thread.join()
+        self._nursery.close()
         super().close()
