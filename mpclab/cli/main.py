@@ -1,4 +1,4 @@
-"""`mpclab serve | party | run | shrink | show | demo | lab`: the terminal's way to everything."""
+"""`mpclab serve | party | keys | run | …`: the terminal's way to everything."""
 
 from __future__ import annotations
 
@@ -182,6 +182,12 @@ def _parser() -> argparse.ArgumentParser:
     party.add_argument("--first-frame", type=int, default=1, help=argparse.SUPPRESS)
     party.set_defaults(run=_party)
 
+    from mpclab.cli.keys import add_parser
+
+    keys = commands.add_parser("keys", help="a party's identity key, and its shares of keys")
+    add_parser(keys)
+    keys.set_defaults(run=_keys)
+
     lab = commands.add_parser("lab", help="open JupyterLab on the first notebook")
     lab.add_argument("arguments", nargs="*", help="passed on to jupyter lab, after --")
     lab.set_defaults(run=_lab)
@@ -260,6 +266,12 @@ def _party(args: argparse.Namespace) -> int:
     from mpclab.cli.party import be_party
 
     return be_party(args)
+
+
+def _keys(args: argparse.Namespace) -> int:
+    from mpclab.cli.keys import keys
+
+    return keys(args)
 
 
 def _lab(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from mpclab.coordinator.messages import DeleteShare, RestoreShare
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
 from mpclab.crypto.identity import Identity
+from mpclab.crypto.keys import KeyShare
 from mpclab.lab.operation import Operation
 from mpclab.lab.replies import Done
 from mpclab.mpc.importing import Secret
@@ -56,22 +57,25 @@ class KeyInfo(msgspec.Struct, frozen=True):
 
 def keys(group: Parties, party: Party) -> tuple[KeyInfo, ...]:
     """The keys in use that `party` knows, oldest first."""
+    return group.machine_of(party, keys_of) or ()
 
-    def read(session: Any) -> tuple[KeyInfo, ...]:
-        executor, found = session.executor, {}
-        names: dict[bytes, str] = {}
-        for op, o in session.ledger.operations.items():
-            if op not in executor.results or o.signed is None or o.kind not in KEY_KINDS:
-                continue
-            record = KeyRecord.from_bytes(executor.results[op].data)
-            names.setdefault(record.public, dict(o.params).get("name", ""))
-            if executor.succession.successor(op) is None and o.status == "executed":
-                holds = any(
-                    executor.results[other].data == executor.results[op].data
-                    for other in executor.secrets
-                )
-                found[record.public] = op, record, holds
-        return tuple(
+
+def keys_of(session: Any) -> tuple[KeyInfo, ...]:
+    """`keys`, of a party's session."""
+    executor, found = session.executor, {}
+    names: dict[bytes, str] = {}
+    for op, o in session.ledger.operations.items():
+        if op not in executor.results or o.signed is None or o.kind not in KEY_KINDS:
+            continue
+        record = KeyRecord.from_bytes(executor.results[op].data)
+        names.setdefault(record.public, dict(o.params).get("name", ""))
+        if executor.succession.successor(op) is None and o.status == "executed":
+            holds = any(
+                executor.results[other].data == executor.results[op].data
+                for other in executor.secrets
+            )
+            found[record.public] = op, record, holds
+    return tuple(
             KeyInfo(
                 op, names[public], public.hex(), record.suite, record.threshold, record.holders,
                 holds, str(Rules.parse(record.rules)),
@@ -79,22 +83,34 @@ def keys(group: Parties, party: Party) -> tuple[KeyInfo, ...]:
             for public, (op, record, holds) in found.items()
         )  # fmt: skip
 
-    return group.machine_of(party, read) or ()
-
 
 def export_share(group: Parties, party: Party, op: str, file: FilePath, passphrase: str) -> Done:
     """Write `party`'s share of a key, sealed under a passphrase; see `crypto.backup`."""
 
-    def read(session: Any) -> Any:
-        executor = session.executor
-        result = executor.results.get(op)
-        for other, sealed in executor.secrets.items():
-            if result is not None and executor.results[other].data == result.data:
-                record = KeyRecord.from_bytes(result.data)
-                return record, open_share(session.identity, record.key(), party, sealed)
-        return None
+    found = group.machine_of(party, lambda session: share_in(session, party, op))
+    write_share(found, party, op, file, passphrase)
+    return Done(f"party {party}'s share is in {file}")
 
-    found = group.machine_of(party, read)
+
+def share_in(session: Any, party: Party, op: str) -> tuple[KeyRecord, KeyShare] | None:
+    """`party`'s share in its session, and what it is a share of."""
+    executor = session.executor
+    result = executor.results.get(op)
+    for other, sealed in executor.secrets.items():
+        if result is not None and executor.results[other].data == result.data:
+            record = KeyRecord.from_bytes(result.data)
+            return record, open_share(session.ledger.identity, record.key(), party, sealed)
+    return None
+
+
+def write_share(
+    found: tuple[KeyRecord, KeyShare] | None, party: Party, op: str, file: FilePath, passphrase: str
+) -> None:
+    """Make the file of `export_share`.
+
+    Raises:
+        UsageError: there is no share, the passphrase is too short, or the file cannot be made.
+    """
     if found is None:
         raise UsageError(f"operation {op}: party {party} holds no share of such a key")
     record, share = found
@@ -106,11 +122,24 @@ def export_share(group: Parties, party: Party, op: str, file: FilePath, passphra
             os.fsync(out.fileno())
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}") from error
-    return Done(f"party {party}'s share is in {file}")
 
 
 def restore_share(group: Parties, party: Party, file: FilePath, passphrase: str) -> Done:
     """Give `party` back the share in a file of `export_share`."""
+    ask, public = read_share(file, party, passphrase, group.identity(party))
+    group.world.ask(group.actor(party), group.app, ask)
+    return Done(f"party {party} has its share of {public.hex()[:16]}… again")
+
+
+def read_share(
+    file: FilePath, party: Party, passphrase: str, identity: Identity
+) -> tuple[RestoreShare, bytes]:
+    """What a session is asked for to have the share in a file of `export_share` again, and the
+    public key.
+
+    Raises:
+        UsageError: the file does not open, or holds another party's share.
+    """
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -118,9 +147,7 @@ def restore_share(group: Parties, party: Party, file: FilePath, passphrase: str)
     record, share = restore(data, passphrase)
     if share.identifier != party:
         raise UsageError(f"{file} holds the share of party {share.identifier}")
-    sealed = seal_share(group.identity(party), share)
-    group.world.ask(group.actor(party), group.app, RestoreShare(record.to_bytes(), sealed))
-    return Done(f"party {party} has its share of {record.public.hex()[:16]}… again")
+    return RestoreShare(record.to_bytes(), seal_share(identity, share)), record.public
 
 
 def delete_share(group: Parties, party: Party, op: str) -> Done:

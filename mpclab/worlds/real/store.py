@@ -121,6 +121,12 @@ class SqliteStore:
             raise ValueError(f"{self.file} is closed")
         return self._db
 
+    @property
+    def owner(self) -> Mapping[str, str]:
+        """Whose it is, by name."""
+        with self._speaking("read"):
+            return dict(self._open.execute("SELECT name, value FROM about"))
+
     def load(self) -> Items:
         items: Items = {}
         with self._speaking("read"):
