@@ -229,9 +229,7 @@ def _run(args: argparse.Namespace) -> int:
         if not args.json:
             print(f"pictures, trace and report: {args.out}/")
     if args.html:
-        from mpclab.cli.report import run_page
-
-        args.html.write_text(run_page(run), encoding="utf-8")
+        run.save(args.html)
         if not args.json:
             print(f"a page of the run: {args.html}")
     return VIOLATED if run.violated else OK

@@ -7,7 +7,6 @@ from pathlib import Path
 from mpclab.lab.run import Run
 from mpclab.plots import outcomes, spacetime, topology
 from mpclab.plots.style import Picture
-from mpclab.view import page
 
 CAPTIONS = {
     "spacetime": "Who told whom what, and when, from the moment at which the session was ready",
@@ -30,18 +29,6 @@ def draw(run: Run, name: str) -> Picture:
     return axes.figure
 
 
-def run_page(run: Run) -> str:
-    """A run as one HTML page: its outcomes, its verdicts and the living diagram."""
-    s = run.scenario
-    title = s.name or f"{s.parties} parties, {s.agreement}"
-    lines: list[tuple[str, tuple[int, ...]]] = [(repr(outcome), ()) for outcome in run.outcomes]
-    lines += [
-        (f"{v.check}: {v.verdict}. {v.sentence}", v.witnesses if v.verdict == "violated" else ())
-        for v in run.verdicts
-    ]
-    return page(run.trace, title=title, ready=run.ready_at, lines=lines)
-
-
 def write_report(run: Run, folder: Path, stem: str = "") -> Path:
     """Write PNGs, `run.html`, `trace.jsonl`, `scenario.yaml` and `report.md`; the report's path.
 
@@ -59,7 +46,7 @@ def write_report(run: Run, folder: Path, stem: str = "") -> Path:
         figure = draw(run, name)
         figure.savefig(folder / f"{prefix}{name}.png", dpi=150, bbox_inches="tight")
         lines += [f"![{caption}]({prefix}{name}.png)", "", f"*{caption}.*", ""]
-    (folder / f"{prefix}run.html").write_text(run_page(run), encoding="utf-8")
+    (folder / f"{prefix}run.html").write_text(run.page(), encoding="utf-8")
     lines += [f"[The run as a page to zoom and click]({prefix}run.html)", ""]
     run.trace.save(folder / f"{prefix}trace.jsonl")
     run.scenario.to_file(folder / f"{prefix}scenario.yaml")

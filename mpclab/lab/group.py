@@ -244,7 +244,9 @@ class Group:
         self, by: Party, kind: str, params: Mapping[str, Any], patience: int | None = None
     ) -> Operation:
         self._coordinates("propose")
-        given = dict(params)
+        given: dict[str, Any] = {
+            k: v.id if isinstance(v, Operation) else v for k, v in params.items()
+        }
         for name in OPERATIONS[kind].references:
             if isinstance(given.get(name), int):
                 given[name] = self._numbered(given[name], name)

@@ -9,7 +9,7 @@ saved with a notebook or sent to a colleague.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -18,7 +18,9 @@ import msgspec
 from mpclab.core.ids import SERVER, Party, format_duration
 from mpclab.core.machine import Machine
 from mpclab.core.node import Node
+from mpclab.lab.journal import Deed
 from mpclab.lab.kin import Kin
+from mpclab.lab.travel import repeat
 from mpclab.view.feed import Change
 from mpclab.worlds.simulated import SimulatedWorld
 
@@ -158,28 +160,39 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> Fields:
     return found | {name: "" for name in before if name not in after}
 
 
-def watch(lab: Kin, rows: int, most: int = MOST_CHANGES) -> tuple[list[Change], bool]:
-    """Let a lab go on, event by event, until its trace has `rows`; what changed in its machines.
+def watch(
+    lab: Kin, deeds: Iterable[Deed], rows: int, most: int = MOST_CHANGES
+) -> tuple[list[Change], bool]:
+    """Let a new lab go the way of `deeds`, event by event, until its trace has `rows`.
 
-    Returns the changes in the order of rows, and whether they are all that there were.
+    Returns what changed in its machines, in the order of rows, and whether that is all.
     """
     world = lab.world
     assert isinstance(world, SimulatedWorld)
     held: dict[Party, Fields] = {}
     found: list[Change] = []
-    seen = 0
     cursor = (0, 0)
-    while seen < rows and world.next_at() is not None:
-        world.reach(world.taken + 1, world.now)
+
+    def see() -> bool:
+        nonlocal cursor
         news, cursor = lab.trace.since(cursor)
-        if not news:
-            continue
-        seen += len(news)
         for actor in dict.fromkeys(row.actor for row in news if row.actor > SERVER):
             now = world.look(actor, fields_of) if actor in world.actors else {}
             for name, text in differences(held.get(actor, {}), now).items():
-                found.append(Change(seen - 1, world.now, actor, name, text))
+                found.append(Change(len(lab.trace) - 1, world.now, actor, name, text))
             held[actor] = now
-        if len(found) > most:
-            return found[:most], False
-    return found, True
+        return len(lab.trace) < rows and len(found) <= most
+
+    ways: list[Deed | None] = [*deeds, None]
+    for deed in ways:
+        end = deed.place.taken if deed else float("inf")
+        while world.taken < end and world.next_at() is not None:
+            world.reach(world.taken + 1, world.now)
+            if not see():
+                return found[:most], len(found) <= most
+        if deed is not None:
+            world.reach(deed.place.taken, deed.place.at)
+            repeat(lab, deed)
+            if not see():
+                break
+    return found[:most], len(found) <= most

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
+from mpclab.core.errors import UsageError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="Doer")
@@ -57,15 +59,17 @@ class Doer(Protocol):
 
 
 class Journal:
-    """The deeds of one lab, the oldest first."""
+    """The deeds of one lab, the oldest first; `refused` has the numbers of those in vain."""
 
     def __init__(self) -> None:
         self.deeds: list[Deed] = []
+        self.refused: set[int] = set()
         self._inside: dict[int, int] = {}  # by thread: how many verbs deep
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Journal:
         copy = Journal()
         copy.deeds = list(self.deeds)
+        copy.refused = set(self.refused)
         return copy
 
     @contextmanager
@@ -98,9 +102,15 @@ def verb(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], 
         journal, world = self.journal, self.world
         with world.atomic(), journal.quiet() as ours:
             if ours:
+                number = len(journal.deeds)
                 journal.deeds.append(
                     Deed(journal.place(world), self.called, method.__name__, args, kwargs)
                 )
-            return method(self, *args, **kwargs)
+            try:
+                return method(self, *args, **kwargs)
+            except UsageError:
+                if ours:
+                    journal.refused.add(number)
+                raise
 
     return act

@@ -436,6 +436,11 @@ class Lab:
         return begun
 
     @verb
+    def plan(self, fault: Fault, origin: int) -> Injection:
+        """Let a fault of a scenario begin and end at its times, counted from `origin` (µs)."""
+        return schedule(fault, self.world, origin=origin)
+
+    @verb
     def heal(self, injection: Injection | None = None) -> Done:
         """End one fault, or all that `inject` began."""
         wanted = [injection] if injection else self._injections
@@ -447,6 +452,12 @@ class Lab:
             if ended
             else "nothing to heal"
         )
+
+    def to_scenario(self) -> Scenario:
+        """What was done to this lab by hand, as a scenario that does it again."""
+        from mpclab.lab.recorded import scenario_of
+
+        return scenario_of(self)
 
     # --- verdicts ---
 

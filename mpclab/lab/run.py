@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mpclab.check import Verdict, run_checks
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
-from mpclab.faults.plan import aimed_at, schedule
+from mpclab.faults.plan import aimed_at
+from mpclab.lab.inside import watch
+from mpclab.lab.journal import Deed
 from mpclab.lab.lab import Lab
 from mpclab.lab.outcome import Outcomes
+from mpclab.lab.replies import Done
 from mpclab.lab.scenario import Scenario
 from mpclab.lab.scheduled import play_schedule
 from mpclab.trace.export import message_counts
 from mpclab.trace.log import Trace
 from mpclab.trace.short import ShortTrace
+from mpclab.view import page
+from mpclab.view.exports import EXPORTS
+from mpclab.view.feed import Change
 
 Progress = Callable[[str], None]
 
@@ -35,6 +43,7 @@ class Run:
 
     Attributes:
         ready_at: the trace's time at which the session was ready, µs: the scenario's time 0.
+        deeds: what was done to the lab, from which a simulated run comes again; empty for others.
         ok: every check says ok.
     """
 
@@ -45,6 +54,7 @@ class Run:
     ready_at: int
     outcomes: Outcomes
     verdicts: tuple[Verdict, ...]
+    deeds: tuple[Deed, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -100,6 +110,47 @@ class Run:
             "trace": {"rows": len(self.trace), "digest": self.trace.digest()},
         }
 
+    def save(self, file: str | Path) -> Done:
+        """Write the run to a file, by the ending of its name.
+
+        `.html` is a page that opens from disk: the living diagram with the state of every party
+        at every step, machines included where the run was simulated, up to a bound that it names.
+        `.jsonl` is the trace itself; `.json` is for Perfetto, `.shiviz` for ShiViz, `.mmd` for
+        Mermaid, `.svg` for a paper (see `mpclab.view.exports`).
+
+        Raises:
+            UsageError: another ending.
+        """
+        path = Path(file)
+        if path.suffix == ".jsonl":
+            self.trace.save(path)
+        elif path.suffix == ".html":
+            path.write_text(self.page(), encoding="utf-8")
+        elif path.suffix in EXPORTS:
+            path.write_text(EXPORTS[path.suffix](self.trace), encoding="utf-8")
+        else:
+            known = ", ".join([".html", ".jsonl", *EXPORTS])
+            raise UsageError(f"{path.name}: use {known}")
+        return Done(f"saved as {path}")
+
+    def page(self) -> str:
+        """The whole run as one HTML page: outcomes, verdicts, the living diagram."""
+        s = self.scenario
+        lines: list[tuple[str, tuple[int, ...]]] = [(repr(one), ()) for one in self.outcomes]
+        for v in self.verdicts:
+            proof = v.witnesses if v.verdict == "violated" else ()
+            lines.append((f"{v.check}: {v.verdict}. {v.sentence}", proof))
+        within: list[Change] = []
+        cut = ""
+        if self.deeds:
+            within, whole = watch(Lab(s), self.deeds, len(self.trace))
+            if not whole:
+                cut = f"What machines held is told up to row {within[-1].row}; the page is bounded."
+        return page(
+            self.trace, title=s.name or f"{s.parties} parties, {s.agreement}",
+            ready=self.ready_at, lines=lines, within=within, cut=cut,
+        )  # fmt: skip
+
     def __repr__(self) -> str:
         lines = [f"Run({self.scenario.name or 'scenario'!r}, {self.world}, seed {self.seed})"]
         lines += [f"  {outcome!r}" for outcome in self.outcomes]
@@ -114,12 +165,14 @@ def play(
     *,
     progress: Progress = lambda text: None,
     watch: Callable[[Any], None] = lambda lab: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Run:
     """Run a scenario from an empty lab to its verdicts.
 
     Args:
         progress: called with a line of text at each stage.
         watch: called with the lab once it exists (a panel follows the trace from there).
+        stop: asked now and then; once it says yes, the run is judged as far as it came.
     """
     if scenario.schedule:
         progress("following the schedule")
@@ -139,7 +192,7 @@ def play(
         lab.join()
         ready = lab.mark("ready")
         for fault in scenario.faults:
-            schedule(fault, lab.world, origin=ready)
+            lab.plan(fault, ready)
         for planned in scenario.operations:
             lab.at(
                 ready + planned.at, "propose", planned.by, planned.kind,
@@ -151,13 +204,13 @@ def play(
         last = _last_event(scenario)
         lab.group.expect(len(scenario.operations))
         lab.run(
-            lambda: lab.now >= ready + last and lab.group.settled(),
+            lambda: stop() or (lab.now >= ready + last and lab.group.settled()),
             limit=scenario.until / SECOND,
         )
         step, end = DRAIN[scenario.world], ready + scenario.until
         while (left := end - lab.now) > 0:
             lab.world.run(limit=min(left, step))
-            if not lab.world.carries():
+            if stop() or not lab.world.carries():
                 break
             step = LOOK
         progress("judging the trace")
@@ -178,6 +231,7 @@ def play(
                     patience=None if lab.world.is_idle() else scenario.patience,
                 )
             ),
+            tuple(lab.journal.deeds) if scenario.world == "simulated" else (),
         )
 
 

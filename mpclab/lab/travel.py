@@ -166,7 +166,7 @@ class Travel(Generic[L]):
                     return lab.journal.place(lab.world) if after else here
             _world(lab).reach(end.taken, end.at)
             if deed is not None:
-                _do(lab, deed)
+                repeat(lab, deed)
                 if len(lab.trace) > row:
                     return lab.journal.place(lab.world) if after else end
         raise UsageError(f"row {row} did not come again: {_NOT_REPEATED}")
@@ -193,7 +193,7 @@ class Travel(Generic[L]):
         first = began.deeds
         for deed in deeds[first:done]:
             self._drive(lab, deed.place)
-            _do(lab, deed)
+            repeat(lab, deed)
         if isinstance(to, int):
             while (due := _world(lab).next_at()) is not None and due <= to:
                 _world(lab).reach(_world(lab).taken + 1, lab.now)
@@ -327,7 +327,7 @@ def _check_same(made: Trace, expected: Trace) -> None:
         raise UsageError(f"this run cannot be repeated beyond row {row}: {_NOT_REPEATED}")
 
 
-def _do(lab: Kin, deed: Deed) -> None:
+def repeat(lab: Kin, deed: Deed) -> None:
     """A deed once more, on another lab."""
     doer = lab.groups[deed.session] if deed.session else lab
     args = tuple(_here(one, lab) for one in deed.args)

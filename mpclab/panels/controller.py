@@ -86,6 +86,7 @@ class Controller:
         self.busy = ""  # what the worker is doing, in words
         self.error = ""
         self.said = ""
+        self.interrupted = threading.Event()  # a verb that takes long looks at it
         self.highlight: tuple[int, ...] = ()  # rows that a verdict names
         self.kinds: set[str] = set()  # of messages seen, heartbeats left out
         self.panels: list[Painted] = []

@@ -49,6 +49,7 @@ class Coordinator(Panel):
         self.time = TimePanel(controller)
         self.server = ServerPanel(controller)
         self.parties = PartiesPanel(controller)
+        self.world.typed = self.parties.chosen
         self.connections = ConnectionsPanel(controller)
         self.operations = OperationsPanel(controller)
         self.faults = FaultPanel(controller)

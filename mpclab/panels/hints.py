@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import Final, NamedTuple
 
-from mpclab.core.ids import Party
+from mpclab.core.ids import SECOND, Party
 from mpclab.lab import Lab
 from mpclab.panels.controls import party_tips
 from mpclab.trace.fold import CRASHED, PAUSED, UP, Operation, State
 
+_LONG: Final = 600 * SECOND  # a countdown from further away tells nothing
 STEPS: Final = ("Server", "Spawn", "Join", "Connect", "Propose", "Vote", "Commit")
 LINKED: Final = ("confirmed", "relay")
 
@@ -116,7 +117,9 @@ def waiting_words(lab: Lab, state: State, one: Operation) -> str:
     ]
     if by_hand:
         verb = "votes" if len(by_hand) == 1 else "vote"
-        return f"{_the(by_hand).capitalize()} {verb} by hand: approve or reject."
+        left = (one.proposed_at or 0) + lab.scenario.patience - lab.now
+        seconds = f" {max(0, -(-left // SECOND))} s left." if left < _LONG else ""
+        return f"{_the(by_hand).capitalize()} {verb} by hand: approve or reject.{seconds}"
     gone = [p for p in missing if _life(state, p) != UP]
     if gone:
         words = {CRASHED: "crashed", PAUSED: "paused"}.get(_life(state, gone[0]), "away")

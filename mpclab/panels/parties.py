@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from mpclab.consensus.registry import AGREEMENTS
-from mpclab.core.ids import Party, new_id
+from mpclab.core.ids import SECOND, Party, new_id
 from mpclab.lab import Lab
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
@@ -17,6 +17,7 @@ from mpclab.trace.fold import CRASHED, PAUSED, State
 
 VOTES = ("approve", "reject", "silent", "validate", "hand")
 MOST_ROWS = 24
+MANY = 30  # more links than of so many parties take long to set up
 _NONE_KEPT = "none kept"
 _LIFE = {CRASHED: theme.BAD, PAUSED: theme.WARN}
 
@@ -39,7 +40,8 @@ class PartiesPanel(Panel):
             '<span style="width:226px">votes</span></div>'
         )
         self._build_talk()
-        return [self.settings, self.actions, head, self.table, self.talk]
+        self.warning = controls.page()
+        return [self.settings, self.warning, self.actions, head, self.table, self.talk]
 
     # --- settings -----------------------------------------------------------------------------
 
@@ -65,6 +67,10 @@ class PartiesPanel(Panel):
         self.session = controls.text(
             "Session id", "lab", width="112px", tip="parties meet by this id", name="session"
         )
+        self.patience = controls.number(
+            "Patience s", 10, 1, 86_400, width="80px", name="patience",
+            tip="how long a proposal waits for votes, by hand or not",
+        )  # fmt: skip
         self.generate = controls.button(
             "Generate", self._generate, tip="a new session id", icon="refresh", name="generate"
         )
@@ -72,7 +78,9 @@ class PartiesPanel(Panel):
             lambda _: controls.show(self.k, self.policy.value == "threshold"), "value"
         )
         self.n.observe(self._resize, "value")
-        self.fields = (self.n, self.t, self.policy, self.k, self.agreement, self.session)
+        self.fields = (
+            self.n, self.t, self.policy, self.k, self.agreement, self.patience, self.session,
+        )  # fmt: skip
         self.settings = controls.row(*self.fields, self.generate)
 
     def _resize(self, change: Any) -> None:
@@ -92,14 +100,21 @@ class PartiesPanel(Panel):
             "threshold": self.t.value,
             "policy": f"threshold({self.k.value})" if threshold else "unanimous",
             "agreement": self.agreement.value,
+            "patience": f"{self.patience.value}s",
             "session": self.session.value,
         }
+
+    def differ(self, lab: Lab) -> bool:
+        """Whether the fields say something else than what the lab was made with."""
+        chosen = self.chosen()
+        return lab.scenario.but(**chosen) != lab.scenario
 
     def _read_settings(self, lab: Lab) -> None:
         """Show the settings of another lab."""
         s = lab.scenario
         self.n.value, self.t.value = s.parties, s.threshold
         self.agreement.value, self.session.value = s.agreement, s.session
+        self.patience.value = max(1, round(s.patience / SECOND))
         name, _, number = s.policy.partition("(")
         self.policy.value = name.strip()
         self.k.value = int(number.rstrip(") ")) if number else s.threshold
@@ -134,10 +149,13 @@ class PartiesPanel(Panel):
 
         def spawn(lab: Lab) -> str:
             said = ""
-            if not lab.group.present and any(
-                getattr(lab.scenario, name) != value for name, value in chosen.items()
-            ):
-                said = self.controller.renew(**chosen, votes={}, operations=(), faults=()) + "; "
+            if not lab.group.present and self.differ(lab):
+                votes = {p: v for p, v in lab.group.votes.items() if p <= chosen["parties"]}
+                hand = {p: v for p, v in votes.items() if v == "hand"}
+                kept = {p: v for p, v in votes.items() if v != "hand"}
+                said = self.controller.renew(**chosen, votes=kept, operations=(), faults=()) + "; "
+                for party in hand:
+                    self.controller.lab.set_votes(party, "hand")
             return f"{said}{self.controller.lab.spawn(*parties)}"
 
         self.controller.do("spawning", spawn)
@@ -207,6 +225,13 @@ class PartiesPanel(Panel):
         )
         for each in self.rows:
             each.refresh(lab, state, closed or no_server, closed)
+        self.warning.value = (
+            ""
+            if present or self.n.value <= MANY
+            else f'<span class="mpclab-warn">{self.n.value} parties are '
+            f"{self.n.value * (self.n.value - 1) // 2} links: joining takes a while. "
+            "From code, Lab(mesh='ready') leaves that out.</span>"
+        )
         up = sum(state.parties[p].life == "up" for p in present if p in state.parties)
         self.note(f"{len(present)} of {lab.scenario.parties} here, {up} up, {len(joined)} joined")
 

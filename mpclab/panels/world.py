@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
+from mpclab.core.errors import UsageError
 from mpclab.lab import Lab, Scenario
-from mpclab.lab.scenario import WORLDS
+from mpclab.lab.scenario import VOTES, WORLDS
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
@@ -43,8 +45,9 @@ class WorldPanel(Panel):
             name="file", above=False,
         )  # fmt: skip
         self.save = controls.button(
-            "Save", self._save, tip="write the settings as a scenario file", name="save"
-        )
+            "Save", self._save, name="save",
+            tip="write settings, proposals and faults, as they were clicked, to the file",
+        )  # fmt: skip
         self.load = controls.button(
             "Load", self._load, tip="a new lab with the file's settings", name="load"
         )
@@ -53,6 +56,8 @@ class WorldPanel(Panel):
             tip="run the file from start to end, operations and faults included, and watch",
         )  # fmt: skip
         self._shown = ""
+        self._playing = False
+        self.typed: Callable[[], dict[str, Any]] = dict  # set by who has fields for settings
         return [controls.row(self.switch, self.reset, self.file, self.save, self.load, self.play)]
 
     def _switch(self, change: Any) -> None:
@@ -63,20 +68,42 @@ class WorldPanel(Panel):
         def switch(lab: Lab) -> str:
             self._shown = ""  # whatever comes of it, the next tick shows what holds
             mesh = "negotiated" if world != "simulated" else lab.scenario.mesh
-            return f"✓ the lab was closed; {self.controller.renew(world=world, mesh=mesh)}"
+            kept = self._kept(lab)
+            renewed = self.controller.renew(**kept, world=world, mesh=mesh)
+            return f"✓ the lab was closed; {renewed}"
 
         self.controller.do(f"switching to {world}", switch)
 
     def _reset(self) -> None:
-        self.controller.do("starting over", lambda lab: f"✓ {self.controller.renew()}")
+        def reset(lab: Lab) -> str:
+            return f"✓ {self.controller.renew(**self._kept(lab))}"
+
+        self.controller.interrupted.set()  # a file that plays is not waited for
+        self.controller.do("starting over", reset)
+
+    def _kept(self, lab: Lab) -> dict[str, Any]:
+        """What another lab in the place of this one keeps: settings as they are typed, votes."""
+        votes = {p: v for p, v in lab.group.votes.items() if v in VOTES}
+        typed = self.typed()
+        n = typed.get("parties", lab.scenario.parties)
+        return {
+            "operations": (), "faults": (), **typed,
+            "votes": {p: v for p, v in votes.items() if p <= n},
+        }  # fmt: skip
 
     def _save(self) -> None:
         path = self.file.value
 
         def save(lab: Lab) -> str:
-            votes = {p: v for p, v in lab.group.votes.items() if v not in ("approve", "hand")}
-            lab.scenario.but(votes=votes).to_file(path)
-            return f"✓ saved as {Path(path).name}; run it with: mpclab run {path}"
+            if not path.strip() or Path(path).is_dir():
+                raise UsageError("write the name of a scenario file, such as lab.yaml")
+            # Before anybody is here, what is typed counts; later it is what the lab was made with.
+            typed = {} if lab.group.present else self.typed()
+            scenario = lab.to_scenario()
+            scenario = scenario.but(**typed) if typed else scenario
+            scenario.to_file(path)
+            many = f"{len(scenario.operations)} operations, {len(scenario.faults)} faults"
+            return f"✓ saved as {Path(path).name}: {many}; run it with: mpclab run {path}"
 
         self.controller.do("saving", save)
 
@@ -92,16 +119,28 @@ class WorldPanel(Panel):
         def play(lab: Lab) -> str:
             scenario = Scenario.from_file(path)
             lab.close()
-            run = scenario.run(watch=self.controller.adopt)
+            interrupted.clear()
+            self._playing = True
+            try:
+                run = scenario.run(watch=self.controller.adopt, stop=interrupted.is_set)
+            finally:
+                self._playing = False
             words = ", ".join(f"{v.check} {v.verdict}" for v in run.verdicts)
-            return f"✓ played {Path(path).name}: {words or 'no checks'}"
+            done = "stopped" if interrupted.is_set() else "played"
+            return f"✓ {done} {Path(path).name}: {words or 'no checks'}"
 
-        self.controller.do("playing the scenario", play)
+        interrupted = self.controller.interrupted
+        if self._playing:
+            interrupted.set()
+        else:
+            self.controller.do("playing the scenario", play)
 
     def refresh(self, now: Tick) -> None:
         world = now.lab.scenario.world
         if world != self._shown:
             self._shown = self.switch.value = world
+        self.play.description = "Stop" if self._playing else "Play"
+        self.play.icon = "stop" if self._playing else "play"
         self.note(theme.escape(_about(now.lab)))
 
 

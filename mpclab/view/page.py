@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Final
 
 from mpclab.trace.log import Trace
-from mpclab.view.feed import Feed
+from mpclab.view.feed import Change, Feed
 
 _PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -68,6 +68,8 @@ def page(
     title: str = "mpclab",
     ready: int = 0,
     lines: Iterable[tuple[str, tuple[int, ...]]] = (),
+    within: Iterable[Change] = (),
+    cut: str = "",
 ) -> str:
     """The whole of `trace` as a living diagram in one HTML page.
 
@@ -75,9 +77,10 @@ def page(
         title: shown above it.
         ready: the time that counts as 0, µs.
         lines: sentences above the diagram, each with the rows that prove it (which stand out).
+        within, cut: what became of the parties' machines, and what of it was left out (`Feed`).
     """
     said = list(lines)
-    chunk = Feed(trace, ready=ready, title=title).read()
+    chunk = Feed(trace, ready=ready, title=title, within=within, cut=cut).read()
     chunks = [] if chunk is None else [base64.b64encode(chunk).decode()]
     return _PAGE.format(
         title=html.escape(title),

@@ -456,3 +456,64 @@ def test_who_lost_the_server_is_told_to_start_it_before_joining(hands: Make) -> 
     it.press(panel.parties.spawn)
     it.say("Start the signaling server")
     assert panel.parties.join.disabled
+
+
+def test_a_world_switch_keeps_what_was_typed_and_how_parties_vote(hands: Make) -> None:
+    it = hands()
+    panel = it.panel
+    parties = panel.parties
+    parties.n.value, parties.agreement.value, parties.session.value = 7, "raft", "my-class"
+    panel.lab.set_votes(2, "reject")
+    panel.world.switch.value = "websocket"
+    it.say("a new lab: websocket, 7 parties")
+    s = panel.lab.scenario
+    assert (s.parties, s.agreement, s.session, s.votes) == (7, "raft", "my-class", {2: "reject"})
+    wait(lambda: (parties.n.value, parties.session.value) == (7, "my-class"), "the fields say so")
+    parties.n.value = 60
+    it.say("60 parties are 1770 links")
+
+
+def test_a_save_holds_what_was_clicked(hands: Make, tmp_path: Path) -> None:
+    it = hands(parties=3)
+    panel = it.panel
+    it.gather()
+    it.press(panel.operations.propose)
+    it.say("Committed by everyone")
+    it.press(panel.parties.rows[2].life)
+    it.say("crashed")
+    file = tmp_path / "clicked.yaml"
+    panel.world.file.value = str(file)
+    it.press(panel.world.save)
+    it.say("1 operations, 1 faults")
+    kept = Scenario.from_file(file)
+    assert [p.kind for p in kept.operations] == ["note"]
+    assert [f.kind for f in kept.faults] == ["crash"]
+    panel.world.file.value = str(tmp_path)
+    it.press(panel.world.save)
+    it.say("write the name of a scenario file")
+
+
+def test_a_file_that_plays_can_be_stopped(hands: Make, tmp_path: Path) -> None:
+    file = tmp_path / "long.yaml"
+    note = {"at": "100s", "by": 1, "kind": "note", "text": "never"}
+    Scenario().but(world="websocket", parties=3, until="200s", operations=[note]).to_file(file)
+    it = hands(parties=3)
+    play = it.panel.world.play
+    it.panel.world.file.value = str(file)
+    it.press(play)
+    wait(lambda: play.description == "Stop", "it plays")
+    wait(lambda: it.panel.lab.scenario.world == "websocket", "the file's lab is shown")
+    wait(lambda: it.panel.lab.trace.remarks("ready"), "everyone is connected")
+    play.click()
+    it.say("stopped long.yaml")
+    wait(lambda: play.description == "Play", "it can be played again")
+
+
+def test_a_vote_by_hand_says_how_long_it_is_waited_for(hands: Make) -> None:
+    it = hands(parties=3, patience="40s")
+    assert it.panel.parties.patience.value == 40
+    it.gather()
+    it.panel.parties.rows[1].votes.value = "hand"
+    wait(lambda: it.panel.lab.group.votes.get(2) == "hand", "party 2 votes by hand")
+    it.press(it.panel.operations.propose)
+    wait(lambda: re.search(r"approve or reject\. (40|3\d) s left", it.page()), "a countdown")
