@@ -9,7 +9,7 @@ NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=60 \
 	--nbval-sanitize-with tests/nbval-sanitize.cfg
 NOTEBOOKS := $(wildcard notebooks)
 
-.PHONY: help setup lab demo test check format docs docs-tables bench soak browser lock clean
+.PHONY: help setup lab demo test check format docs docs-tables bench soak chaos browser lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -52,6 +52,9 @@ bench: $(READY)  ## measure, beside peers where there are any
 
 soak: $(READY)  ## many more random runs than the tests do
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+chaos: $(READY)  ## kill, stop, cut off, fill and flood a server and parties for two minutes
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 browser: $(READY)  ## get a Chromium for the browser tests if there is none
 	$(BIN)/python -m tools.chromium

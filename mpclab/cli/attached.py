@@ -20,6 +20,9 @@ from mpclab.trace.rows import Delivered, Row
 from mpclab.worlds.real.world import RealWorld
 from mpclab.worlds.typed_codec import UnknownType, unpack
 
+_LOOK = 0.2
+FAILED = 3
+"""Exit status: the party could not go on, and said why."""
 GRACE = 2.0
 """Seconds that closing may take once the input has ended."""
 
@@ -97,7 +100,10 @@ def serve(lab: Lab, party: Party, *, joined: bool) -> int:
     threading.Thread(target=listen, daemon=True).start()
     if joined:
         lab.join(party, wait=False)
-    over.wait()
+    while not over.wait(_LOOK):
+        if lab.world.failures:
+            print(" ".join(str(lab.world.failures[0]).split()), file=sys.stderr, flush=True)
+            return FAILED
     return 0
 
 

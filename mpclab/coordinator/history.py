@@ -19,6 +19,7 @@ from functools import lru_cache
 import msgspec
 
 from mpclab.coordinator.statements import Certificate
+from mpclab.core import notes
 from mpclab.crypto.transcript import digest
 from mpclab.operations.proposal import Proposal
 
@@ -168,3 +169,16 @@ class History:
     def _filled(self, place: int, index: int) -> bool:
         """Whether all of the log before `index`, which stands at `place` here, is known."""
         return index - place == bisect.bisect_left(self._skipped, index)
+
+
+def committed(history: History, record: Record) -> notes.Committed:
+    """What is said of a record that is in the history."""
+    return notes.Committed(
+        op=record.op,
+        kind=record.proposal.kind,
+        index=record.index,
+        stamp=record.proposal.lamport,
+        head=history.head_at(record.op).hex()[:12],
+        value=record.proposal.hash.hex()[:12],
+        tip=history.head.hex()[:12],
+    )

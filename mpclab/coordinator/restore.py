@@ -7,7 +7,7 @@ import msgspec
 from mpclab.coordinator.approval import Approval
 from mpclab.coordinator.catchup import CatchUp
 from mpclab.coordinator.executor import Executor
-from mpclab.coordinator.history import unpack_record
+from mpclab.coordinator.history import committed, unpack_record
 from mpclab.coordinator.ledger import Ledger
 from mpclab.coordinator.operation import End, Operation, Status, unpack_abort
 from mpclab.coordinator.statements import SignedProposal, SignedVote, Withdrawal
@@ -60,6 +60,8 @@ def restore(
         ctx.note(notes.Restored(len(records), ledger.history.head.hex()[:12]))
     for record in records:
         o = ledger.operations[record.op]
+        if o.op not in ends:  # we may have ended before we could say so
+            ctx.note(committed(ledger.history, record))
         executor.restore(ctx, o, ends.get(o.op), kept["secret"].get(o.op))
     for op, end in ends.items():
         known = ledger.operations.get(op)
@@ -71,6 +73,9 @@ def restore(
             ctx.cancel_timer(f"deadline/{op}")
             if op in kept["withdrawal"]:
                 known.withdrawals[ctx.me] = _withdrawal(kept["withdrawal"][op])
+    for o in ledger.pending.values():
+        if o.mine is not None:  # as above: it may be on the disk, and nobody heard of it
+            ctx.note(notes.Voted(op=o.op, approve=o.mine.approve, reason=o.mine.reason))
     return [ledger.operations[op] for op in unvoted if not ledger.operations[op].status.decided]
 
 

@@ -56,7 +56,7 @@ from mpclab.coordinator import statements, stories
 from mpclab.coordinator.approval import VOTE_POLICIES, Approval, known_vote_policy
 from mpclab.coordinator.catchup import CatchUp
 from mpclab.coordinator.executor import Executor
-from mpclab.coordinator.history import History, Record
+from mpclab.coordinator.history import History, Record, committed
 from mpclab.coordinator.ledger import Ledger
 from mpclab.coordinator.messages import (
     DecidedBatch,
@@ -446,17 +446,7 @@ class Session(Machine):
         self.history.add(record, packed)
         o.conclude_commit(record, packed)
         o.committed_at = ctx.now
-        ctx.note(
-            notes.Committed(
-                op=o.op,
-                kind=o.kind,
-                index=record.index,
-                stamp=record.proposal.lamport,
-                head=self.history.head_at(o.op).hex()[:12],
-                value=record.proposal.hash.hex()[:12],
-                tip=self.history.head.hex()[:12],
-            )
-        )
+        ctx.note(committed(self.history, record))
         self.executor.commit(ctx, o, executed_elsewhere=executed_elsewhere)
 
     def _abort(self, ctx: Ctx, o: Operation, record: AbortRecord) -> None:

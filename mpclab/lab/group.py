@@ -83,6 +83,7 @@ class Group:
         self.votes: dict[Party, str] = dict(scenario.votes)
         self.private: dict[Party, tuple[int | Decimal, ...]] = dict(scenario.private)
         self.process_files: ProcessFiles | None = None  # of parties in processes of their own
+        self.urls: dict[Party, str] = {}  # where those reach the server, if not as we do
         self.tracker = Tracker(world.trace, base, scenario.parties)
         self._joined: set[Party] = set()
         self._left: set[Party] = set()
@@ -195,7 +196,8 @@ class Group:
 
     def _process_config(self, party: Party) -> ProcessConfig:
         votes = self.votes.get(party, "approve")
-        return ProcessConfig(self.world.server_url, votes, self._keys(), party in self._joined)
+        url = self.urls.get(party, self.world.server_url)
+        return ProcessConfig(url, votes, self._keys(), party in self._joined)
 
     def close(self) -> None:
         """Remove what parties in processes had stored, once they have ended."""

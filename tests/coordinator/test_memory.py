@@ -109,3 +109,22 @@ def test_closed_machines_are_forgotten_in_the_end() -> None:
     assert len(n._closed) == CLOSED_KEPT
     with pytest.raises(RuntimeError, match="names are used once"):
         do(n, ("spawn", f"{CLOSED_KEPT}", Scribe()))
+
+
+def test_what_was_stored_and_not_said_is_said_after_a_restart() -> None:
+    """A kill may fall between a `Persist` and the note that tells of it."""
+    s = Sessions(3, votes={2: "hand"})
+    op = s.propose(1)
+    s.run(100_000)
+    s.vote(2, op)
+    s.world.crash(2)
+    s.world.restart(2)
+    voted = [row for row in s.notes("voted", op) if row.actor == 2]
+    assert [row.note.approve for row in voted] == [True, True]
+    s.run()
+    assert set(s.statuses(op).values()) == {"executed"}
+    s.world.crash(3)
+    s.world.restart(3)
+    s.run()
+    committed = [row for row in s.notes("committed", op) if row.actor == 3]
+    assert len(committed) == 1, "what had ended was told"

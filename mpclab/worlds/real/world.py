@@ -13,19 +13,23 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
-from mpclab.core.effects import Started
+from mpclab.core.effects import Effect, Persist, Send, Started
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.trace.tail import TailTrace
 from mpclab.worlds.failures import NodeFailed
+from mpclab.worlds.host import Host
 from mpclab.worlds.live import QUIET, LiveWorld
+from mpclab.worlds.real.failpoints import from_environment
 from mpclab.worlds.real.loop import LoopThread
 from mpclab.worlds.real.store import SqliteStore
 from mpclab.worlds.stores import MemoryStore, Store
 
 T = TypeVar("T")
+
+_PLACES: dict[type, str] = {Persist: "persist", Send: "send"}
 
 
 class RealWorld(LiveWorld):
@@ -39,6 +43,9 @@ class RealWorld(LiveWorld):
             Recordings hold **all that parties knew**, their secrets included.
         trace: where rows go, instead of a new `Trace`; a `TailTrace` where memory must not grow
             with what happens.
+
+    Attributes:
+        failpoints: where parties of this world shall end; None: nowhere.
     """
 
     name: ClassVar[str] = "real"
@@ -54,8 +61,26 @@ class RealWorld(LiveWorld):
         self._folder = FilePath(folder) if folder is not None else None
         self._activity = threading.Event()
         self._closed = False
+        self.failpoints = from_environment()
         self.thread = LoopThread(f"mpclab {self.name} world", self._stray)
         super().__init__(self.thread.loop, seed=seed, record=record, trace=trace)
+
+    # --- effects, and the places between them ------------------------------------------------
+
+    def perform(self, host: Host, effect: Effect) -> None:
+        place = _PLACES.get(type(effect)) if self.failpoints is not None else None
+        if place is None:
+            super().perform(host, effect)
+        elif not self._ends_at(host, f"before-{place}"):
+            super().perform(host, effect)
+            self._ends_at(host, f"after-{place}")
+
+    def _ends_at(self, host: Host, place: str) -> bool:
+        """Whether a failpoint ends the party here."""
+        if self.failpoints is None or not self.failpoints.hit(place):
+            return False
+        self._crash(host.actor)
+        return True
 
     # --- the World interface ---------------------------------------------------------------
 
