@@ -113,7 +113,7 @@ def test_closed_machines_are_forgotten_in_the_end() -> None:
 
 def test_what_was_stored_and_not_said_is_said_after_a_restart() -> None:
     """A kill may fall between a `Persist` and the note that tells of it."""
-    s = Sessions(3, votes={2: "hand"})
+    s = Sessions(3, votes={2: "hand", 3: "hand"})
     op = s.propose(1)
     s.run(100_000)
     s.vote(2, op)
@@ -121,6 +121,7 @@ def test_what_was_stored_and_not_said_is_said_after_a_restart() -> None:
     s.world.restart(2)
     voted = [row for row in s.notes("voted", op) if row.actor == 2]
     assert [row.note.approve for row in voted] == [True, True]
+    s.vote(3, op)
     s.run()
     assert set(s.statuses(op).values()) == {"executed"}
     s.world.crash(3)
