@@ -57,7 +57,7 @@ def revive(
         row = next(islice(real.trace, number, None), None)
         if row is None:
             raise UsageError(f"row {number}: the trace has the rows 0 to {len(real.trace) - 1}")
-        at = row.at - 1 if after is None else row.at
+        at = row.at if after is not None else _began(recordings.get(row.actor, ()), row.at) - 1
     now = at if isinstance(at, int) else real.now if at is None else at.at
     prefix = _rows_until(real.trace, _next_step(recordings, now))
     state = fold(prefix)
@@ -109,6 +109,12 @@ def _living(recordings: Iterable[Recording], now: int) -> Recording | None:
     """The incarnation that had begun last by then."""
     begun = [one for one in recordings if one.steps and one.steps[0].now <= now]
     return begun[-1] if begun else None
+
+
+def _began(recordings: Iterable[Recording], at: int) -> int:
+    """When the step began that wrote a row at `at`: a little before, on a real clock."""
+    begun = (step.now for one in recordings for step in one.steps if step.now <= at)
+    return max(begun, default=at)
 
 
 def _next_step(recordings: dict[Party, list[Recording]], now: int) -> int | None:

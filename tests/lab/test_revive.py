@@ -50,6 +50,9 @@ def test_it_branches_in_the_middle_and_what_was_on_its_way_arrives() -> None:
         assert lab.now < trace.end
         assert lab.outcomes()[0].status == "undecided"
         assert [o.status for o in lab.run()] == ["committed"]
+        unsaid = real.fork(before=vote.sent_row)
+        unsaid.crash(3)
+        assert [o.status for o in unsaid.run()] != ["committed"]  # its vote was never sent
         other = real.fork(before=vote.ended_row)
         other.crash(3)
         other.crash(4)
