@@ -1,4 +1,4 @@
-"""`mpclab serve | party | keys | run | …`: the terminal's way to everything."""
+"""`mpclab serve | party | keys | run | explore | …`: the terminal's way to everything."""
 
 from __future__ import annotations
 

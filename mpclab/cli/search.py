@@ -1,4 +1,4 @@
-"""`mpclab shrink`: what is done with a run that broke a promise, in the terminal."""
+"""`mpclab explore | sweep | shrink`: looking for runs that break a promise, in the terminal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,44 @@ from pathlib import Path
 from typing import Any
 
 from mpclab.cli.text import line
+from mpclab.core.errors import UsageError
 
 
 def add_commands(commands: Any) -> None:
     """Add the search's commands to `mpclab`'s."""
+    explore = _command(commands, "explore", _explore, "try every order of a protocol's events")
+    explore.add_argument("what", help="a protocol's word, or a scenario (YAML)")
+    explore.add_argument("--parties", type=int, help="how many (default 3, or the file's)")
+    explore.add_argument(
+        "--submit", action="append", default=[], metavar="ID=NAME",
+        help="party ID submits NAME (NAME|1: another value for it); may be repeated",
+    )  # fmt: skip
+    for name, says in (
+        ("losses", "messages that may be lost"), ("timers", "timers that may go off"),
+        ("crashes", "crashes"), ("repeats", "messages that may come twice"),
+    ):  # fmt: skip
+        explore.add_argument(f"--{name}", type=int, default=0, help=f"{says}, in one run")
+    explore.add_argument("--torn", action="store_true", help="crashes between any two effects")
+    explore.add_argument("--liar", type=int, action="append", metavar="ID", help="it may lie")
+    explore.add_argument("--depth", type=int, help="events in a run, at the most")
+    explore.add_argument("--budget", type=int, default=1_000_000, help="states, at the most")
+    explore.add_argument("--seconds", type=float, default=60.0, help="at the most (default 60)")
+    explore.add_argument("--walks", type=int, default=0, metavar="N", help="N random runs instead")
+    explore.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
+    explore.add_argument("--to", type=Path, metavar="FILE", help="where to write what is found")
+
+    sweep = _command(commands, "sweep", _sweep, "run a scenario with many values and seeds")
+    sweep.add_argument("file", help="a scenario (YAML), or the name of one we ship")
+    sweep.add_argument(
+        "--over", action="append", default=[], required=True, metavar="KEY=A,B,…",
+        help="the values of a key: network.loss=0,0.1,0.3; may be repeated",
+    )  # fmt: skip
+    sweep.add_argument("--seeds", type=int, default=10, help="so many, from 0 on (default 10)")
+    sweep.add_argument("--processes", type=int, help="default: one for each core")
+    sweep.add_argument("--store", type=Path, metavar="FILE", help="keep results; go on from them")
+    sweep.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row a run")
+    sweep.add_argument("--png", type=Path, metavar="FILE", help="write the phase diagram")
+
     shrink = _command(commands, "shrink", _shrink, "find the least that fails in the same way")
     shrink.add_argument("file", help="a scenario (YAML) that fails, or the name of one we ship")
     shrink.add_argument("--seed", type=int, help="instead of the file's")
@@ -26,6 +60,90 @@ def _command(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=says)
     parser.set_defaults(run=run)
     return parser
+
+
+def _explore(args: argparse.Namespace) -> int:
+    from mpclab.cli.shipped import file_of
+    from mpclab.cli.show import console
+    from mpclab.lab.scenario import Scenario
+    from mpclab.search import explore, walk
+
+    what: Any = args.what
+    if what.endswith((".yaml", ".yml")):
+        what = Scenario.from_file(file_of(what))
+    submits: dict[int, list[str]] = {}
+    for one in args.submit:
+        party, given, name = one.partition("=")
+        if not given or not party.isdigit():
+            raise UsageError(f"--submit {one!r}: write ID=NAME")
+        submits.setdefault(int(party), []).append(name)
+    bounds: dict[str, Any] = {
+        name: getattr(args, name)
+        for name in ("parties", "losses", "timers", "crashes", "repeats", "torn", "seconds")
+    }
+    bounds["submits"] = submits or None
+    bounds["liars"] = None if args.liar is None else frozenset(args.liar)
+    bounds |= {name: _value(text) for name, text in map(_pair, args.option)}
+    if args.walks:
+        depth = args.depth or 200
+        walked = walk(what, runs=args.walks, depth=depth, **bounds)
+        told, found = str(walked), walked.counterexample
+    else:
+        with console.status("exploring") as status:
+
+            def tell(states: int, depth: int) -> None:
+                status.update(line(f"exploring: {states:,} states, {depth} events deep"))
+
+            explored = explore(what, depth=args.depth, budget=args.budget, progress=tell, **bounds)
+        told, found = f"{explored}\n{explored.per_second:,} states/s", explored.counterexample
+    console.print(line(told))
+    if found is None:
+        return 0
+    target = args.to or Path("counterexample.yaml")
+    found.save(target)
+    console.print(line(f"\nrun it again: mpclab run {target}"))
+    return 1
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from mpclab.cli.shipped import file_of
+    from mpclab.cli.show import console
+    from mpclab.search import sweep
+
+    over = {key: [_value(v) for v in text.split(",")] for key, text in map(_pair, args.over)}
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("sweeping", total=None)
+        found = sweep(
+            file_of(args.file), over, seeds=args.seeds, processes=args.processes,
+            store=args.store,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    for point, rate in found.rates().items():
+        values = point if isinstance(point, tuple) else (point,)
+        words = ", ".join(f"{k} = {v}" for k, v in zip(over, values, strict=True))
+        console.print(line(f"{rate:6.0%} fail: {words}"))
+    console.print(line(str(found)))
+    if args.csv:
+        found.frame.to_csv(args.csv, index=False)
+    if args.png:
+        found.picture(*list(over)[:2]).savefig(args.png, bbox_inches="tight")
+    return 1 if any(row["fails"] for row in found.rows) else 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, given, value = text.partition("=")
+    if not given:
+        raise UsageError(f"{text!r}: write KEY=VALUE")
+    return key, value
+
+
+def _value(text: str) -> Any:
+    """A number, a truth value or a word, as in a scenario file; a duration in µs stays one."""
+    import yaml
+
+    return yaml.safe_load(text)
 
 
 def _shrink(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from mpclab.model import Step
 from mpclab.search.counterexample import Counterexample
 from mpclab.search.explore import Exploration, explore
 from mpclab.search.shrink import Shrunk, shrink
+from mpclab.search.sweep import Sweep, sweep
 from mpclab.search.walks import Walks, walk
 
 __all__ = [
@@ -11,8 +12,10 @@ __all__ = [
     "Exploration",
     "Shrunk",
     "Step",
+    "Sweep",
     "Walks",
     "explore",
     "shrink",
+    "sweep",
     "walk",
 ]

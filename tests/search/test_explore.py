@@ -221,3 +221,14 @@ def test_parties_that_are_not_there_are_refused() -> None:
         explore("2pc", parties=3, submits={9: "a"})
     with pytest.raises(UsageError, match="write an operation's name"):
         explore("2pc", parties=3, submits={1: "a|x"})
+
+
+def test_the_terminal_explores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explore", "2pc", "--parties", "2", "--crashes", "1", "--torn"]) == 0
+    assert "n=2, 1 crash (torn)" in capsys.readouterr().out
+    found = tmp_path / "found.yaml"
+    told = ["--liar", "3", "--submit", "1=a", "--submit", "3=b", "--to", str(found)]
+    assert main(["explore", "wrong-direct", *told]) == 1
+    assert "parties 1 and 2 end b differently" in capsys.readouterr().out
+    assert main(["run", str(found)]) == 1
+    assert main(["explore", "wrong-direct", "--submit", "a"]) == 2
