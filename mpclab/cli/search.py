@@ -1,4 +1,4 @@
-"""`mpclab explore | sweep | shrink`: looking for runs that break a promise, in the terminal."""
+"""`mpclab explore | sweep | shrink | diff`: looking for runs that break a promise, in the terminal."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def add_commands(commands: Any) -> None:
     sweep.add_argument("--store", type=Path, metavar="FILE", help="keep results; go on from them")
     sweep.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row a run")
     sweep.add_argument("--png", type=Path, metavar="FILE", help="write the phase diagram")
+
+    diff = _command(commands, "diff", _diff, "say where two runs part")
+    diff.add_argument("a", help="a scenario (YAML), or a trace (JSONL)")
+    diff.add_argument("b", help="another")
+    diff.add_argument("--seed", type=int, help="for both, instead of the files'")
+    diff.add_argument("--party", type=int, help="whose knowledge to show (default: the first's)")
+    diff.add_argument("--lines", action="store_true", help="all differences, party by party")
+    diff.add_argument("--png", type=Path, metavar="FILE", help="both diagrams, aligned")
 
     shrink = _command(commands, "shrink", _shrink, "find the least that fails in the same way")
     shrink.add_argument("file", help="a scenario (YAML) that fails, or the name of one we ship")
@@ -130,6 +138,34 @@ def _sweep(args: argparse.Namespace) -> int:
     if args.png:
         found.picture(*list(over)[:2]).savefig(args.png, bbox_inches="tight")
     return 1 if any(row["fails"] for row in found.rows) else 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from mpclab.cli.show import console
+    from mpclab.search import diff
+
+    found = diff(_run_of(args.a, args.seed), _run_of(args.b, args.seed))
+    console.print(line(str(found)))
+    if found.first is not None:
+        console.print(line("\n" + found.knew(args.party)))
+    if args.lines:
+        console.print(line("\n" + found.lines()))
+    if args.png:
+        found.picture().savefig(args.png, bbox_inches="tight")
+    return 0 if found.first is None else 1
+
+
+def _run_of(name: str, seed: int | None) -> Any:
+    from mpclab.cli.shipped import file_of
+    from mpclab.lab.scenario import Scenario
+    from mpclab.trace import Trace
+
+    if name.endswith(".jsonl"):
+        if not Path(name).is_file():
+            raise UsageError(f"{name}: no such file")
+        return Trace.load(name)
+    scenario = Scenario.from_file(file_of(name))
+    return (scenario if seed is None else scenario.but(seed=seed)).run()
 
 
 def _pair(text: str) -> tuple[str, str]:

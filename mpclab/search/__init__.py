@@ -2,6 +2,7 @@
 
 from mpclab.model import Step
 from mpclab.search.counterexample import Counterexample
+from mpclab.search.diff import Diff, diff, rerun
 from mpclab.search.explore import Exploration, explore
 from mpclab.search.shrink import Shrunk, shrink
 from mpclab.search.sweep import Sweep, sweep
@@ -9,12 +10,15 @@ from mpclab.search.walks import Walks, walk
 
 __all__ = [
     "Counterexample",
+    "Diff",
     "Exploration",
     "Shrunk",
     "Step",
     "Sweep",
     "Walks",
+    "diff",
     "explore",
+    "rerun",
     "shrink",
     "sweep",
     "walk",
