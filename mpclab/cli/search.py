@@ -1,4 +1,4 @@
-"""`mpclab explore | sweep | shrink | diff`: looking for runs that break a promise, in the terminal."""
+"""`mpclab explore | sweep | shrink | diff`: looking for what breaks a promise, in the terminal."""
 
 from __future__ import annotations
 
