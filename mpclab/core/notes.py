@@ -299,7 +299,8 @@ class Restored(Note, frozen=True):
 
 
 class InputWanted(Note, frozen=True):
-    """A computation waits for so many numbers of this party's user.
+    """A computation waits for so many numbers of this party's user; `why` those are not taken
+    that it has as private numbers, if it has any.
 
     Written by: secure computations.
     Read by: the operations panel's log.
@@ -307,6 +308,7 @@ class InputWanted(Note, frozen=True):
     """
 
     numbers: int
+    why: str = ""
 
 
 class KeyAgreed(Note, frozen=True):

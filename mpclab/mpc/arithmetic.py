@@ -6,10 +6,11 @@ protocol.
 
 Inputs are whole numbers of less than 2^62 in size, or decimal ones with a stated number of places,
 which are whole ones of the last place. Products must stay below 2^125: with n factors each input
-has at most 125 // n bits. Numbers that are compared are put in bit by bit, so that nothing out of
-range can be (see `comparison`). Sums and products are of numbers put in whole: a party that gives
-one out of range gets what it could compute anyhow, its own part taken off; a result that no inputs
-in range can have is refused.
+has at most 125 // n bits. Numbers are put in bit by bit, and that they are bits is checked before
+anything is opened (see `comparison`), so nothing out of range can be put in. That is 63 elements
+for each: where a sum or product is of so many that all bits together are more than `MAX_BITS`,
+numbers are put in whole. Who gives one out of range there gets what it could compute anyhow, its
+own part taken off, and a result that no inputs in range can have is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.numbers import Number, number
-from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit
+from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit, Wire
 from mpclab.mpc.comparison import first_two, greatest, less
 from mpclab.mpc.evaluation import Evaluation
 
@@ -26,6 +27,8 @@ PLACES = 9
 """Decimal places at the most."""
 PRODUCT_BITS = 125
 MAX_LENGTH = 4096
+MAX_BITS = 2**17
+"""Bits of all inputs of a sum or product whose ranges are checked."""
 KINDS = ("sum", "mean", "product", "compare", "max", "auction")
 
 
@@ -58,7 +61,7 @@ def scaled(value: Number, places: int) -> int:
     moved = exact * 10**places
     if moved != int(moved):
         hint = "propose it with decimals=…" if places == 0 else f"at most {places} are stated"
-        raise UsageError(f"{exact} has decimal places; {hint}")
+        raise UsageError(f"a number has decimal places; {hint}")  # which one is private
     return int(moved)
 
 
@@ -70,7 +73,12 @@ def decimal_text(value: int, places: int) -> str:
 
 
 def build(
-    kind: str, inputs: tuple[Party, ...], participants: tuple[Party, ...], length: int = 1
+    kind: str,
+    inputs: tuple[Party, ...],
+    participants: tuple[Party, ...],
+    length: int = 1,
+    *,
+    max_bits: int = MAX_BITS,
 ) -> Circuit:
     """The circuit of one kind of computation by `participants` on the inputs of some of them."""
     if not 1 <= length <= MAX_LENGTH:
@@ -84,13 +92,13 @@ def build(
     c = Circuit()
     match kind:
         case "sum" | "mean":
-            given = [c.input(party, length) for party in inputs]
+            given = _numbers(c, kind, inputs, length, max_bits)
             total = given[0]
             for other in given[1:]:
                 total = total + other
             c.output(c.open(total))
         case "product":
-            given = [c.input(party, length) for party in inputs]
+            given = _numbers(c, kind, inputs, length, max_bits)
             while len(given) > 1:  # a tree: ⌈log2 n⌉ rounds
                 pairs = [a * b for a, b in zip(given[::2], given[1::2], strict=False)]
                 given = [*pairs, *given[2 * len(pairs) :]]
@@ -114,6 +122,18 @@ def build(
         case _:
             raise UsageError(f"{kind!r} is not a computation; use one of {', '.join(KINDS)}")
     return c
+
+
+def _numbers(
+    c: Circuit, kind: str, inputs: tuple[Party, ...], length: int, max_bits: int
+) -> list[Wire]:
+    """Everybody's numbers, in range unless they are too many for that."""
+    width = largest_input(kind, len(inputs)).bit_length() + 1
+    if width * length * len(inputs) > max_bits:
+        return [c.input(party, length) for party in inputs]
+    digits = [c.digits(party, length, width) for party in inputs]
+    c.check_digits()
+    return [c.number(each, width) for each in digits]
 
 
 def largest_message(circuit: Circuit, participants: tuple[Party, ...]) -> int:

@@ -22,7 +22,12 @@ P = 2**127 - 1
 ELEMENT_BYTES = 16
 DIGITS = 63
 """Bits of a number that is put in bit by bit: from -2^62 to 2^62 - 1, counted from the least."""
-LEAST = -(2**62)
+
+
+def least(width: int) -> int:
+    """The least number of so many bits: half of them are below 0."""
+    return -(1 << width - 1)
+
 
 Vector: TypeAlias = list[int]
 Local: TypeAlias = Callable[..., Vector]
@@ -101,13 +106,14 @@ def _mul(v: Vector, w: Vector) -> Vector:
 @dataclass(frozen=True, slots=True)
 class Step:
     """How one wire comes about: kind "input", "digits", "random", "local", "mul", "dot", "open"
-    or "zero", which is opened and must be 0."""
+    or "zero", which is opened and must be 0. `width`: bits of each number of "digits"."""
 
     kind: str
     wire: Wire
     args: tuple[Wire, ...] = ()
     party: Party = 0
     below: int = 0
+    width: int = 0
     local: Local | None = None
 
 
@@ -131,16 +137,16 @@ class Circuit:
         self.steps.append(Step("input", wire, party=party))
         return wire
 
-    def digits(self, party: Party, count: int = 1) -> Wire:
-        """Private numbers of `party`, each as `DIGITS` bits, lowest first. See `check_digits`."""
-        wire = self._wire(count * DIGITS, 1)
-        self.steps.append(Step("digits", wire, party=party))
+    def digits(self, party: Party, count: int = 1, width: int = DIGITS) -> Wire:
+        """Private numbers of `party`, each as `width` bits, lowest first. See `check_digits`."""
+        wire = self._wire(count * width, 1)
+        self.steps.append(Step("digits", wire, party=party, width=width))
         self._digits.append(wire)
         return wire
 
-    def number(self, digits: Wire) -> Wire:
+    def number(self, digits: Wire, width: int = DIGITS) -> Wire:
         """The numbers that these bits are the digits of."""
-        return digits.fold(DIGITS, [1 << i for i in range(DIGITS)]) + LEAST
+        return digits.fold(width, [1 << i for i in range(width)]) + least(width)
 
     def check_digits(self) -> None:
         """End the computation unless all that was put in as digits is bits: by a combination of
@@ -183,8 +189,9 @@ class Circuit:
         return wire
 
     def open(self, secret: Wire) -> Wire:
-        """Tell everyone; a round."""
-        wire = self._wire(secret.length, secret.level + 1, public=True)
+        """Tell everyone; a round, after all that is checked before."""
+        level = max([secret.level, *(s.wire.level for s in self.steps if s.kind == "zero")])
+        wire = self._wire(secret.length, level + 1, public=True)
         self.steps.append(Step("open", wire, (secret,)))
         return wire
 
@@ -214,7 +221,9 @@ class Circuit:
         """How many numbers `party` gives."""
         given = [step for step in self.steps if step.party == party]
         whole = sum(step.wire.length for step in given if step.kind == "input")
-        return whole + sum(step.wire.length // DIGITS for step in given if step.kind == "digits")
+        return whole + sum(
+            step.wire.length // step.width for step in given if step.kind == "digits"
+        )
 
     @property
     def rounds(self) -> int:

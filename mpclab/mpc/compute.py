@@ -90,17 +90,20 @@ class Compute(Machine):
         ctx.set_timer("again", self.deadline // AGAIN)
         if ctx.me not in self.givers:
             self._enter(ctx, ())
-        elif self.given is not None and self._fits(self.given):
+            return
+        why = self._flaw(self.given) if self.given is not None else ""
+        if self.given is not None and not why:
             self._enter(ctx, self.given)
         else:
-            ctx.note(notes.InputWanted(numbers=self.circuit.inputs_of(ctx.me)))
+            ctx.note(notes.InputWanted(numbers=self.circuit.inputs_of(ctx.me), why=why))
 
-    def _fits(self, values: tuple[Number, ...]) -> bool:
+    def _flaw(self, values: tuple[Number, ...]) -> str:
+        """Why these will not do; it does not tell them."""
         try:
             self.check(values)
-        except UsageError:
-            return False
-        return True
+        except UsageError as error:
+            return str(error)
+        return ""
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         if not isinstance(ask, Input):

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import Party
 from mpclab.crypto.shamir import lagrange_coefficients
-from mpclab.mpc.circuit import DIGITS, LEAST, Circuit, P, Step, Vector
+from mpclab.mpc.circuit import Circuit, P, Step, Vector, least
 
 
 def degree(n: int) -> int:
@@ -117,9 +117,9 @@ class Evaluation:
                 return self._given(step, step.wire.length)
             case "digits":
                 return [
-                    (value - LEAST) % self.prime >> i & 1
-                    for value in self._given(step, step.wire.length // DIGITS)
-                    for i in range(DIGITS)
+                    (value - least(step.width)) % self.prime >> i & 1
+                    for value in self._given(step, step.wire.length // step.width)
+                    for i in range(step.width)
                 ]
             case "random":
                 size = step.below.bit_length() + 64
@@ -133,7 +133,7 @@ class Evaluation:
     def _given(self, step: Step, count: int) -> Vector:
         """The next of our inputs."""
         taken = sum(
-            s.wire.length // (DIGITS if s.kind == "digits" else 1)
+            s.wire.length // (s.width or 1)
             for s in self.by_round[0]
             if s.kind in ("input", "digits")
             and s.party == self.me

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from mpclab.core.errors import PeerFault, UsageError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
+from mpclab.core.notes import InputWanted
 from mpclab.core.rounds import Aborted
 from mpclab.core.wire import MAX_MESSAGE, Message
 from mpclab.faults.network import Delay, Network
+from mpclab.lab.lab import Lab
 from mpclab.mpc import arithmetic
 from mpclab.mpc.circuit import Circuit, P, Wire
 from mpclab.mpc.comparison import first_two, greatest, less
@@ -26,6 +28,7 @@ from mpclab.mpc.evaluation import Evaluation
 from mpclab.operations import input_path
 from mpclab.testing.sessions import AT as SESSION
 from mpclab.testing.sessions import Sessions
+from mpclab.trace.rows import Noted
 from tests.mpc.parties import AT, DEADLINE, Cast, Tamper
 
 IT = (*AT, "it")
@@ -163,9 +166,11 @@ class NoBits(Evaluation):
         return [2**63, *vector[1:]] if step.kind == "digits" else vector
 
 
-def test_what_is_no_bit_ends_it_before_a_result_is_opened() -> None:
+@pytest.mark.parametrize("kind", ["max", "sum", "mean", "product"])
+def test_what_is_no_bit_ends_it_before_a_result_is_opened(kind: str) -> None:
     parties = (1, 2, 3)
-    circuit = arithmetic.build("max", parties, parties)
+    circuit = arithmetic.build(kind, parties, parties)
+    assert all(step.wire.level > 4 for step in circuit.steps if step.wire in circuit.outputs)
     sides = {p: (NoBits if p == 3 else Evaluation)(circuit, p, parties, [p]) for p in parties}
     coins = random.Random(1)
     for k in range(circuit.rounds):
@@ -263,7 +268,7 @@ class Scripted:
 def views(kind: str, inputs: dict[Party, int], prime: int, coins: int) -> Counter[Any]:
     """How often party 1 sees what, over all coins of the parties 2 and 3 in a small field."""
     parties = (1, 2, 3)
-    circuit = arithmetic.build(kind, tuple(inputs), parties)
+    circuit = arithmetic.build(kind, tuple(inputs), parties, max_bits=0)
     seen: Counter[Any] = Counter()
     for script in itertools.product(range(prime), repeat=coins):
         sides = {
@@ -393,3 +398,37 @@ def test_without_an_input_it_ends_and_says_whose() -> None:
     sessions.run(30 * SECOND)
     assert set(sessions.statuses(op).values()) == {"failed"}
     assert sessions.at(1, op).missing == (3,)
+
+
+@pytest.mark.parametrize("kind", ["sum", "mean", "product"])
+@pytest.mark.parametrize("number", [2**62 - 1, -(2**62) + 1, 2**40])
+def test_numbers_at_the_edges_are_added_and_multiplied(kind: str, number: int) -> None:
+    parties = (1, 2, 3)
+    bound = arithmetic.largest_input(kind, 3)
+    number = max(-bound, min(bound, number))
+    circuit = arithmetic.build(kind, parties, parties)
+    whole = number**3 if kind == "product" else 3 * number
+    assert evaluate(circuit, 3, {p: [number] for p in parties}) == [whole]
+
+
+def test_long_vectors_are_put_in_whole() -> None:
+    parties = (1, 2, 3)
+    short, long = (arithmetic.build("sum", parties, parties, n) for n in (600, 800))
+    assert {step.kind for step in short.steps} >= {"digits", "zero"}
+    assert {step.kind for step in long.steps} == {"input", "local", "open"}
+
+
+def test_who_is_asked_for_a_number_hears_why_the_one_it_has_will_not_do() -> None:
+    with Lab(parties=3, threshold=2, seed=1) as lab:
+        lab.start_server()
+        lab.spawn()
+        lab.join()
+        for p in (1, 2, 3):
+            lab.set_private(p, 2500.5)
+        op = lab.propose(1, "sum", wait=2)
+        lab.run(limit=30)
+        assert op.result == ""
+        wanted = [row.note for row in lab.trace.of(Noted) if isinstance(row.note, InputWanted)]
+        assert {note.why for note in wanted} == {
+            "a number has decimal places; propose it with decimals=…"
+        }
