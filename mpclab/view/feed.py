@@ -87,6 +87,7 @@ class Feed:
         title: of the run, for those who do not see the picture.
         within: what became of the parties' machines, in the order of rows: see `lab.inside`.
         cut: what was left out, in words.
+        parties: those that have a lane from the beginning, whether they do anything here or not.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Feed:
         title: str = "",
         within: Iterable[Change] = (),
         cut: str = "",
+        parties: Iterable[Party] = (),
     ) -> None:
         self._trace = trace
         self._facts: dict[str, Any] = {"ready": ready, "title": title}
@@ -115,6 +117,7 @@ class Feed:
         self._state = State()
         self._shown: dict[Party, tuple[str, bool]] = {}
         self._told: dict[Party, dict[str, str]] = {}
+        self._absent = tuple(parties)
         self._begin()
 
     def _begin(self) -> None:
@@ -134,6 +137,10 @@ class Feed:
         if not rows:
             return None
         self._begin()
+        for party in self._absent:
+            self._known.add(party)
+            self._lanes.append((party, palette.party_colour(party)))
+        self._absent = ()
         for row in rows:
             self._take(row)
             while self._within and self._within[0].row <= self._row:

@@ -53,11 +53,15 @@ _PARTS: Final = (
 )  # fmt: skip
 
 
+def style() -> str:
+    """The diagram's style sheet, which its script puts into the page."""
+    return (files("mpclab.view") / "web" / "style.css").read_text(encoding="utf-8")
+
+
 def script() -> str:
     """The diagram, as one ECMAScript module that exports `mount` and, for widgets, a default."""
     web = files("mpclab.view") / "web"
-    style = (web / "style.css").read_text(encoding="utf-8")
-    parts = [f"const STYLE = {json.dumps(style)};"]
+    parts = [f"const STYLE = {json.dumps(style())};"]
     parts += [(web / name).read_text(encoding="utf-8") for name in _PARTS]
     return "\n".join(parts)
 

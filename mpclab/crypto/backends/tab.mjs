@@ -1,6 +1,6 @@
 // What `tab.py`, beside this file, imports as `mpclab_primitives`: libsodium.js and noble-curves
 // behind functions that take and give hex, which crosses between JavaScript and Python four times
-// as fast as 32 bytes do. Long messages come as Uint8Array. `null`: there is no answer.
+// as fast as 32 bytes do. Long messages come as Uint8Array. `undefined`: there is no answer.
 
 const DIGITS = "0123456789abcdef";
 const HEX = Array.from({ length: 256 }, (_, byte) => DIGITS[byte >> 4] + DIGITS[byte & 15]);
@@ -26,7 +26,7 @@ const orNull = (compute) => (...args) => {
   try {
     return compute(...args);
   } catch {
-    return null;
+    return undefined;
   }
 };
 

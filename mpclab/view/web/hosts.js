@@ -7,6 +7,13 @@ export function mount(host, chunks, options = {}) {
   return new Diagram(host, store, options);
 }
 
+// Show in `host` what is appended, chunk by chunk.
+export function live(host) {
+  const store = new Store();
+  const diagram = new Diagram(host, store, { latest: true });
+  return { append(chunk) { store.append(chunk); diagram.redraw(); } };
+}
+
 // In a notebook the kernel sends what is new as it comes, and all of it when asked. What came is
 // kept in the trait `whole` of this side alone, which a notebook saves: without a kernel it is there.
 // Called once for each model; its views share one store.

@@ -39,6 +39,7 @@ from OpenSSL import SSL
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
+from mpclab.worlds.sdp import bare
 
 WITH_AIORTC: Final = 256 * 1024
 """Bytes that aiortc is given at once: it takes all, and would make packets of all."""
@@ -206,7 +207,7 @@ class Channel:
         """Take an offer; `on_described("answer", …)` follows."""
 
         async def verb() -> None:
-            await self._pc.setRemoteDescription(RTCSessionDescription(_bare(offer), "offer"))
+            await self._pc.setRemoteDescription(RTCSessionDescription(bare(offer), "offer"))
             if self._pc.sctp is None or self._pc.sctp.mid is None:
                 raise ValueError("the offer has no data channel")
             await self._describe("answer")
@@ -217,7 +218,7 @@ class Channel:
         """Take the answer to our offer."""
 
         async def verb() -> None:
-            await self._pc.setRemoteDescription(RTCSessionDescription(_bare(answer), "answer"))
+            await self._pc.setRemoteDescription(RTCSessionDescription(bare(answer), "answer"))
 
         self._do(verb)
 
@@ -340,7 +341,7 @@ class Channel:
         assert sctp is not None
         gathered = sctp.transport.transport.iceGatherer.getLocalCandidates()
         candidates = tuple(f"candidate:{candidate_to_sdp(c)}" for c in gathered)
-        self.on_described(kind, _bare(self._pc.localDescription.sdp), candidates)
+        self.on_described(kind, bare(self._pc.localDescription.sdp), candidates)
 
     async def _pass_gate(self) -> None:
         """Wait for a place; it is given back when this handshake is over, or takes too long."""
@@ -440,23 +441,6 @@ def _read_candidate(line: str) -> RTCIceCandidate:
     candidate = candidate_from_sdp(line.removeprefix("a=").removeprefix("candidate:"))
     candidate.sdpMid, candidate.sdpMLineIndex = "0", 0
     return candidate
-
-
-def _bare(sdp: str) -> str:
-    """A description without its candidates, and without the address that its `c=` line and its
-    port repeat: it goes by the server, and they are sealed (0.0.0.0 and 9, RFC 8840 §4.1.1)."""
-    kept = []
-    for given in sdp.splitlines():
-        line = given
-        if line.startswith(("a=candidate:", "a=end-of-candidates")):
-            continue
-        if line.startswith("c="):
-            line = "c=IN IP4 0.0.0.0"
-        elif line.startswith("m="):
-            kind, _, rest = line.partition(" ")
-            line = f"{kind} 9 {rest.partition(' ')[2]}"
-        kept.append(line)
-    return "\r\n".join(kept) + "\r\n"
 
 
 # --- aioice's settings are globals of its module ----------------------------------------------

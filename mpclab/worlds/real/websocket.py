@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path as FilePath
-from typing import Any, Protocol, assert_never, runtime_checkable
+from typing import Protocol, assert_never, runtime_checkable
 
 import msgspec
 
@@ -44,7 +44,7 @@ from mpclab.core.effects import (
 )
 from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
-from mpclab.core.wire import Frame, decoder
+from mpclab.core.wire import Frame
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import Build
 from mpclab.worlds.host import Host
@@ -59,34 +59,8 @@ from mpclab.worlds.real.ws_server import (
     SocketServer,
     bind,
 )
+from mpclab.worlds.socket_text import SIGNALING, from_text, to_text
 from mpclab.worlds.stores import Store
-
-SIGNALING: Path = ("signaling",)
-
-
-class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    id: int
-    msg: msgspec.Raw
-
-
-_open_envelope: Callable[[bytes], Any] = decoder(_Envelope, "json")
-
-
-def to_text(frame: Frame) -> bytes:
-    """A frame as the text that travels between a client and the server."""
-    return b'{"id":%d,"msg":%b}' % (frame.id, frame.body)
-
-
-def from_text(text: bytes) -> Frame:
-    """Read the text of `to_text`; the message itself is left to its machine.
-
-    Raises:
-        msgspec.DecodeError: for anything but an id and a message.
-    """
-    envelope = _open_envelope(text)
-    if not 0 <= envelope.id < 2**63:
-        raise msgspec.DecodeError("an id is a number of 0 to 2⁶³ − 1")
-    return Frame(envelope.id, SIGNALING, body=bytes(envelope.msg), codec="json")
 
 
 @runtime_checkable

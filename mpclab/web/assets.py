@@ -1,0 +1,222 @@
+"""The pages of a party in a tab, made ready: other people's runtime and libraries, our Python, the
+page. `python -m mpclab.web.assets FOLDER` writes them into a folder that any static server serves.
+
+Nothing is compiled. npm packages and the wheel are pinned by hash (`packages`); names of packages
+in `import … from "…"` become paths, since a page has no bundler; our Python goes into one zip.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from mpclab.core.errors import UsageError
+from mpclab.view.page import script, style
+from mpclab.web import packages
+
+WEB: Final = packages.WEB
+STATIC: Final = WEB / "static"
+PACKAGE: Final = Path(str(files("mpclab")))
+
+ROOMS: Final = (
+    "check", "consensus", "coordinator", "core", "crypto", "faults", "lab", "mpc", "operations",
+    "signaling", "trace", "view", "web", "worlds",
+)  # fmt: skip
+"""Those that a party in a tab is made of."""
+_ELSEWHERE: Final = (
+    "crypto/backends/native.py", "crypto/backends/openssl.py", "web/assets.py", "web/packages.py",
+    "web/pages.py", "worlds/real/", "worlds/simulated/",
+)  # fmt: skip
+
+KINDS: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".whl": "application/octet-stream",
+    ".zip": "application/zip",
+}
+_IMPORT: Final = re.compile(r"""((?:from|import)\s*\(?\s*)(["'])([^"']+)(["'])""")
+
+
+def policy() -> str:
+    """The Content-Security-Policy of the pages. WebAssembly has to be compiled, and a session's
+    server may be another one than ours; nothing else comes from elsewhere, nothing is inline but
+    the diagram's own style sheet."""
+    digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
+    return (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; "
+        f"style-src 'self' 'sha256-{digest}'; img-src 'self'; manifest-src 'self'; "
+        "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def ready() -> Path:
+    """The folder with everything, made when it is missing or something of it has changed."""
+    name = hashlib.sha256()
+    for path, content in _own():
+        name.update(f"{path}\0{len(content)}\0".encode() + content)
+    home = packages.cache() / f"pages-{name.hexdigest()[:16]}"
+    if not home.exists():
+        with packages.making(home) as folder:
+            build(folder)
+    return home
+
+
+def _own() -> Iterator[tuple[str, bytes]]:
+    """What of this package goes into the pages: names and contents."""
+    for source in _sources():
+        yield source.relative_to(PACKAGE).as_posix(), source.read_bytes()
+    for file in sorted(STATIC.iterdir()):
+        yield f"static/{file.name}", file.read_bytes()
+    for more in ("crypto/backends/tab.mjs", "web/package-lock.json", "web/requirements.txt"):
+        yield more, (PACKAGE / more).read_bytes()
+    yield "assets", Path(__file__).read_bytes()
+    yield "diagram", script().encode()
+
+
+def _sources() -> Iterator[Path]:
+    yield PACKAGE / "__init__.py"
+    yield PACKAGE / "plugins.py"
+    for room in ROOMS:
+        for source in sorted((PACKAGE / room).rglob("*.py")):
+            if not source.relative_to(PACKAGE).as_posix().startswith(_ELSEWHERE):
+                yield source
+
+
+def build(folder: Path) -> None:
+    """Write the pages into an existing folder.
+
+    Raises:
+        UsageError: a registry cannot be reached, or is needed and npm is missing.
+    """
+    modules = packages.modules()
+    for file in sorted(STATIC.iterdir()):
+        shutil.copy(file, folder)
+    shutil.copy(PACKAGE / "crypto" / "backends" / "tab.mjs", folder / "primitives.mjs")
+    (folder / "diagram.js").write_text(script(), encoding="utf-8")
+    runtime = folder / "pyodide"
+    runtime.mkdir()
+    for name in ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip"):
+        shutil.copy(modules / "pyodide" / name, runtime)
+    lock = json.loads((modules / "pyodide" / "pyodide-lock.json").read_bytes())
+    lock["packages"] = {}  # what its own distribution has is nothing that we serve
+    (runtime / "pyodide-lock.json").write_text(json.dumps(lock), encoding="utf-8")
+    _copy_libraries(modules, folder)
+    (wheel,) = packages.wheels()
+    shutil.copy(wheel, folder / "msgspec.whl")
+    (folder / "mpclab.zip").write_bytes(_zip())
+    _write_offline(folder)
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            _pack(file)
+
+
+def _copy_libraries(modules: Path, folder: Path) -> None:
+    """libsodium.js, and of noble what its two curves import."""
+    sodium = "dist/modules-sumo-esm/libsodium"
+    places = {
+        "libsodium-sumo": (
+            modules / f"libsodium-sumo/{sodium}-sumo.mjs", "libsodium-sumo.mjs"
+        ),
+        "libsodium-wrappers-sumo": (
+            modules / f"libsodium-wrappers-sumo/{sodium}-wrappers.mjs", "libsodium-wrappers.mjs"
+        ),
+    }  # fmt: skip
+    text = places["libsodium-wrappers-sumo"][0].read_text(encoding="utf-8")
+    plain = text.replace('"libsodium-sumo"', '"./libsodium-sumo.mjs"')
+    if plain == text:
+        raise UsageError("libsodium-wrappers-sumo is built otherwise than we know it")
+    (folder / places["libsodium-wrappers-sumo"][1]).write_text(plain, encoding="utf-8")
+    shutil.copy(*(str(p) for p in (places["libsodium-sumo"][0], folder / "libsodium-sumo.mjs")))
+    waiting = ["curves/secp256k1.js", "curves/ed25519.js"]
+    done: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in done:
+            continue
+        done.add(name)
+        code = _without_comments((modules / "@noble" / name).read_text(encoding="utf-8"))
+        target = folder / "noble" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        up = "../" * name.count("/")
+
+        def rewrite(found: re.Match[str], name: str = name, up: str = up) -> str:
+            before, quote, what, after = found.groups()
+            if what.startswith("@noble/"):
+                waiting.append(what.removeprefix("@noble/"))
+                return f"{before}{quote}{up}{what.removeprefix('@noble/')}{after}"
+            if what.startswith("."):
+                path = (Path(name).parent / what).as_posix()
+                while re.search(r"[^/]+/\.\./", path):
+                    path = re.sub(r"[^/]+/\.\./", "", path, count=1)
+                waiting.append(path)
+            return found[0]
+
+        target.write_text(_IMPORT.sub(rewrite, code), encoding="utf-8")
+
+
+def _without_comments(code: str) -> str:
+    """Code without its block comments: they hold examples of imports. The licence's stays."""
+    return re.sub(r"/\*\*(?!!).*?\*/", "", code, flags=re.DOTALL)
+
+
+def _zip() -> bytes:
+    """Our Python, the same bytes for the same sources."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as archive:  # it travels gzipped
+        for source in _sources():
+            name = f"mpclab/{source.relative_to(PACKAGE).as_posix()}"
+            archive.writestr(zipfile.ZipInfo(name), source.read_bytes())
+    return written.getvalue()
+
+
+def _write_offline(folder: Path) -> None:
+    """Tell the service worker what there is, under a version of its own."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    assets = ["./", *(f"./{name}" for name in names if name not in ("offline.js", "index.html"))]
+    version = hashlib.sha256()
+    for name in names:
+        version.update((folder / name).read_bytes())
+    text = (folder / "offline.js").read_text(encoding="utf-8")
+    text = text.replace("@VERSION@", version.hexdigest()[:16])
+    text = text.replace("@ASSETS@", json.dumps(assets))
+    (folder / "offline.js").write_text(text, encoding="utf-8")
+
+
+def _pack(file: Path) -> None:
+    """Beside a file, its gzipped content, where that is worth it."""
+    content = file.read_bytes()
+    packed = gzip.compress(content, 9, mtime=0)
+    if len(packed) < 0.9 * len(content):
+        file.with_name(f"{file.name}.gz").write_bytes(packed)
+
+
+def main() -> None:
+    """Write the pages into the folder named on the command line."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m mpclab.web.assets FOLDER")
+    target = Path(sys.argv[1])
+    try:
+        shutil.copytree(ready(), target, dirs_exist_ok=True)
+    except UsageError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+// The worker of a tab: Python, and what it persists. `page.js` has the links.
+
+import { loadPyodide } from "./pyodide/pyodide.mjs";
+import sodium from "./libsodium-wrappers.mjs";
+import { secp256k1 } from "./noble/curves/secp256k1.js";
+import { ed25519 } from "./noble/curves/ed25519.js";
+import { primitives } from "./primitives.mjs";
+import { Database, identity } from "./database.js";
+
+let tab = null; // mpclab.web.tab.Tab
+let database = null; // null: nothing is kept
+let queue = []; // verbs, in order
+let busy = false;
+let timer = 0;
+
+// Verbs go to the page in batches, in order; what is to be kept is kept before anything later is done.
+async function flush() {
+  if (busy) return;
+  busy = true;
+  try {
+    while (queue.length) {
+      const keeps = (verb) => verb[0] === "keep" || verb[0] === "forget";
+      const first = keeps(queue[0]);
+      let count = 1;
+      while (count < queue.length && keeps(queue[count]) === first) count += 1;
+      const batch = queue.splice(0, count);
+      if (!first) postMessage({ verbs: batch });
+      else if (database !== null) await database.write(batch);
+    }
+  } catch (error) {
+    // What was promised cannot be kept: this party must not say another word.
+    tab = null;
+    queue = [];
+    postMessage({ died: `what this party promised cannot be stored: ${error.message ?? error}` });
+  } finally {
+    busy = false;
+  }
+}
+
+const bridge = {
+  perform(verb, link, text, data) {
+    queue.push([verb, link, text, data ?? null]);
+    if (queue.length === 1) queueMicrotask(flush);
+  },
+  wakeIn(milliseconds, callback) {
+    clearTimeout(timer);
+    timer = setTimeout(() => guarded(callback), milliseconds);
+  },
+};
+
+// A bug in Python is told; one that ends Python altogether too.
+function guarded(act) {
+  try {
+    return act();
+  } catch (error) {
+    postMessage({ died: `${error.message ?? error}`.slice(-2000) });
+    return undefined;
+  }
+}
+
+async function boot(files) {
+  await sodium.ready;
+  const python = await loadPyodide({
+    indexURL: new URL("./pyodide/", import.meta.url).href,
+    stdLibURL: new URL("./pyodide/python_stdlib.zip", import.meta.url).href,
+  });
+  python.registerJsModule("mpclab_primitives", primitives(sodium, secp256k1, ed25519));
+  python.registerJsModule("mpclab_page", bridge);
+  const site = "/lib/python3.14/site-packages";
+  const [wheel, rooms] = await files;
+  python.unpackArchive(wheel, "wheel", { extractDir: site });
+  python.FS.writeFile("/lib/mpclab.zip", new Uint8Array(rooms));
+  return python.runPython(`
+import sys
+sys.path.append("/lib/mpclab.zip")
+from mpclab.web.tab import Tab
+from mpclab.worlds.browser.bridge import WorkerPage
+Tab(WorkerPage())
+`);
+}
+
+async function fetched(name) {
+  const response = await fetch(new URL(name, import.meta.url));
+  if (!response.ok) throw new Error(`${name}: ${response.status}`);
+  return response.arrayBuffer();
+}
+
+// What the page asks for, each with an answer.
+const answers = {
+  async boot() {
+    const files = Promise.all([fetched("./msgspec.whl"), fetched("./mpclab.zip")]);
+    tab = await boot(files);
+    return JSON.parse(tab.command('{"do":"kinds"}')).ok;
+  },
+  async start({ place }) {
+    const name = `mpclab ${place.session} ${place.party}`;
+    database = await Database.open(name).catch(() => null);
+    const own = await identity(database);
+    if (!own.kept) database = null;
+    const kept = database === null ? undefined : await database.read();
+    const answer = JSON.parse(tab.start(JSON.stringify(place), own.seed, kept));
+    own.seed.fill(0);
+    if (answer.error) throw new Error(answer.error);
+    return { ...answer.ok, kept: own.kept };
+  },
+  async accept() { return tab.accept(); },
+  async command({ command }) {
+    const answer = JSON.parse(tab.command(JSON.stringify(command)));
+    if (answer.error) throw new Error(answer.error);
+    return answer.ok;
+  },
+};
+
+onmessage = async ({ data }) => {
+  if (data.events) {
+    for (const [what, ...rest] of data.events) if (tab !== null) guarded(() => tab.told(what, ...rest));
+    return;
+  }
+  try {
+    if (tab === null && data.ask !== "boot") throw new Error("this party has ended; load the page again");
+    postMessage({ answer: data.id, ok: await answers[data.ask](data) });
+  } catch (error) {
+    postMessage({ answer: data.id, error: `${error.message ?? error}`.slice(-2000) });
+  }
+};

@@ -1,0 +1,433 @@
+"""One party in a browser tab: what its page may ask, and what the page is shown.
+
+The page and this side speak JSON. `Tab.command` takes `{"do": …}` and answers `{"ok": …}` or
+`{"error": …}`; what is to be shown goes to the page by itself, as one `state`, at most so often.
+The party itself is that of a lab: the same `Group`, the same machines.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.coordinator.views import OperationView, SessionView
+from mpclab.core.errors import MpclabError, UsageError
+from mpclab.core.ids import SECOND, SERVER, Party
+from mpclab.core.node import Node
+from mpclab.crypto.identity import Identity
+from mpclab.lab import key_care
+from mpclab.lab.group import BY_HAND, Group
+from mpclab.lab.scenario import Scenario
+from mpclab.mpc.exports import SignatureRecord
+from mpclab.operations import OPERATIONS, Number, Numbers, Reference
+from mpclab.operations.parameters import Bytes, Content, Parameter, Text
+from mpclab.signaling.mesh import Mesh
+from mpclab.signaling.party import MESH, PartyMachine
+from mpclab.signaling.rooms import PATH as ROOMS
+from mpclab.signaling.rooms import Rooms, build_server
+from mpclab.signaling.status import RoomsSettings
+from mpclab.trace import palette
+from mpclab.trace.rows import Blamed, Delivered, Linked, Noted
+from mpclab.trace.tail import TailTrace
+from mpclab.view.feed import Feed
+from mpclab.worlds.browser import BrowserWorld, Page
+from mpclab.worlds.browser.store import take_up
+
+SHOW_EVERY: Final = 0.06
+"""Seconds between two states for the page, at least."""
+_KEPT_ROWS: Final = 20_000
+_FLOW_ROWS: Final = 30_000
+_NEWEST: Final = 60  # operations and blames that the page is shown
+
+
+class _Recent(TailTrace):
+    """The newest rows, deliveries among them: the diagram shows them."""
+
+    def delivered(self, at: int, actor: Party, sender: Party, id: int) -> None:
+        self.rows.append(Delivered(at, actor, sender, id))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The session, and a party's part in it, as the page's form has them."""
+
+    session: str
+    party: Party
+    parties: int
+    threshold: int
+    policy: str
+    agreement: str
+    url: str
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> _Place:
+        try:
+            return cls(
+                str(given["session"]),
+                int(given["party"]),
+                int(given["parties"]),
+                int(given["threshold"]),
+                str(given.get("policy") or "unanimous"),
+                str(given.get("agreement") or "direct"),
+                str(given.get("url") or ""),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"the form is not complete: {error}") from None
+
+
+class Tab:
+    """A tab's Python side.
+
+    Args:
+        page: performs verbs; besides those of a world, `state` (JSON to show) and `flow` (a chunk
+            for the diagram).
+    """
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self.world = BrowserWorld(page, on_step=self._changed, trace=_Recent(_KEPT_ROWS))
+        self._group: Group | None = None
+        self._me: Party = 0
+        self._feed: Feed | None = None
+        self._feed_until = 0
+        self._due = False
+        self._rows_read = 0
+        self._blames: list[dict[str, Any]] = []
+        self._refused = ""
+        self._server_says = ""
+
+    # --- what the page asks -------------------------------------------------------------------
+
+    def command(self, text: str) -> str:
+        """Do what the page asks, and answer."""
+        try:
+            given = json.loads(text)
+            act = _COMMANDS.get(given.get("do"))
+            if act is None:
+                raise UsageError(f"a tab cannot {given.get('do')!r}")
+            return json.dumps({"ok": act(self, given)})
+        except MpclabError as error:
+            return json.dumps({"error": str(error)})
+        finally:
+            self._changed()
+
+    def start(self, text: str, seed: Any, kept: Iterable[tuple[str, Any]] | None) -> str:
+        """Be a party: `text` is the form, `seed` the identity's, `kept` what the database had, by
+        name; None: nothing is to be kept. Bytes may be the page's."""
+        try:
+            place = _Place.read(json.loads(text))
+            scenario = Scenario(
+                world="webrtc",
+                session=place.session,
+                parties=place.parties,
+                threshold=place.threshold,
+                policy=place.policy,
+                agreement=place.agreement,
+            )
+            identity = Identity.from_seed(_bytes(seed))
+            items = None if kept is None else {name: _bytes(value) for name, value in kept}
+            world = self.world
+            world.enter(place.url, None if items is None else take_up(items))
+            group = Group(world, scenario)
+            group.given[place.party] = identity
+            group.spawn(place.party, votes=BY_HAND)
+            group.join(place.party)
+        except MpclabError as error:
+            return json.dumps({"error": str(error)})
+        self._group, self._me = group, place.party
+        self._begin_flow()
+        self._changed()
+        return json.dumps({"ok": {"public": identity.public.hex()}})
+
+    def accept(self) -> int:
+        """A client of the server here: its number."""
+        return self.world.accepted()
+
+    def told(self, what: str, number: int, *rest: Any) -> None:
+        """Something happened to a link of the page: see `BrowserWorld`."""
+        happen: dict[str, Callable[..., None]] = {
+            "opened": self.world.opened,
+            "closed": self.world.closed,
+            "received": self.world.received,
+            "described": self.world.described,
+            "carried": lambda n, data: self.world.carried(n, _bytes(data)),
+            "greeted": self.world.greeted,
+        }
+        happen[what](number, *rest)
+
+    @property
+    def group(self) -> Group:
+        if self._group is None:
+            raise UsageError("this tab is in no session")
+        return self._group
+
+    def _propose(self, given: Mapping[str, Any]) -> Any:
+        kind = str(given["kind"])
+        if kind not in OPERATIONS:
+            raise UsageError(f"operation {kind!r} is not known")
+        params = _read_params(kind, given.get("params", {}))
+        return self.group.propose(self._me, kind, params).id
+
+    def _vote(self, given: Mapping[str, Any]) -> Any:
+        op, approve = str(given["op"]), bool(given["approve"])
+        self.group.vote(self._me, op, approve, str(given.get("reason", "")))
+
+    def _leave(self, given: Mapping[str, Any]) -> Any:
+        self.group.leave(self._me)
+        self._group, self._feed = None, None
+
+    def _private(self, given: Mapping[str, Any]) -> Any:
+        """Our own numbers, for computations."""
+        words = str(given["numbers"]).replace(";", " ").replace(",", " ").split()
+        try:
+            numbers = [Decimal(word) for word in words]
+        except InvalidOperation:
+            raise UsageError("not a number: write whole or decimal ones, with spaces") from None
+        self.group.set_private(self._me, tuple(numbers))
+
+    def _say(self, given: Mapping[str, Any]) -> Any:
+        self.group.broadcast(self._me, str(given["text"]))
+
+    def _accept_key(self, given: Mapping[str, Any]) -> Any:
+        self.group.accept_key(int(given["party"]), bytes.fromhex(str(given["key"])))
+
+    def _serve(self, given: Mapping[str, Any]) -> Any:
+        settings = RoomsSettings(rate=2_000, burst=4_000, ping_every=2 * SECOND)
+        return self.world.host_server(build_server(settings), str(given["name"]))
+
+    def _stop_serving(self, given: Mapping[str, Any]) -> Any:
+        self.world.stop_server()
+
+    def _files(self, given: Mapping[str, Any]) -> Any:
+        """The files of a signature, by name, in base64."""
+        view = self._view()
+        if view is None:
+            raise UsageError("there is no signature yet")
+        try:
+            record = SignatureRecord.from_bytes(view[str(given["op"])].data)
+        except KeyError:
+            raise UsageError("there is no such operation") from None
+        return {name: base64.b64encode(data).decode() for name, data in record.files().items()}
+
+    def _kinds(self, given: Mapping[str, Any]) -> Any:
+        """What can be proposed, with the fields of each form; the agreement protocols."""
+        return {
+            "operations": {
+                name: {"parameters": [_field(p) for p in spec.parameters]}
+                for name, spec in OPERATIONS.items()
+            },
+            "agreements": {name: agreement.title for name, agreement in AGREEMENTS.items()},
+        }
+
+    # --- what the page is shown ---------------------------------------------------------------
+
+    def _changed(self) -> None:
+        if not self._due:
+            self._due = True
+            self.world.loop.call_later(SHOW_EVERY, self._show)
+
+    def _show(self) -> None:
+        self._due = False
+        self._read_rows()
+        self._page.perform("state", 0, json.dumps(self.state(), separators=(",", ":")))
+        if self._feed is not None and self._rows_read > self._feed_until:
+            self._begin_flow()
+        if self._feed is not None and (chunk := self._feed.read()) is not None:
+            self._page.perform("flow", 0, "", chunk)
+
+    def _begin_flow(self) -> None:
+        """Begin the diagram, anew where it has grown so much that nobody reads it to the end."""
+        scenario = self.group.scenario
+        title = f"session {scenario.session}, as party {self._me} saw it"
+        everyone = range(1, scenario.parties + 1)
+        self._feed = Feed(self.world.trace, title=title, parties=everyone)
+        self._feed_until = len(self.world.trace.rows) + _FLOW_ROWS
+        self._page.perform("flow", 0, "begin")
+
+    def _read_rows(self) -> None:
+        rows = self.world.trace.rows
+        while self._rows_read < len(rows):
+            row = rows[self._rows_read]
+            self._rows_read += 1
+            match row:
+                case Blamed(at, actor, _, party, reason, strength) if actor == self._me:
+                    blame = {"at": at, "party": party, "reason": reason, "strength": strength}
+                    self._blames = [*self._blames[-_NEWEST:], blame]
+                case Linked(_, actor, peer, state, _, detail) if (actor, peer) == (
+                    self._me,
+                    SERVER,
+                ):
+                    self._server_says = detail if state == "closed" else ""
+                case Noted(_, actor, _, note) if actor == self._me:
+                    if type(note).__name__ == "NotAdmitted":
+                        self._refused = f"{note.reason}; {note.hint}"  # type: ignore[union-attr]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the page shows, as plain data."""
+        shown: dict[str, Any] = {
+            "failure": str(self.world.failures[-1]) if self.world.failures else "",
+            "serving": self._serving(),
+        }
+        if self._group is None or self._me not in self.world.actors:
+            return shown
+        scenario = self._group.scenario
+        shown |= {
+            "me": self._me,
+            "session": scenario.session,
+            "parties": scenario.parties,
+            "threshold": scenario.threshold,
+            "policy": scenario.policy,
+            "agreement": scenario.agreement,
+            "server": self.world.server_url,
+            "refused": self._refused,
+            "server_says": self._server_says,
+            "blames": self._blames,
+            **self.world.look(self._me, _people),
+        }
+        view = self._view()
+        shown["running"] = view is not None
+        if view is not None:
+            shown |= {
+                "operations": [_operation(o) for o in view.operations[-_NEWEST:]],
+                "history": [
+                    {"index": e.index, "op": e.op, "kind": e.kind, "by": e.by, "text": e.text,
+                     "head": e.head}
+                    for e in view.history[-_NEWEST:]
+                ],
+                "head": view.head,
+                "keys": [
+                    {"op": k.op, "name": k.name, "public": k.public, "suite": k.suite,
+                     "threshold": k.threshold, "holders": k.holders, "holds": k.holds}
+                    for k in key_care.keys(self._group, self._me)
+                ],
+            }  # fmt: skip
+        return shown
+
+    def _view(self) -> SessionView | None:
+        view: SessionView | None = self.group.session_of(self._me)
+        return view
+
+    def _serving(self) -> dict[str, Any] | None:
+        if SERVER not in self.world.actors:
+            return None
+        status = self.world.look(SERVER, _rooms_status)
+        assert isinstance(status, dict)
+        return {"url": self.world.server_url, **status}
+
+
+_COMMANDS: Final[dict[str, Callable[[Tab, Mapping[str, Any]], Any]]] = {
+    "propose": Tab._propose,
+    "vote": Tab._vote,
+    "private": Tab._private,
+    "leave": Tab._leave,
+    "say": Tab._say,
+    "accept-key": Tab._accept_key,
+    "serve": Tab._serve,
+    "stop-serving": Tab._stop_serving,
+    "files": Tab._files,
+    "kinds": Tab._kinds,
+}
+
+
+def _bytes(data: Any) -> bytes:
+    """Bytes that may be an array of the page's."""
+    copied: bytes = data if isinstance(data, bytes) else data.to_bytes()
+    return copied
+
+
+def _people(node: Node) -> dict[str, Any]:
+    root, mesh = node.machine(()), node.machine(MESH)
+    assert isinstance(root, PartyMachine)
+    assert isinstance(mesh, Mesh)
+    peers = {
+        status.party: {"online": status.online, "via": root.up.get(status.party, ""),
+                       "state": str(status.state)}
+        for status in mesh.status()
+    }  # fmt: skip
+    people = [
+        {"party": p, "colour": palette.party_colour(p), "key": key.hex() if key else "",
+         **peers.get(p, {"online": root.joined, "via": "self", "state": ""})}
+        for p in range(1, node.n + 1)
+        for key in [root.keys.get(p)]
+    ]  # fmt: skip
+    return {"joined": root.joined, "people": people}
+
+
+def _rooms_status(node: Node) -> dict[str, Any]:
+    rooms = node.machine(ROOMS)
+    assert isinstance(rooms, Rooms)
+    seen = rooms.status()
+    sessions = [
+        {"session": s.session, "n": s.n, "members": {m.party: m.state for m in s.members}}
+        for s in seen.sessions
+    ]
+    return {"connections": seen.connections, "relayed": seen.relayed, "sessions": sessions}
+
+
+def _operation(o: OperationView) -> dict[str, Any]:
+    facts = OPERATIONS[o.kind].facts(o.data) if o.kind in OPERATIONS and o.data else ()
+    return {
+        "op": o.op,
+        "kind": o.kind,
+        "by": o.by,
+        "text": o.text,
+        "params": [[name, value] for name, value in o.params],
+        "status": o.status,
+        "reason": o.reason,
+        "votes": [{"party": v.party, "approve": v.approve, "reason": v.reason} for v in o.votes],
+        "mine": o.mine,
+        "waiting_for": o.waiting_for,
+        "result": o.result,
+        "facts": [[name, value] for name, value in facts],
+        "index": o.index,
+    }
+
+
+def _field(parameter: Parameter) -> dict[str, Any]:
+    """A parameter as a field of a form."""
+    match parameter:
+        case Reference():
+            kind = "reference"
+        case Numbers():
+            kind = "numbers"
+        case Number():
+            kind = "number"
+        case Content():
+            kind = "content"
+        case Bytes():
+            kind = "bytes"
+        case _:
+            kind = "text"
+    return {
+        "name": parameter.name,
+        "kind": kind,
+        "default": parameter.default,
+        "help": parameter.help,
+        "choices": parameter.choices if isinstance(parameter, Text) else (),
+    }
+
+
+def _read_params(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts of a form's fields, as the operation takes them; empty ones are left out."""
+    known = {parameter.name: parameter for parameter in OPERATIONS[kind].parameters}
+    params: dict[str, Any] = {}
+    for name, value in given.items():
+        text = str(value).strip()
+        if not text:
+            continue
+        try:
+            match known.get(name):
+                case Number():
+                    params[name] = int(text)
+                case Numbers():
+                    params[name] = [int(word) for word in text.replace(",", " ").split()]
+                case _:
+                    params[name] = str(value)
+        except ValueError:
+            raise UsageError(f"{name}: {text!r} is not a whole number") from None
+    return params
