@@ -83,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--address", default="127.0.0.1", help="listen here (default: this machine alone)"
     )
+    serve.add_argument(
+        "--pages", action="store_true",
+        help="also serve a page on this port in which a browser tab is a party",
+    )  # fmt: skip
     serve.add_argument("--cert", type=Path, help="file with our certificate: speak wss")
     serve.add_argument("--key", type=Path, help="file with the certificate's private key")
     serve.add_argument(

@@ -22,6 +22,7 @@ from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.tail import TailTrace
 from mpclab.worlds.real.addresses import is_loopback
 from mpclab.worlds.real.websocket import WebSocketWorld
+from mpclab.worlds.real.ws_pages import StaticPages
 from mpclab.worlds.real.ws_settings import ServerSettings
 
 _LOOK = 0.5  # seconds between two looks at the status
@@ -70,6 +71,7 @@ def _settings(args: argparse.Namespace) -> tuple[ServerSettings, RoomsSettings]:
         origins=tuple(args.origin),
         names=tuple(args.name),
         proxies=tuple(args.proxy_trust),
+        pages=_pages() if args.pages else None,
     )
     rooms = RoomsSettings(
         max_connections=args.connections,
@@ -88,8 +90,18 @@ def _certificate(args: argparse.Namespace) -> Any:
     return None if args.cert is None else (args.cert, args.key)
 
 
+def _pages() -> StaticPages:
+    from mpclab.web import assets, pages
+
+    with console.status("getting the pages ready"):
+        return pages.load(assets.ready())
+
+
 def _greet(url: str, args: argparse.Namespace) -> None:
     console.print(line("🟢 signaling server at ", (url, "bold"), "  (Ctrl-C stops it)"))
+    if args.pages:
+        page = f"http{url.removeprefix('ws')}/"
+        console.print(line("   a browser tab is a party at ", (page, "bold")))
     hint = f"a party joins with: mpclab party {url} --session ID --id 1 --parties 3"
     console.print(line((hint, "dim")))
     if not is_loopback(args.address) and args.cert is None:

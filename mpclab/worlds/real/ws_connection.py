@@ -239,6 +239,13 @@ class Connection(asyncio.Protocol):
                 response.headers["Content-Type"] = "application/json"
             else:
                 response = protocol.reject(HTTPStatus.FORBIDDEN, "Not for pages of this name\n")
+        elif server.settings.pages is not None and (
+            (page := server.settings.pages.answer(request)) is not None
+        ):
+            response = page
+            if self._deadline is not None:  # whoever is slow has time, as long as it reads
+                self._deadline.cancel()
+                self._deadline = None
         else:
             response = protocol.accept(request)
         protocol.send_response(response)

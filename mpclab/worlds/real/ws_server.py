@@ -123,7 +123,18 @@ class SocketServer:
         if is_unspecified(host):
             host = own_address()
         shown = f"[{host}]" if ":" in host else host
-        self.url = f"{scheme}://{shown}:{sock.getsockname()[1]}"
+        port = sock.getsockname()[1]
+        self.url = f"{scheme}://{shown}:{port}"
+        if self.settings.pages is not None:
+            # Our own pages, under the names that we are known to have. Never by what a request
+            # calls us: a page elsewhere may have its own name point to our address.
+            web = "https" if self.settings.tls else "http"
+            names = [shown, *self.settings.names]
+            names += ["127.0.0.1", "localhost", "[::1]"]
+            own = [f"{web}://{name}:{port}" for name in names]
+            own += [f"{web}://{name}" for name in names if port == {"http": 80, "https": 443}[web]]
+            own += [f"https://{name}" for name in self.settings.names if self.settings.proxies]
+            self.origins = (*self.settings.origins, *dict.fromkeys(own), None)
 
     async def listen(self, sock: socket.socket) -> None:
         """Accept clients at a bound and listening socket."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from mpclab.core.errors import UsageError
+from mpclab.worlds.real.ws_pages import StaticPages
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class ServerSettings:
             included.
         names: hosts under which `/status` is answered, besides addresses and localhost; other
             names may be a page's that was rebound to us.
+        pages: files to answer with on the same port; pages of our own address may connect then.
         proxies: addresses or networks whose Forwarded and X-Forwarded-For headers we believe.
     """
 
@@ -36,6 +38,7 @@ class ServerSettings:
     origins: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
+    pages: StaticPages | None = None
     tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
