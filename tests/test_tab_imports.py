@@ -16,7 +16,8 @@ import msgspec
 sys.platform = "emscripten"
 for name in ("mpclab_primitives", "pyodide", "pyodide.ffi", "js", "mpclab_page"):
     sys.modules[name] = types.ModuleType(name)
-sys.modules["pyodide.ffi"].to_js = sys.modules["pyodide.ffi"].create_proxy = None
+for name in ("to_js", "create_once_callable"):
+    setattr(sys.modules["pyodide.ffi"], name, None)
 
 ABSENT = {
     "aiortc", "asyncio", "coincurve", "cryptography", "matplotlib", "multiprocessing", "nacl",

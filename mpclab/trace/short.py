@@ -8,7 +8,6 @@ Positions stay what they were: a row that is not kept any more reads as `GONE`.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import Final
 
@@ -44,6 +43,8 @@ class ShortTrace(Trace):
         self._arrived = 0
         self._end = 0
         self._traffic: deque[int] = deque()  # where the kept rows of traffic are
+        import threading  # late: a browser tab imports this room, and has none
+
         self._lock = threading.Lock()  # who reads meets no half-forgotten deliveries
 
     def __deepcopy__(self, memo: dict[int, object]) -> ShortTrace:
