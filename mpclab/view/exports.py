@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import Any, Final
-from xml.sax.saxutils import escape
 
 from mpclab.core.ids import SERVER, Party
 from mpclab.core.notes import fields_of
