@@ -39,6 +39,12 @@ _ELSEWHERE: Final = (
     "web/pages.py", "worlds/real/", "worlds/simulated/",
 )  # fmt: skip
 
+_NOT_NEEDED: Final = (
+    "_pyrepl/", "doctest.py", "imaplib.py", "mailbox.py", "multiprocessing/", "optparse.py",
+    "pdb.py", "pydoc.py", "smtplib.py", "sqlite3/", "unittest/", "wsgiref/", "xml/", "xmlrpc/",
+)  # fmt: skip
+"""Of the standard library."""
+
 KINDS: Final = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -112,8 +118,10 @@ def build(folder: Path) -> None:
     (folder / "diagram.js").write_text(script(), encoding="utf-8")
     runtime = folder / "pyodide"
     runtime.mkdir()
-    for name in ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip"):
+    for name in ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm"):
         shutil.copy(modules / "pyodide" / name, runtime)
+    library = (modules / "pyodide" / "python_stdlib.zip").read_bytes()
+    (runtime / "python_stdlib.zip").write_bytes(_stored(library))
     lock = json.loads((modules / "pyodide" / "pyodide-lock.json").read_bytes())
     lock["packages"] = {}  # what its own distribution has is nothing that we serve
     (runtime / "pyodide-lock.json").write_text(json.dumps(lock), encoding="utf-8")
@@ -122,9 +130,7 @@ def build(folder: Path) -> None:
     shutil.copy(wheel, folder / "msgspec.whl")
     (folder / "mpclab.zip").write_bytes(_zip())
     _write_offline(folder)
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            _pack(file)
+    _pack(folder)
 
 
 def _copy_libraries(modules: Path, folder: Path) -> None:
@@ -199,12 +205,39 @@ def _write_offline(folder: Path) -> None:
     (folder / "offline.js").write_text(text, encoding="utf-8")
 
 
-def _pack(file: Path) -> None:
-    """Beside a file, its gzipped content, where that is worth it."""
-    content = file.read_bytes()
-    packed = gzip.compress(content, 9, mtime=0)
-    if len(packed) < 0.9 * len(content):
-        file.with_name(f"{file.name}.gz").write_bytes(packed)
+def _stored(archive: bytes) -> bytes:
+    """The standard library without what no tab needs, and without the zip's own compression,
+    which keeps a better one from working."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(written, "w") as new:
+        for entry in old.infolist():
+            if entry.filename.startswith(_NOT_NEEDED):
+                continue
+            new.writestr(zipfile.ZipInfo(entry.filename, entry.date_time), old.read(entry))
+    return written.getvalue()
+
+
+_BROTLI: Final = """
+const { brotliCompressSync, constants } = await import("node:zlib");
+const { readFileSync, writeFileSync } = await import("node:fs");
+const quality = { [constants.BROTLI_PARAM_QUALITY]: 9, [constants.BROTLI_PARAM_LGWIN]: 24 };
+for (const name of process.argv.slice(1)) {
+  writeFileSync(`${name}.br`, brotliCompressSync(readFileSync(name), { params: quality }));
+}
+"""
+
+
+def _pack(folder: Path) -> None:
+    """Beside each file that gains by it, its content gzipped and in Brotli."""
+    worth = []
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        packed = gzip.compress(content, 9, mtime=0)
+        if len(packed) < 0.9 * len(content):
+            worth.append(file)
+            file.with_name(f"{file.name}.gz").write_bytes(packed)
+    names = [file.relative_to(folder).as_posix() for file in worth]
+    packages.run([*packages.node(), "--input-type=module", "-e", _BROTLI, "--", *names], folder)
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def modules() -> Path:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(WEB / name, folder)
             words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            _run([*npm(), *words], folder)
+            run([*npm(), *words], folder)
     return home / "node_modules"
 
 
@@ -89,7 +89,7 @@ def wheels(requirements: Path = WEB / "requirements.txt") -> list[Path]:
             words += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-cache-dir"]
             words += ["--platform", platform, "--python-version", version]
             words += ["--requirement", str(requirements), "--dest", "."]
-            _run([sys.executable, *words], folder)
+            run([sys.executable, *words], folder)
     return sorted(home.glob("*.whl"))
 
 
@@ -114,7 +114,12 @@ class making:
         shutil.rmtree(self._new, ignore_errors=True)
 
 
-def _run(command: Sequence[str], folder: Path) -> None:
+def run(command: Sequence[str], folder: Path) -> None:
+    """Run a command in a folder.
+
+    Raises:
+        UsageError: it failed; the message has its last words.
+    """
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -126,4 +131,4 @@ def _run(command: Sequence[str], folder: Path) -> None:
         raise UsageError(f"cannot get what a tab needs from its registry: {said}")
 
 
-__all__ = ["cache", "making", "modules", "node", "npm", "wheels"]
+__all__ = ["cache", "making", "modules", "node", "npm", "run", "wheels"]

@@ -40,6 +40,8 @@ from mpclab.worlds.browser.store import take_up
 
 SHOW_EVERY: Final = 0.06
 """Seconds between two states for the page, at least."""
+VOTE_WITHIN: Final = 600 * SECOND
+"""The time for votes on what is proposed here: people have to read it, and find their phones."""
 _KEPT_ROWS: Final = 20_000
 _FLOW_ROWS: Final = 30_000
 _NEWEST: Final = 60  # operations and blames that the page is shown
@@ -171,7 +173,7 @@ class Tab:
         if kind not in OPERATIONS:
             raise UsageError(f"operation {kind!r} is not known")
         params = _read_params(kind, given.get("params", {}))
-        return self.group.propose(self._me, kind, params).id
+        return self.group.propose(self._me, kind, params, VOTE_WITHIN).id
 
     def _vote(self, given: Mapping[str, Any]) -> Any:
         op, approve = str(given["op"]), bool(given["approve"])

@@ -22,7 +22,7 @@ UPGRADE = {
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    file = StaticFile("text/html; charset=utf-8", BODY, "t1", gzip.compress(BODY))
+    file = StaticFile("text/html; charset=utf-8", BODY, "t1", {"gzip": gzip.compress(BODY)})
     settings = ServerSettings(pages=StaticPages({"/": file}, POLICY), names=("lab.example",))
     with WebSocketWorld(server=settings) as world:
         yield int(world.host_server(build_server(), "127.0.0.1", 0).rpartition(":")[2])

@@ -220,8 +220,13 @@ async function leave() {
   location.reload();
 }
 
-function served(serving) {
-  if (!serving) return [];
+function served({ serving, joined, server }) {
+  if (!serving) {
+    // Whoever served has gone: the mesh lives on, and any tab may be the next server.
+    if (joined || !server.startsWith("tab:")) return [];
+    const name = server.slice(4);
+    return [h("div.row", {}, h("button.main", { type: "button", onclick: () => act({ do: "serve", name }) }, "Start server in this tab"))];
+  }
   return [
     h("h3", {}, "🟢 This tab is the server"),
     h("p.soft", {}, `${serving.connections} connections, ${serving.relayed} messages passed on`),
@@ -347,7 +352,7 @@ function draw() {
   }
   part("people", state.people, (people) => people.map(person));
   part("invite", 1, inviting);
-  part("serving", state.serving, served);
+  part("serving", { serving: state.serving, joined: state.joined, server: state.server }, served);
   if (!state.running) {
     part("operations", state.joined, () => [h("li.soft", {}, "The vote can begin when all parties are here.")]);
     return;

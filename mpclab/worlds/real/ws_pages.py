@@ -26,13 +26,14 @@ class StaticFile:
 
     Attributes:
         tag: of its content, for caches.
-        packed: the content, gzipped; empty where that gains nothing.
+        packed: the content in other codings (`br`, `gzip`), the best first; none where that
+            gains nothing.
     """
 
     kind: str
     content: bytes = field(repr=False)
     tag: str
-    packed: bytes = field(default=b"", repr=False)
+    packed: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,13 @@ class StaticPages:
         if f'"{file.tag}"' in ",".join(request.headers.get_all("If-None-Match")):
             return Response(HTTPStatus.NOT_MODIFIED, "Not Modified", headers)
         body = file.content
-        if file.packed and "gzip" in ",".join(request.headers.get_all("Accept-Encoding")):
-            body = file.packed
-            headers["Content-Encoding"] = "gzip"
+        wanted = ",".join(request.headers.get_all("Accept-Encoding"))
+        taken = {word.partition(";")[0].strip() for word in wanted.split(",")}
+        for coding, packed in file.packed.items():
+            if coding in taken:
+                body = packed
+                headers["Content-Encoding"] = coding
+                break
         headers["Content-Type"] = file.kind
         headers["Content-Length"] = str(len(body))
         return Response(HTTPStatus.OK, "OK", headers, b"" if request.method == "HEAD" else body)
