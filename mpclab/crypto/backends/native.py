@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 import nacl.bindings as sodium
-from coincurve import PublicKey
 from nacl import pwhash
 from nacl.exceptions import CryptoError as PrimitiveError
+
+if TYPE_CHECKING:
+    from coincurve import PublicKey
 
 sign_keypair = sodium.crypto_sign_seed_keypair
 seed_of = sodium.crypto_sign_ed25519_sk_to_seed
@@ -42,16 +46,24 @@ def password_key(password: bytes, salt: bytes) -> bytes:
     return key
 
 
+@cache
+def _points() -> type[PublicKey]:
+    """Imported when the first point is computed with: a session is light until then."""
+    from coincurve import PublicKey
+
+    return PublicKey
+
+
 def secp256k1_is_valid(point: bytes) -> bool:
     try:
-        PublicKey(point)
+        _points()(point)
     except ValueError:
         return False
     return True
 
 
 def secp256k1_base_mult(scalar: bytes) -> bytes:
-    product: bytes = PublicKey.from_valid_secret(scalar).format()
+    product: bytes = _points().from_valid_secret(scalar).format()
     return product
 
 
@@ -63,7 +75,7 @@ def secp256k1_mult(scalar: bytes, point: bytes) -> bytes:
 def secp256k1_sum(points: Sequence[bytes]) -> bytes | None:
     summands = [_point(point) for point in points]
     try:
-        total: bytes = PublicKey.combine_keys(summands).format()
+        total: bytes = _points().combine_keys(summands).format()
     except ValueError:  # all points are valid, so the sum is the point at infinity
         return None
     return total
@@ -71,7 +83,7 @@ def secp256k1_sum(points: Sequence[bytes]) -> bytes | None:
 
 def _point(data: bytes) -> PublicKey:
     try:
-        return PublicKey(data)
+        return _points()(data)
     except ValueError:
         raise PrimitiveError("not a point of secp256k1") from None
 
