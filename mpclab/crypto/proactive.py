@@ -31,6 +31,8 @@ from mpclab.crypto.pedersen import Secret
 
 def refresh_deal(key: GroupKey, coins: Coins) -> tuple[Secret, Commitments]:
     """A random polynomial with constant term 0, and the `threshold - 1` commitments to the rest."""
+    # Herzberg et al., share renewal: P_i picks random numbers δ_im, which define a polynomial
+    # δ_i(z) = Σ δ_im·z^m with m from 1, so that δ_i(0) = 0; and it publishes ε_im = g^δ_im.
     group = key.suite.group
     polynomial = shamir.random_polynomial(0, key.threshold, group.order, coins)
     return Secret(polynomial), feldman.commit(group, polynomial[1:])
@@ -68,6 +70,8 @@ def refresh_finish(
     group = old.suite.group
     updates = {dealer: (group.identity, *rest) for dealer, rest in dealings.items()}
     commitments = feldman.add(group, [old.key.commitments, *updates.values()])
+    # P_i checks each u_ji by g^u_ji = Π ε_jm^(i^m), computes its new share x_i + (u_1i + … + u_ni)
+    # and erases all but that. Note: the sum is checked, and each share only if it is wrong.
     secret = (old.secret + sum(shares.values())) % group.order
     if not feldman.verify(group, commitments, old.identifier, secret):
         raise _wrong_shares(old.key, old.identifier, updates, shares)
@@ -79,6 +83,7 @@ def refresh_finish(
 
 def reshare_deal(old: KeyShare, threshold: int, coins: Coins) -> tuple[Secret, Commitments]:
     """Deal one's own share to new holders, `threshold` of whom will be needed."""
+    # Desmedt and Jajodia, redistribution: each of t old holders shares s_i as if it were a secret.
     group = old.suite.group
     polynomial = shamir.random_polynomial(old.secret, threshold, group.order, coins)
     return Secret(polynomial), feldman.commit(group, polynomial)
@@ -118,6 +123,7 @@ def reshare_finish(
         raise ValueError(f"{key.threshold} old shares are needed, {len(dealings)} were dealt")
     _check_dealers(dealings, shares)
     group = key.suite.group
+    # … and a new holder combines what it got as the old shares would be combined: Σ λ_i·ŝ_ij.
     weights = shamir.lagrange_coefficients(tuple(dealings), group.order)
     secret = sum(weights[dealer] * share for dealer, share in shares.items()) % group.order
     commitments = tuple(
@@ -154,6 +160,8 @@ def repair_split(
     """
     _check_helpers(share.key, helpers, lost)
     group = share.suite.group
+    # Laing and Stinson, enrollment: P_i computes γ_i·s_i, its part of the share at `lost`,
+    # and splits it at random into δ_1i + … + δ_ti.
     weight = shamir.lagrange_coefficients(helpers, group.order, lost)[share.identifier]
     pieces = {j: shamir.random_scalar(group.order, coins) for j in helpers[1:]}
     first = (weight * share.secret - sum(pieces.values())) % group.order
@@ -198,6 +206,7 @@ def repair_sum(
     if not pieces or pieces.keys() != commitments.keys():
         raise ValueError("one piece of each helper is needed")
     group = key.suite.group
+    # P_j gets δ_ji from every P_i and computes σ_j = Σ δ_ji. Note: checked, each.
     wrong = [i for i, s in pieces.items() if group.base_mult(s) != commitments[i][receiver]]
     if wrong:
         raise BadShare(wrong, f"the piece for helper {receiver} does not fit its commitment")
@@ -230,6 +239,7 @@ def repair_finish(
     ]
     if wrong:
         raise BadShare(wrong, "the sum of pieces does not fit the commitments")
+    # P_ℓ gets σ_j from every P_j, and its share is Σ σ_j.
     share = KeyShare(lost, sum(sums.values()) % group.order, key)
     share.check()
     return share

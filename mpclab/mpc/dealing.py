@@ -32,7 +32,6 @@ Note: Pedersen's dealers may see others' commitments before they publish theirs,
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -44,21 +43,19 @@ from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx
 from mpclab.core.peers import PeerUp
 from mpclab.core.rounds import Aborted, Finished, Proceed, Ready, Stored
-from mpclab.core.wire import Message
-from mpclab.crypto import shamir
 from mpclab.crypto.errors import BadShare
 from mpclab.crypto.groups import Group
-from mpclab.crypto.identity import Coins, Identity
+from mpclab.crypto.identity import Identity
 from mpclab.crypto.keys import GroupKey, KeyShare
 from mpclab.crypto.transcript import Part, digest
 from mpclab.mpc import envelopes
 from mpclab.mpc.activation import Pending, check_certificate, unconfirmed
+from mpclab.mpc.dealer import Dealer
 from mpclab.mpc.facts import Facts, Parameters
-from mpclab.mpc.gossip import ROUNDS, FactSharing
+from mpclab.mpc.gossip import ROUNDS
 from mpclab.mpc.messages import (
     ACK,
     CONFIRM,
-    DEAL,
     Ack,
     Certificate,
     Complaint,
@@ -68,8 +65,6 @@ from mpclab.mpc.messages import (
     Want,
     ack_parts,
     confirm_parts,
-    deal_hash,
-    deal_parts,
 )
 from mpclab.mpc.records import KeyRecord
 
@@ -88,8 +83,9 @@ class Bound(msgspec.Struct, frozen=True):
     """A child's report: it signed, and no other record may be signed for this purpose."""
 
 
-class SharedDealing(FactSharing):
-    """Subclasses say what is dealt: `draw`, `flaw`, `commitments`, `combine`, `again`.
+class SharedDealing(Dealer):
+    """Subclasses say what is dealt: `draw`, `flaw`, `commitments`, `combine` (see `Dealer`) and
+    `again`.
 
     Args:
         context: hash of what was agreed, the same for all; nothing said here means anything
@@ -106,10 +102,7 @@ class SharedDealing(FactSharing):
     """
 
     messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Want | Certificate
-    kind: ClassVar[str]
     may_deal_anew: ClassVar[bool] = True
-    share: KeyShare | None = None
-    """Ours of the key that there is already, while it is needed."""
 
     def __init__(
         self,
@@ -153,35 +146,6 @@ class SharedDealing(FactSharing):
         self.pause = deadline  # and then once in a while
         self.outcome: Finished[Any] | Aborted | None = None
 
-    # --- what subclasses say --------------------------------------------------------------
-
-    def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
-        """Our polynomial, the commitments that are sent, and a proof of possession or b""."""
-        raise NotImplementedError
-
-    def flaw(self, deal: Deal) -> str | None:
-        """The flaw of a dealing that everyone can see, or None."""
-        raise NotImplementedError
-
-    def hidden_flaw(self, deal: Deal) -> str | None:
-        """A flaw that is looked for only where dealings do not `fit_together`."""
-        return None
-
-    def fit_together(self, deals: Mapping[Party, Deal]) -> bool:
-        """Whether no dealing has a hidden flaw that does harm when these are combined."""
-        return True
-
-    def commitments(self, deal: Deal) -> tuple[bytes, ...]:
-        """The whole committed polynomial of a dealing without a flaw."""
-        return deal.commitments
-
-    def combine(
-        self, deals: Mapping[Party, Deal], me: Party, shares: Mapping[Party, int] | None
-    ) -> tuple[GroupKey, KeyShare | None]:
-        """The key, and our share of it when `shares` are given. `BadShare` names the dealers
-        whose shares do not fit."""
-        raise NotImplementedError
-
     def again(self, out: tuple[Party, ...]) -> SharedDealing:
         """The same dealing by those who are left, its context following from ours."""
         raise NotImplementedError
@@ -219,40 +183,8 @@ class SharedDealing(FactSharing):
     def _begin_dealing(self, ctx: Ctx) -> None:
         self._say(ctx, "deal", self._deal(ctx.me, ctx.rng))
 
-    def unable(self, me: Party) -> str | None:
-        """Why we cannot take part, or None."""
-        return None
-
     def _can_seal_to(self, party: Party) -> bool:
         return envelopes.is_identity_key(self.parameters.keys.get(party, b""))
-
-    def _deal(self, me: Party, coins: Coins) -> Deal:
-        """Draw, commit, seal, sign. The polynomial and the one-time key end with this call."""
-        parameters = self.parameters
-        polynomial, commitments, proof = self.draw(me, coins)
-        ephemeral = envelopes.new_ephemeral(parameters.context, me, coins)
-        deal = Deal(me, commitments, proof, ephemeral.public, ephemeral.proof, ())
-        order = parameters.group.order
-        sealed = tuple(
-            envelopes.encrypt(
-                parameters.encryption_context(deal, receiver),
-                ephemeral,
-                shamir.evaluate(polynomial, receiver, order),
-            )
-            for receiver in parameters.receivers
-        )
-        return self._signed_deal(msgspec.structs.replace(deal, ciphertexts=sealed))
-
-    def _signed_deal(self, deal: Deal) -> Deal:
-        hash = deal_hash(self.parameters.context, deal)
-        parts = deal_parts(self.parameters.context, deal.dealer, hash)
-        return msgspec.structs.replace(deal, signature=self.identity.sign(DEAL, *parts))
-
-    def restated(self, msg: Message, story: int) -> Message | None:
-        """For adversaries: another dealing by the same dealer, as well signed."""
-        if not isinstance(msg, Deal) or self.outcome is not None:  # nothing is left to deal
-            return None
-        return self._deal(msg.dealer, random.Random(f"{msg.signature.hex()} {story}"))
 
     # --- after a crash --------------------------------------------------------------------
 
@@ -363,29 +295,6 @@ class SharedDealing(FactSharing):
         signature = self.identity.sign(ACK, *parts)
         self._say(ctx, f"ack/{number}", msgspec.structs.replace(ack, signature=signature))
 
-    def _combine(self, me: Party) -> tuple[GroupKey, KeyShare | None]:
-        """The key as it is with the dealers that count now."""
-        counted = self._counted()
-        if self.combined is None or self.combined[0] != counted:
-            self.combined = (counted, self._combine_anew(counted, me))
-        return self.combined[1]
-
-    def _combine_anew(
-        self, counted: tuple[Party, ...], me: Party
-    ) -> tuple[GroupKey, KeyShare | None]:
-        deals = {d: self.facts.deals[d] for d in counted}
-        if me not in self.parameters.receivers:
-            return self.combine(deals, me, None)
-        position = self.parameters.receivers.index(me)
-        for dealer, deal in deals.items():
-            if dealer not in self.shares:
-                self.shares[dealer] = envelopes.decrypt(
-                    self.parameters.encryption_context(deal, me),
-                    self.identity,
-                    deal.ciphertexts[position],
-                )
-        return self.combine(deals, me, {d: self.shares[d] for d in deals})
-
     # --- anew, without those who cheated --------------------------------------------------
 
     def _deal_anew(self, ctx: Ctx, out: Iterable[Party]) -> None:
@@ -465,6 +374,8 @@ class SharedDealing(FactSharing):
         record = KeyRecord(
             key.suite.name, key.commitments, holders, self.excluded, transcript, self.rules
         )
+        # ChillDKG, CertEq: sign the transcript, and output nothing before all have signed the same.
+        # Note: the record that follows from it is signed, and our share is stored before.
         self.agreed = share
         self.pending = Pending.make(record, self.identity, share)
         ctx.persist("pending", self.pending.to_bytes())
@@ -594,7 +505,8 @@ class SharedDealing(FactSharing):
         named = ", ".join(map(str, missing))
         what = {"deal": "dealing", "ack": "acknowledgement", "confirm": "confirmation"}[self.phase]
         blamed = self.facts.excluded
-        self._end(ctx, Aborted(f"no {what} from {named} in time", missing=missing, blamed=blamed))
+        reason = f"no {what} from {named} in time{self.way_out(missing)}"
+        self._end(ctx, Aborted(reason, missing=missing, blamed=blamed))
 
 
 def _without(out: tuple[Party, ...]) -> str:

@@ -79,6 +79,16 @@ class Refresh(SharedDealing):
             excluded=tuple(sorted({*self.excluded, *out})),
         )
 
+    def way_out(self, missing: tuple[Party, ...]) -> str:
+        left = [p for p in self.parameters.dealers if p not in missing]
+        holders = [p for p in self.parameters.receivers if p not in missing]
+        if len(left) < self.needed or len(holders) < self.threshold:
+            return "; the old shares stay in use"
+        return (
+            f"; the old shares stay in use: to go on without, propose reshare with dealers {left} "
+            f"and members {holders}"
+        )
+
     def unable(self, me: Party) -> str | None:
         return "this party has no share of the key to refresh" if self.share is None else None
 

@@ -141,6 +141,8 @@ class Sign(Machine):
         ctx.set_timer("attempt", min(self.deadline, self.deadline // 4 << min(attempt, 2)))
         ctx.set_timer("tick", self.deadline // 16)
         if self.share is not None and ctx.me in self.holders:
+            # RFC 9591 §5.1, Round One: each participant generates nonces and commitments, stores
+            # the nonces and sends the commitments to the Coordinator. Note: not on a disk.
             self.nonces, commitment = frost.commit(self.share, ctx.rng)
             self.mine = Commitment(attempt, commitment.hiding, commitment.binding)
             ctx.send(self.leader(attempt), self.mine)
@@ -234,6 +236,8 @@ class Sign(Machine):
         chosen = quick if self.patient else [*quick, *(p for p in offers if p in self.slow)]
         if len(chosen) < self.record.threshold:
             return
+        # §5.2: the Coordinator sends message and commitment list to each signer. The message is
+        # known, as it was voted on; the leader says only whose commitments count.
         entries = tuple(
             Entry(p, offers[p].hiding, offers[p].binding)
             for p in sorted(chosen[: self.record.threshold])
@@ -290,6 +294,8 @@ class Sign(Machine):
         self.nonces = None
         if nonces is None or mine is None or self.share is None:
             return
+        # §5.2, Round Two: each participant MUST validate its inputs; its own commitments are in
+        # the list, and the nonces are deleted once they are used (here: before).
         if Entry(ctx.me, mine.hiding, mine.binding) not in package.entries:
             ctx.note(notes.PackageRefused(attempt=package.attempt, why="not our commitment"))
             return
@@ -336,6 +342,8 @@ class Sign(Machine):
         here = self.shares.get(attempt, {})
         if self.outcome is not None or package is None or len(here) < len(package.entries):
             return
+        # §5.3: the Coordinator aggregates the shares and verifies the signature. Note: everyone is
+        # a Coordinator here, and §5.4 (who sent a wrong share) is for when it does not hold.
         group = self.key.suite.group
         try:
             scalars = {p: group.decode_scalar(share.share) for p, share in here.items()}

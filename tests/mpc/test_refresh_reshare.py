@@ -13,6 +13,7 @@ from mpclab.core.rounds import Aborted
 from mpclab.core.wire import Message
 from mpclab.crypto import shamir
 from mpclab.crypto.keys import KeyShare
+from mpclab.lab.lab import Lab
 from mpclab.mpc.messages import Deal
 from mpclab.mpc.refresh import Refresh
 from mpclab.mpc.reshare import Reshare
@@ -145,3 +146,28 @@ def test_what_cannot_be_reshared_is_refused() -> None:
     ]:
         with pytest.raises(UsageError, match=what):
             Reshare(CONTEXT, IDENTITIES[1], KEYS, record, shares[1], holders, threshold, dealers)
+
+
+def test_a_silent_holder_ends_a_refresh_alike_for_all_and_the_rest_can_go_on_without_it() -> None:
+    with Lab(parties=4, threshold=2, policy="threshold(3)", seed=1) as lab:
+        lab.start_server()
+        lab.spawn()
+        lab.join()
+        key = lab.propose(1, "dkg")
+        lab.run()
+        lab.inject(kind="silent", party=3)
+        fresh = lab.propose(1, "refresh", key=key.id)
+        lab.run(limit=60)
+        held = fresh.outcome.parties
+        why = (
+            "no dealing from 3 in time; the old shares stay in use: to go on without, propose "
+            "reshare with dealers [1, 2, 4] and members [1, 2, 4]"
+        )
+        assert {held[p].reason for p in (1, 2, 4)} == {why}
+        assert {info.op for p in (1, 2, 4) for info in lab.keys(p)} == {key.id}
+        moved = lab.propose(1, "reshare", key=key.id, dealers=[1, 2, 4], members=[1, 2, 4])
+        signed = lab.propose(2, "sign", key=key.id, message="without 3")
+        lab.run(limit=60)
+        for op in (moved, signed):
+            assert {op.outcome.parties[p].status for p in (1, 2, 4)} == {"executed"}
+        assert lab.keys(1)[0].holders == (1, 2, 4)
