@@ -1,6 +1,7 @@
 """Looking for a run that breaks a promise, and making it as small as it can be."""
 
 from mpclab.model import Step
+from mpclab.search.calibrate import Calibration, calibrate
 from mpclab.search.counterexample import Counterexample
 from mpclab.search.diff import Diff, diff, rerun
 from mpclab.search.explore import Exploration, explore
@@ -9,6 +10,7 @@ from mpclab.search.sweep import Sweep, sweep
 from mpclab.search.walks import Walks, walk
 
 __all__ = [
+    "Calibration",
     "Counterexample",
     "Diff",
     "Exploration",
@@ -16,6 +18,7 @@ __all__ = [
     "Step",
     "Sweep",
     "Walks",
+    "calibrate",
     "diff",
     "explore",
     "rerun",
