@@ -118,7 +118,10 @@ def test_wheel_holds_the_whole_package_and_nothing_else(tmp_path: Path) -> None:
     ).stdout.split()
     assert "mpclab/py.typed" in packed
     assert set(tracked) <= packed
-    assert all(name.startswith("mpclab/") for name in packed)
+    shared = {name for name in packed if ".data/data/share/mpclab/" in name}
+    assert all(name.startswith("mpclab/") for name in packed - shared)
+    notebooks = {f"notebooks/{path.name}" for path in (CHECKOUT / "notebooks").glob("*.ipynb")}
+    assert notebooks <= {name.split("share/mpclab/")[1] for name in shared}
     assert "License-File: LICENSE" in text
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -193,6 +192,11 @@ def _parser() -> argparse.ArgumentParser:
     keys.set_defaults(run=_keys)
 
     lab = commands.add_parser("lab", help="open JupyterLab on the first notebook")
+    lab.add_argument(
+        "--folder", type=Path, default=Path("mpclab-lab"), metavar="FOLDER",
+        help="where the notebooks are copied to, and what you do stays (default: mpclab-lab)",
+    )  # fmt: skip
+    lab.add_argument("--fresh", action="store_true", help="the notebooks as they came, once more")
     lab.add_argument("arguments", nargs="*", help="passed on to jupyter lab, after --")
     lab.set_defaults(run=_lab)
     return parser
@@ -277,15 +281,6 @@ def _keys(args: argparse.Namespace) -> int:
 
 
 def _lab(args: argparse.Namespace) -> int:
-    import subprocess
+    from mpclab.cli.notebooks import open_lab
 
-    notebook = Path("notebooks/00_welcome.ipynb")
-    if not notebook.exists():
-        raise UsageError(
-            f"{notebook} is not here; run `mpclab lab` in the folder that holds notebooks/"
-        )
-    # In containers one often is root, and Jupyter wants to hear that this is meant.
-    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    # The folder above is the server's root: notebooks show pictures and files that lie beside it.
-    where = [f"--ServerApp.root_dir={Path.cwd()}", f"--LabApp.default_url=/lab/tree/{notebook}"]
-    return subprocess.call([sys.executable, "-m", "jupyterlab", *as_root, *where, *args.arguments])
+    return open_lab(args.folder, fresh=args.fresh, arguments=args.arguments)

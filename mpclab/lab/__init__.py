@@ -11,15 +11,18 @@ _HOMES = {
     "Planned": "mpclab.lab.scenario",
     "Run": "mpclab.lab.run",
     "Scenario": "mpclab.lab.scenario",
+    "differences": "mpclab.lab.inside",
+    "look": "mpclab.lab.inside",
     "play": "mpclab.lab.run",
 }
 
 if TYPE_CHECKING:
+    from mpclab.lab.inside import differences, look
     from mpclab.lab.lab import Lab
     from mpclab.lab.run import Run, play
     from mpclab.lab.scenario import Planned, Scenario
 
-__all__ = ["Lab", "Planned", "Run", "Scenario", "play"]
+__all__ = ["Lab", "Planned", "Run", "Scenario", "differences", "look", "play"]
 
 
 def __getattr__(name: str) -> Any:

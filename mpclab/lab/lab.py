@@ -44,6 +44,7 @@ from mpclab.lab.scenario import Scenario
 from mpclab.lab.travel import Branch, Checkpoint, Travel
 from mpclab.signaling.rooms import Rooms, build_server
 from mpclab.signaling.status import RoomsSettings
+from mpclab.trace.flights import Flight, flights
 from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Noted
@@ -127,6 +128,10 @@ class Lab:
     def trace(self) -> Trace:
         """The rows of everything that happened so far."""
         return self.world.trace
+
+    def messages(self, kind: str = "") -> list[Flight]:
+        """Every message's way so far, one entry for each receiver; of one `kind`, if named."""
+        return [flight for flight in flights(self.trace) if kind in ("", flight.kind)]
 
     @property
     def now(self) -> int:
