@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 
-SECTIONS = ("simulation", "real", "relay", "widgets", "frames", "consensus_figures", "mpc")
+SECTIONS = ("simulation", "real", "links", "relay", "widgets", "frames", "consensus_figures", "mpc")
 
 
 def main(wanted: list[str]) -> int:

@@ -31,7 +31,7 @@ class Result:
         text = f"{self.name:<58} {self.value:>10,.1f} {self.unit}"
         if self.aim is not None:
             met = self.value >= self.aim if self.more else self.value <= self.aim
-            text += f"   aim {'≥' if self.more else '≤'} {self.aim:,.0f} {'✓' if met else '✗'}"
+            text += f"   aim {'≥' if self.more else '≤'} {self.aim:,.4g} {'✓' if met else '✗'}"
         if self.peer_value:
             ratio = self.value / self.peer_value
             ratio = ratio if self.more else 1 / ratio

@@ -29,9 +29,9 @@ def mesh(n: int) -> float:
         return seconds(lambda: lab.join(timeout=60))
 
 
-def commits(n: int, operations: int = 60) -> list[float]:
+def commits(n: int, operations: int = 60, agreement: str = "direct") -> list[float]:
     """Milliseconds from proposing to committed at every party, for each operation."""
-    with Lab(parties=n, world="webrtc") as lab:
+    with Lab(parties=n, world="webrtc", agreement=agreement) as lab:
         lab.start_server(port=0)
         lab.spawn()
         lab.join()

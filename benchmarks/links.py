@@ -1,0 +1,132 @@
+"""Links beside bare aiortc: what a mesh costs, and a commit in round trips of a data channel.
+
+Ratios of CPU time, both sides in turn in one run, so that other work on the machine falls on both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from itertools import combinations
+
+from aiortc import RTCCertificate, RTCConfiguration, RTCPeerConnection
+
+from benchmarks.measure import Result, heading, show
+from benchmarks.real import commits
+from mpclab.lab import Lab
+from mpclab.worlds.real.data_channel import (
+    _ADDRESSES,
+    Certificate,
+    ChannelSettings,
+    _given,
+    prepare,
+)
+from mpclab.worlds.real.loop import _new_loop
+
+ROUND_TRIPS = 300
+
+
+async def _link(a: RTCCertificate, b: RTCCertificate) -> tuple[RTCPeerConnection, ...]:
+    """Two connections with an open data channel; `channel` of the first is the offerer's."""
+    ends = []
+    for certificate in (a, b):
+        with _given(certificate):
+            ends.append(RTCPeerConnection(RTCConfiguration(iceServers=[])))
+    near, far = ends
+    opened = asyncio.get_running_loop().create_future()
+    channels = [pc.createDataChannel("x", negotiated=True, id=0) for pc in ends]
+    channels[0].on("open", lambda: opened.done() or opened.set_result(None))
+    channels[1].on("message", lambda data: channels[1].send(data))
+    near.channel, far.channel = channels  # type: ignore[attr-defined]
+    await near.setLocalDescription()
+    await far.setRemoteDescription(near.localDescription)
+    await far.setLocalDescription()
+    await near.setRemoteDescription(far.localDescription)
+    await opened
+    return near, far
+
+
+def _run(work: Callable[[], object]) -> object:
+    loop = _new_loop()
+    try:
+        return loop.run_until_complete(work())  # type: ignore[arg-type]
+    finally:
+        loop.close()
+
+
+def bare_mesh(n: int) -> float:
+    """CPU seconds of a mesh of aiortc alone, with one certificate a party, on our loop."""
+
+    async def work() -> float:
+        _ADDRESSES.set(("127.0.0.1",))
+        certificates = [Certificate.generateCertificate() for _ in range(n)]
+        began = time.process_time()
+        made = await asyncio.gather(*(_link(*pair) for pair in combinations(certificates, 2)))
+        took = time.process_time() - began
+        await asyncio.gather(*(pc.close() for ends in made for pc in ends))
+        return took
+
+    return float(_run(work))  # type: ignore[arg-type]
+
+
+def our_mesh(n: int) -> float:
+    """CPU seconds from the first join to every pair confirmed, server and signatures included."""
+    with Lab(parties=n, world="webrtc") as lab:
+        lab.start_server(port=0)
+        lab.spawn()
+        began = time.process_time()
+        lab.join(timeout=120)
+        return time.process_time() - began
+
+
+def round_trip() -> float:
+    """Milliseconds from one end of a bare data channel to the other and back, the median."""
+
+    async def work() -> float:
+        _ADDRESSES.set(("127.0.0.1",))
+        near, far = await _link(*(Certificate.generateCertificate() for _ in range(2)))
+        back: asyncio.Queue[object] = asyncio.Queue()
+        channel = near.channel  # type: ignore[attr-defined]
+        channel.on("message", back.put_nowait)
+        times = []
+        for _ in range(ROUND_TRIPS):
+            began = time.perf_counter()
+            channel.send(b"x" * 200)
+            await back.get()
+            times.append(1000 * (time.perf_counter() - began))
+        await asyncio.gather(near.close(), far.close())
+        return statistics.median(times)
+
+    return float(_run(work))  # type: ignore[arg-type]
+
+
+def main() -> None:
+    prepare(ChannelSettings())
+    heading("a mesh beside bare aiortc, CPU time")
+    for n in (5, 12):
+        ours, bare = [], []
+        for _ in range(3):
+            gc.collect()
+            ours.append(our_mesh(n))
+            gc.collect()
+            bare.append(bare_mesh(n))
+        ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+        show(Result(f"mesh of {n}: CPU of ours in CPU of aiortc's alone", ratio, "×", 1.3))
+    heading("proposal to committed at all five, in round trips of a bare data channel")
+    trip = statistics.median(round_trip() for _ in range(3))
+    show(Result("a round trip, 200 bytes", trip, "ms"))
+    direct = statistics.median(commits(5, 40))
+    show(Result("direct, in round trips", direct / trip, "×", 5))
+    for name, aim in (("raft", 2.5), ("pbft", 3.0)):
+        show(
+            Result(
+                f"{name}, in direct's", statistics.median(commits(5, 40, name)) / direct, "×", aim
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()
