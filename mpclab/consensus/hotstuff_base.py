@@ -390,9 +390,11 @@ class HotStuffBase(Agreement):
         self.keep(ctx)
         for digest, block in reversed(branch):
             self._run(ctx, digest, block)
+        for digest in self.tree.prune():
+            ctx.persist(f"block/{digest.hex()}", None)
 
     def _run(self, ctx: Ctx, digest: bytes, block: Block) -> None:
-        self.tree.executed.add(digest)
+        self.tree.execute(digest)
         self.pending.pop(block.op, None)
         self.own_requests.discard(block.op)
         if block.op and block.op not in self.done:  # a leader may propose one twice
@@ -452,7 +454,7 @@ class HotStuffBase(Agreement):
 
     def add_block(self, ctx: Ctx, digest: bytes, block: Block) -> None:
         if digest not in self.tree.blocks:
-            self.tree.blocks[digest] = block
+            self.tree.add(digest, block)
             ctx.persist(f"block/{digest.hex()}", _encode(block))
 
     def keep(self, ctx: Ctx) -> None:
@@ -475,7 +477,7 @@ class HotStuffBase(Agreement):
         for key, value in ctx.stored.items():
             kind, _, name = key.partition("/")
             if kind == "block":
-                self.tree.blocks[bytes.fromhex(name)] = msgspec.msgpack.decode(value, type=Block)
+                self.tree.add(bytes.fromhex(name), msgspec.msgpack.decode(value, type=Block))
         for digest, block in reversed(self.tree.branch(self.tree.tip)):
             self._run(ctx, digest, block)
         self.view = kept.view - 1

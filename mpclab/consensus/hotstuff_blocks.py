@@ -27,12 +27,24 @@ class BlockTree:
         blocks: all known blocks, the root included.
         tip: the last executed block.
         executed: the blocks from the root to `tip`.
+        waiting: the other known blocks.
     """
 
     def __init__(self) -> None:
         self.blocks: dict[bytes, Block] = {ROOT: GENESIS}
         self.tip: bytes = ROOT
         self.executed: set[bytes] = {ROOT}
+        self.waiting: set[bytes] = set()
+
+    def add(self, digest: bytes, block: Block) -> None:
+        """`block` is known from now on."""
+        self.blocks[digest] = block
+        self.waiting.add(digest)
+
+    def execute(self, digest: bytes) -> None:
+        """The block is executed, after its parent."""
+        self.executed.add(digest)
+        self.waiting.discard(digest)
 
     @property
     def height(self) -> int:
@@ -64,6 +76,20 @@ class BlockTree:
             found.append((block, self.blocks[block]))
             block = self.blocks[block].parent
         return found
+
+    def prune(self) -> list[bytes]:
+        """Forget the blocks that can never be executed any more; their hashes.
+
+        Those are the blocks of views up to the tip's that are not on its branch. Nobody has to
+        extend one: a quorum holds a certificate of the tip's view, so every leader hears of a
+        later one than theirs. A lock on one gives way to such a certificate, as it did before.
+        """
+        height = self.height
+        dead = sorted(d for d in self.waiting if self.blocks[d].view <= height)
+        for digest in dead:
+            del self.blocks[digest]
+        self.waiting.difference_update(dead)
+        return dead
 
     def page(self, block: bytes) -> tuple[Block, ...]:
         """`block` and its ancestors, newest first, as many as one answer takes."""

@@ -115,7 +115,7 @@ def modules_of(protocol: type[Agreement]) -> tuple[str, ...]:
         found.append(name)
 
     visit(home)
-    return tuple(name for name in found if not name.endswith("_messages"))
+    return tuple(name for name in found if not name.endswith(("_messages", "_attacks")))
 
 
 def _imports(tree: ast.Module, package: str) -> list[str]:

@@ -24,7 +24,8 @@ from mpclab.core.ids import MS
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Message
 from mpclab.faults.network import Delay, Network
-from mpclab.testing.cluster import IDENTITIES, Cluster
+from mpclab.testing.cluster import AT, IDENTITIES, Cluster
+from mpclab.trace import rows
 
 BOTH: list[type[HotStuffBase]] = [HotStuff, ChainedHotStuff]
 
@@ -399,3 +400,21 @@ def test_a_dead_leader_has_no_backlog_said_again(protocol: type[HotStuffBase]) -
         c.submit(k % 6 + 1, name)
     c.run_until(lambda: c.all_decided(*names), 600_000)
     assert c.sent()["HotStuffRequest"] / len(names) <= 16
+
+
+@pytest.mark.parametrize("protocol", [HotStuff, ChainedHotStuff])
+def test_blocks_that_can_never_be_executed_are_forgotten(protocol: type[HotStuffBase]) -> None:
+    """Views end without a decision and leave blocks behind; what is kept is what was executed."""
+    delays = Network(Delay("exponential", 90 * MS), ordered=False)
+    c = Cluster(protocol, 4, seed=3, network=delays, patience=200 * MS)
+    ops = [f"op{k}" for k in range(12)]
+    for k, op in enumerate(ops):
+        c.world.at(k * 300 * MS, lambda k=k, op=op: c.submit(k % 4 + 1, op))  # type: ignore[misc]
+    c.run_until(lambda: c.all_decided(*ops), 600_000)
+    for p in c.members:
+        tree = c.machine(p).tree
+        assert all(tree.blocks[d].view > tree.height for d in tree.blocks.keys() - tree.executed)
+        stored = c.world.look(p, lambda node: node.stored[AT])
+        assert sum(key.startswith("block/") for key in stored) == len(tree.blocks) - 1
+    forgotten = [r for r in c.world.trace.of(rows.Persisted) if r.key.startswith("block/")]
+    assert len(forgotten) > sum(len(c.machine(p).tree.blocks) - 1 for p in c.members)
