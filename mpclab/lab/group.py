@@ -92,6 +92,7 @@ class Group:
         self._attempts = 0
         self._rows_read = 0
         self._refusals: dict[Party, str] = {}
+        self._lacking: tuple[Party, Party] | None = None  # a pair that was not connected
         self._server_says: dict[Party, str] = {}  # why a party has no connection to the server
 
     # --- who is here ---
@@ -351,7 +352,8 @@ class Group:
         self._read_refusals()
         for party, text in self._refusals.items():
             raise UsageError(f"party {party} was refused: {text}")
-        if any(True for _ in self._missing_pairs()):
+        self._lacking = next(self._missing_pairs(self._lacking), None)
+        if self._lacking is not None:
             return False
         return all(self._is_in(p) for p in self._joined) if len(self._joined) == 1 else True
 
@@ -414,15 +416,26 @@ class Group:
     def _link(self, one: Party, other: Party) -> str:
         return self.tracker.follow().link(self.base + one, self.base + other)
 
-    def _missing_pairs(self) -> Iterator[tuple[Party, Party]]:
+    def _missing_pairs(
+        self, first: tuple[Party, Party] | None = None
+    ) -> Iterator[tuple[Party, Party]]:
+        """The pairs that are not connected yet; `first` before the others, if it is one: who asks
+        again and again whether there is any need not look through all that are."""
         links = self.tracker.follow().links
-        up = [p for p in self.joined if self.base + p in self.world.actors]
-        for a in up:
-            for b in up:
-                if a < b and not (
-                    links.get((self.base + a, self.base + b)) in REACHED
-                    and links.get((self.base + b, self.base + a)) in REACHED
-                ):
+        actors = set(self.world.actors)
+        up = [p for p in self.joined if self.base + p in actors]
+
+        def lacks(a: Party, b: Party) -> bool:
+            return not (
+                links.get((self.base + a, self.base + b)) in REACHED
+                and links.get((self.base + b, self.base + a)) in REACHED
+            )
+
+        if first is not None and {*first} <= {*up} and lacks(*first):
+            yield first
+        for i, a in enumerate(up):
+            for b in up[i + 1 :]:
+                if lacks(a, b) and (a, b) != first:
                     yield a, b
 
     def _is_process(self, party: Party) -> bool:
