@@ -14,6 +14,7 @@ from mpclab.panels.operations import OperationsPanel
 from mpclab.panels.outcome import OutcomePanel
 from mpclab.panels.panel import Panel
 from mpclab.panels.parties import PartiesPanel
+from mpclab.panels.phases import PhaseDiagram, SweepPanel
 from mpclab.panels.registry import PANELS
 from mpclab.panels.server import ServerPanel
 from mpclab.panels.time_controls import TimePanel
@@ -31,7 +32,9 @@ __all__ = [
     "OutcomePanel",
     "Panel",
     "PartiesPanel",
+    "PhaseDiagram",
     "ServerPanel",
+    "SweepPanel",
     "TimePanel",
     "WorldPanel",
 ]
