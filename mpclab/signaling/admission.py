@@ -106,6 +106,11 @@ def why_not(
     return _why_not_here(rooms, settings, msg)
 
 
+def taken(party: Party) -> str:
+    """The reason for refusing a slot that is another key's."""
+    return f"id {party} is taken by another key"
+
+
 def _why_not_here(
     rooms: Mapping[str, Room], settings: RoomsSettings, msg: Join
 ) -> tuple[str, str] | None:
@@ -133,7 +138,7 @@ def _why_not_here(
     if slot is not None and slot.member.key != msg.key:
         free = [str(p) for p in range(1, room.n + 1) if p not in room.slots][:8]
         hint = f"free: {', '.join(free)}" if free else "the session is complete"
-        return f"id {msg.party} is taken by another key", hint
+        return taken(msg.party), hint
     for party, other in room.slots.items():
         if party != msg.party and other.member.key == msg.key:
             return f"this key sits here as party {party}", "one key is one party"

@@ -40,6 +40,7 @@ from mpclab.signaling.admission import (
     Shares,
     Slot,
     session_status,
+    taken,
     why_not,
 )
 from mpclab.signaling.decoding import Malformed, lenient, open_relay
@@ -376,7 +377,8 @@ class Rooms(Machine):
             self._sweep(ctx, msg.session)
         refusal = why_not(self.rooms, self.settings, client.nonce, msg)
         if refusal is not None:
-            self._refuse(ctx, sender, msg, *refusal)
+            soon = refusal[0] == taken(msg.party) and self._is_away(msg)
+            self._refuse(ctx, sender, msg, *refusal, final=not soon)
             return
         if msg.session not in self.rooms and not self._open_room(ctx, client.origin, msg):
             self._refuse(ctx, sender, msg, *NO_ROOM, final=False)
@@ -410,6 +412,11 @@ class Rooms(Machine):
         )  # fmt: skip
         if others := [c for c in room.online if c != sender]:
             ctx.multicast(others, PeerJoined(member, room.revision))
+
+    def _is_away(self, msg: Join) -> bool:
+        """Whether the slot that `msg` wants is kept for a party that is gone: it may be free soon,
+        as when the same command is run again after a kill."""
+        return self.rooms[msg.session].slots[msg.party].connection is None
 
     def _refuse(
         self, ctx: Ctx, sender: Connection, msg: Join, reason: str, hint: str, final: bool = True

@@ -571,3 +571,17 @@ def test_status_holds_no_secret_and_the_log_is_bounded() -> None:
     status = server.rooms.status()
     assert len(status.log) == 3
     assert msgspec.json.decode(msgspec.json.encode(status))["connections"] == 1
+
+
+def test_a_slot_that_is_kept_for_a_party_that_is_gone_may_be_asked_for_again() -> None:
+    """The same command once more, after a kill: its slot is free in a while."""
+    server = full()
+    server.connect(3)
+    there = refusal(server.say(3, joining(server.nonces[3], 2, key=identity(9))))
+    assert there.final, "its party is here"
+    server.disconnect(12)
+    server.connect(4)
+    away = refusal(server.say(4, joining(server.nonces[4], 2, key=identity(9))))
+    assert (away.reason, away.final) == (there.reason, False)
+    server.connect(5)
+    assert refusal(server.say(5, joining(server.nonces[5], 2, n=7, key=identity(9)))).final
