@@ -57,6 +57,9 @@ def scaled(value: Number, places: int) -> int:
     Raises:
         UsageError: not a number, or with more places than were stated.
     """
+    if type(value) is int:
+        whole: int = value * 10**places
+        return whole
     exact = number(value)
     moved = exact * 10**places
     if moved != int(moved):

@@ -184,7 +184,7 @@ class Compute(Machine):
         if len(data) != evaluation.lengths(k, sender) * ELEMENT_BYTES:
             raise PeerFault("sent a vector of the wrong length", party=sender)
         vector = unpack(data)
-        if any(x >= P for x in vector):
+        if max(vector, default=0) >= P:
             raise PeerFault("sent a number outside the field", party=sender)
         return vector
 
@@ -213,12 +213,13 @@ class Compute(Machine):
 
 def pack(vector: Vector) -> bytes:
     """Field elements as 16 bytes each, little-endian."""
-    mask = (1 << 64) - 1
-    halves = [half for x in vector for half in (x & mask, x >> 64)]
-    return struct.pack(f"<{len(halves)}Q", *halves)
+    return b"".join([x.to_bytes(ELEMENT_BYTES, "little") for x in vector])
 
 
 def unpack(data: bytes) -> Vector:
     """`pack`, reversed; the numbers may be too large."""
-    halves = struct.unpack(f"<{len(data) // 8}Q", data)
-    return [low | high << 64 for low, high in zip(halves[::2], halves[1::2], strict=True)]
+    number = int.from_bytes
+    return [number(element, "little") for (element,) in _ELEMENT.iter_unpack(data)]
+
+
+_ELEMENT = struct.Struct(f"{ELEMENT_BYTES}s")

@@ -35,10 +35,17 @@ def share_vector(
     columns = [[coins.getrandbits(bits) for _ in values] for _ in range(degree)]
     shares = {}
     for x in points:
+        if degree == 2:  # of five or six parties; one pass costs less than three
+            y = x * x
+            rows = zip(*columns, values, strict=True)
+            shares[x] = [(a * y + b * x + v) % prime for a, b, v in rows]
+            continue
         row = [0] * len(values)
-        for column in columns:
+        for column in columns[:-1]:
             row = [(a + c) * x for a, c in zip(row, column, strict=True)]
-        shares[x] = [(a + v) % prime for a, v in zip(row, values, strict=True)]
+        last = columns[-1] if columns else row
+        rows = zip(row, last, values, strict=True)
+        shares[x] = [((a + c) * x + v) % prime for a, c, v in rows]
     return shares
 
 
@@ -184,7 +191,11 @@ class Evaluation:
         chosen = [(weight, parts[party]) for party, weight in weights.items()]
         weight, vector = chosen[0]
         total = [weight * x for x in vector]
-        for weight, vector in chosen[1:]:
+        for (v, left), (w, right) in zip(chosen[1::2], chosen[2::2], strict=False):  # in pairs
+            rows = zip(total, left, right, strict=True)
+            total = [a + v * x + w * y for a, x, y in rows]
+        if len(chosen) % 2 == 0:
+            weight, vector = chosen[-1]
             total = [a + weight * x for a, x in zip(total, vector, strict=True)]
         return [a % self.prime for a in total]
 
