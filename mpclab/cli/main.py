@@ -207,7 +207,6 @@ def _run(args: argparse.Namespace) -> int:
     from mpclab.cli.shipped import file_of, shipped
     from mpclab.lab.scenario import Scenario
 
-    gc.freeze()
     gc.enable()
     if args.list:
         for name, words in shipped().items():

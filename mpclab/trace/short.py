@@ -99,6 +99,10 @@ class ShortTrace(Trace):
                 for number in [number for number in self._large if number < self._gone]:
                     del self._large[number]
 
+    def _ends(self) -> tuple[int, int]:
+        with self._lock:
+            return super()._ends()
+
     def _cells(self, first: int, last: int) -> tuple[int, bytes]:
         with self._lock:
             return super()._cells(first, last)
