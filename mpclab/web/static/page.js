@@ -174,6 +174,7 @@ class Listener {
     this.page = page;
     this.numbers = new Map(); // a client's id → its number
     this.ids = new Map();
+    this.over = false;
     this.air = new BroadcastChannel(`mpclab server ${name}`);
     this.air.onmessage = ({ data }) => { if (data.to === "server") this.hear(data); };
   }
@@ -204,7 +205,7 @@ class Listener {
     }
   }
 
-  post(to, what, text = "") { this.air.postMessage({ to, what, text }); }
+  post(to, what, text = "") { if (!this.over) this.air.postMessage({ to, what, text }); }
 
   forget(number) {
     this.numbers.delete(this.ids.get(number));
@@ -213,6 +214,7 @@ class Listener {
 
   close() {
     for (const id of this.numbers.keys()) this.post(id, "close", "the server stopped");
+    this.over = true;
     this.air.close();
   }
 }
