@@ -10,7 +10,7 @@ settings.register_profile(
     deadline=None,
     derandomize=True,
     database=None,
-    max_examples=15,
+    max_examples=8,
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("tab")
