@@ -26,6 +26,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -187,10 +188,11 @@ class Scenario:
         return dataclasses.replace(Scenario.parse(plain), **ready)
 
     player: ClassVar[Callable[..., Any]]
-    """Runs a scenario. `mpclab.lab` puts it here, which knows worlds; a scenario is data."""
+    """Runs a scenario. `mpclab.lab.run` puts it here, which knows worlds; a scenario is data."""
 
     def run(self, **options: Any) -> Any:
         """Run it to its end in its world: the `Run` that `mpclab.lab.play` gives."""
+        import_module("mpclab.lab.run")  # where nobody has asked for it yet
         return type(self).player(self, **options)
 
     # --- the file ---

@@ -103,7 +103,9 @@ COMMANDS: Final = {
     ),
     "switch": Command(
         "switch BRANCH", lambda lab, name: lab.switch(name),
-        lambda lab, state: [b for b in lab.branches if b != lab.branch],
+        lambda lab, state: (
+            [b for b in lab.branches if b != lab.branch] if lab.branch_count > 1 else []
+        ),
     ),
 }  # fmt: skip
 

@@ -47,8 +47,8 @@ class TimePanel(Panel):
             tip="until every operation is settled, as fast as it can be computed",
         )  # fmt: skip
         self.mark = controls.button(
-            "Checkpoint", self._mark, icon="bookmark", name="bookmark",
-            tip="name this moment, to come back to it",
+            "Keep", self._mark, icon="bookmark", name="bookmark",
+            tip="keep this moment as a checkpoint, to come back to it",
         )  # fmt: skip
         self.point = controls.choice(
             "", [("no checkpoint", "")], width="150px", name="point", above=False,

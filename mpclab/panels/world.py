@@ -139,7 +139,7 @@ class WorldPanel(Panel):
         world = now.lab.scenario.world
         if world != self._shown:
             self._shown = self.switch.value = world
-        self.play.description = "Stop" if self._playing else "Play"
+        self.play.description = "End" if self._playing else "Play"
         self.play.icon = "stop" if self._playing else "play"
         self.note(theme.escape(_about(now.lab)))
 

@@ -1,5 +1,7 @@
 """Scenario files: read, written, and refused with the field and the nearest word."""
 
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -139,3 +141,9 @@ def test_options_of_the_protocol_are_written_back_and_reach_it(tmp_path: Path) -
         assert not machine.options.prevote
     assert scenario.but(agreement="pbft").as_fields()["agreement"] == "pbft"
     assert scenario.but(seed=3).agreement_options == scenario.agreement_options
+
+
+def test_a_scenario_runs_where_nothing_else_of_the_lab_was_imported() -> None:
+    code = "from mpclab.lab import Scenario; print(Scenario().but(mesh='ready').run().world)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("simulated\n", "")

@@ -501,7 +501,7 @@ def test_a_file_that_plays_can_be_stopped(hands: Make, tmp_path: Path) -> None:
     play = it.panel.world.play
     it.panel.world.file.value = str(file)
     it.press(play)
-    wait(lambda: play.description == "Stop", "it plays")
+    wait(lambda: play.description == "End", "it plays")
     wait(lambda: it.panel.lab.scenario.world == "websocket", "the file's lab is shown")
     wait(lambda: it.panel.lab.trace.remarks("ready"), "everyone is connected")
     play.click()
