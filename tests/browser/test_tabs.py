@@ -96,6 +96,8 @@ def check_signature(page: Page, message: str) -> None:
 
 def picture(page: Page, name: str) -> None:
     """Keep what the page shows, and see that nothing of it is wider than the screen."""
+    page.bring_to_front()
+    expect(page.locator(".flow .said")).to_contain_text("messages in view")  # it is drawn
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
     width = page.viewport_size["width"] if page.viewport_size else 0
