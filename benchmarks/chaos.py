@@ -397,7 +397,9 @@ class Chaos:
 
     def _open(self) -> list[str]:
         """Operations that have not ended at everybody."""
-        ended = ("executed", "failed", "aborted")
+        # A note is done once it is committed; a kill between the `Persist` of its end and the row
+        # that tells of it leaves no trace of more.
+        ended = ("committed", "executed", "failed", "aborted")
         return [
             op
             for op, one in self._lab.state.operations.items()
