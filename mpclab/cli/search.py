@@ -104,12 +104,12 @@ def _explore(args: argparse.Namespace) -> int:
 
             explored = explore(what, depth=args.depth, budget=args.budget, progress=tell, **bounds)
         told, found = f"{explored}\n{explored.per_second:,} states/s", explored.counterexample
-    console.print(line(told))
+    _say(told)
     if found is None:
         return 0
     target = args.to or Path("counterexample.yaml")
     found.save(target)
-    console.print(line(f"\nrun it again: mpclab run {target}"))
+    _say(f"\nrun it again: mpclab run {target}")
     return 1
 
 
@@ -132,7 +132,7 @@ def _sweep(args: argparse.Namespace) -> int:
         values = point if isinstance(point, tuple) else (point,)
         words = ", ".join(f"{k} = {v}" for k, v in zip(over, values, strict=True))
         console.print(line(f"{rate:6.0%} fail: {words}"))
-    console.print(line(str(found)))
+    _say(str(found))
     if args.csv:
         found.frame.to_csv(args.csv, index=False)
     if args.png:
@@ -141,15 +141,14 @@ def _sweep(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from mpclab.cli.show import console
     from mpclab.search import diff
 
     found = diff(_run_of(args.a, args.seed), _run_of(args.b, args.seed))
-    console.print(line(str(found)))
+    _say(str(found))
     if found.first is not None:
-        console.print(line("\n" + found.knew(args.party)))
+        _say("\n" + found.knew(args.party))
     if args.lines:
-        console.print(line("\n" + found.lines()))
+        _say("\n" + found.lines())
     if args.png:
         found.picture().savefig(args.png, bbox_inches="tight")
     return 0 if found.first is None else 1
@@ -166,6 +165,14 @@ def _run_of(name: str, seed: int | None) -> Any:
         return Trace.load(name)
     scenario = Scenario.from_file(file_of(name))
     return (scenario if seed is None else scenario.but(seed=seed)).run()
+
+
+def _say(text: str) -> None:
+    """Print a text of several lines, of which peers may have written words."""
+    from mpclab.cli.show import console
+
+    for one in text.split("\n"):
+        console.print(line(one), soft_wrap=True)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -203,8 +210,8 @@ def _shrink(args: argparse.Namespace) -> int:
         found = shrink(scenario, seconds=args.seconds, progress=tell)
     target = args.to or Path(f"{path.stem}-small.yaml")
     found.save(target)
-    console.print(line(str(found).rstrip()))
-    console.print(line(f"\nthe scenario: {target}"))
+    _say(str(found).rstrip())
+    _say(f"\nthe scenario: {target}")
     if args.out and found.run is not None:
         write_report(found.run, args.out)
         console.print(line(f"pictures, trace and report: {args.out}/"))

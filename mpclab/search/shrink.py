@@ -211,7 +211,7 @@ def ways(run: Run) -> list[str]:
 def _kind_of(verdict: Verdict, ops: list[str]) -> str:
     sentence = verdict.sentence
     for op in ops:
-        sentence = sentence.replace(op, "an operation")
+        sentence = re.sub(rf"(?<!\w){re.escape(op)}(?!\w)", "an operation", sentence)
     sentence = re.split(r"[:;(]|, because", sentence, maxsplit=1)[0]
     return plain(sentence)
 

@@ -10,7 +10,7 @@ from mpclab.cli.shipped import SCENARIOS
 from mpclab.core import UsageError
 from mpclab.faults.nodes import Crash
 from mpclab.lab import Run, Scenario
-from mpclab.search import shrink
+from mpclab.search import explore, shrink
 from mpclab.search.shrink import ways
 from mpclab.search.smaller import size, smaller, without_party
 from mpclab.testing.experiments import draw
@@ -89,6 +89,12 @@ def test_it_can_be_cancelled_and_says_so() -> None:
     assert out_of_time.stopped == "0 s"
 
 
+def test_an_operation_named_a_hides_no_letter() -> None:
+    found = explore("wrong-direct", parties=3, liars={3}, submits={3: "a"}).counterexample
+    assert found is not None
+    assert ways(found.run) == ["agreement: some committed different values for an operation"]
+
+
 def test_what_does_not_fail_is_refused() -> None:
     with pytest.raises(UsageError, match="does not fail in the simulated world"):
         shrink(SCENARIOS / "commit.yaml")
@@ -120,7 +126,10 @@ def test_the_terminal_shrinks_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "mpclab shrink equivocate" in capsys.readouterr().out
     small = tmp_path / "small.yaml"
     assert main(["shrink", "equivocate", "--to", str(small)]) == 0
-    assert "4 → 3 parties" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("4 → 3 parties")
+    assert lines[1] == "still: agreement: some committed different values for an operation"
+    assert "parties: 3" in lines
     assert main(["run", str(small)]) == 1
     assert main(["shrink", "commit"]) == 2
     assert "does not fail" in capsys.readouterr().err
