@@ -17,11 +17,13 @@ import copy
 from typing import Any, ClassVar
 
 from mpclab.consensus.agreement import Agreement, Submit
+from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.node import Node
 from mpclab.core.notes import BecameLeader, Blocked, Decided, EnteredView, Phase, Round
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import AT, IDENTITIES, Cluster, smallest
+from mpclab.testing.family import family_run
 from mpclab.testing.sessions import Sessions
 from mpclab.testing.sweep import contest, duel, trial
 from mpclab.trace import rows
@@ -52,6 +54,8 @@ class Conformance:
     chooses: ClassVar[bool] = True
     """Whether it must come to one of them in the end. A broadcast that does not may come to none,
     and never to two."""
+    punctual: ClassVar[bool] = False
+    """Whether it assumes that every message arrives in time: no partition, no loss."""
     seeds: ClassVar[range] = range(30)
     """Of the random trials; as many again with crashes in the middle of steps."""
     options: ClassVar[dict[str, Any]] = {}
@@ -61,6 +65,12 @@ class Conformance:
     def cluster(self, n: int = 4, **how: Any) -> Cluster:
         options = {"patience": BRISK, **self.options, **how}
         return Cluster(self.protocol, smallest(self.protocol, n), **options)
+
+    @classmethod
+    def word(cls) -> str:
+        """The word of the house's protocol of this name, of which it may be a mutant; else ""."""
+        same = (w for w, one in AGREEMENTS.items() if one.__name__ == cls.protocol.__name__)
+        return next(same, "")
 
     @property
     def contested(self) -> bool:
@@ -176,6 +186,8 @@ class Conformance:
 
     def test_two_halves_never_decide_apart(self) -> None:
         """A quorum of just a half lets both sides go their own way."""
+        if self.punctual:
+            return
         for seed in range(6):
             c = self.cluster(4, seed=seed)
             half = c.n // 2
@@ -256,15 +268,22 @@ class Conformance:
     # --- at random ------------------------------------------------------------------------------
 
     def test_random_trials_end_well(self) -> None:
-        for seed in self.seeds:
+        for seed in () if self.punctual else self.seeds:
             self.judge(seed)
 
     def test_crashes_in_the_middle_of_a_step_do_no_harm(self) -> None:
-        for seed in self.seeds:
+        for seed in () if self.punctual else self.seeds:
             self.judge(seed, torn=True)
 
+    def test_late_messages_crashes_and_liars_at_once_do_no_harm(self) -> None:
+        """See `mpclab.testing.family`; what a protocol that is punctual meets are crashes."""
+        options = {k: v for k, v in self.options.items() if k != "patience"}
+        for seed in range(2 * len(self.seeds)):
+            run = family_run(self.word(), seed, protocol=self.protocol, **options)
+            assert not run.problems, f"family {seed}: {run.problems[0]}"
+
     def test_contested_places_are_agreed_on(self) -> None:
-        for seed in range(4 * len(self.seeds)):
+        for seed in () if self.punctual else range(4 * len(self.seeds)):
             problem = contest(self.protocol, seed, rivals=self.contested, options=self.options)
             assert not problem, f"contest {seed}: {problem}"
 
@@ -361,6 +380,7 @@ def conformance(
     *,
     progress: bool = True,
     rivals: bool = True,
+    punctual: bool = False,
     chooses: bool = True,
     seeds: range = range(30),
     **options: Any,
@@ -378,6 +398,7 @@ def conformance(
         "protocol": protocol,
         "progress": progress,
         "rivals": rivals,
+        "punctual": punctual,
         "chooses": chooses,
         "seeds": seeds,
         "options": options,

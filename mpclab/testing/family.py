@@ -72,9 +72,9 @@ class Plan(NamedTuple):
     """Those that oppose where everyone submits."""
 
 
-def plan_of(name: str, seed: int) -> Plan:
+def plan_of(name: str, seed: int, protocol: type[Agreement] | None = None) -> Plan:
     draw = random.Random(f"{name} {seed}")
-    protocol = agreement(name)
+    protocol = protocol or agreement(name)
     n = draw.choice((LEAST.get(name, 4), 4, 4, 5, 7))
     f = protocol.liars(n)
     liars = draw.sample(range(1, n + 1), draw.randint(0, f)) if draw.random() < 0.7 else []
@@ -178,10 +178,18 @@ class Liar:
 class Run:
     """One run of a plan."""
 
-    def __init__(self, name: str, seed: int, plan: Plan | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        plan: Plan | None = None,
+        *,
+        protocol: type[Agreement] | None = None,
+        **options: Any,
+    ) -> None:
         self.name, self.seed = name, seed
-        self.plan = plan or plan_of(name, seed)
-        self.protocol = agreement(name)
+        self.plan = plan or plan_of(name, seed, protocol)
+        self.protocol = protocol or agreement(name)
         self.options = {"patience": PATIENCE, **options}
         self.draw = random.Random(f"{name} {seed} network")
         self.now = 0
@@ -421,10 +429,12 @@ class Run:
             self.problems.append(f"it did not end: {left[:4]}")
 
 
-def family_run(name: str, seed: int, **options: Any) -> Run:
+def family_run(
+    name: str, seed: int, *, protocol: type[Agreement] | None = None, **options: Any
+) -> Run:
     """One run of protocol `name`; equal arguments, equal runs. Its `problems` are empty when all
-    is well."""
-    return Run(name, seed, **options).play()
+    is well. `protocol` instead of the one that `name` names: a mutant of it, or one of yours."""
+    return Run(name, seed, protocol=protocol, **options).play()
 
 
 __all__ = ["Plan", "Run", "family_run", "plan_of"]

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 HOUSE: Final[dict[str, dict[str, Any]]] = {
     "2pc": {"progress": False},
+    "3pc": {"progress": False, "punctual": True},
     "raft": {"patience": 1_000_000, "compaction": 4},
     "pbft": {},
     "hotstuff": {},
@@ -11,5 +12,5 @@ HOUSE: Final[dict[str, dict[str, Any]]] = {
     "bracha": {"chooses": False},
     "ben-or": {},
 }
-"""Not `3pc`, which assumes that there are no partitions, nor `direct`, which agrees on nothing.
-Reliable broadcast (`bracha`) decides no two of rival values, and may decide none."""
+"""Not `direct`, which agrees on nothing. Reliable broadcast (`bracha`) decides no two of rival
+values, and may decide none. Three-phase commit assumes that there are no partitions."""
