@@ -181,31 +181,37 @@ def contest(
 
 def duel(protocol: type[Agreement], seed: int, *, options: Mapping[str, Any] = {}) -> str:
     """Two rivals start nearly at once with values of their own for one operation. Who has just
-    taken a step may crash, or die in the middle of its next, and be back at once; and one may be
-    cut off with what it has just heard. Returns the problem, "" for none; agreement alone is
-    judged.
+    taken a step may crash, or die in the middle of its next, and be back at once. Who decides
+    first, or another, may be cut off with what it has just heard, and all the rest start again.
+    Returns the problem, "" for none; agreement alone is judged.
     """
     draw = random.Random(f"duel {seed}")
-    n = smallest(protocol, draw.choice((3, 3, 3, 5)))
+    n = smallest(protocol, 3)
     network = Network(Delay("uniform", 1 * MS, draw.choice((20, 60)) * MS), ordered=False)
     patience = draw.choice((40, 100)) * MS
     c = Cluster(protocol, n, seed=seed, network=network, **{"patience": patience, **options})
     one, other, *_ = draw.sample(c.members, n)
-    often, dies = draw.choice((0.0, 0.05, 0.1, 0.3)), draw.choice((c.crash, c.tear))
+    often, dies = draw.choice((0.0, 0.1, 0.2, 0.4)), draw.choice((c.crash, c.crash, c.tear))
     try:
         c.submit(one, "a", b"first" * 3)
         c.run(draw.choice((0, 10, 30)))
         c.submit(other, "a", b"second" * 5)
         _, seen = c.world.trace.since((0, 0))
-        for _ in range(draw.randint(5, 12 * n)):
+        for _ in range(draw.randint(4, 14 * n)):
             c.world.step()
             news, seen = c.world.trace.since(seen)
             if news and draw.random() < often and (last := news[-1].actor) in c.members:
                 dies(last)
             c.restart(*(p for p in c.members if p not in c.world.actors))
-        if draw.random() < 0.5:
-            alone = draw.choice(c.members)
-            c.cut([alone], [p for p in c.members if p != alone])
+            if any(c.log(p) for p in c.up):
+                break
+        if draw.random() < 0.7:
+            alone = draw.choice([p for p in c.up if c.log(p)] or c.members)
+            rest = [p for p in c.members if p != alone]
+            c.cut([alone], rest)
+            if draw.random() < 0.5:  # what they told it has to be on their disks
+                c.crash(*rest)
+                c.restart(*rest)
         c.world.run(lambda: c.all_decided("a"), limit=SECOND)
         c.heal()
         c.world.run(lambda: c.all_decided("a"), limit=SECOND)

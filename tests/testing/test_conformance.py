@@ -10,6 +10,7 @@ from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.registry import REGISTRIES
 from mpclab.testing import Conformance, conformance, kill, mutants
 from mpclab.testing.house import HOUSE
+from mpclab.testing.sweep import duel
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "paxos_lab"
 
@@ -42,6 +43,24 @@ def test_paxos_by_a_newcomer_passes(paxos: Any) -> None:
     suite = conformance(paxos, seeds=range(3))()
     for test in TESTS:
         getattr(suite, test)()
+
+
+DUELLED = {
+    "on_message: len(it.accepts) >= self.quorum(ctx) -1",
+    "_propose: len(it.promises) < self.quorum(ctx) -1",
+    "on_message: no if number < stored.promised",
+    "_propose: no if len(it.promises) < self.quorum(ctx)",
+    "on_message: without it.proposed is None",
+    "on_message: no self._store(ctx, op, it)",  # of a promise, and of what was accepted
+}
+
+
+def test_rivals_show_what_paxos_must_store_count_and_refuse(paxos: Any) -> None:
+    wrong = [m for m in mutants(paxos) if m.what in DUELLED]
+    assert len(wrong) == len(DUELLED) + 1
+    for mutant in wrong:
+        made = mutant.build()
+        assert any(duel(made, seed) for seed in range(450)), mutant
 
 
 def test_the_mistakes_of_newcomers_are_found(paxos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
