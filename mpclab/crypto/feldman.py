@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mpclab.crypto.errors import EncodingError
 from mpclab.crypto.groups import Element, Group
 
 Commitments = tuple[Element, ...]
@@ -40,8 +41,15 @@ def public_shares(
 
 
 def verify(group: Group, commitments: Sequence[Element], x: int, share: int) -> bool:
-    """Whether `share` is the committed polynomial's value at x."""
-    return group.base_mult(share) == public_share(group, commitments, x)
+    """Whether `share` is the committed polynomial's value at x.
+
+    What is no element commits to nothing, so no share fits it: dealings are often checked by
+    their sums alone, in which what two of them add outside the group may cancel out.
+    """
+    try:
+        return group.base_mult(share) == public_share(group, commitments, x)
+    except EncodingError:
+        return False
 
 
 def add(group: Group, dealings: Sequence[Sequence[Element]]) -> Commitments:

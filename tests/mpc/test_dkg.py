@@ -253,6 +253,54 @@ def test_two_colluding_dealers_whose_errors_cancel_are_both_found() -> None:
     assert cast.accused() == {4, 5}
 
 
+TORSION = bytes.fromhex("ec" + "ff" * 30 + "7f")  # (0, -1), of order 2: two of them cancel out
+
+
+def outside(victim: Party | None = None) -> Tamper:
+    """Commits to points outside the subgroup; also deals `victim` a wrong share."""
+
+    def tamper(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        if not isinstance(msg, Deal) or msg.dealer != ctx.me:
+            return None
+        *rest, last = msg.commitments
+        sealed = list(msg.ciphertexts)
+        if victim is not None:
+            sealed[victim - 1] = bytes(31) + b"\1"
+        commitments = (*rest, ED25519.add(last, TORSION))
+        return [(to, resigned(machine, msg, commitments=commitments, ciphertexts=tuple(sealed)))]
+
+    return tamper
+
+
+def test_points_outside_the_group_that_cancel_out_hide_no_wrong_share() -> None:
+    """Party 2's sum does not fit; who dealt it a wrong share is a question of each one's points."""
+    cast = Cast(5, dkg(5, 3), cheats={4: outside(victim=2), 5: outside()}).run()
+    outcomes = cast.outcomes()
+    check_key(outcomes)
+    assert outcomes[1].record.excluded == (4, 5)
+    assert cast.accused() == {4, 5}
+
+
+def test_a_complaint_of_a_dealer_that_is_out_already_is_judged() -> None:
+    """Party 5's points are found to be none; then party 4, its friend, complains of its share."""
+
+    def complain(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        facts = machine.facts
+        if not isinstance(msg, Ack) or msg.party != ctx.me or msg.number or 5 not in facts.deals:
+            return None
+        bound = machine.parameters.encryption_context(facts.deals[5], ctx.me)
+        opened = envelopes.disclose(bound, machine.identity, random.Random(3))
+        receipts = tuple(facts.receipt(d) for d in (1, 2, 3, 4, 5))
+        complaints = (Complaint(5, *opened),)
+        changes = {"receipts": receipts, "excluded": (), "complaints": complaints}
+        return [(to, signed_ack(machine, msg, **changes))]
+
+    cast = Cast(5, dkg(5, 3), cheats={4: complain, 5: outside()}).run()
+    assert cast.accused() == {5}
+    for outcome in cast.outcomes().values():  # party 4 acknowledges nothing more
+        assert (outcome.blamed, outcome.missing) == ((5,), (4,))
+
+
 def test_too_few_honest_dealers_abort_and_name_the_guilty() -> None:
     cast = Cast(3, dkg(3, 3), cheats={2: wrong_share(1)}).run()
     assert {o.blamed for o in cast.outcomes().values()} == {(2,)}
