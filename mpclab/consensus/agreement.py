@@ -14,7 +14,7 @@ open or decided here changes nothing.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import msgspec
@@ -130,6 +130,9 @@ class Agreement(Machine):
         means: what a value says. Two values with one meaning differ in their proofs alone, and a
             protocol without an order may decide the one here and the other there; two meanings
             contradict each other. Without it each value means itself.
+        lacks: from an operation and the parties that approve it to what it lacks although they
+            are `needed` (somebody whose approval a rule wants), or "". Asked where the vote is
+            inside.
         session: the session's id, which signatures are bound to.
         needed: how many approvals commit, where the vote is inside; all, unless told otherwise.
         options: what this protocol lets a user set, an `options_type`.
@@ -175,6 +178,7 @@ class Agreement(Machine):
         needed: int | None = None,
         names: Callable[[bytes], str] | None = None,
         means: Callable[[bytes], bytes] = fingerprint,
+        lacks: Callable[[str, Iterable[Party]], str] = lambda op, approving: "",
         options: Options | None = None,
         **settings: Any,
     ) -> None:
@@ -187,6 +191,7 @@ class Agreement(Machine):
         self.needed = needed
         self.names = names
         self.means = means
+        self.lacks = lacks
 
     def fits(self, op: str, value: bytes) -> bool:
         """Whether `value` may be decided under the id `op`."""

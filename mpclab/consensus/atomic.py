@@ -221,7 +221,8 @@ class AtomicCommit(Agreement):
             raise PeerFault(f"voted both ways on {vote.op}")
         approvals = tuple((p, v.signature) for p, v in sorted(votes.items()) if v.approve)
         rejections = _rejections(votes)
-        if len(approvals) >= self.enough:
+        lack = self.lacks(vote.op, [p for p, _ in approvals])
+        if len(approvals) >= self.enough and not lack:
             ctx.cancel_timer(f"votes/{vote.op}")
             ctx.cancel_timer(f"again/{vote.op}")
             record = msgspec.structs.replace(record, approvals=approvals)
@@ -230,6 +231,8 @@ class AtomicCommit(Agreement):
             who = ", ".join(map(str, rejections))
             why = f"rejected by {who}: {vote.reason}"
             self.announce(ctx, vote.op, False, why, rejected=rejections)
+        elif len(votes) == ctx.n:
+            self.announce(ctx, vote.op, False, lack, rejected=rejections)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         kind, op = name.split("/", 1)

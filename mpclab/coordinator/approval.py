@@ -7,6 +7,7 @@ heard it. Votes may come before the proposal; they wait for it, and it is asked 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -234,18 +235,19 @@ class Approval:
         if o.signed is None or o.status not in (Status.OPEN, Status.EXPIRED):
             return
         result = o.tally.result(o.proposal_hash, self.ledger.policy)
-        fulfilled = result is TallyResult.ENOUGH and not self._lacks(o)
+        approving = dict(o.tally.approvals(o.proposal_hash))
+        fulfilled = result is TallyResult.ENOUGH and not self.lacks(o, approving)
         if fulfilled and o.certificate is None and self.gate.broadcasts:
             self.gate.on_enough(ctx, o)
         else:
             self._weigh_withdrawals(ctx, o)
 
-    def _lacks(self, o: Operation) -> str:
-        """Which approvals rules want besides those that are here."""
-        spec, approving = self.ledger.kinds.get(o.kind), o.tally.approvals(o.proposal_hash)
-        if spec is None or o.invalid_reason:
+    def lacks(self, o: Operation, approving: Iterable[Party]) -> str:
+        """Which approvals rules want besides these."""
+        spec = self.ledger.kinds.get(o.kind)
+        if spec is None or o.invalid_reason or o.signed is None:
             return ""
-        return spec.lacking(o.params, self.ledger.known(), dict(approving)) or ""
+        return spec.lacking(o.params, self.ledger.known(), approving) or ""
 
     # --- waiting no longer ----------------------------------------------------------------
 

@@ -35,7 +35,7 @@ deadline, and show it later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -166,6 +166,7 @@ class Session(Machine):
             needed=policy.needed,
             names=name_of,
             means=meaning_of,
+            lacks=self.lacks,
         )
         type(self.agreement).check_size(n)
         self.broadcasts = self.ledger.broadcasts = not self.agreement.votes_inside
@@ -291,6 +292,11 @@ class Session(Machine):
         ctx.ask(AGREEMENT, Submit(o.op, data, (ctx.me - o.by) % ctx.n))
 
     # --- what the agreement protocol says -------------------------------------------------
+
+    def lacks(self, op: str, approving: Iterable[Party]) -> str:
+        """Whose approval rules want besides these, for a protocol that counts votes itself."""
+        o = self.ledger.operations.get(op)
+        return "" if o is None else self.approval.lacks(o, approving)
 
     def is_valid(self, data: bytes) -> bool:
         """External validity: `data` is a certificate that satisfies the policy, or one that stops

@@ -99,7 +99,7 @@ def test_rules_stay_with_the_key(change: str) -> None:
         ({"approvers": [4]}, (3, 4), False),
     ],
 )
-@pytest.mark.parametrize("agreement", ["direct", "pbft"])
+@pytest.mark.parametrize("agreement", ["direct", "pbft", "2pc", "3pc"])
 def test_more_must_approve_than_the_policy_wants(
     agreement: str, rules: dict[str, Any], silent: tuple[Party, ...], done: bool
 ) -> None:
@@ -112,6 +112,17 @@ def test_more_must_approve_than_the_policy_wants(
     assert (set(s.statuses(op).values()) == {"executed"}) is done
     if not done:
         assert not {"executed", "failed"} & set(s.statuses(op).values())
+
+
+@pytest.mark.parametrize("agreement", ["2pc", "3pc"])
+def test_a_vote_inside_the_protocol_ends_when_all_have_voted(agreement: str) -> None:
+    s = Sessions(4, t=2, policy="threshold(2)", agreement=AGREEMENTS[agreement])
+    key = made(s, "dkg", rules={"approvers": [4]})
+    s.set_votes(4, "reject")
+    op = s.propose(1, "sign", key=key, message="hello")
+    s.run()
+    assert {s.at(p, op).reason for p in s.members} == {"the key's rules want the approval of 4"}
+    assert set(s.statuses(op).values()) == {"aborted"}
 
 
 def test_who_certifies_too_early_gets_nothing_done() -> None:
