@@ -31,7 +31,7 @@ from mpclab.trace import rows
 from mpclab.worlds.base import Build, Stored
 from mpclab.worlds.simulated import SimulatedWorld
 from mpclab.worlds.simulated import network as network_module
-from tests.faults.shouting import Shouter, build, everything, heard, put, shouters
+from tests.faults.shouting import Shouter, Word, build, everything, heard, put, shouters
 
 # --- the same seed, the same run ----------------------------------------------------------------
 
@@ -63,6 +63,30 @@ def test_a_run_does_not_depend_on_the_hash_seed() -> None:
     assert first == run(7, "2")
     assert first != run(8, "1")
     assert int(first.split()[1]) > 1000
+
+
+class Chatter(Machine):
+    """One word to wait for, and then words without end, which nobody waits for."""
+
+    def start(self, ctx: Ctx) -> None:
+        if ctx.me == 1:
+            ctx.send(2, Word(0))
+            ctx.set_timer("chat", 5 * MS, background=True)
+
+    def on_timer(self, ctx: Ctx, name: str) -> None:
+        ctx.send(2, Word(1))
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Word) -> None:
+        if msg.number:
+            ctx.send(sender, Word(msg.number + 1))
+
+
+def test_who_waits_until_nothing_is_left_does_not_wait_for_chatter() -> None:
+    world = SimulatedWorld(1, Network(Delay("constant", 10 * MS)))
+    for party in (1, 2):
+        world.host(party, lambda coins, _, p=party: Node(p, 2, Chatter(), coins=coins))
+    assert world.run(until=world.is_idle, limit=SECOND)
+    assert world.now == 10 * MS
 
 
 def test_another_message_moves_no_other() -> None:

@@ -76,7 +76,8 @@ class Steps:
         for one of them, and leaves to it whatever is out of the ordinary.
 
         Args:
-            watched: stop where something changed that a run may wait for.
+            watched: stop where something changed that a run may wait for, or nothing is left to
+                happen but what goes on behind it.
 
         Returns:
             Whether any message arrived.
@@ -117,8 +118,8 @@ class Steps:
                 self._contained(host, Delivered(sender, frame))
             if effects:
                 self._effects.perform(host, effects)
-                if watched and queue.changed:
-                    break
+            if watched and (queue.changed or queue.foreground <= 0):
+                break
         return arrived
 
     def take_next(self) -> None:
