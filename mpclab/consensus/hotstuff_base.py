@@ -166,7 +166,7 @@ class HotStuffBase(Agreement):
     @property
     def busy(self) -> bool:
         """Whether something is on its way that a failed leader would hold up."""
-        return bool(self.pending) or self.fetch.goal is not None
+        return bool(self.pending) or self.fetch.urgent
 
     # --- requests -------------------------------------------------------------------------
 

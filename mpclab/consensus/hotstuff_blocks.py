@@ -115,6 +115,9 @@ class BlockFetch:
 
     TRIES: ClassVar = 32
     """After so many tries the next ones keep no run going."""
+    OLD_TRIES: ClassVar = 3
+    """Tries for a block of a view that is over: it is forgotten everywhere, unless parties lied
+    more than HotStuff bears, and then whoever shows the certificate has a reason to give it."""
 
     def __init__(self, tree: BlockTree, patience: int) -> None:
         self.tree = tree
@@ -122,6 +125,11 @@ class BlockFetch:
         self.goal: QC | None = None
         self.target: bytes | None = None
         self.tries = 0
+
+    @property
+    def urgent(self) -> bool:
+        """Whether the goal may lead to what is to be executed: its view is after the tip's."""
+        return self.goal is not None and self.goal.view > self.tree.height
 
     def want(self, ctx: Ctx, source: Party) -> None:
         """Ask `source` for the first missing block of `goal`, unless it is asked for already."""
@@ -138,6 +146,9 @@ class BlockFetch:
         self.target = None if self.goal is None else self.tree.missing(self.goal.block)
         if self.target is not None:
             self.tries += 1
+            if not self.urgent and self.tries > self.OLD_TRIES:
+                self.goal = self.target = None
+                return
             ctx.multicast(ctx.others, HotStuffFetch(self.target))
             ctx.set_timer("fetch", self.patience, background=self.tries > self.TRIES)
 

@@ -16,11 +16,12 @@ from mpclab.consensus.hotstuff_messages import (
     Block,
     CommonMessage,
     HotStuffNewView,
+    HotStuffProof,
     HotStuffVote,
     digest_of,
 )
 from mpclab.core.errors import PeerFault, UsageError
-from mpclab.core.ids import MS
+from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Message
 from mpclab.faults.network import Delay, Network
@@ -418,3 +419,36 @@ def test_blocks_that_can_never_be_executed_are_forgotten(protocol: type[HotStuff
         assert sum(key.startswith("block/") for key in stored) == len(tree.blocks) - 1
     forgotten = [r for r in c.world.trace.of(rows.Persisted) if r.key.startswith("block/")]
     assert len(forgotten) > sum(len(c.machine(p).tree.blocks) - 1 for p in c.members)
+
+
+def test_a_certificate_that_was_kept_back_keeps_nobody_busy() -> None:
+    """Leader 1 shows, long after, that its block of view 1 was certified, and not the block."""
+    block = Block(1, ROOT, "late", b"late")
+    digest = digest_of(block)
+
+    class KeepsItBack(Machine):
+        def start(self, ctx: Ctx) -> None:
+            ctx.set_timer("show", 30 * SECOND)
+
+        def on_timer(self, ctx: Ctx, name: str) -> None:
+            votes = []
+            for p in (1, 2, 3):
+                voter = ChainedHotStuff(IDENTITIES[p], {})
+                votes.append((p, voter._signed("generic", 1, digest).signature))
+            ctx.multicast(ctx.others, HotStuffProof(QC("generic", 1, digest, tuple(votes))))
+
+        def on_message(self, ctx: Ctx, sender: int, msg: CommonMessage | ChainedGeneric) -> None:
+            pass
+
+    c = Cluster(ChainedHotStuff, 4, others={1: KeepsItBack})
+    c.submit(2, "a")
+    c.run_until(lambda: c.all_decided("a"))
+    assert all(c.machine(p).tree.height > 1 for p in c.honest)
+    c.run(30_000)
+    shown = c.world.now
+    c.run(120_000)
+    assert not any(c.machine(p).busy for p in c.honest)
+    assert c.sent("HotStuffWish", since=shown).total() == 0
+    assert c.blamed() == set()
+    c.submit(3, "b")
+    c.run_until(lambda: c.all_decided("a", "b"))
