@@ -135,7 +135,9 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
         given_as = "hash" if hashed else "text" if _is_text(data) else "bytes"
         if self.contents and given_as not in self.contents:
             return f"the key's rules allow messages given as {_listed(self.contents)}"
-        if self.formats and params["format"] not in self.formats:
+        # What OpenSSH signs begins like this (PROTOCOL.sshsig): bytes that do are of its format.
+        signed_as = "ssh" if data.startswith(b"SSHSIG") else params["format"]
+        if self.formats and signed_as not in self.formats:
             return f"the key's rules allow signatures in format {_listed(self.formats)}"
         if self.starts and (hashed or not data.startswith(self.starts.encode())):
             return f"the key's rules allow messages that start with {self.starts!r}"

@@ -10,6 +10,7 @@ import pytest
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
+from mpclab.crypto.formats import sshsig_payload
 from mpclab.lab.lab import Lab
 from mpclab.mpc.records import KeyRecord
 from mpclab.operations import OPERATIONS
@@ -67,6 +68,18 @@ def test_what_rules_forbid_is_neither_proposed_nor_approved_nor_done(
     assert all(
         not vote.approve for p in others if (vote := s.session(p).ledger.operations[op].mine)
     )
+
+
+def test_no_ssh_signature_is_had_as_one_on_bytes() -> None:
+    spec = OPERATIONS["sign"]
+    for message, allowed in [
+        (sshsig_payload("file", b"hi"), ["ssh"]),
+        (b"hi", ["raw"]),
+    ]:
+        params = spec.read(spec.check({"key": "k", "message": message}))
+        for word in ("raw", "ssh"):
+            why = Rules.parse({"formats": [word]}).forbid("sign", 1, params)
+            assert (why is None) is (word in allowed)
 
 
 @pytest.mark.parametrize("agreement", ["direct", "2pc", "pbft"])
