@@ -198,6 +198,25 @@ def signed_ack(machine: Any, ack: Ack, **changes: Any) -> Ack:
     return msgspec.structs.replace(ack, signature=signature)
 
 
+TORSION = bytes.fromhex("ec" + "ff" * 30 + "7f")  # (0, -1), of order 2: two of them cancel out
+
+
+def outside(victim: Party | None = None) -> Tamper:
+    """Commits to points outside the subgroup; also deals `victim` a wrong share."""
+
+    def tamper(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        if not isinstance(msg, Deal) or msg.dealer != ctx.me:
+            return None
+        *rest, last = msg.commitments
+        sealed = list(msg.ciphertexts)
+        if victim is not None:
+            sealed[victim - 1] = bytes(31) + b"\1"
+        commitments = (*rest, ED25519.add(last, TORSION))
+        return [(to, resigned(machine, msg, commitments=commitments, ciphertexts=tuple(sealed)))]
+
+    return tamper
+
+
 CHEATS: dict[str, Tamper] = {
     "wrong share": wrong_share(1),
     "two dealings": two_dealings([1, 2]),
@@ -210,6 +229,8 @@ CHEATS: dict[str, Tamper] = {
     "forged complaint": forged_complaint(1),
     "forged receipt": forged_sight(1),
     "two acknowledgements": two_acks,
+    "points outside the group": outside(),
+    "such points and a wrong share": outside(victim=1),
 }
 
 
@@ -251,25 +272,6 @@ def test_two_colluding_dealers_whose_errors_cancel_are_both_found() -> None:
     check_key(outcomes)
     assert outcomes[1].record.excluded == (4, 5)
     assert cast.accused() == {4, 5}
-
-
-TORSION = bytes.fromhex("ec" + "ff" * 30 + "7f")  # (0, -1), of order 2: two of them cancel out
-
-
-def outside(victim: Party | None = None) -> Tamper:
-    """Commits to points outside the subgroup; also deals `victim` a wrong share."""
-
-    def tamper(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
-        if not isinstance(msg, Deal) or msg.dealer != ctx.me:
-            return None
-        *rest, last = msg.commitments
-        sealed = list(msg.ciphertexts)
-        if victim is not None:
-            sealed[victim - 1] = bytes(31) + b"\1"
-        commitments = (*rest, ED25519.add(last, TORSION))
-        return [(to, resigned(machine, msg, commitments=commitments, ciphertexts=tuple(sealed)))]
-
-    return tamper
 
 
 def test_points_outside_the_group_that_cancel_out_hide_no_wrong_share() -> None:
