@@ -57,11 +57,16 @@ def share_of(execution: Execution, op: str) -> KeyShare | None:
     """Our share of that key; None when we hold none.
 
     Raises:
-        UsageError: the stored share does not open, or does not fit the key.
+        UsageError: the stored share does not open, does not fit the key, or is wanted for what
+            the key's rules forbid: also in a kind of operation that does not ask for them.
     """
     from mpclab.mpc.records import open_share
 
-    record = key_of(execution, op)
+    record, proposal = key_of(execution, op), execution.proposal
+    if record.rules:
+        rules = Rules.parse(record.rules)
+        if (why := rules.forbid(proposal.kind, proposal.by, execution.params)) is not None:
+            raise UsageError(why)
     data = execution.results[op].data
     for other, sealed in execution.secrets.items():  # a share may go by several operations
         known = execution.results.get(other)

@@ -13,9 +13,10 @@ from mpclab.core.ids import Party
 from mpclab.crypto.formats import sshsig_payload
 from mpclab.lab.lab import Lab
 from mpclab.mpc.records import KeyRecord
-from mpclab.operations import OPERATIONS
+from mpclab.operations import OPERATIONS, share_of
+from mpclab.operations.parameters import Reference
 from mpclab.operations.rules import Rules, RulesParameter
-from mpclab.operations.spec import _no_rules
+from mpclab.operations.spec import Execution, OperationSpec, _no_rules
 from mpclab.testing.sessions import Sessions
 
 PAYMENTS = {"proposers": [1, 3], "starts": "pay ", "operations": ["sign", "refresh", "reshare"]}
@@ -68,6 +69,22 @@ def test_what_rules_forbid_is_neither_proposed_nor_approved_nor_done(
     assert all(
         not vote.approve for p in others if (vote := s.session(p).ledger.operations[op].mine)
     )
+
+
+def test_another_kind_of_operation_gets_no_share_that_rules_keep_from_it() -> None:
+    def peek(execution: Execution) -> str:
+        return f"share {share_of(execution, execution.params['key']) is not None}"
+
+    kinds = OPERATIONS.copy()
+    kinds.register(OperationSpec("peek", peek, (Reference("key"),), after=lambda p: (p["key"],)))
+    s = Sessions(3, t=2)
+    for p in s.members:
+        s.session(p).ledger.kinds = kinds
+    free, kept = made(s, "dkg"), made(s, "dkg", rules={"operations": ["sign"]})
+    assert s.at(2, made(s, "peek", key=free)).result == "share True"
+    op = s.propose(1, "peek", key=kept)
+    s.run()
+    assert {s.at(p, op).reason for p in s.members} == {"the key's rules allow sign, not peek"}
 
 
 def test_no_ssh_signature_is_had_as_one_on_bytes() -> None:
