@@ -320,13 +320,24 @@ class Executor:
             if bound is None or rival.status is Status.EXECUTED:
                 continue
             left = msgspec.msgpack.decode(bound, type=tuple[int, ...])
-            if back := sorted(set(holders) - set(left)):
+            if back := sorted(set(holders) - set(left) - self._never_held(rival, holders)):
                 named = ", ".join(map(str, back))
                 return (
                     f"operation {rival.op} may still take the share of {named}, who would hold one "
                     f"again: propose it for holders among {', '.join(map(str, left))}"
                 )
         return None
+
+    def _never_held(self, rival: Operation, parties: tuple[Party, ...]) -> set[Party]:
+        """Those who hold none of the secrets that `rival` replaces, so that it takes none from
+        them; nobody where we do not know who holds these."""
+        held: set[Party] = set()
+        for old in self.succession.replaced_by(rival):
+            held_by = self.ledger.kinds[self.ledger.operations[old].kind].held_by
+            if held_by is None or old not in self.results:
+                return set()
+            held |= set(held_by(self.results[old].data))
+        return set(parties) - held
 
     def _give_up(self, ctx: Ctx, child: str, o: Operation, why: str) -> None:
         """It is never let proceed; it stays for others to come as far, and to the same end."""

@@ -11,7 +11,7 @@ holder that the one removed would keep what the other gave it. The rules:
 * A party never binds itself to an operation proposed earlier than one that it is bound to. So once
   a result is in use, whatever its signers were bound to before was proposed earlier, and loses.
 * While it is bound to one that may still be completed, it binds itself only to one that gives no
-  share to anybody whom that one leaves out. Else who is removed could keep its signature of both
+  share to anybody from whom that one takes it. Else who is removed could keep its signature of both
   back, complete the first, which is believed, and the second a year later, and hold a share again.
 
 Numbered, since it is subtle: (1) party 1 binds itself to A, and A fails at it, for a confirmation

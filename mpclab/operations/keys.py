@@ -117,6 +117,13 @@ def about_key(data: bytes) -> bytes:
     return KeyRecord.from_bytes(data).public
 
 
+def holders_of(data: bytes) -> Iterable[Party]:
+    """The parties that hold a share of a result's key."""
+    from mpclab.mpc.records import KeyRecord
+
+    return KeyRecord.from_bytes(data).holders
+
+
 def _key_facts(data: bytes) -> Facts:
     from mpclab.mpc.records import KeyRecord
 
@@ -474,6 +481,7 @@ KEY_OPERATIONS = (
         facts=_key_facts,
         resumable=True,
         about=about_key,
+        held_by=holders_of,
         certified=True,
     ),
     OperationSpec(
@@ -493,6 +501,7 @@ KEY_OPERATIONS = (
         facts=_key_facts,
         resumable=True,
         about=about_key,
+        held_by=holders_of,
         certified=True,
     ),
     OperationSpec(
@@ -529,6 +538,7 @@ KEY_OPERATIONS = (
         retires=the_key,
         resumable=True,
         about=about_key,
+        held_by=holders_of,
         certified=True,
     ),
     OperationSpec(
@@ -549,6 +559,7 @@ KEY_OPERATIONS = (
         retires=the_key,
         resumable=True,
         about=about_key,
+        held_by=holders_of,
         certified=True,
     ),
     OperationSpec(
@@ -566,6 +577,7 @@ KEY_OPERATIONS = (
         facts=_key_facts,
         after=the_key,
         about=about_key,
+        held_by=holders_of,
         resumable=True,
     ),
     OperationSpec(

@@ -173,6 +173,7 @@ class OperationSpec:
         rules: from the parameters to the rules that bind all honest parties whatever their vote
             policy, once what they belong to is known here.
         resumable: the executor may be started again after a crash.
+        held_by: from a result's public bytes to the parties that hold a secret of it.
         about: from a result's public bytes to the key that they are about. Of all results about
             one key one is in use, see `coordinator.succession`.
         certified: the executor's result is final by everybody's signatures. It reports `Ready`
@@ -193,6 +194,7 @@ class OperationSpec:
     follows: bool = False
     rules: Callable[[Mapping[str, Any], Known], RuleBook | None] = _no_rules
     resumable: bool = False
+    held_by: Callable[[bytes], Iterable[Party]] | None = None
     about: Callable[[bytes], bytes] | None = None
     certified: bool = False
 

@@ -233,6 +233,25 @@ def test_a_removal_that_was_kept_back_may_be_proposed_again_without_the_removed(
         assert signs(lab, again.id, (1, 2, 3))
 
 
+def test_a_newcomer_replaces_who_fell_silent_in_the_last_round() -> None:
+    """A refresh that may still be completed takes no share from party 4, which never had one."""
+    with Lab(parties=4, threshold=2, policy="threshold(2)", seed=1) as lab:
+        ready(lab)
+        key = lab.propose(1, "dkg", members=[1, 2, 3])
+        lab.run()
+        liar = lab.inject(kind="filter", party=3, words=keeps_its_signature)
+        refresh = lab.propose(1, "refresh", key=key.id)
+        lab.run(limit=40)
+        assert refresh.outcome.parties[1].status == "failed"
+        moved = lab.propose(1, "reshare", key=key.id, members=[1, 2, 4], dealers=[1, 2])
+        lab.run(limit=40)
+        assert shares(lab, moved.id).keys() == {1, 2, 4}
+        lab.heal(liar)  # the refresh is completed after all, and loses
+        lab.wait(60)
+        assert not {1, 2} & shares(lab, refresh.id).keys()
+        assert signs(lab, moved.id, (1, 2, 4))
+
+
 def test_a_signing_that_fails_after_a_refresh_drops_the_old_share() -> None:
     def no_shares(words: Words, adversary: Any) -> list[Words]:
         return [] if isinstance(words.msg, Share) else [words]
