@@ -455,9 +455,11 @@ class Node:
                 "send it in several"
             )
         self.next_id += 1
-        if to is self.members or self.me in to:
+        # A server has no members, and () is () also where it speaks to nobody.
+        everybody = to is self.members and self.n > 0
+        if everybody or self.me in to:
             self._fifo.append((self._cause, "frame", path, self.me, frame))
-            to = self.others if to is self.members else tuple(p for p in to if p != self.me)
+            to = self.others if everybody else tuple(p for p in to if p != self.me)
         if self.tamper is not None:
             self._say(self.tamper(Words(path, to, msg)), frame, to)
         elif not to:

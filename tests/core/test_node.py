@@ -134,6 +134,14 @@ def test_a_broadcast_is_one_send_and_ours_arrives_in_the_same_step() -> None:
     assert m.seen[1:] == [(1, Say("a"))]
 
 
+def test_who_speaks_to_nobody_does_not_hear_itself() -> None:
+    machine = Scribe()
+    server = Node(0, 0, machine, coins=coins)  # as a signaling server is: without members
+    server.step(Started(), 0)
+    assert do(server, ("multicast", (), Say("alone"))) == []
+    assert machine.seen[1:] == []
+
+
 def test_frames_are_numbered_over_all_machines() -> None:
     n, _ = node(("spawn", "kid", Scribe((("send", 2, Say("kid")),))), ("send", 3, Say("root")))
     effects = do(n, ("multicast", (2, 3), Say("x")), ("send", 1, Say("me")))
