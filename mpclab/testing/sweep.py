@@ -179,8 +179,11 @@ def contest(
     return ""
 
 
-def duel(protocol: type[Agreement], seed: int, *, options: Mapping[str, Any] = {}) -> str:
-    """Two rivals start nearly at once with values of their own for one operation. Who has just
+def duel(
+    protocol: type[Agreement], seed: int, *, rivals: bool = True, options: Mapping[str, Any] = {}
+) -> str:
+    """Two `rivals` start nearly at once with values of their own for one operation, or one does
+    where a protocol knows no rivals, or all with one value where everyone submits. Who has just
     taken a step may crash, or die in the middle of its next, and be back at once. Who decides
     first, or another, may be cut off with what it has just heard, and all the rest start again.
     Returns the problem, "" for none; agreement alone is judged.
@@ -193,9 +196,11 @@ def duel(protocol: type[Agreement], seed: int, *, options: Mapping[str, Any] = {
     one, other, *_ = draw.sample(c.members, n)
     often, dies = draw.choice((0.0, 0.1, 0.2, 0.4)), draw.choice((c.crash, c.crash, c.tear))
     try:
-        c.submit(one, "a", b"first" * 3)
+        for p in c.members if protocol.everyone_submits else (one,):
+            c.submit(p, "a", b"first" * 3)
         c.run(draw.choice((0, 10, 30)))
-        c.submit(other, "a", b"second" * 5)
+        if rivals:
+            c.submit(other, "a", b"second" * 5)
         _, seen = c.world.trace.since((0, 0))
         for _ in range(draw.randint(4, 14 * n)):
             c.world.step()

@@ -63,6 +63,14 @@ def test_rivals_show_what_paxos_must_store_count_and_refuse(paxos: Any) -> None:
         assert any(duel(made, seed) for seed in range(450)), mutant
 
 
+def test_a_vote_that_is_not_stored_is_seen_in_two_phase_commit() -> None:
+    forgetful = [m for m in mutants(AGREEMENTS["2pc"], kinds=("persist",)) if "_vote" in m.what]
+    yes, no = (m.build() for m in forgetful)
+    assert any(duel(yes, seed, rivals=False) for seed in range(40))
+    # Nobody commits without the vote that said no: that it is forgotten harms nobody.
+    assert not any(duel(no, seed, rivals=False) for seed in range(40))
+
+
 def test_the_mistakes_of_newcomers_are_found(paxos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own value instead of the accepted one, quorums of a half, and no note at all."""
     found = {m.what: m for m in mutants(paxos)}
