@@ -262,6 +262,8 @@ def test_a_signal_while_it_is_being_imported_is_an_end_as_any_other(
         "sys.meta_path.insert(0, Stop())\n"
         "sys.exit(mpclab.__main__.program())\n"
     )
+    # As in a terminal, also where the tests are a background job, whose children ignore SIGINT.
+    code = f"import signal; signal.signal({int(number)}, signal.SIG_DFL)\n{code}"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, b"")
 
