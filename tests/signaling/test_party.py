@@ -128,19 +128,28 @@ def test_a_party_leaves_and_joins_again(direct: bool) -> None:
 def test_a_refused_party_says_why_and_may_try_again() -> None:
     world = city(2)
     world.run()
-    stranger = PartyConfig("s", 2, 2, 1, "unanimous", identity(77))
     world.remove(2)
     world.run(limit=SECOND)
-    world.host(2, build_party(stranger, lambda _: Greeter()))
+    other = PartyConfig("s", 2, 3, 1, "unanimous", identity(2))
+    world.host(2, build_party(other, lambda _: Greeter()))
     world.run(limit=SECOND)
     refused = [t for t in outputs(world, 2) if t.startswith("Refused")]
-    assert refused == ["Refused(reason=id 2 is taken by another key, hint=the session is complete)"]
+    assert refused == ["Refused(reason=n = 3, but this session has n = 2, hint=use 2)"]
     world.ask(2, (), JoinSession())
     world.run(limit=SECOND)
-    assert len([t for t in outputs(world, 2) if t.startswith("Refused")]) == 2
-    world.run(limit=20 * SECOND)  # a slot is kept for a while, and not for ever
-    world.ask(2, (), JoinSession())
+    assert [t for t in outputs(world, 2) if t.startswith("Refused")] == refused * 2
+
+
+def test_who_wants_the_slot_of_a_gone_party_comes_in_when_it_is_free() -> None:
+    world = city(2)
+    world.run()
+    world.remove(2)
     world.run(limit=SECOND)
+    stranger = PartyConfig("s", 2, 2, 1, "unanimous", identity(77))
+    world.host(2, build_party(stranger, lambda _: Greeter()))
+    world.run(limit=SECOND)
+    assert not [t for t in outputs(world, 2) if t.startswith("Refused")]
+    world.run(limit=30 * SECOND)  # a slot is kept for a while, and not for ever
     assert len([t for t in outputs(world, 2) if t.startswith("Joined")]) == 2
 
 
