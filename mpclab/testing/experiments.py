@@ -52,8 +52,6 @@ SHORT = {"raft": {"compaction": 2}, "pbft": {"checkpoint": 2, "window": 4}}
 
 SYNCHRONOUS = ("3pc",)
 """Those that assume that every message arrives in time: no partition, no loss, nothing late."""
-UNGATED = ("bracha",)
-"""Those that promise nothing when somebody votes both ways: liars keep to their own messages."""
 
 Fields: TypeAlias = dict[str, Any]
 Moment: TypeAlias = tuple[int, Party]
@@ -258,9 +256,7 @@ class _Drawing:
             case "adaptive":
                 found["quiet"] = _ms(rng.randint(20, 600))
         own = [k for k, cls in spoken_by(self.cls).items() if cls not in self.cls.unvaried]
-        if self.protocol in UNGATED:
-            found["messages"] = own
-        elif rng.random() < 0.4 and kind != "attack":
+        if rng.random() < 0.4 and kind != "attack":
             found["messages"] = [rng.choice(own)]
         return found
 
