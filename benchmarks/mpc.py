@@ -157,13 +157,13 @@ def computing(circuit: Circuit, given: dict[Party, tuple[int, ...]], n: int) -> 
 
 def sum_1000(n: int) -> float:
     given = {p: tuple(range(1000)) for p in range(1, n + 1)}
-    circuit = arithmetic.build("sum", tuple(given), tuple(given), 1000, max_bits=0)
+    circuit = arithmetic.build("sum", tuple(given), tuple(given), 1000, checked=False)
     return computing(circuit, given, n)
 
 
 def products_1000(n: int) -> float:
     given = {p: tuple(range(1000)) for p in (1, 2)}
-    circuit = arithmetic.build("product", (1, 2), tuple(range(1, n + 1)), 1000, max_bits=0)
+    circuit = arithmetic.build("product", (1, 2), tuple(range(1, n + 1)), 1000, checked=False)
     return computing(circuit, given, n)
 
 

@@ -8,9 +8,10 @@ Inputs are whole numbers of less than 2^62 in size, or decimal ones with a state
 which are whole ones of the last place. Products must stay below 2^125: with n factors each input
 has at most 125 // n bits. Numbers are put in bit by bit, and that they are bits is checked before
 anything is opened (see `comparison`), so nothing out of range can be put in. That is 63 elements
-for each: where a sum or product is of so many that all bits together are more than `MAX_BITS`,
-numbers are put in whole. Who gives one out of range there gets what it could compute anyhow, its
-own part taken off, and a result that no inputs in range can have is refused.
+for each, and `MAX_BITS` bits of all together are the most: 2080 numbers. A sum or product of more
+has to be agreed on as `unchecked`; then numbers are put in whole. Who gives one out of range there
+gets what it could compute anyhow, its own part taken off, and a result that no inputs in range can
+have is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PLACES = 9
 PRODUCT_BITS = 125
 MAX_LENGTH = 4096
 MAX_BITS = 2**17
-"""Bits of all inputs of a sum or product whose ranges are checked."""
+"""Bits of all inputs of a sum or product whose ranges are checked: shares of 2 MiB."""
 KINDS = ("sum", "mean", "product", "compare", "max", "auction")
 
 
@@ -81,9 +82,17 @@ def build(
     participants: tuple[Party, ...],
     length: int = 1,
     *,
-    max_bits: int = MAX_BITS,
+    checked: bool = True,
 ) -> Circuit:
-    """The circuit of one kind of computation by `participants` on the inputs of some of them."""
+    """The circuit of one kind of computation by `participants` on the inputs of some of them.
+
+    Args:
+        checked: whether the ranges of inputs are checked; others than sums, means and products
+            always do.
+
+    Raises:
+        UsageError: there is no such computation, or it is too large.
+    """
     if not 1 <= length <= MAX_LENGTH:
         raise UsageError(f"length: {length}; use 1 to {MAX_LENGTH}")
     if kind not in ("sum", "mean", "product") and length != 1:
@@ -95,13 +104,13 @@ def build(
     c = Circuit()
     match kind:
         case "sum" | "mean":
-            given = _numbers(c, kind, inputs, length, max_bits)
+            given = _numbers(c, kind, inputs, length, checked)
             total = given[0]
             for other in given[1:]:
                 total = total + other
             c.output(c.open(total))
         case "product":
-            given = _numbers(c, kind, inputs, length, max_bits)
+            given = _numbers(c, kind, inputs, length, checked)
             while len(given) > 1:  # a tree: ⌈log2 n⌉ rounds
                 pairs = [a * b for a, b in zip(given[::2], given[1::2], strict=False)]
                 given = [*pairs, *given[2 * len(pairs) :]]
@@ -128,12 +137,18 @@ def build(
 
 
 def _numbers(
-    c: Circuit, kind: str, inputs: tuple[Party, ...], length: int, max_bits: int
+    c: Circuit, kind: str, inputs: tuple[Party, ...], length: int, checked: bool
 ) -> list[Wire]:
-    """Everybody's numbers, in range unless they are too many for that."""
-    width = largest_input(kind, len(inputs)).bit_length() + 1
-    if width * length * len(inputs) > max_bits:
+    """Everybody's numbers, in range where that is `checked`."""
+    if not checked:
         return [c.input(party, length) for party in inputs]
+    width, n = largest_input(kind, len(inputs)).bit_length() + 1, len(inputs)
+    if (bits := width * length * n) > MAX_BITS:
+        raise UsageError(
+            f"{kind}: {n} times {length} numbers of {width} bits have {bits} bits, and ranges are "
+            f"checked of {MAX_BITS} at the most: use length={MAX_BITS // (width * n)} or less, or "
+            "ranges=unchecked"
+        )
     digits = [c.digits(party, length, width) for party in inputs]
     c.check_digits()
     return [c.number(each, width) for each in digits]

@@ -14,7 +14,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, Path
 from mpclab.core.machine import Machine
 from mpclab.core.wire import MAX_MESSAGE
-from mpclab.operations.parameters import Number
+from mpclab.operations.parameters import Number, Text
 from mpclab.operations.spec import Execution, OperationSpec, Result
 
 
@@ -36,7 +36,8 @@ def _compute(kind: str) -> Callable[[Execution], Machine]:
             if inputs[0] == inputs[1] or not set(inputs) <= set(members):
                 raise UsageError("compare: name two different members")
         places = params["decimals"]
-        circuit = arithmetic.build(kind, inputs, members, length)
+        checked = params.get("ranges", CHECKED) == CHECKED
+        circuit = arithmetic.build(kind, inputs, members, length, checked=checked)
         if (size := arithmetic.largest_message(circuit, members)) > MAX_MESSAGE:
             raise UsageError(
                 f"{kind}: {len(members)} parties would send messages of {size} bytes; "
@@ -62,25 +63,35 @@ def _compute(kind: str) -> Callable[[Execution], Machine]:
 _WAIT = Number("wait", default=60, low=1, high=3600, help="seconds to wait for the inputs")
 _PLACES = Number("decimals", default=0, high=9, help="decimal places that numbers may have")
 _LENGTH = Number("length", default=1, low=1, high=4096, help="numbers that each party gives")
+CHECKED = "checked"
+_RANGES = Text(
+    "ranges",
+    default=CHECKED,
+    choices=(CHECKED, "unchecked"),
+    help="unchecked: one may give a number that is out of range",
+)
 
 COMPUTATIONS = (
     OperationSpec(
         "sum",
         _compute("sum"),
-        (_LENGTH, _PLACES, _WAIT),
+        (_LENGTH, _PLACES, _RANGES, _WAIT),
         sentence="add up everyone's private numbers",
+        shown=("ranges",),
     ),
     OperationSpec(
         "mean",
         _compute("mean"),
-        (_LENGTH, _PLACES, _WAIT),
+        (_LENGTH, _PLACES, _RANGES, _WAIT),
         sentence="find the mean of everyone's private numbers",
+        shown=("ranges",),
     ),
     OperationSpec(
         "product",
         _compute("product"),
-        (_LENGTH, _PLACES, _WAIT),
+        (_LENGTH, _PLACES, _RANGES, _WAIT),
         sentence="multiply everyone's private numbers",
+        shown=("ranges",),
     ),
     OperationSpec(
         "compare",

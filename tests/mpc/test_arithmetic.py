@@ -25,7 +25,7 @@ from mpclab.mpc.circuit import Circuit, P, Wire
 from mpclab.mpc.comparison import first_two, greatest, less
 from mpclab.mpc.compute import Compute, Input, Part, pack, unpack
 from mpclab.mpc.evaluation import Evaluation
-from mpclab.operations import input_path
+from mpclab.operations import OPERATIONS, input_path
 from mpclab.testing.sessions import AT as SESSION
 from mpclab.testing.sessions import Sessions
 from mpclab.trace.rows import Noted
@@ -268,7 +268,7 @@ class Scripted:
 def views(kind: str, inputs: dict[Party, int], prime: int, coins: int) -> Counter[Any]:
     """How often party 1 sees what, over all coins of the parties 2 and 3 in a small field."""
     parties = (1, 2, 3)
-    circuit = arithmetic.build(kind, tuple(inputs), parties, max_bits=0)
+    circuit = arithmetic.build(kind, tuple(inputs), parties, checked=False)
     seen: Counter[Any] = Counter()
     for script in itertools.product(range(prime), repeat=coins):
         sides = {
@@ -411,9 +411,10 @@ def test_numbers_at_the_edges_are_added_and_multiplied(kind: str, number: int) -
     assert evaluate(circuit, 3, {p: [number] for p in parties}) == [whole]
 
 
-def test_long_vectors_are_put_in_whole() -> None:
+def test_numbers_whose_ranges_are_not_checked_are_put_in_whole() -> None:
     parties = (1, 2, 3)
-    short, long = (arithmetic.build("sum", parties, parties, n) for n in (600, 800))
+    short = arithmetic.build("sum", parties, parties, 600)
+    long = arithmetic.build("sum", parties, parties, 800, checked=False)
     assert {step.kind for step in short.steps} >= {"digits", "zero"}
     assert {step.kind for step in long.steps} == {"input", "local", "open"}
 
@@ -432,3 +433,23 @@ def test_who_is_asked_for_a_number_hears_why_the_one_it_has_will_not_do() -> Non
         assert {note.why for note in wanted} == {
             "a number has decimal places; propose it with decimals=…"
         }
+
+
+def test_more_numbers_than_are_checked_have_to_be_agreed_on_as_unchecked() -> None:
+    parties = (1, 2, 3)
+    with pytest.raises(UsageError, match="use length=693 or less, or ranges=unchecked"):
+        arithmetic.build("sum", parties, parties, 694)
+    arithmetic.build("sum", parties, parties, 693)
+    spec = OPERATIONS["sum"]
+    assert spec.describe(spec.check({"ranges": "unchecked"})).endswith("(ranges unchecked)")
+    with Lab(parties=3, seed=1) as lab:
+        lab.start_server()
+        lab.spawn()
+        lab.join()
+        for p in parties:
+            lab.set_private(p, *range(700))
+        refused = lab.propose(1, "sum", length=700)
+        done = lab.propose(1, "sum", length=700, ranges="unchecked")
+        lab.run()
+        assert "use length=693 or less" in refused.outcome.reason
+        assert done.result.startswith("0, 3, 6, ")
