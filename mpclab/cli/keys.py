@@ -1,4 +1,4 @@
-"""`mpclab keys`: a party's identity key, and its shares of keys, while it is not running."""
+"""`mpclab keys`: a party's identity key, and its shares of keys; changed while it does not run."""
 
 from __future__ import annotations
 
@@ -70,6 +70,9 @@ def _shares(args: argparse.Namespace) -> int:
     from mpclab.lab.at_rest import at_rest
 
     with at_rest(args.store, args.session, args.id, args.key) as party:
+        if party.is_running and args.verb in ("list", "export"):
+            words = f"party {args.id} is running: this is what it has stored so far"
+            print(plain(words), file=sys.stderr)
         match args.verb:
             case "list":
                 for info in party.known_keys():

@@ -1,4 +1,5 @@
 """A party that is not running: its keys are listed, backed up, restored and deleted in its store.
+While it runs they can be listed and backed up; it would not hear of a change, and undo it.
 
 Its session is made anew from the store, as after a restart, and asked; what it would store is
 stored, and nothing is sent. Of other machines nothing is taken up.
@@ -33,6 +34,9 @@ class PartyAtRest:
         store: the folder that the party keeps its state in.
         key: the file with its identity key; by default the one beside the store.
 
+    Attributes:
+        is_running: whether the party has its store open.
+
     Raises:
         UsageError: there is no such store, it is damaged, or the key is not this party's.
     """
@@ -46,6 +50,7 @@ class PartyAtRest:
         self.party = party
         self._store = SqliteStore(file)
         try:
+            self.is_running = self._store.is_open_elsewhere()
             owner = self._store.owner
             key = key or store / f"{session}-{party}.key"
             if not key.exists():
@@ -98,13 +103,21 @@ class PartyAtRest:
 
     def restore_share(self, file: FilePath, passphrase: str) -> str:
         """As `lab.restore_share`; the public key in hex."""
+        self._must_rest()
         ask, public = read_share(file, self.party, passphrase, self.identity)
         self._ask(ask)
         return public.hex()
 
     def delete_share(self, key: str) -> None:
         """As `lab.delete_share`."""
+        self._must_rest()
         self._ask(DeleteShare(self.find(key)))
+
+    def _must_rest(self) -> None:
+        if self.is_running:
+            raise UsageError(
+                f"party {self.party} is running, and would not hear of it: end it first"
+            )
 
     def _ask(self, ask: Any) -> None:
         effects: list[Effect] = list(self._node.step(Asked(AT, ask), 0))

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import keyring
 import pytest
+from keyring.backends import fail
+from keyrings.alt.file import PlaintextKeyring
 
 from mpclab.cli.main import main
 from mpclab.core.errors import UsageError
@@ -14,6 +17,7 @@ from mpclab.crypto import backup
 from mpclab.crypto.primitives import primitives
 from mpclab.lab import Lab
 from mpclab.lab.keys import how_kept, keep_in_keyring, load_key
+from mpclab.worlds.real.store import SqliteStore
 
 WORDS = "correct horse battery staple"
 
@@ -98,13 +102,31 @@ def test_an_identity_moves_to_the_keyring(
     assert how_kept(tmp_path / "other.key") == "nothing"
 
 
-def test_the_keyring_library_itself_has_what_is_asked_of_it() -> None:
-    import importlib
-
-    keyring = importlib.import_module("keyring")
-    assert callable(keyring.set_password)
-    assert callable(keyring.get_password)
-    assert issubclass(importlib.import_module("keyring.errors").KeyringError, Exception)
+def test_an_identity_moves_to_a_keyring_of_the_keyring_library(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ring = PlaintextKeyring()
+    ring.file_path = str(tmp_path / "ring.cfg")
+    file, before = tmp_path / "me.key", keyring.get_keyring()
+    identity = load_key(file)
+    seed = identity.export_seed().hex()
+    keyring.set_keyring(ring)
+    try:
+        assert main(["keys", "keyring", str(file)]) == 0
+        assert seed not in file.read_text()
+        assert ring.get_password("mpclab", identity.public.hex()) == seed
+        assert load_key(file) == identity
+        assert main(["keys", "show", str(file)]) == 0
+        assert "protected by the system's keyring" in capsys.readouterr().out
+        ring.delete_password("mpclab", identity.public.hex())
+        with pytest.raises(UsageError, match="has no key"):
+            load_key(file)
+        keyring.set_keyring(fail.Keyring())  # what there is where there is no desktop
+        with pytest.raises(UsageError, match="the system's keyring: No recommended backend"):
+            keep_in_keyring(tmp_path / "other.key")
+        assert how_kept(tmp_path / "other.key") == "nothing"
+    finally:
+        keyring.set_keyring(before)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +154,7 @@ def test_shares_are_cared_for_while_nobody_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / "store"
+    at = [str(store), "--session", "vault", "--id", "2"]
     monkeypatch.setenv("MPCLAB_BACKUP_PASSPHRASE", WORDS)
 
     def opened() -> Lab:
@@ -145,9 +168,16 @@ def test_shares_are_cared_for_while_nobody_runs(
         key = lab.propose(1, "dkg", name="treasury", rules={"starts": "pay "})
         lab.run(limit=60)
         public = key.data["public_key"]
-    at = [str(store), "--session", "vault", "--id", "2"]
+        assert main(["keys", "list", *at]) == 0  # while it runs
+        said = capsys.readouterr()
+        assert "'treasury'" in said.out
+        assert "party 2 is running: this is what it has stored so far" in said.err
+        assert main(["keys", "delete", *at, "treasury"]) == 2
+        assert "is running, and would not hear of it: end it first" in capsys.readouterr().err
     assert main(["keys", "list", *at]) == 0
-    said = capsys.readouterr().out
+    listed = capsys.readouterr()
+    assert not listed.err
+    said = listed.out
     assert "'treasury'" in said
     assert public in said
     assert "2 of 3 (1, 2, 3), a share here; of messages that start with 'pay '" in said
@@ -177,3 +207,8 @@ def test_shares_are_cared_for_while_nobody_runs(
     ):
         assert main(["keys", *arguments]) == 2
         assert why in capsys.readouterr().err
+    kept = SqliteStore(store / "vault-2.sqlite")
+    kept.put(("session",), "bound/a", b"1")  # as trial versions wrote it
+    kept.close()
+    assert main(["keys", "list", *at]) == 2
+    assert "of a trial version of mpclab" in capsys.readouterr().err

@@ -127,6 +127,24 @@ class SqliteStore:
         with self._speaking("read"):
             return dict(self._open.execute("SELECT name, value FROM about"))
 
+    def is_open_elsewhere(self) -> bool:
+        """Whether somebody else has it open: a party that runs.
+
+        SQLite gives the log up only when nobody reads it, and every connection does until it is
+        closed (https://sqlite.org/wal.html, "Persistence of WAL mode")."""
+        with self._speaking("read"):
+            try:
+                self._open.execute("PRAGMA busy_timeout=0")
+                self._open.execute("PRAGMA journal_mode=DELETE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+                return True
+            finally:
+                self._open.execute("PRAGMA busy_timeout=5000")
+            _prepare(self._open)
+        return False
+
     def load(self) -> Items:
         items: Items = {}
         with self._speaking("read"):
