@@ -151,6 +151,7 @@ class Executor:
             secrets=dict(self.secrets),
             private=self.private,
             deadline=self.round_deadline,
+            approving=tuple(p for p, _ in o.certificate.approvals) if o.certificate else (),
             followed=tuple(replaced.values()),
         )
 
@@ -319,7 +320,7 @@ class Executor:
             bound = ctx.stored.get(f"bound/{rival.op}")
             if bound is None or rival.status is Status.EXECUTED:
                 continue
-            left = msgspec.msgpack.decode(bound, type=tuple[int, ...])
+            left = bound_to(bound)
             if back := sorted(set(holders) - set(left) - self._never_held(rival, holders)):
                 named = ", ".join(map(str, back))
                 return (
@@ -456,8 +457,16 @@ class Executor:
                 self._retire(ctx, o)
             elif end.data:
                 self.results[o.op] = Result(end.reason, end.data)
-            if resumable and ctx.kept_by(_child(o)).keys() & {*_BINDING}:
-                self._listen_on(ctx, o)
+            self._listen_if_bound(ctx, o)
+
+    def restored(self, ctx: Ctx) -> None:
+        """All that was stored is taken up: what waited for an end that came later is free."""
+        self._release(ctx)
+
+    def _listen_if_bound(self, ctx: Ctx, o: Operation) -> None:
+        spec = self.ledger.kinds.get(o.kind)
+        if spec is not None and spec.resumable and ctx.kept_by(_child(o)).keys() & {*_BINDING}:
+            self._listen_on(ctx, o)
 
     def _listen_on(self, ctx: Ctx, o: Operation) -> None:
         """Our executor kept something, so it was not through: it may have its result late."""
@@ -473,8 +482,10 @@ class Executor:
         if what == "needs" and (needs := self.waiting.pop(o.op, None)):
             lacking = ", ".join(op for op in needs if not self._has_ended(op))
             self._fail(ctx, o, Aborted(f"needs {lacking}, which is not done here"))
+            self._listen_if_bound(ctx, o)  # we signed in an earlier life
         elif what == "result" and o.status is Status.COMMITTED:
-            self._fail(ctx, o, Aborted(f"executed without us, and fewer than {self.t} tell how"))
+            untold = f"executed without us, and fewer than {self.t} tell how"
+            self._fail(ctx, o, Aborted(self._breaks_rules(o) or untold))
 
     # --- what the others know -------------------------------------------------------------
 
@@ -525,6 +536,21 @@ def _child(o: Operation, *followed: str) -> str:
     """The name of the machine that executes `o`, with the secrets of `followed` if any: who runs
     it with others speaks to others."""
     return "-".join((o.kind, o.op, *followed))
+
+
+def bound_to(data: bytes) -> tuple[Party, ...]:
+    """The holders of what we signed, from `bound/op` in our store.
+
+    Raises:
+        UsageError: it was written by a version that kept no holders.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=tuple[int, ...])
+    except msgspec.DecodeError:
+        raise UsageError(
+            "the store is of a trial version of mpclab, which did not keep who would hold a key "
+            "that was signed: end its operations with that version, or use another folder"
+        ) from None
 
 
 def end_names(end: End) -> tuple[str, tuple[Party, ...], tuple[Party, ...]]:

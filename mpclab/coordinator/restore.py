@@ -6,7 +6,7 @@ import msgspec
 
 from mpclab.coordinator.approval import Approval
 from mpclab.coordinator.catchup import CatchUp
-from mpclab.coordinator.executor import Executor
+from mpclab.coordinator.executor import Executor, bound_to
 from mpclab.coordinator.history import committed, unpack_record
 from mpclab.coordinator.ledger import Ledger
 from mpclab.coordinator.operation import End, Operation, Status, unpack_abort
@@ -31,6 +31,8 @@ def restore(
         what, op = key.split("/", 1)
         kept[what][op] = data
     ends = {op: _end(data) for op, data in kept["end"].items()}
+    for data in kept["bound"].values():
+        bound_to(data)  # unreadable: refused before anything is taken up
     for data in kept["vote"].values():
         signed, vote = _vote(data)
         o = approval.enter(ctx, signed)
@@ -63,6 +65,7 @@ def restore(
         if o.op not in ends:  # we may have ended before we could say so
             ctx.note(committed(ledger.history, record))
         executor.restore(ctx, o, ends.get(o.op), kept["secret"].get(o.op))
+    executor.restored(ctx)
     for op, end in ends.items():
         known = ledger.operations.get(op)
         if known is None:
