@@ -91,7 +91,7 @@ class Approval:
         params = spec.check(spec.complete(ask.params, self.ledger.known()))
         deadline = self.deadline if ask.deadline is None else checked_deadline(ask.deadline)
         known = self.ledger.known()
-        if (book := spec.rules(spec.read(params), known)) is not None:
+        if (book := spec.book(spec.read(params), known)) is not None:
             if (why := book.forbid(ask.kind, ctx.me, spec.read(params))) is not None:
                 raise UsageError(why)
         if max(len(ask.attempt), len(ask.kind)) > statements.MAX_NAME:

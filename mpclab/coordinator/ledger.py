@@ -86,10 +86,7 @@ class Ledger:
 
     def known(self) -> Known:
         """What those who judge or complete a proposal may know."""
-        successor = self.succession.successor
-        return Known(
-            _Proposals(self.operations), self.results, lambda op: successor(op) is not None
-        )
+        return Known(_Proposals(self.operations), self.results, self.succession.successor)
 
     # --- what others show -----------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from mpclab.lab.operation import Operation
 from mpclab.lab.replies import Done
 from mpclab.mpc.importing import Secret
 from mpclab.mpc.records import KeyRecord, back_up, open_share, restore, seal_share
-from mpclab.operations.keys import KEY_KINDS
+from mpclab.operations.key_rules import KEY_KINDS
 from mpclab.operations.rules import Rules
 from mpclab.worlds.base import World
 

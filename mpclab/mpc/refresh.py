@@ -29,6 +29,7 @@ class Refresh(SharedDealing):
         record: of the key; all its holders take part.
         share: our old share; None when we hold none.
         excluded: holders that were convicted before, and hold nothing of what is dealt now.
+        rules: new ones for the key's use; None to keep those that it has.
     """
 
     kind = "refresh"
@@ -45,6 +46,7 @@ class Refresh(SharedDealing):
         present: Callable[[SharedKey], Any] = lambda result: result,
         gated: bool = False,
         excluded: tuple[Party, ...] = (),
+        rules: str | None = None,
     ) -> None:
         self.record, self.key, self.share = record, record.key(), share
         if share is not None and share.key != self.key:
@@ -63,7 +65,7 @@ class Refresh(SharedDealing):
             present=present,
             gated=gated,
             excluded=excluded,
-            rules=record.rules,
+            rules=record.rules if rules is None else rules,
         )
 
     def again(self, out: tuple[Party, ...]) -> Refresh:
@@ -77,6 +79,7 @@ class Refresh(SharedDealing):
             present=self.present,
             gated=self.gated,
             excluded=tuple(sorted({*self.excluded, *out})),
+            rules=self.rules,
         )
 
     def way_out(self, missing: tuple[Party, ...]) -> str:

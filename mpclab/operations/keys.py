@@ -5,6 +5,7 @@
     sign      a signature by such a key
     refresh   new shares of the same key; everyone deletes the old ones. Whoever names an older
               operation for a signature or the beacon means the shares that are in use
+    rules     other rules for the same key: a refresh whose new shares are under these
     reshare   the same key for other holders, or with another threshold; likewise
     repair    a holder that lost its share gets it back: name this operation from then on
     beacon    the next value of a chain of random values that nobody can foresee
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
+from mpclab.operations.key_rules import KEY_KINDS, RuleBooks
 from mpclab.operations.parameters import Bytes, Content, Number, Numbers, Reference, Text, Word
 from mpclab.operations.rules import Rules, RulesParameter
 from mpclab.operations.spec import Execution, Facts, Known, OperationSpec, Result
@@ -37,8 +39,6 @@ CURVES = {
     "secp256k1": "FROST(secp256k1, SHA-256)",
     "bip340": "FROST(secp256k1, BIP 340)",
 }
-KEY_KINDS = ("dkg", "import", "refresh", "reshare", "repair")
-"""Operations whose result is a key."""
 
 # --- what they have in common -------------------------------------------------------------
 
@@ -65,7 +65,8 @@ def share_of(execution: Execution, op: str) -> KeyShare | None:
     record, proposal = key_of(execution, op), execution.proposal
     if record.rules:
         rules = Rules.parse(record.rules)
-        if (why := rules.forbid(proposal.kind, proposal.by, execution.params)) is not None:
+        why = rules.forbid(proposal.kind, proposal.by, execution.params)
+        if (why := why or rules.lack(execution.approving)) is not None:
             raise UsageError(why)
     data = execution.results[op].data
     for other, sealed in execution.secrets.items():  # a share may go by several operations
@@ -173,7 +174,7 @@ def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
         made = [op for op in made if _public(known, op) in named]
         if not made:  # an operation that others know, perhaps
             return params
-    made = [op for op in made if not known.is_replaced(op)] or made
+    made = [op for op in made if known.successor(op) is None] or made
     if not made:
         raise UsageError("key: no key was made here yet; propose dkg first")
     # Its first operation: one that was overtaken may go by its successor's key, at some alone.
@@ -201,14 +202,9 @@ def _rules_for(execution: Execution) -> str:
     return rules.text
 
 
-def rules_of(params: Mapping[str, Any], known: Known) -> Rules | None:
-    """Of the key that is used."""
-    from mpclab.mpc.records import KeyRecord
-
-    if _public(known, params["key"]) is None:
-        return None
-    text = KeyRecord.from_bytes(known.results[params["key"]].data).rules
-    return Rules.parse(text) if text else None
+def _old_and_new(params: Mapping[str, Any], known: Known) -> RuleBooks:
+    """The rules that the key has, and the approvals that those want which it will have."""
+    return RuleBooks(known.rules_of(the_key(params)), (params["rules"],))
 
 
 def the_key(params: Mapping[str, Any]) -> Iterable[str]:
@@ -292,6 +288,7 @@ def _refresh(execution: Execution) -> Machine:
         deadline=execution.deadline,
         present=present_key(execution),
         gated=True,
+        rules=_rules_for(execution) if "rules" in execution.params else None,
     )
 
 
@@ -519,7 +516,6 @@ KEY_OPERATIONS = (
         shown=("format", "namespace", "derive", "taproot"),
         validate=needs_key,
         complete=_find_key,
-        rules=rules_of,
         facts=_signature_facts,
         after=the_key,
         follows=True,
@@ -532,7 +528,22 @@ KEY_OPERATIONS = (
         sentence="give all holders of key {key} new shares",
         validate=needs_key,
         complete=_find_key,
-        rules=rules_of,
+        facts=_key_facts,
+        after=the_key,
+        retires=the_key,
+        resumable=True,
+        about=about_key,
+        held_by=holders_of,
+        certified=True,
+    ),
+    OperationSpec(
+        "rules",
+        _refresh,
+        (_KEY, RulesParameter("rules", help="in place of all that it has; {} for none")),
+        sentence="give key {key} other rules: {rules}",
+        validate=needs_key,
+        complete=_find_key,
+        rules=_old_and_new,
         facts=_key_facts,
         after=the_key,
         retires=the_key,
@@ -553,7 +564,6 @@ KEY_OPERATIONS = (
         sentence="give key {key} to other holders",
         validate=needs_key,
         complete=_find_key,
-        rules=rules_of,
         facts=_key_facts,
         after=the_key,
         retires=the_key,
@@ -573,7 +583,6 @@ KEY_OPERATIONS = (
         sentence="give party {party} its share of key {key} back",
         validate=needs_key,
         complete=_find_key,
-        rules=rules_of,
         facts=_key_facts,
         after=the_key,
         about=about_key,
@@ -590,7 +599,6 @@ KEY_OPERATIONS = (
         sentence="draw the next value of key {key}'s beacon",
         validate=_moves_on,
         complete=_next_value,
-        rules=rules_of,
         facts=_beacon_facts,
         after=lambda params: tuple(op for op in (params["key"], params["after"]) if op),
         follows=True,

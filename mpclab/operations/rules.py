@@ -1,9 +1,10 @@
 """Rules of a key: who may propose its use, for what, and who must approve.
 
 They are agreed with the key, stored in its record, which all holders sign, and stay with it
-through refresh, reshare and repair. Whatever its vote policy, an honest party rejects what they
-forbid, and takes no part in it where others commit it all the same: with fewer than `threshold`
-dishonest holders nothing comes of it.
+through refresh, reshare and repair. Others can be agreed on in their place, where the old ones
+allow `rules`; whose approval the new ones want is asked for it already. Whatever its vote policy,
+an honest party rejects what they forbid, and takes no part in it where others commit it all the
+same: with fewer than `threshold` dishonest holders nothing comes of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mpclab.operations.proposal import Value
 
 CONTENTS = ("text", "bytes", "hash")
 """What a message may be given as; nobody sees what a hash is of."""
-USES = ("sign", "beacon", "refresh", "reshare", "repair")
+USES = ("sign", "beacon", "refresh", "rules", "reshare", "repair")
 LONGEST = 2048
 
 
@@ -185,4 +186,4 @@ class RulesParameter(Text):
         return Rules.parse(value)
 
     def show(self, value: Value) -> str:
-        return str(Rules.parse(value))
+        return str(Rules.parse(value)) or "none"

@@ -32,8 +32,10 @@ from mpclab.core.machine import Machine
 from mpclab.core.registry import Registry
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.transcript import digest
+from mpclab.operations.key_rules import RuleBooks, rules_of
 from mpclab.operations.parameters import Parameter, Reference
 from mpclab.operations.proposal import Params, Proposal, Value
+from mpclab.operations.rules import Rules
 
 # --- what an executor gets ----------------------------------------------------------------
 
@@ -71,6 +73,7 @@ class Execution:
             as they are not retired.
         private: this party's own numbers, for computations whose input they fit.
         deadline: µs that one round may take.
+        approving: the parties whose approvals are known to have committed it.
         followed: the operations that `params` name in place of those in the proposal, whose
             secrets they replaced (`OperationSpec.follows`); part of the context.
     """
@@ -88,6 +91,7 @@ class Execution:
     secrets: Mapping[str, bytes] = field(repr=False)
     private: tuple[int | Decimal, ...] = field(repr=False, default=())
     deadline: int = 10 * SECOND
+    approving: tuple[Party, ...] = ()
     followed: tuple[str, ...] = ()
 
     @property
@@ -107,8 +111,16 @@ class Known:
 
     proposals: Mapping[str, Proposal]
     results: Mapping[str, Result]
-    is_replaced: Callable[[str], bool] = lambda op: False
-    """Whether the secrets that an operation made were replaced since."""
+    successor: Callable[[str], str | None] = lambda op: None
+    """The operation that replaced the secrets of another since."""
+
+    def rules_of(self, ops: Iterable[str]) -> tuple[Rules, ...]:
+        """The rules of the keys that these operations made or are making, as they stand now."""
+
+        def data_of(op: str) -> bytes | None:
+            return self.results[op].data if op in self.results else None
+
+        return rules_of([self.successor(op) or op for op in ops], self.proposals, data_of)
 
 
 # --- operations ---------------------------------------------------------------------------
@@ -143,10 +155,6 @@ class RuleBook(Protocol):
         """Which approvals are missing besides the policy's; None: none is."""
 
 
-def _no_rules(params: Mapping[str, Any], known: Known) -> RuleBook | None:
-    return None
-
-
 def _at_once(params: Mapping[str, Any]) -> Iterable[str]:
     return ()
 
@@ -171,7 +179,8 @@ class OperationSpec:
             in `after`, since its result is the same or as good. A run with replaced secrets is
             given up for one with the new ones, by all, as they learn of these.
         rules: from the parameters to the rules that bind all honest parties whatever their vote
-            policy, once what they belong to is known here.
+            policy, as far as what they belong to is known here. By default those of every key
+            that is named.
         resumable: the executor may be started again after a crash.
         held_by: from a result's public bytes to the parties that hold a secret of it.
         about: from a result's public bytes to the key that they are about. Of all results about
@@ -192,7 +201,7 @@ class OperationSpec:
     after: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     retires: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     follows: bool = False
-    rules: Callable[[Mapping[str, Any], Known], RuleBook | None] = _no_rules
+    rules: Callable[[Mapping[str, Any], Known], RuleBook | None] | None = None
     resumable: bool = False
     held_by: Callable[[bytes], Iterable[Party]] | None = None
     about: Callable[[bytes], bytes] | None = None
@@ -234,13 +243,20 @@ class OperationSpec:
     def forbidden(self, proposal: Proposal, known: Known) -> str | None:
         """Why the rules forbid what `proposal` asks for; its parameters have passed `check`."""
         params = self.read(proposal.params)
-        book = self.rules(params, known)
+        book = self.book(params, known)
         return None if book is None else book.forbid(proposal.kind, proposal.by, params)
 
     def lacking(self, params: Params, known: Known, approving: Iterable[Party]) -> str | None:
         """Which approvals the rules want besides these."""
-        book = self.rules(self.read(params), known)
+        book = self.book(self.read(params), known)
         return None if book is None else book.lack(approving)
+
+    def book(self, params: Mapping[str, Any], known: Known) -> RuleBook | None:
+        """The rules that bind an operation with these parameters, as executors get them."""
+        if self.rules is not None:
+            return self.rules(params, known)
+        books = known.rules_of(params[name] for name in self.references)
+        return RuleBooks(books) if books else None
 
     @property
     def references(self) -> tuple[str, ...]:

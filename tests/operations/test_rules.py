@@ -9,14 +9,14 @@ import pytest
 
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import Party
+from mpclab.core.ids import MS, Party
 from mpclab.crypto.formats import sshsig_payload
 from mpclab.lab.lab import Lab
 from mpclab.mpc.records import KeyRecord
 from mpclab.operations import OPERATIONS, share_of
 from mpclab.operations.parameters import Reference
 from mpclab.operations.rules import Rules, RulesParameter
-from mpclab.operations.spec import Execution, OperationSpec, _no_rules
+from mpclab.operations.spec import Execution, OperationSpec
 from mpclab.testing.sessions import Sessions
 
 PAYMENTS = {"proposers": [1, 3], "starts": "pay ", "operations": ["sign", "refresh", "reshare"]}
@@ -37,7 +37,7 @@ def without_rules(s: Sessions, *parties: Party) -> None:
     """These run a client that knows of no rules."""
     kinds = OPERATIONS.copy()
     for name in ("sign", "beacon", "refresh"):
-        kinds.register(replace(OPERATIONS[name], rules=_no_rules))
+        kinds.register(replace(OPERATIONS[name], rules=lambda params, known: None))
     for p in parties:
         s.session(p).ledger.kinds = kinds
 
@@ -71,20 +71,115 @@ def test_what_rules_forbid_is_neither_proposed_nor_approved_nor_done(
     )
 
 
-def test_another_kind_of_operation_gets_no_share_that_rules_keep_from_it() -> None:
-    def peek(execution: Execution) -> str:
-        return f"share {share_of(execution, execution.params['key']) is not None}"
+def _peek(execution: Execution) -> str:
+    return f"share {share_of(execution, execution.params['key']) is not None}"
 
+
+def with_peek(s: Sessions, **options: Any) -> None:
     kinds = OPERATIONS.copy()
-    kinds.register(OperationSpec("peek", peek, (Reference("key"),), after=lambda p: (p["key"],)))
-    s = Sessions(3, t=2)
+    after = {"after": lambda params: (params["key"],), **options}
+    kinds.register(OperationSpec("peek", _peek, (Reference("key"),), **after))
     for p in s.members:
         s.session(p).ledger.kinds = kinds
-    free, kept = made(s, "dkg"), made(s, "dkg", rules={"operations": ["sign"]})
-    assert s.at(2, made(s, "peek", key=free)).result == "share True"
-    op = s.propose(1, "peek", key=kept)
+
+
+def test_rules_bind_every_kind_of_operation_that_names_the_key() -> None:
+    s = Sessions(4, t=2, policy="threshold(2)")
+    with_peek(s)
+    assert s.at(2, made(s, "peek", key=made(s, "dkg"))).result == "share True"
+    kept = made(s, "dkg", rules={"operations": ["sign"]})
+    with pytest.raises(UsageError, match="allow sign, not peek"):
+        s.propose(1, "peek", key=kept)
+    wanted = made(s, "dkg", rules={"approvers": [4]})
+    s.set_votes(4, "silent")
+    op = s.propose(1, "peek", key=wanted)
     s.run()
-    assert {s.at(p, op).reason for p in s.members} == {"the key's rules allow sign, not peek"}
+    assert not {"executed", "failed"} & set(s.statuses(op).values())
+    s.set_votes(4, "approve")
+    made(s, "peek", key=wanted)
+
+
+def test_no_share_is_had_by_a_kind_that_knows_of_no_rules() -> None:
+    s = Sessions(4, t=2, policy="threshold(2)")
+    with_peek(s, rules=lambda params, known: None)
+    for rules, why in (
+        ({"operations": ["sign"]}, "the key's rules allow sign, not peek"),
+        ({"approvals": 4}, "the key's rules want 4 approvals, not "),
+    ):
+        op = s.propose(1, "peek", key=made(s, "dkg", rules=rules))
+        s.run()
+        assert all(s.at(p, op).reason.startswith(why) for p in s.members)
+
+
+@pytest.mark.parametrize("agreement", ["direct", "2pc", "pbft"])
+def test_who_votes_while_the_key_is_made_goes_by_the_rules_it_will_have(agreement: str) -> None:
+    s = Sessions(4, t=2, policy="threshold(2)", agreement=AGREEMENTS[agreement])
+    rules = {"starts": "pay ", "approvers": [4]}
+    s.set_votes(4, "hand")
+    key = s.propose(1, "dkg", rules=rules)
+    s.run(1_000)
+    with pytest.raises(UsageError, match="start with 'pay '"):
+        s.propose(1, "sign", key=key, message="owe 5")
+    op = s.propose(1, "sign", key=key, message="pay 5")
+    s.run(1_000_000)
+    assert "executed" not in s.statuses(op).values()
+    s.vote(4, op)
+    s.run()
+    assert set(s.statuses(op).values()) == {"executed"}
+
+
+@pytest.mark.parametrize("later", [{}, {"starts": "pay "}, {"approvers": [4]}], ids=str)
+@pytest.mark.parametrize("head_start", [15, 25, 35, 45])
+def test_a_signature_that_races_with_a_change_is_under_the_old_rules_or_kept_by_the_new(
+    later: dict[str, Any], head_start: int
+) -> None:
+    """Each is made with shares of one sharing, whose rules allow it."""
+    s = Sessions(4, t=3, policy="threshold(3)")
+    key = made(s, "dkg")
+    change = s.propose(1, "rules", key=key, rules=later)
+    s.run(head_start * MS)
+    s.set_votes(4, "reject")  # what is proposed from now on
+    op = s.propose(2, "sign", key=key, message="owe 5")
+    s.run()
+    assert set(s.statuses(change).values()) == {"executed"}
+    statuses = s.statuses(op)
+    assert len(set(statuses.values())) == 1, statuses
+    if "executed" not in statuses.values():
+        assert later
+        assert statuses[1] == "expired" or "the key's rules" in s.at(1, op).reason
+
+
+# --- other rules --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agreement", ["direct", "pbft"])
+def test_rules_are_changed_by_an_operation_that_old_and_new_ones_allow(agreement: str) -> None:
+    s = Sessions(4, t=2, policy="threshold(2)", agreement=AGREEMENTS[agreement])
+    key = made(s, "dkg", rules={"proposers": [1], "approvers": [2]})
+    with pytest.raises(UsageError, match="let 1 propose, not 3"):
+        s.propose(3, "rules", key=key, rules={})
+    later = {"starts": "pay ", "approvers": [4]}
+    for silent in (2, 4):  # the old ones want the one, the new ones the other
+        s.set_votes(silent, "silent")
+        op = s.propose(1, "rules", key=key, rules=later)
+        s.run()
+        assert not {"executed", "failed"} & set(s.statuses(op).values())
+        s.set_votes(silent, "approve")
+    new = made(s, "rules", key=key, rules=later)
+    assert record(s, new).public == record(s, key).public
+    assert record(s, new).rules == Rules.parse(later).text
+    for named in (key, new):
+        with pytest.raises(UsageError, match="start with 'pay '"):
+            s.propose(3, "sign", key=named, message="owe 5")
+        made(s, "sign", 3, key=named, message="pay 5")
+    assert record(s, made(s, "rules", 3, key=new, rules={})).rules == ""
+
+
+def test_rules_that_do_not_name_their_change_stay_for_good() -> None:
+    s = Sessions(3, t=2)
+    key = made(s, "dkg", rules={"operations": ["sign"]})
+    with pytest.raises(UsageError, match="allow sign, not rules"):
+        s.propose(1, "rules", key=key, rules={})
 
 
 def test_no_ssh_signature_is_had_as_one_on_bytes() -> None:
