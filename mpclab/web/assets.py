@@ -1,8 +1,9 @@
 """The pages of a party in a tab, made ready: other people's runtime and libraries, our Python, the
 page. `python -m mpclab.web.assets FOLDER` writes them into a folder that any static server serves.
 
-Nothing is compiled. npm packages and the wheel are pinned by hash (`packages`); names of packages
-in `import … from "…"` become paths, since a page has no bundler; our Python goes into one zip.
+npm packages and the wheel are pinned by hash (`packages`); names of packages in `import … from "…"`
+become paths, since a page has no bundler; our Python goes into one zip, as bytecode that the same
+Python made (`inside`), so that a tab compiles nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import re
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from importlib.resources import files
@@ -36,14 +38,8 @@ ROOMS: Final = (
 """Those that a party in a tab is made of."""
 _ELSEWHERE: Final = (
     "crypto/backends/native.py", "crypto/backends/openssl.py", "web/assets.py", "web/packages.py",
-    "web/pages.py", "worlds/real/", "worlds/simulated/",
+    "web/inside.py", "web/pages.py", "worlds/real/", "worlds/simulated/",
 )  # fmt: skip
-
-_NOT_NEEDED: Final = (
-    "_pyrepl/", "doctest.py", "imaplib.py", "mailbox.py", "multiprocessing/", "optparse.py",
-    "pdb.py", "pydoc.py", "smtplib.py", "sqlite3/", "unittest/", "wsgiref/", "xml/", "xmlrpc/",
-)  # fmt: skip
-"""Of the standard library."""
 
 KINDS: Final = {
     ".css": "text/css; charset=utf-8",
@@ -57,6 +53,10 @@ KINDS: Final = {
     ".whl": "application/octet-stream",
     ".zip": "application/zip",
 }
+_MORE: Final = (
+    "crypto/backends/tab.mjs", "web/inside.mjs", "web/inside.py", "web/package-lock.json",
+    "web/requirements.txt",
+)  # fmt: skip
 _IMPORT: Final = re.compile(r"""((?:from|import)\s*\(?\s*)(["'])([^"']+)(["'])""")
 
 
@@ -90,7 +90,7 @@ def _own() -> Iterator[tuple[str, bytes]]:
         yield source.relative_to(PACKAGE).as_posix(), source.read_bytes()
     for file in sorted(STATIC.iterdir()):
         yield f"static/{file.name}", file.read_bytes()
-    for more in ("crypto/backends/tab.mjs", "web/package-lock.json", "web/requirements.txt"):
+    for more in _MORE:
         yield more, (PACKAGE / more).read_bytes()
     yield "assets", Path(__file__).read_bytes()
     yield "diagram", script().encode()
@@ -120,8 +120,6 @@ def build(folder: Path) -> None:
     runtime.mkdir()
     for name in ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm"):
         shutil.copy(modules / "pyodide" / name, runtime)
-    library = (modules / "pyodide" / "python_stdlib.zip").read_bytes()
-    (runtime / "python_stdlib.zip").write_bytes(_stored(library))
     lock = json.loads((modules / "pyodide" / "pyodide-lock.json").read_bytes())
     lock["packages"] = {}  # what its own distribution has is nothing that we serve
     (runtime / "pyodide-lock.json").write_text(json.dumps(lock), encoding="utf-8")
@@ -129,6 +127,7 @@ def build(folder: Path) -> None:
     (wheel,) = packages.wheels()
     shutil.copy(wheel, folder / "msgspec.whl")
     (folder / "mpclab.zip").write_bytes(_zip())
+    _compile(modules, folder)
     _write_offline(folder)
     _pack(folder)
 
@@ -205,16 +204,21 @@ def _write_offline(folder: Path) -> None:
     (folder / "offline.js").write_text(text, encoding="utf-8")
 
 
-def _stored(archive: bytes) -> bytes:
-    """The standard library without what no tab needs, and without the zip's own compression,
-    which keeps a better one from working."""
-    written = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(written, "w") as new:
-        for entry in old.infolist():
-            if entry.filename.startswith(_NOT_NEEDED):
-                continue
-            new.writestr(zipfile.ZipInfo(entry.filename, entry.date_time), old.read(entry))
-    return written.getvalue()
+def _compile(modules: Path, folder: Path) -> None:
+    """Replace our Python by its bytecode, and write the standard library likewise."""
+    settings = {
+        "modules": str(modules),
+        "primitives": str(folder / "primitives.mjs"),
+        "wheel": str(folder / "msgspec.whl"),
+        "inside": str(WEB / "inside.py"),
+        "library": str(modules / "pyodide" / "python_stdlib.zip"),
+        "ours": str(folder / "mpclab.zip"),
+    }
+    with tempfile.TemporaryDirectory() as made:
+        command = [*packages.node(), str(WEB / "inside.mjs")]
+        packages.run([*command, json.dumps({**settings, "target": made})], folder)
+        shutil.copy(Path(made) / "mpclab.zip", folder)
+        shutil.copy(Path(made) / "python_stdlib.zip", folder / "pyodide")
 
 
 _BROTLI: Final = """
