@@ -79,7 +79,14 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
         assert isinstance(lab.world, RealWorld)
         if identity is not None:
             lab.group.given[args.id] = identity
-        lab.group.pinned.update(_pins(args.peer, args.parties))
+        pins = _pins(args.peer, args.parties)
+        own = lab.group.identity(args.id).public
+        if pins.get(args.id, own) != own:
+            raise UsageError(
+                f"--peer {args.id}=… is this party itself, whose key is {own.hex()}; give its "
+                f"--key or --store, or leave that --peer out"
+            )
+        lab.group.pinned.update(pins)
         lab.world.first_frame = args.first_frame
         lab.spawn(args.id, votes=args.vote)
         if args.attached:

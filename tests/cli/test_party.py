@@ -125,6 +125,14 @@ def test_a_refused_party_says_why_and_ends(start: type[Process]) -> None:
         assert other.finish() == 2
 
 
+def test_another_key_for_oneself_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["party", "ws://127.0.0.1:9", "--session", "s", "--id", "1", "--parties", "2"]
+    assert main([*words, "--relay", "--peer", f"1={'ab' * 32}"]) == 2
+    said = capsys.readouterr().err
+    assert "--peer 1=… is this party itself, whose key is" in said
+    assert said.count("\n") == 1
+
+
 def test_a_key_file_is_made_once_and_kept_private(tmp_path: Path) -> None:
     path = tmp_path / "party.key"
     first = load_key(path)
