@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path as FilePath
@@ -164,10 +164,10 @@ class Group:
             self._left.discard(party)
             if votes is not None:
                 self.votes[party] = votes
-        for party in wanted:
-            if process:
-                self._host_process(party)
-            else:
+        if process:
+            self._host_processes(wanted)
+        else:
+            for party in wanted:
                 self.world.bind_store(self.base + party, self._owner(party))
                 self.world.host(self.base + party, self.builder(party))
         return (
@@ -184,15 +184,15 @@ class Group:
             "key": self.identity(party).public.hex(),
         }
 
-    def _host_process(self, party: Party) -> None:
+    def _host_processes(self, parties: Sequence[Party]) -> None:
         if self.process_files is None:
             self.process_files = ProcessFiles()
+        identities = {party: self.identity(party) for party in parties}
         try:
-            self.process_files.host(
-                self.world, self.scenario, party, self.identity(party), self._process_config
-            )
+            self.process_files.host(self.world, self.scenario, identities, self._process_config)
         except UsageError:
-            self._left.add(party)
+            here = self.world.actors
+            self._left.update(p for p in parties if self.base + p not in here)
             raise
 
     def _process_config(self, party: Party) -> ProcessConfig:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,17 +45,15 @@ class ProcessFiles:
         self,
         world: World,
         scenario: Scenario,
-        party: Party,
-        identity: Identity,
+        identities: Mapping[Party, Identity],
         config: Callable[[Party], ProcessConfig],
     ) -> None:
-        """Start a party here, in a process of its own; `config` is asked at each start."""
+        """Start parties here, each in a process of its own; `config` is asked at each start."""
         from mpclab.worlds.real.processes import WithProcesses
 
         assert isinstance(world, WithProcesses)
-        store = self.write_key(party, identity)
 
-        def command(incarnation: int) -> Sequence[str]:
+        def command(party: Party, store: Path, incarnation: int) -> Sequence[str]:
             return arguments(
                 scenario,
                 party,
@@ -64,7 +63,10 @@ class ProcessFiles:
                 incarnation=incarnation,
             )
 
-        world.host_process(party, command, store)
+        stores = {party: self.write_key(party, who) for party, who in identities.items()}
+        world.host_processes(
+            {party: (partial(command, party, store), store) for party, store in stores.items()}
+        )
 
     def close(self) -> None:
         """Remove all of it."""

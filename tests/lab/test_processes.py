@@ -317,5 +317,5 @@ def test_a_child_that_does_not_start_says_why(tmp_path: Path) -> None:
         lab.start_server(port=0)
         assert isinstance(lab.world, WithProcesses)
         with pytest.raises(UsageError, match=r"party 1 did not start: .*required"):
-            lab.world.host_process(1, lambda life: ["party"], tmp_path / "p")
+            lab.world.host_processes({1: (lambda life: ["party"], tmp_path / "p")})
         assert 1 not in lab.world.actors

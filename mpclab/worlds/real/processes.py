@@ -25,7 +25,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, TypeAlias
@@ -286,34 +286,51 @@ class WithProcesses(RealWorld):
         self.processes: dict[Party, PartyProcess] = {}
         self._nursery = Nursery(channels=self.name == "webrtc")
 
-    def host_process(self, actor: Party, command: Command, folder: FilePath) -> None:
-        """Start a party in a process of its own, and wait until it has begun.
+    def host_processes(self, wanted: Mapping[Party, tuple[Command, FilePath]]) -> None:
+        """Start parties in processes of their own, side by side, and wait until all have begun.
+
+        Args:
+            wanted: by actor, its command and the folder for its store.
 
         Raises:
-            UsageError: it cannot start here; says why.
+            UsageError: one cannot start here; says why. Those that have begun stay.
         """
         if os.name != "posix":
             raise UsageError("parties as processes need POSIX signals; spawn without process=True")
-        known = self.processes.get(actor)
-        if actor in self.actors:
-            raise UsageError(f"{who(actor)} is already here")
-        process = PartyProcess(self, actor, command, folder, self._nursery)
-        process.incarnation = known.incarnation if known else 0
-        self.processes[actor] = process
+        for actor in wanted:
+            if actor in self.actors:
+                raise UsageError(f"{who(actor)} is already here")
+        self._open_nursery()
+        started: list[PartyProcess] = []
+        failed: UsageError | None = None
+        for actor, (command, folder) in wanted.items():
+            known = self.processes.get(actor)
+            process = PartyProcess(self, actor, command, folder, self._nursery)
+            process.incarnation = known.incarnation if known else 0
+            self.processes[actor] = process
+            started.append(process)
+            self.call(self._start, process)
+        for process in started:
+            try:
+                process.wait()
+            except UsageError as error:
+                failed = failed or error
+                self.processes.pop(process.actor, None)
+                process.leave()
+        if failed is not None:
+            raise failed
 
-        def start() -> None:
-            self.remark(actor, notes.Started())
-            process.start()
+    def _start(self, process: PartyProcess) -> None:
+        self.remark(process.actor, notes.Started())
+        process.start()
 
+    def _open_nursery(self) -> None:
+        """Have it begin, but not in the world's thread, which has others to serve."""
         if not self.is_mine():
-            self._nursery.open()  # not in the world's thread, which has others to serve
-        self.call(start)
-        try:
-            process.wait()
-        except UsageError:
-            del self.processes[actor]
-            process.leave()
-            raise
+            try:
+                self._nursery.open()
+            except OSError as error:
+                raise UsageError(f"no party can be started: {error}") from error
 
     # --- the verbs, for those in processes ------------------------------------------------------
 
@@ -351,8 +368,7 @@ class WithProcesses(RealWorld):
             self.remark(actor, notes.Restarted(amnesia=amnesia))
             process.start()
 
-        if not self.is_mine():
-            self._nursery.open()
+        self._open_nursery()
         self.call(start)
         if not self.is_mine():
             process.wait()
