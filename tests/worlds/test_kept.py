@@ -5,6 +5,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +106,33 @@ def test_a_close_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -
     assert world.loop.is_closed()
     with pytest.raises(UsageError, match="closed"):
         world.call(int)
+
+
+@pytest.mark.filterwarnings("error:unclosed:ResourceWarning")
+def test_a_server_that_was_about_to_begin_ends_with_its_world() -> None:
+    world = WebSocketWorld()
+    world.call(world._listen, "127.0.0.1", 0)  # another thread had come as far as this
+    world.close()
+    assert world._server is not None
+    assert world._server.stopped
+
+
+def test_a_world_that_closes_while_its_nursery_begins_starts_nobody() -> None:
+    world = WebSocketWorld()
+    begun = threading.Event()
+    said: list[str] = []
+
+    def spawn() -> None:
+        begun.set()
+        try:
+            world.host_processes({1: (lambda _: ["party"], Path("/nowhere"))})
+        except UsageError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=spawn)
+    thread.start()
+    begun.wait()
+    world.close()
+    thread.join()
+    assert len(said) == 1
+    assert world.processes == {}

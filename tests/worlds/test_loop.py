@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from mpclab.core.errors import UsageError
 from mpclab.worlds.real import loop as module
 from mpclab.worlds.real.loop import LoopThread
 
@@ -45,3 +46,20 @@ def test_a_task_that_ends_in_time_ends_by_itself() -> None:
     thread.call(lambda: thread.spawn(slow(), closing=True))
     thread.close(shut_down)
     assert said == ["goodbye"]
+
+
+def test_nobody_comes_in_while_it_ends() -> None:
+    thread = LoopThread("ending", lambda loop, context: None)
+    said: list[str] = []
+
+    async def shut_down() -> None:
+        def late() -> None:
+            with pytest.raises(UsageError, match="this world is closed"):
+                thread.call(said.append, "late")
+            thread.settle()
+            said.append("refused")
+
+        await asyncio.to_thread(late)
+
+    thread.close(shut_down)
+    assert said == ["refused"]

@@ -92,6 +92,7 @@ class Nursery:
         self._socket: socket.socket | None = None
         self._popen: subprocess.Popen[bytes] | None = None
         self._turn = threading.Lock()
+        self._closed = threading.Event()
 
     def start(self, arguments: Sequence[str], complaints: FilePath) -> Child:
         """Start `mpclab` with these arguments; what it complains of goes to a file.
@@ -145,7 +146,9 @@ class Nursery:
     def _open(self) -> socket.socket:
         if self._popen is not None and self._popen.poll() is None and self._socket is not None:
             return self._socket
-        self.close()
+        self._end()
+        if self._closed.is_set():
+            raise OSError("the world is closed")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             words = ["-m", "mpclab.worlds.real.nursery", str(theirs.fileno())]
@@ -156,8 +159,8 @@ class Nursery:
             )  # fmt: skip
         ours.settimeout(PRELOADED_WITHIN)
         self._socket = ours
-        if not ours.recv(16):
-            self.close()
+        if self._closed.is_set() or not ours.recv(16):
+            self._end()
             raise OSError("the process that starts parties does not begin")
         return ours
 
@@ -166,7 +169,15 @@ class Nursery:
         return [] if self._socket is None else [self._socket.fileno()]
 
     def close(self) -> None:
-        """End it, and whatever children it has left."""
+        """End it for good, and whatever children it has left."""
+        self._closed.set()
+        if (waited_for := self._socket) is not None:
+            with contextlib.suppress(OSError):
+                waited_for.shutdown(socket.SHUT_RDWR)  # who waits for its answer hears of it
+        with self._turn:
+            self._end()
+
+    def _end(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -38,6 +38,7 @@ class LoopThread:
         self.tasks: set[asyncio.Task[Any]] = set()
         self._closings: set[asyncio.Task[Any]] = set()  # those of them that free something
         self._ending: Future[None] | None = None  # the shutdown, once it has begun
+        self._entry = threading.Lock()  # nobody comes in once the shutdown has begun
         self._stopped = False
         self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self._thread.start()
@@ -50,12 +51,10 @@ class LoopThread:
         """`function(*args)` in the loop's thread; its result, or what it raised.
 
         Raises:
-            UsageError: the loop has ended.
+            UsageError: the loop has ended, or is ending.
         """
         if self.is_current():
             return function(*args)
-        if self._stopped:
-            raise UsageError("this world is closed")
         answer: Future[T] = Future()
 
         def work() -> None:
@@ -64,10 +63,10 @@ class LoopThread:
             except BaseException as error:
                 answer.set_exception(error)
 
-        try:
+        with self._entry:
+            if self._stopped or self._ending is not None:
+                raise UsageError("this world is closed")
             self.loop.call_soon_threadsafe(work)
-        except RuntimeError as error:  # closed since we looked
-            raise UsageError("this world is closed") from error
         while not wait((answer,), 1.0).done:
             if not self._thread.is_alive() and not answer.done():
                 raise UsageError("this world is closed")
@@ -88,15 +87,20 @@ class LoopThread:
                 await asyncio.wait(set(self._closings))
 
         if not self.is_current():
-            asyncio.run_coroutine_threadsafe(wait_for_them(), self.loop).result()
+            with self._entry:
+                if self._stopped or self._ending is not None:
+                    return  # the shutdown waits for them
+                settled = asyncio.run_coroutine_threadsafe(wait_for_them(), self.loop)
+            settled.result()
 
     def close(self, shut_down: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `shut_down` once, wait for all tasks, and end the thread.
 
         One that was interrupted is taken up where it was by calling it again.
         """
-        if self._ending is None:
-            self._ending = asyncio.run_coroutine_threadsafe(self._end(shut_down), self.loop)
+        with self._entry:
+            if self._ending is None:
+                self._ending = asyncio.run_coroutine_threadsafe(self._end(shut_down), self.loop)
         self._ending.result()
         if self._thread.is_alive():
             self._stopped = True
@@ -106,6 +110,7 @@ class LoopThread:
 
     def disown(self) -> None:
         """In a forked child: the thread is the parent's alone; there is nothing to end here."""
+        self._entry = threading.Lock()  # the parent's may have been taken just then
         self._stopped = True
 
     async def _end(self, shut_down: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -210,6 +210,11 @@ class WebSocketWorld(WithProcesses):
             found += client.descriptors()
         return found
 
+    async def _shut_down(self) -> None:
+        if SERVER not in self.actors and self._server is not None and not self._server.stopped:
+            self._server.abort()  # its host was about to begin
+        await super()._shut_down()
+
     def _drop_server(self) -> None:
         if self._server is not None:
             self._server.abort()
