@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from mpclab.consensus.registry import AGREEMENTS, agreement
 from mpclab.core.errors import UsageError
@@ -22,13 +23,18 @@ from mpclab.trace import rows
 PROTOCOLS = tuple(
     name for name, cls in AGREEMENTS.items() if cls.__module__.startswith("mpclab.consensus.")
 )
+BEARING = tuple(name for name in PROTOCOLS if agreement(name).liars(7) == 2)
 SEEDS = (1, 2)
 FIELDS: dict[str, dict[str, object]] = {
     "last-moment": {"delay": "400ms"},
     "send-to-some": {"to": [2]},
     "flood": {"for": "4s"},
     "adaptive": {"quiet": "25ms"},
+    "one-field": {"rate": 0.7},
 }
+GATE = ["SignedProposal", "SignedVote", "ProposalState"]
+"""What is said before the agreement begins."""
+VOTE_LIE = "vote-lie"
 SAFETY = ("agreement", "total-order", "integrity", "validity", "blame")
 
 
@@ -68,13 +74,19 @@ def own_kinds(protocol: str) -> list[str]:
     return list(spoken_by(agreement(protocol))) or ["SignedProposal", "SignedVote", "ProposalState"]
 
 
-def scenario(protocol: str, kind: str, messages: list[str], seed: int) -> Scenario:
-    lie = {"at": "0ms", "kind": kind, "party": 1, "messages": messages, **FIELDS.get(kind, {})}
+def scenario(
+    protocol: str, kind: str, messages: list[str], seed: int, liars: tuple[int, ...] = (1,)
+) -> Scenario:
+    parties = 3 * len(liars) + 1
+    lies = [
+        {"at": "0ms", "kind": kind, "party": p, "messages": messages, **FIELDS.get(kind, {})}
+        for p in liars
+    ]
     return Scenario.parse(
         {
             "name": f"{kind} in {protocol}",
-            "parties": 4,
-            "policy": "threshold(3)",
+            "parties": parties,
+            "policy": f"threshold({parties - len(liars)})",
             "agreement": protocol,
             "mesh": "ready",
             "network": {"delay": "uniform(5ms, 40ms)"},
@@ -83,7 +95,7 @@ def scenario(protocol: str, kind: str, messages: list[str], seed: int) -> Scenar
                 {"at": "0ms", "by": 1, "kind": "note", "text": "the liar's"},
                 {"at": "100ms", "by": 3, "kind": "note", "text": "an honest party's"},
             ],
-            "faults": [lie],
+            "faults": lies,
             "checks": [*SAFETY, "termination"],
             "until": "90s",
             "seed": seed,
@@ -99,14 +111,41 @@ def ended(run: Run) -> bool:
 
 @cache
 def tried(protocol: str, kind: str) -> Pair:
-    acts, broken, stuck = 0, set(), False
     own = own_kinds(protocol)
     trials = [(own, seed) for seed in SEEDS] + [([one], 1) for one in own if len(own) > 1]
-    for messages, seed in trials:
-        try:
-            run = scenario(protocol, kind, messages, seed).run()
-        except UsageError:
-            continue  # this kind alone cannot be said otherwise
+    return judged([scenario_or_none(protocol, kind, *trial) for trial in trials])
+
+
+@cache
+def tried_in_votes(protocol: str) -> Pair:
+    """One liar of four tells some of the others another story before the agreement begins."""
+    gate = [GATE] + [[one] for one in GATE]
+    trials = [(own, seed) for own in gate for seed in SEEDS]
+    return judged([scenario_or_none(protocol, "equivocate", *trial) for trial in trials])
+
+
+@cache
+def tried_by_two(protocol: str, kind: str) -> Pair:
+    """Two liars of seven, who do the same at once."""
+    own = own_kinds(protocol)
+    return judged([scenario_or_none(protocol, kind, own, 1, (1, 2))])
+
+
+def scenario_or_none(protocol: str, *how: Any) -> Scenario | None:
+    """None: this cannot be said otherwise, or is not said at all."""
+    try:
+        return scenario(protocol, *how)
+    except UsageError:
+        return None
+
+
+def judged(scenarios: list[Scenario | None]) -> Pair:
+    acts, stuck = 0, False
+    broken: set[str] = set()
+    for one in scenarios:
+        if one is None:
+            continue
+        run = one.run()
         acts += len(list(run.trace.of(rows.Lied)))
         broken |= {v.check for v in run.verdicts if v.check in SAFETY and v.verdict == "violated"}
         stuck |= not ended(run)
@@ -133,10 +172,26 @@ def table() -> str:
         "The theory: a protocol that bears f = 1 liar of four must hold in its whole row. The",
         "others promise nothing when somebody lies, and where they hold it is by luck.",
         "",
+        f"*{VOTE_LIE}*: it equivocates before the agreement begins, in proposals and votes; where",
+        "the votes are the protocol's own (`2pc`, `3pc`) that is another column.",
+        "",
+        "| protocol | bears | " + " | ".join((*kinds, VOTE_LIE)) + " |",
+        "|---|---|" + "---|" * (len(kinds) + 1),
+    ]
+    for protocol in PROTOCOLS:
+        found = [*(tried(protocol, kind) for kind in kinds), tried_in_votes(protocol)]
+        cells = " | ".join(pair.word for pair in found)
+        lines.append(f"| `{protocol}` | {agreement(protocol).liars(4)} | {cells} |")
+    lines += [
+        "",
+        "## Two liars of seven",
+        "",
+        "Parties 1 and 2 do the same at once, in their protocol's own messages (f = 2).",
+        "",
         "| protocol | bears | " + " | ".join(kinds) + " |",
         "|---|---|" + "---|" * len(kinds),
     ]
-    for protocol in PROTOCOLS:
-        cells = " | ".join(tried(protocol, kind).word for kind in kinds)
-        lines.append(f"| `{protocol}` | {agreement(protocol).liars(4)} | {cells} |")
+    for protocol in BEARING:
+        cells = " | ".join(tried_by_two(protocol, kind).word for kind in kinds)
+        lines.append(f"| `{protocol}` | {agreement(protocol).liars(7)} | {cells} |")
     return "\n".join(lines) + "\n"

@@ -224,6 +224,22 @@ class Facts:
         return found
 
     @cached_property
+    def proposers(self) -> dict[str, Party]:
+        """Who proposed each operation, as those say who heard of it."""
+        found: dict[str, Party] = {}
+        for _, row in self.notes(notes.Proposed, notes.Heard):
+            assert isinstance(row.note, notes.Proposed | notes.Heard)
+            found.setdefault(row.note.op, row.note.by or row.actor)
+        return found
+
+    @cached_property
+    def left_open(self) -> frozenset[str]:
+        """The liars' own proposals that no honest party has decided: nobody owes them an end."""
+        decided = {d.op for d in (*self.commits(), *self.aborts())}
+        liars = {op for op, party in self.proposers.items() if party in self.faulty}
+        return frozenset(liars - decided)
+
+    @cached_property
     def emptied(self) -> dict[Party, list[int]]:
         """The rows at which each party came back without its store: a fault had taken it."""
         found: dict[Party, list[int]] = {}
@@ -245,7 +261,9 @@ class Facts:
         only liars and the dead know, nobody can settle. A party that never heard of it, or heard
         and forgot it in a crash before it voted, owes it an end only if somebody who is up
         committed it: nobody tells others what it gave up. What was in a store that a fault took
-        is known no longer, and an end that was told from it was told.
+        is known no longer, and an end that was told from it was told. A liar's own proposal is owed
+        once an honest party has decided it: before, its proposer may keep it open as long as it
+        likes.
         """
         last: dict[tuple[Party, str], Decision] = {(d.party, d.op): d for d in self.decisions}
         certified = {(c.op, party): i for i, party, c in self.told(notes.Certified)}
@@ -258,6 +276,8 @@ class Facts:
         heard = {(party, note.op): i for i, party, note in self.told(notes.Heard)}  # the last time
         found: dict[str, tuple[Party, ...]] = {}
         for op in self.known:
+            if op in self.left_open:
+                continue
             knows = {
                 p
                 for p in self.up

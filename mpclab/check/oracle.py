@@ -6,8 +6,8 @@ what the definitions ask of that line. It knows no witnesses and no reasons to e
 to disagree. `disagreements` puts it beside the verdicts: the soak and a test call that a failure.
 
 It judges agreement, validity, integrity, total-order, durability, leaders, certificates,
-blame, and (whether anything is open at the end) termination. It does not judge linearizability,
-which a test compares with trying every order.
+blame, delivery, and (whether anything is open at the end) termination. It does not judge
+linearizability, which a test compares with trying every order.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 JUDGED = ("agreement", "validity", "integrity", "total-order", "durability", "leaders",
-          "certificates", "blame", "termination")  # fmt: skip
+          "certificates", "blame", "delivery", "termination")  # fmt: skip
 
 GATES = ("proposed", "heard", "voted", "committed")
 """Words of a coordinator; a protocol alone has only `decided`."""
@@ -73,6 +73,10 @@ class Oracle:
         self.sent: dict[tuple[int, int], int] = {}
         self.heard: dict[tuple[int, int], int] = {}  # (receiver, sender) → line of latest sending
         self.voted_at: dict[tuple[int, str], int] = {}
+        self.addressed: dict[str, str] = {}  # "sender.id>receiver" → by which way
+        self.stage: set[int] = set()  # whose lines are here at all
+        self.away: set[int] = set()  # crashed or gone, the server too
+        self.ends: set[str] = set()  # "actor-peer": who knows of a link
         self.aborted: set[str] = set()
         self.late: set[str] = set()  # somebody waited too long for it
         self.held: dict[int, str] = {}  # what a fault of the plan did to its parties
@@ -90,6 +94,7 @@ class Oracle:
 
     def _look_ahead(self, row: Json) -> None:
         kind = row["row"]
+        self.stage.add(row["actor"])
         if kind == "fault" and row.get("byzantine"):
             if row["phase"] == "begin" or row["index"] < 0:
                 self._mark(row.get("parties", ()))
@@ -127,6 +132,7 @@ class Oracle:
         kind, actor = row["row"], row["actor"]
         if actor in self.parties and not self.parties[actor].seen:
             self.parties[actor].seen = self.parties[actor].up = True
+        self._carried(kind, actor, row)
         if kind == "sent" and not row.get("background"):
             self.sent[actor, row["id"]] = self.line
         elif kind == "delivered":
@@ -145,6 +151,37 @@ class Oracle:
                 self._break("blame", f"{actor} accuses {accused}")
         elif kind == "noted":
             self._note(actor, row["path"], row["note"])
+
+    def _carried(self, kind: str, actor: int, row: Json) -> None:
+        """Messages and links: nothing comes from nowhere, nor to where nobody is."""
+        note = row["note"] if kind == "noted" and not row["path"] else {}
+        if note.get("word") in ("crashed", "removed"):
+            self.away.add(actor)
+        elif note.get("word") in ("started", "restarted"):
+            self.away.discard(actor)
+        elif kind == "fault" and row["phase"] == "begin" and row.get("life") in ("crashed", "left"):
+            self.away.update(row.get("parties", ()))
+        elif kind == "fault" and row["phase"] == "end" and row.get("life") == "up":
+            self.away.difference_update(row.get("parties", ()))
+        elif kind == "sent":
+            if actor in self.away:
+                self._break("delivery", f"{actor} is away, and sends")
+            for to in row["to"]:
+                self.addressed[f"{actor}.{row['id']}>{to}"] = row.get("via", "link")
+        elif kind in ("delivered", "dropped"):
+            way = self.addressed.get(f"{row['sender']}.{row['id']}>{actor}", "")
+            lost = kind == "dropped"
+            if (not way and row["sender"] in self.stage) or (way == "none" and not lost):
+                self._break("delivery", f"{row['id']} of {row['sender']} has no way to {actor}")
+            if actor in self.away and not lost:
+                self._break("delivery", f"{actor} is away, and hears {row['id']}")
+        elif kind == "linked":
+            peer, state = row["peer"], row["state"]
+            known = f"{peer}-{actor}" in self.ends or peer not in self.stage
+            odd = state not in ("dialing", "open", "confirmed", "relay", "closed")
+            if odd or peer == actor or (state in ("open", "confirmed") and not known):
+                self._break("delivery", f"{actor} has a {state} link to {peer}")
+            self.ends.add(f"{actor}-{peer}")
 
     def _fault(self, row: Json) -> None:
         life, phase = row.get("life", ""), row["phase"]
@@ -360,6 +397,10 @@ class Oracle:
             aware = [p for p in up if op in self.parties[p].knows | self.parties[p].stored]
             have = [p for p in up if op in self.parties[p].records]
             anyone = any(op in self.parties[p].records for p in self.honest)
+            own = self.by[op] in self.parties and self._is_liar(self.by[op])
+            if own and not any(w.endswith(f" {op}") for p in self.honest
+                               for w in self.parties[p].ever):  # fmt: skip
+                continue  # a liar's own, and nobody honest holds an end that others lack
             for p in up:
                 end = self.parties[p].end.get(op, "")
                 if end in ("committed", "aborted") or (end == "expired" and not anyone):

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from mpclab.check.agreement import agreement
 from mpclab.check.blame import blame
+from mpclab.check.delivery import delivery
 from mpclab.check.facts import Facts, MessagesGone, PolicyLike
 from mpclab.check.integrity import integrity
 from mpclab.check.linearizability import linearizability
@@ -35,6 +36,7 @@ _OURS: dict[str, Check] = {
     "leaders": leaders,
     "certificates": certificates,
     "blame": blame,
+    "delivery": delivery,
 }
 
 CHECKS: Registry[Check] = Registry("check", _OURS, accepts=inspect.isfunction, word=word_of)

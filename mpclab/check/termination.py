@@ -38,13 +38,18 @@ def termination(facts: Facts) -> Verdict:
         each = "; ".join(_said(names(ps), len(ps), reason) for reason, ps in why.items())
         found.append((f"{op} is not settled: {each}", rows))
     if not found:
-        what = "the proposal" if len(ops) == 1 else f"all {len(ops)} proposals"
+        owed = [op for op in ops if op not in facts.left_open]
+        if not owed:
+            return ok(NAME, "nothing was proposed but by liars, and nothing of that is decided")
+        what = "the proposal" if len(owed) == 1 else f"all {len(owed)} proposals"
         up = set(facts.up)
         late = sum(
             any(word == "expired" and p in up for p, word in one.standing.items())
             for one in facts.final.operations.values()
         )
         also = f", {late} of them only in that nobody waits any more" if late else ""
+        if left := len(ops) - len(owed):
+            also += f"; {left} of liars, which nobody decided, not counted"
         return ok(NAME, f"{what} settled at {names(facts.up)}{also}")
     rows = [r for _, rs in found for r in rs]
     waiters = {p for ps in facts.unsettled.values() for p in ps}

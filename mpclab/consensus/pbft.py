@@ -640,3 +640,6 @@ class Pbft(Agreement):
                 digest = digest_of(request.op, values[request.value])
                 others[digest_of(request.op, request.value)] = digest
         return with_values(msg, others) or super().variant(msg, values)
+
+    def resigned(self, msg: Message) -> Message:
+        return self.now.resigned(msg)

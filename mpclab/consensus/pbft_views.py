@@ -41,6 +41,7 @@ from mpclab.consensus.quorum import max_faulty, signed_by
 from mpclab.core.errors import PeerFault, Strength
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.transcript import Part
 
@@ -355,3 +356,18 @@ class View:
             if decision is not None and changes != msg.changes:
                 return sign_new_view(self.identity, self.session, msg.view, changes)
         return None
+
+    def resigned(self, msg: Message) -> Message:
+        """`msg`, in which something was changed, signed by us again: a NEW-VIEW with our own
+        VIEW-CHANGE in it, as others cannot be forged."""
+        ours = self.identity.public
+        match msg:
+            case PbftViewChange():
+                return sign(msg, self.identity, self.session)
+            case PbftNewView(view, changes):
+                shown = tuple(
+                    sign(c, self.identity, self.session) if self.keys.get(c.party) == ours else c
+                    for c in changes
+                )
+                return sign_new_view(self.identity, self.session, view, shown)
+        return msg

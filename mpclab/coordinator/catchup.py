@@ -4,6 +4,8 @@
   at random who may have heard them, for what it has not got (`Fetch` → `ProposalState`).
 * Every few seconds it tells one other, each in turn, a digest of what is decided here. One
   with another digest answers with what it knows, and so do two parties that meet again (`Summary`).
+* What expired where nothing decides it (`direct`, `bracha`) is told too: whoever never heard of it
+  takes it as expired when `liars + 1` parties say so, and votes no more.
 * Two that compare summaries name the ids in which they differ (`DecidedIds`), and each tells the
   other how those ended that it lacks (`DecidedBatch`): committed or aborted, with the certificate.
 * After a restart a party takes up what it had stored: its proposals, votes, endings and results.
@@ -38,11 +40,12 @@ from mpclab.coordinator.messages import (
     Summary,
 )
 from mpclab.coordinator.operation import Operation, Status
-from mpclab.coordinator.statements import AbortCertificate, Ending
+from mpclab.coordinator.statements import AbortCertificate, Ending, SignedProposal
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx
+from mpclab.crypto.transcript import digest
 
 PAGE_BYTES = 128 * 1024
 """Endings, or votes, in one message, about: so that other messages come between two of them."""
@@ -53,6 +56,8 @@ RETRY = 1 * SECOND
 TOLD_EVERY = 2 * SECOND
 """How often a digest goes to the next party."""
 ALSO_ASK = 2
+MOST_EXPIRED = 64
+"""Expired operations, the newest, that are told to those who never heard of them."""
 UNHEARD_RETRIES = 10
 LAST_RETRIES = 10
 """Retries for an operation that has expired that a run waits for; later ones go on behind it."""
@@ -81,6 +86,9 @@ class Decider(Protocol):
     def early(self) -> set[str]:
         """Operations whose end is known, and whose place in the log comes after a gap."""
 
+    def expire(self, ctx: Ctx, o: Operation, why: str = "") -> None:
+        """We wait for `o` no longer."""
+
     def submit(self, ctx: Ctx, o: Operation) -> None:
         """Hand the certificate of `o` to the agreement protocol."""
 
@@ -102,6 +110,7 @@ class CatchUp:
         self.executor = executor
         self.decider = decider
         self.told: dict[str, dict[Party, DecidedEntry]] = {}
+        self.told_expired: dict[str, set[Party]] = {}  # of what we never heard: who tells so
         self._retrying = False
         self._in_background = False  # that timer is for operations that may never end
         self._turn = 0
@@ -168,7 +177,7 @@ class CatchUp:
             if state.votes or state.withdrawals or not msg.has_proposal:
                 ctx.send(sender, state)
 
-    def on_proposal_state(self, ctx: Ctx, msg: ProposalState) -> None:
+    def on_proposal_state(self, ctx: Ctx, sender: Party, msg: ProposalState) -> None:
         session, keys = self.ledger.session, self.ledger.keys
         statements.check_proposal(msg.signed, session, keys)
         op = msg.signed.op
@@ -182,11 +191,30 @@ class CatchUp:
             statements.check_vote(vote, session, keys)
         for withdrawal in withdrawals:
             statements.check_withdrawal(withdrawal, session, keys)
+        known = self.ledger.operations.get(op)
+        if msg.expired and not self.decider.ordered and (known is None or known.signed is None):
+            self._told_expired(ctx, sender, msg.signed)
+            return
         for vote in votes:  # first, since our own may be among them: see Approval.consider
             self.approval.count(ctx, vote)
         self.approval.hear(ctx, msg.signed)
         for withdrawal in withdrawals:
             self.approval.count_withdrawal(ctx, withdrawal)
+
+    def _told_expired(self, ctx: Ctx, sender: Party, signed: SignedProposal) -> None:
+        """An operation that we never heard of is over for `sender`. One party alone could say so
+        to keep us from voting; when enough do it is over here as well, and we do not vote: nothing
+        comes to life again because somebody was away."""
+        told = self.told_expired.setdefault(signed.op, set())
+        told.add(sender)
+        if len(told) < self.decider.tellers:
+            while len(self.told_expired) > 2 * MOST_EXPIRED:
+                del self.told_expired[next(iter(self.told_expired))]
+            return
+        del self.told_expired[signed.op]
+        o = self.approval.enter(ctx, signed)
+        ctx.note(notes.Heard(op=o.op, kind=o.kind, by=o.by))
+        self.decider.expire(ctx, o, f"it had expired at {statements.named(tuple(sorted(told)))}")
 
     # --- what is decided ------------------------------------------------------------------
 
@@ -196,14 +224,29 @@ class CatchUp:
 
     def tell_next(self, ctx: Ctx) -> None:
         """Each party tells another one in each turn, and in n-1 turns everybody."""
-        if ctx.others and len(self.ledger.decided):
+        if ctx.others and (len(self.ledger.decided) or self.ledger.expired):
             self._turn += 1
             to = ctx.members[(ctx.me - 1 + 1 + self._turn % (ctx.n - 1)) % ctx.n]
-            ctx.send(to, DecidedDigest(self.ledger.decided.digest))
+            ctx.send(to, DecidedDigest(self._digest()))
         self.watch(ctx)
 
+    def _digest(self) -> bytes:
+        """Of all that ended here, be it for good or not."""
+        decided, expired = self.ledger.decided.digest, self._expired()
+        return digest("mpclab ended", decided, *expired)[: len(decided)] if expired else decided
+
+    def _expired(self) -> tuple[str, ...]:
+        """The newest that expired here, for all who know the same the same ones."""
+        if len(self.ledger.expired) <= MOST_EXPIRED:
+            return tuple(sorted(self.ledger.expired))
+        return tuple(sorted(sorted(self.ledger.expired, key=self._age)[-MOST_EXPIRED:]))
+
+    def _age(self, op: str) -> tuple[int, str]:
+        signed = self.ledger.operations[op].signed
+        return (0 if signed is None else signed.proposal.lamport, op)
+
     def on_digest(self, ctx: Ctx, sender: Party, msg: DecidedDigest) -> None:
-        if msg.digest != self.ledger.decided.digest:
+        if msg.digest != self._digest():
             ctx.send(sender, self._summary())
 
     def greet(self, ctx: Ctx, parties: tuple[Party, ...]) -> None:
@@ -216,7 +259,7 @@ class CatchUp:
         open_ = [o.op for o in self._pending() if o.signed is not None]
         # What waits for a gap counts as held: only the gap is lacking, and is told in answer.
         digests = self.ledger.decided.digests_with(self.decider.early)
-        return Summary(digests, tuple(open_[-PAGE_IDS:]))
+        return Summary(digests, tuple(open_[-PAGE_IDS:]), self._expired())
 
     def on_summary(self, ctx: Ctx, sender: Party, msg: Summary) -> None:
         if len(msg.digests) != DIGESTS_BYTES:
@@ -226,6 +269,10 @@ class CatchUp:
         for o in self._pending():
             if o.signed is not None and o.op not in theirs:
                 ctx.send(sender, _state_of(o))  # if it is decided there, we hear it in answer
+        theirs.update(msg.expired)
+        for op in self._expired():
+            if op not in theirs:
+                ctx.send(sender, _state_of(operations[op]))
         for op in dict.fromkeys(msg.open):  # in its order: a set has none that replays
             if op in decided:
                 continue  # it is told by its bucket
@@ -304,7 +351,7 @@ def _state_of(
     assert o.signed is not None
     votes = _page(vote for voter, vote in sorted(o.tally.votes.items()) if voter not in have)
     rest = _page(one for party, one in sorted(o.withdrawals.items()) if party not in withdrawn)
-    return ProposalState(o.signed, votes, rest)
+    return ProposalState(o.signed, votes, rest, o.status is Status.EXPIRED)
 
 
 def _page(items: Iterable[T]) -> tuple[T, ...]:

@@ -40,6 +40,7 @@ class Ledger:
         operations: all that this party has heard of, by id, in the order of hearing.
         pending: those among them that something is still wanted for.
         decided: the ids of those that have ended for good, committed or aborted.
+        expired: those that have expired where nothing decides them any more (`direct`, `bracha`).
         results: public results by operation.
         succession: which of several operations' secrets are in use.
         keys: identity keys by party, 32 bytes each, as far as they are known.
@@ -69,6 +70,7 @@ class Ledger:
         self.pending: dict[str, Operation] = {}
         self.history = History(session)
         self.decided = Inventory()
+        self.expired: dict[str, None] = {}
         self.results: dict[str, Result] = {}
         self.succession = Succession(kinds, self.operations, self.results)
         self.evidence: list[Evidence] = []

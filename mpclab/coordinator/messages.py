@@ -82,11 +82,13 @@ class Fetch(Message, frozen=True):
 
 
 class ProposalState(Message, frozen=True):
-    """An operation that is not decided, as far as I know it."""
+    """An operation that is not decided, as far as I know it. `expired`: I wait for it no longer,
+    and nothing will decide it unless more votes come."""
 
     signed: SignedProposal
     votes: tuple[SignedVote, ...]
     withdrawals: tuple[Withdrawal, ...] = ()
+    expired: bool = False
 
 
 class DecidedDigest(Message, frozen=True):
@@ -103,10 +105,12 @@ class Summary(Message, frozen=True):
     Attributes:
         digests: of the ids decided here, bucket by bucket (see `inventory`).
         open: the ids of proposals that are not decided here.
+        expired: the ids of the newest that have expired here, where nothing decides them any more.
     """
 
     digests: bytes
     open: tuple[str, ...]
+    expired: tuple[str, ...] = ()
 
 
 class DecidedIds(Message, frozen=True):

@@ -428,6 +428,7 @@ class Session(Machine):
         self.ledger.clock = max(self.ledger.clock, signed.proposal.lamport)
         o.describe(self.ledger.kinds, signed)
         self.ledger.decided.add(op)
+        self.ledger.expired.pop(op, None)
         self.catchup.told.pop(op, None)
         self.catchup.settle(ctx, o)
         if isinstance(ending, Certificate):
@@ -465,14 +466,14 @@ class Session(Machine):
         ctx.note(notes.Aborted(o.op, o.reason, o.rejected, o.missing, o.index))
         self.executor.on_aborted(ctx, o)
 
-    def _expire(self, ctx: Ctx, o: Operation) -> None:
+    def expire(self, ctx: Ctx, o: Operation, why: str = "") -> None:
         """We wait no longer for votes. Only the second gate, where there is one, can say more."""
         assert o.signed is not None
         o.rejected = o.tally.against(o.proposal_hash)
         o.missing = self._unheard(ctx, o)
         waited = format_duration(o.signed.proposal.deadline)
         lacking = f"no vote from {named(o.missing)}" if o.missing else "no decision"
-        o.status, o.reason, o.asked = Status.EXPIRED, f"{lacking} in {waited}", 0
+        o.status, o.reason, o.asked = Status.EXPIRED, why or f"{lacking} in {waited}", 0
         end = End(Status.EXPIRED, o.reason, rejected=o.rejected, missing=o.missing)
         ctx.persist(f"end/{o.op}", msgspec.msgpack.encode(end))
         o.ended_at = ctx.now
@@ -485,6 +486,7 @@ class Session(Machine):
             self.approval.withdraw(ctx, o)
         elif not self.agreement.refuses:
             self.catchup.settle(ctx, o)
+            self.ledger.expired[o.op] = None
         elif self.agreement.everyone_submits:
             ctx.ask(AGREEMENT, Oppose(o.op, o.reason))
 
@@ -506,7 +508,7 @@ class Session(Machine):
             self.executor.on_timer(ctx, what, o)
         elif o.status is Status.OPEN and (o.certificate is None or self.agreement.exclusive):
             if self.broadcasts or o.asked:
-                self._expire(ctx, o)
+                self.expire(ctx, o)
                 return
             # The protocol has deadlines of its own, and ends by them soon.
             assert o.signed is not None
@@ -540,7 +542,7 @@ class Session(Machine):
                 statements.check_withdrawal(msg, session, keys)
                 self.approval.count_withdrawal(ctx, msg)
             case ProposalState():
-                self.catchup.on_proposal_state(ctx, msg)
+                self.catchup.on_proposal_state(ctx, sender, msg)
             case Fetch():
                 self.catchup.on_fetch(ctx, sender, msg)
             case DecidedDigest():
@@ -561,6 +563,10 @@ class Session(Machine):
     def restated(self, msg: Message, story: int) -> Message | None:
         """For adversaries: `msg` with another story in it, as well signed."""
         return stories.restated(self.ledger, msg, story)
+
+    def resigned(self, msg: Message) -> Message:
+        """For adversaries: `msg`, in which something was changed, signed by us again."""
+        return stories.resigned(self.ledger, msg)
 
     def other_values(self, story: int) -> dict[bytes, bytes]:
         """For adversaries: other values for what this party got decided."""

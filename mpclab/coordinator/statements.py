@@ -223,6 +223,18 @@ def sign_withdrawal(
     return Withdrawal(proposal.op, proposal.hash, party, missing, signature)
 
 
+def resign_vote(identity: Identity, session: str, vote: SignedVote) -> SignedVote:
+    """For adversaries: whatever `vote` says, signed."""
+    label, parts = _vote_parts(session, vote.op, vote.proposal_hash, vote.approve, vote.reason)
+    return msgspec.structs.replace(vote, signature=identity.sign(label, *parts))
+
+
+def resign_withdrawal(identity: Identity, session: str, said: Withdrawal) -> Withdrawal:
+    """For adversaries: whatever it says, signed."""
+    parts = (session, said.op, said.proposal_hash, said.missing)
+    return msgspec.structs.replace(said, signature=identity.sign(_WITHDRAWAL, *parts))
+
+
 def _vote_parts(
     session: str, op: str, proposal_hash: bytes, approve: bool, reason: str
 ) -> tuple[str, tuple[str | bytes, ...]]:

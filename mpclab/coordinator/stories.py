@@ -19,6 +19,9 @@ from mpclab.coordinator.statements import (
     Certificate,
     SignedProposal,
     SignedVote,
+    Withdrawal,
+    resign_vote,
+    resign_withdrawal,
     sign_proposal,
     sign_vote,
 )
@@ -36,14 +39,35 @@ def restated(ledger: Ledger, msg: Message, story: int) -> Message | None:
             return sign_proposal(ledger.identity, other_proposal(proposal, story))
         case SignedVote() if msg.voter == ledger.me:
             return _other_vote(ledger, msg, story)
-        case ProposalState(signed, votes, withdrawals):
+        case ProposalState(signed, votes, withdrawals, expired):
             other = ProposalState(
                 _or_same(ledger, signed, story),
                 tuple(_or_same(ledger, vote, story) for vote in votes),
                 withdrawals,
+                expired,
             )
             return other if other != msg else None
     return None
+
+
+def resigned(ledger: Ledger, msg: Message) -> Message:
+    """`msg`, in which something was changed, with the signature of this party where its own was:
+    whatever else it says."""
+    match msg:
+        case SignedProposal(proposal) if proposal.by == ledger.me:
+            return sign_proposal(ledger.identity, proposal)
+        case SignedVote() if msg.voter == ledger.me:
+            return resign_vote(ledger.identity, ledger.session, msg)
+        case Withdrawal() if msg.party == ledger.me:
+            return resign_withdrawal(ledger.identity, ledger.session, msg)
+        case ProposalState(signed, votes, withdrawals, expired):
+            return ProposalState(
+                cast(SignedProposal, resigned(ledger, signed)),
+                tuple(cast(SignedVote, resigned(ledger, vote)) for vote in votes),
+                tuple(cast(Withdrawal, resigned(ledger, one)) for one in withdrawals),
+                expired,
+            )
+    return msg
 
 
 M = TypeVar("M", bound=Message)

@@ -6,13 +6,15 @@ and its machines; those of one kind that `collude` pool it, at once and without 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from mpclab.core.effects import Words
 from mpclab.core.errors import nearest
 from mpclab.core.ids import Party, Path, format_duration
+from mpclab.core.variants import one_field
 from mpclab.core.wire import Message
 from mpclab.faults.byzantine import ByzantineFault, Corruption, is_plumbing, kind_of, variant
 from mpclab.faults.fault import (
@@ -22,6 +24,7 @@ from mpclab.faults.fault import (
     a_bool,
     a_count,
     a_lasting,
+    a_rate,
     a_word,
     names,
     the,
@@ -200,3 +203,41 @@ class KnownAttack(ByzantineFault):
 
     def sentence(self) -> str:
         return f"party {self.party} plays its part in {self.name}{self.only()}"
+
+
+@runtime_checkable
+class Signing(Protocol):
+    """A machine that can sign again what was changed in a message of its own."""
+
+    def resigned(self, msg: Message) -> Message: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneField(ByzantineFault):
+    """A party follows its protocol, but in some messages one field is another, signed again."""
+
+    kind = "one-field"
+    rate: float = the(a_rate, 0.3)
+
+    def rewrite(self, words: Words, adversary: AdversaryContext, past: list[Words]) -> list[Words]:
+        number = adversary.node.next_id
+        if isinstance(words.msg, bytes) or not words.to:
+            return [words]
+        if adversary.draw("change?", number) >= self.rate:
+            return [words]
+        turns = itertools.count()
+
+        def pick(below: int) -> int:
+            return int(below * adversary.draw("which", number, next(turns)))
+
+        other = one_field(words.msg, pick, [old.msg for old in past])
+        machine: Any = adversary.node.machine(words.path)
+        if other is None:
+            return [words]
+        if isinstance(machine, Signing):
+            other = machine.resigned(other)
+        adversary.remark(f"changes a field of its {kind_of(words)}")
+        return [Words(words.path, words.to, other)]
+
+    def sentence(self) -> str:
+        return f"party {self.party} changes single fields of what it says{self.only()}"

@@ -142,7 +142,8 @@ class Tracker:
                 return found
             else:
                 worst = found
-        return worst if len(self._place) >= expected else Progress.OPEN
+        # One that is planned and was never noted: its proposer died in that very step.
+        return worst if len(self._place) >= expected else Progress.EXPIRED
 
     def outcomes(
         self,
@@ -186,7 +187,11 @@ def _progress(one: Operation, up: list[Party], base: Party, faulty: frozenset[Pa
     if not decided and (one.by is not None and one.by - base in faulty):
         return Progress.EXPIRED  # a liar's own may never end, whatever the others do
     if not decided and words <= {"expired", ""} and "expired" in words:
-        return Progress.EXPIRED  # a party that never heard of it waits for nothing
+        # A party that never heard of it waits for nothing, unless so many say that it expired
+        # that it will believe them (one more than may lie).
+        said = [one.standing.get(actor, "") for actor in up].count("expired")
+        told = "" in words and said > (len(up) - 1) // 3
+        return Progress.OPEN if told else Progress.EXPIRED
     return Progress.OPEN
 
 

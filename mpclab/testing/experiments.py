@@ -39,14 +39,14 @@ from mpclab.trace import rows
 
 CHECKS = (
     "agreement", "validity", "integrity", "termination", "total-order", "linearizability",
-    "durability", "leaders", "certificates", "blame",
+    "durability", "leaders", "certificates", "blame", "delivery",
 )  # fmt: skip
 MOODS = (
     "late", "flapping", "restarts", "message", "moment", "snapshot", "skew", "liar", "colluders",
     "both", "beside",
 )  # fmt: skip
 LYING = ("liar", "colluders", "both", "beside")
-WAYS = (*LIES, "last-moment", "flood", "adaptive", "attack")
+WAYS = (*LIES, "one-field", "last-moment", "flood", "adaptive", "attack")
 SHORT = {"raft": {"compaction": 2}, "pbft": {"checkpoint": 2, "window": 4}}
 """Options under which what is rare otherwise (a snapshot, a checkpoint) happens all the time."""
 
@@ -253,6 +253,8 @@ class _Drawing:
                 found["copies"] = rng.choice((1, 3))
             case "attack":
                 found["name"] = rng.choice(list(self.cls.attacks))
+            case "one-field":
+                found["rate"] = rng.choice((0.1, 0.3, 0.7))
             case "adaptive":
                 found["quiet"] = _ms(rng.randint(20, 600))
         own = [k for k, cls in spoken_by(self.cls).items() if cls not in self.cls.unvaried]

@@ -39,6 +39,7 @@ from mpclab.core.effects import (
 from mpclab.core.errors import Strength
 from mpclab.core.ids import MS, SECOND, Party, Path
 from mpclab.core.node import Node
+from mpclab.core.variants import one_field
 from mpclab.core.wire import Frame
 from mpclab.testing.cluster import AT, IDENTITIES, Parent
 
@@ -133,7 +134,7 @@ class Liar:
     past: list[Words] = field(default_factory=list)
 
     STRATEGIES = (
-        "honest", "equivocate", "lie", "twice", "silent", "some", "late", "replay",
+        "honest", "equivocate", "lie", "twice", "silent", "some", "late", "replay", "field",
     )  # fmt: skip
 
     def __call__(self, words: Words) -> Iterable[Words]:
@@ -141,7 +142,7 @@ class Liar:
             return [words]
         if self.draw.random() < 0.15:
             self.strategy = self.draw.choice(self.STRATEGIES)
-        other = self._other(words)
+        other = self._one_field(words) if self.strategy == "field" else self._other(words)
         half = tuple(p for p in words.to if (p + self.run.seed) % 2)
         self.past.append(words)
         del self.past[:-32]
@@ -156,7 +157,7 @@ class Liar:
             case "replay":
                 old = self.draw.choice(self.past)
                 return [words, Words(old.path, words.to, old.msg)]
-            case "lie" if other is not None:
+            case "lie" | "field" if other is not None:
                 return [other]
             case "twice" if other is not None:
                 return [words, other]
@@ -164,6 +165,17 @@ class Liar:
                 rest = tuple(p for p in words.to if p not in half)
                 return [Words(words.path, rest, words.msg), Words(other.path, half, other.msg)]
         return [words]
+
+    def _one_field(self, words: Words) -> Words | None:
+        """Now and then, the same but for one field, and signed again."""
+        if self.draw.random() < 0.5:
+            return None
+        other = one_field(words.msg, self.draw.randrange, [old.msg for old in self.past])
+        if other is None:
+            return None
+        machine: Any = self.run.nodes[self.me].machine(AT)
+        self.run.lies += 1
+        return Words(words.path, words.to, machine.resigned(other))
 
     def _other(self, words: Words) -> Words | None:
         machine: Any = self.run.nodes[self.me].machine(AT)

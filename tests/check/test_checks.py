@@ -44,6 +44,7 @@ def test_a_quiet_run_breaks_no_promise() -> None:
         "leaders": "unknown",
         "certificates": "ok",
         "blame": "ok",
+        "delivery": "ok",
     }
 
 
@@ -111,6 +112,20 @@ def test_liars_are_read_from_the_traces_own_faults() -> None:
     says(untold, "unknown", "the lie was never told")
     story.lie(2, "SignedVote", 9, (1,), 10)
     assert judge("agreement", story).verdict == "ok"
+
+
+def test_a_liars_own_proposal_is_owed_once_an_honest_party_decided_it() -> None:
+    story = Story(3)
+    story.fault(0, "silent", "begin", 3)
+    story.lie(3, "SignedVote", 9, (1,), 10)
+    story.propose(3, "k3f9")
+    says(judge("termination", story), "ok", "nothing was proposed but by liars")
+    story.propose(1, "x1")
+    for party in (1, 2):
+        story.commit(party, "x1")
+    says(judge("termination", story), "ok", "1 of liars, which nobody decided, not counted")
+    story.commit(1, "k3f9")
+    says(judge("termination", story), "violated", "k3f9 is not settled")
 
 
 def test_one_commits_and_another_aborts() -> None:

@@ -17,7 +17,7 @@ from mpclab.check import CHECKS, Verdict, run_checks
 from mpclab.check.oracle import JUDGED, disagreements
 from mpclab.core import notes
 from mpclab.lab import Scenario
-from mpclab.trace import Blamed, Delivered, Noted, Row, Sent, Trace
+from mpclab.trace import Blamed, Delivered, Dropped, Linked, Noted, Row, Sent, Trace
 
 Rows = list[Row]
 Mutant = Callable[[Rows], Rows]
@@ -36,7 +36,9 @@ def run_of(kind: str) -> tuple[Row, ...]:
         ],
         "faults": [{"at": "1s", "kind": "crash", "party": 4, "restart_after": "1s"}],
     }  # fmt: skip
-    if kind != "crash":
+    if kind == "mesh":  # links are made, and the server carries messages too
+        fields |= {"faults": [{"kind": "loss", "rate": 0.2, "for": "3s"}], "mesh": "negotiated"}
+    elif kind != "crash":
         fields |= {"faults": [], "agreement": kind, "policy": "unanimous"}
     run = Scenario.parse(fields).run()
     assert not [v for v in run.verdicts if v.verdict == "violated"], run
@@ -150,6 +152,67 @@ def swapped(party: int) -> Mutant:
     return mutate
 
 
+def first(rows: Rows, kind: type, party: int = 0) -> int:
+    """Where the first row of a class stands, of a party or of any."""
+    return next(
+        i for i, row in enumerate(rows) if type(row) is kind and party in (0, row.actor)
+    )  # fmt: skip
+
+
+def rewritten(kind: type, **fields: Any) -> Mutant:
+    """Change the fields of the first row of a class."""
+
+    def mutate(rows: Rows) -> Rows:
+        i = first(rows, kind)
+        return [*rows[:i], msgspec.structs.replace(rows[i], **fields), *rows[i + 1 :]]
+
+    return mutate
+
+
+def removed(kind: type) -> Mutant:
+    def mutate(rows: Rows) -> Rows:
+        i = first(rows, kind)
+        return rows[:i] + rows[i + 1 :]
+
+    return mutate
+
+
+def moved_up(kind: type) -> Mutant:
+    """The first row of a class comes before everything else."""
+
+    def mutate(rows: Rows) -> Rows:
+        i = first(rows, kind)
+        early = msgspec.structs.replace(rows[i], at=rows[0].at)
+        return [early, *rows[:i], *rows[i + 1 :]]
+
+    return mutate
+
+
+def moved_into_crash(kind: type) -> Mutant:
+    """The first row of the party that crashes comes while it is down."""
+
+    def mutate(rows: Rows) -> Rows:
+        crash = places(rows, notes.Crashed, 4)
+        i = first(rows, kind, 4)
+        late = msgspec.structs.replace(rows[i], at=rows[crash].at)
+        return [*rows[:i], *rows[i + 1 : crash + 1], late, *rows[crash + 1 :]]
+
+    return mutate
+
+
+def only_one_end(one: int, other: int) -> Mutant:
+    """`other` never knew of the link that `one` has to it."""
+
+    def mutate(rows: Rows) -> Rows:
+        return [
+            row
+            for row in rows
+            if not (isinstance(row, Linked) and (row.actor, row.peer) == (other, one))
+        ]
+
+    return mutate
+
+
 def accuses(party: int, whom: int) -> Mutant:
     return lambda rows: [*rows, Blamed(rows[-1].at, party, (), whom, "forged", "known")]
 
@@ -207,14 +270,30 @@ KILLERS: dict[str, list[tuple[str, Mutant]]] = {
         ("crash", forged(notes.Certified, 2, approvals=(1, 2, 2))),
     ],
     "blame": [("crash", accuses(1, 2))],
+    "delivery": [
+        ("crash", rewritten(Delivered, id=9_999)),
+        ("crash", rewritten(Delivered, sender=3, actor=3)),
+        ("crash", removed(Sent)),
+        ("crash", rewritten(Sent, to=())),
+        ("crash", rewritten(Sent, via="none")),
+        ("mesh", rewritten(Dropped, id=9_999)),
+        ("mesh", rewritten(Dropped, actor=9)),
+        ("crash", moved_up(Delivered)),
+        ("crash", moved_into_crash(Delivered)),
+        ("crash", moved_into_crash(Sent)),
+        ("mesh", rewritten(Linked, state="confirmed")),
+        ("mesh", rewritten(Linked, state="teleporting")),
+        ("mesh", rewritten(Linked, peer=4, actor=4)),
+        ("mesh", only_one_end(2, 3)),
+    ],
 }  # fmt: skip
 
 
 def policy_of(kind: str) -> str:
-    return "threshold(3)" if kind == "crash" else "unanimous"
+    return "threshold(3)" if kind in ("crash", "mesh") else "unanimous"
 
 
-@pytest.mark.parametrize("kind", ["crash", "pbft", "direct"])
+@pytest.mark.parametrize("kind", ["crash", "pbft", "direct", "mesh"])
 def test_nothing_is_wrong_with_the_runs_themselves(kind: str) -> None:
     verdicts = judged(run_of(kind), policy_of(kind))
     assert {v.verdict for v in verdicts.values()} <= {"ok", "unknown"}

@@ -62,7 +62,8 @@ def test_who_gave_up_commits_on_evidence() -> None:
     s.world.crash(4)
     s.world.restart(4)
     s.run()  # party 4 says hello, and is told
-    assert len(s.view(4).operations) == 0, "what was given up is not revived"
+    assert s.statuses(op)[4] == "expired", "what was given up is not revived"
+    assert s.session(4).operations[op].mine is None
 
     s.lossy(lambda src, dst, draw: dst == 3)
     other = s.propose(1)

@@ -572,3 +572,15 @@ def test_who_withdrew_is_named_beside_what_it_says_of_others() -> None:
     for q in s.honest:
         assert s.at(q, op).status == "aborted"
         assert s.at(q, op).reason == "no vote from party 3 in 10s, says party 4"
+
+
+def test_one_that_says_what_we_never_heard_of_has_expired_keeps_us_from_no_vote() -> None:
+    s = with_liar(policy="threshold(3)", agreement=agreement("bracha"))
+    told = proposal(1)
+    say(s, ProposalState(sign_proposal(identity(1), told), (), (), True))
+    s.run(SECOND)
+    assert s.session(2).operations.get(told.op) is None
+    ask = Propose("note", {"text": "hello"}, attempt=told.attempt, deadline=told.deadline)
+    s.world.ask(1, ("session",), ask)
+    s.run(20 * SECOND)
+    assert {s.session(p).operations[told.op].status for p in (1, 2, 3)} == {"executed"}

@@ -6,6 +6,7 @@ hold, without the checks.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any
 
@@ -202,3 +203,46 @@ def test_a_voter_that_says_both_yes_and_no_splits_nobody(agreement: str, policy:
         words |= {o.status for o in run.outcomes}
     assert words <= {"committed", "aborted", "undecided"}
     assert len(words) > 1, words
+
+
+@pytest.mark.parametrize("agreement", AGREEMENTS)
+def test_whoever_was_cut_off_hears_also_of_what_came_to_nothing(agreement: str) -> None:
+    """The others gave it up while party 4 was away: it says so too, and calls nothing to life."""
+    scenario = Scenario.parse(
+        {
+            "agreement": agreement, "policy": "unanimous", "mesh": "ready", "patience": "1s",
+            "network": {"delay": "uniform(5ms, 40ms)"},
+            "operations": [{"at": "0ms", "by": 1, "kind": "note", "text": "x"}],
+            "faults": [{"at": "0ms", "for": "4s", "kind": "partition", "isolated": 4}],
+            "until": "60s", "seed": 1,
+        }
+    )  # fmt: skip
+    run = play(scenario)
+    [outcome] = run.outcomes
+    words = {held.status for held in outcome.parties.values()}
+    assert len(words) == 1, words
+    assert words <= {"expired", "aborted", "executed"}
+    if agreement in ("direct", "bracha"):
+        assert words == {"expired"}
+        assert "had expired at" in outcome.parties[4].reason
+    assert run.ok or {v.verdict for v in run.verdicts} == {"ok", "unknown"}
+
+
+@pytest.mark.parametrize("agreement", ["2pc", "3pc", "raft", "direct"])
+def test_a_proposer_that_dies_before_it_has_said_a_word_keeps_no_run_going(
+    agreement: str,
+) -> None:
+    scenario = Scenario.parse(
+        {
+            "agreement": agreement, "mesh": "ready", "patience": "1s",
+            "operations": [{"at": "1s", "by": 1, "kind": "note", "text": "x"}],
+            "faults": [
+                {"at": "999ms", "kind": "crash", "party": 1, "restart_after": "1s", "torn": True}
+            ],
+            "until": "3600s", "seed": 1,
+        }
+    )  # fmt: skip
+    for seed in range(8):
+        labs: list[Lab] = []
+        run = play(dataclasses.replace(scenario, seed=seed), watch=labs.append)
+        assert labs[0].now - run.ready_at < 200_000_000

@@ -1,15 +1,20 @@
 """Byzantine parties: what each kind says, and that all of it is reproducible."""
 
+import random
+
 import pytest
 
+from mpclab.consensus.hotstuff_messages import HotStuffVote
+from mpclab.consensus.pbft_messages import Claim, PbftViewChange
 from mpclab.core.effects import Effect, Send, Words
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
-from mpclab.core.variants import altered
+from mpclab.core.variants import altered, one_field
 from mpclab.core.wire import Message
 from mpclab.faults.fault import AdversaryContext
+from mpclab.lab import Scenario
 from mpclab.signaling.peer_link import MeshSettings
 from mpclab.trace import rows
 from mpclab.worlds.base import Stored
@@ -295,3 +300,44 @@ def test_a_machine_may_tell_how_it_would_say_another_thing() -> None:
     world.run()
     said = {p: world.look(p, lambda node: node.machine(()).heard[1]) for p in (1, 2, 3)}  # type: ignore[union-attr]
     assert said == {1: "yes", 2: "yes", 3: "certainly not"}
+
+
+# --- one field ----------------------------------------------------------------------------------
+
+
+def test_one_field_changes_one_place_however_deep_and_no_signature() -> None:
+    claim = Claim(3, 1, b"d")
+    change = PbftViewChange(2, 1, 0, (), (claim,), (claim,), b"signed")
+    draw = random.Random(1)
+    seen = set()
+    for _ in range(200):
+        other = one_field(change, draw.randrange)
+        assert other is not None
+        assert other != change
+        assert other.signature == b"signed"
+        differing = [f for f in change.__struct_fields__ if getattr(other, f) != getattr(change, f)]
+        assert len(differing) == 1
+        seen.add(differing[0])
+    assert seen == {"view", "party", "stable", "prepared", "accepted"}
+
+
+def test_one_field_may_be_lent_by_what_was_said_before() -> None:
+    old, new = (HotStuffVote(phase, view, b"", b"") for phase, view in (("commit", 1), ("x", 7)))
+    draw = random.Random(2)
+    found = {one_field(new, draw.randrange, [old]).phase for _ in range(200)}
+    assert "commit" in found
+
+
+@pytest.mark.parametrize("protocol", ["pbft", "hotstuff", "chained-hotstuff", "bracha"])
+def test_a_changed_field_is_signed_again_and_harms_nobody(protocol: str) -> None:
+    played = Scenario.parse(
+        {
+            "agreement": protocol, "policy": "threshold(3)", "mesh": "ready", "patience": "2s",
+            "operations": [{"at": "0ms", "by": p, "kind": "note", "text": "x"} for p in (1, 2)],
+            "faults": [{"kind": "one-field", "party": 1, "rate": 0.4}],
+            "until": "60s", "seed": 3,
+        }
+    ).run()  # fmt: skip
+    assert list(played.trace.of(rows.Lied))
+    assert played.outcomes[1].status == "committed"
+    assert not played.violated

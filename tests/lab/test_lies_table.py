@@ -4,7 +4,16 @@ import pytest
 
 from mpclab.consensus.registry import agreement
 from tools.docs import CHECKOUT
-from tools.lies_table import PROTOCOLS, Pair, lies, table, tried
+from tools.lies_table import (
+    BEARING,
+    PROTOCOLS,
+    Pair,
+    lies,
+    table,
+    tried,
+    tried_by_two,
+    tried_in_votes,
+)
 
 PAIRS = [(protocol, kind) for protocol in PROTOCOLS for kind in lies()]
 
@@ -16,6 +25,22 @@ def test_a_lie_acts_and_harms_only_where_nobody_promised_otherwise(
     pair = tried(protocol, kind)
     assert pair.acts > 0
     if agreement(protocol).liars(4) > 0:
+        assert pair.word == "holds"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_lie_in_votes_harms_only_where_nobody_promised_otherwise(protocol: str) -> None:
+    pair = tried_in_votes(protocol)
+    assert (pair.acts > 0) is not agreement(protocol).votes_inside
+    if agreement(protocol).liars(4) > 0:
+        assert pair.word == "holds"
+
+
+@pytest.mark.parametrize("kind", lies())
+def test_two_liars_of_seven_do_no_harm(kind: str) -> None:
+    for protocol in BEARING:
+        pair = tried_by_two(protocol, kind)
+        assert pair.acts > 0
         assert pair.word == "holds"
 
 
