@@ -32,6 +32,7 @@ from mpclab.mpc.compute import Input
 from mpclab.operations import OPERATIONS, input_path
 from mpclab.operations.proposal import operation_id
 from mpclab.signaling.client import Client
+from mpclab.signaling.events import NO_ENTRY
 from mpclab.signaling.party import (
     JoinSession,
     LeaveSession,
@@ -40,6 +41,7 @@ from mpclab.signaling.party import (
     Tell,
     WhenRunning,
 )
+from mpclab.signaling.tickets import Entry
 from mpclab.trace.rows import Linked, Noted, Output
 from mpclab.worlds.base import Build, Stored, World
 
@@ -80,6 +82,7 @@ class Group:
         self.identities: dict[Party, Identity] = {}  # of the parties spawned here
         self.given: dict[Party, Identity] = {}  # keys to use instead of generated ones
         self.pinned: dict[Party, bytes] = {}  # keys of parties elsewhere, known beforehand
+        self.entries: dict[Party, Entry] = {}  # what parties show to the server's rooms
         self.votes: dict[Party, str] = dict(scenario.votes)
         self.private: dict[Party, tuple[int | Decimal, ...]] = dict(scenario.private)
         self.process_files: ProcessFiles | None = None  # of parties in processes of their own
@@ -500,6 +503,7 @@ class Group:
             private=self.private.get(party, ()),
             protocol=self.protocol,
             accepted=dict(self.pinned),
+            entry=self.entries.get(party, NO_ENTRY),
         )
         self.incarnations.setdefault(party, []).append(incarnation)
         return incarnation(coins, stored)

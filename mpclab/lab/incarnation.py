@@ -20,8 +20,10 @@ from mpclab.core.node import Coins, Node
 from mpclab.crypto.identity import Identity
 from mpclab.lab.scenario import Scenario
 from mpclab.signaling.client import stored_pins
+from mpclab.signaling.events import NO_ENTRY
 from mpclab.signaling.party import PartyConfig, build_party
 from mpclab.signaling.peer_link import MeshSettings
+from mpclab.signaling.tickets import Entry
 from mpclab.worlds.base import Stored
 
 SESSION: Path = ("session",)
@@ -35,6 +37,7 @@ class Incarnation:
     Attributes:
         keys: members' public keys as known then. Those that the party met before, and stored,
             stand against them: a slot belongs to its key.
+        entry: what it shows to the server: whose room it is, and its ticket.
         accepted: keys that our user named, which stand against both.
         joined: whether it goes to its session by itself, as it had before.
         votes: how it votes.
@@ -53,6 +56,7 @@ class Incarnation:
     private: tuple[int | Decimal, ...] = field(default=(), repr=False)
     protocol: Callable[[], Machine] | None = None
     accepted: Mapping[Party, bytes] = field(default_factory=dict)
+    entry: Entry = NO_ENTRY
 
     def __call__(self, coins: Coins, stored: Stored) -> Node:
         if self.scenario.mesh == "ready":
@@ -101,4 +105,5 @@ class Incarnation:
             join=self.joined,
             mesh=MeshSettings(direct=self.direct),
             agreement=s.agreement if self.protocol is None else "",
+            entry=self.entry,
         )

@@ -22,6 +22,7 @@ from mpclab.signaling.messages import (
 )
 from mpclab.signaling.status import RoomsSettings, SessionStatus, SlotStatus
 from mpclab.signaling.throttle import Bucket
+from mpclab.signaling.tickets import ACCESS, CLOSED, INVITED, OPEN, Door, belongs, why_not_ticket
 
 Connection: TypeAlias = int
 
@@ -61,6 +62,7 @@ class Room:
     left_at: int = 0  # when its last member went offline
     agreement: str = ""  # the first to name one names it for all
     openers: tuple[str, ...] = ()  # the address and the key that this room counts for
+    door: Door = field(default_factory=Door)
 
     @property
     def online(self) -> list[Connection]:
@@ -71,13 +73,14 @@ class Room:
 
 
 def why_not(
-    rooms: Mapping[str, Room], settings: RoomsSettings, nonce: bytes, msg: Join
+    rooms: Mapping[str, Room], settings: RoomsSettings, nonce: bytes, msg: Join, now: int
 ) -> tuple[str, str] | None:
     """Reason and hint for refusing `msg`, or None when it is in order.
 
     Args:
         rooms: by session, without slots that are over.
         nonce: what its connection was challenged with.
+        now: the server's clock, µs.
     """
     try:
         check_session_id(msg.session)
@@ -97,13 +100,50 @@ def why_not(
         return "invalid mode", "the mode is create, join or either"
     if len(msg.key) != PUBLIC_BYTES or len(msg.incarnation) != NONCE_BYTES:
         return "invalid key or incarnation", "a key has 32 bytes, an incarnation 16"
+    if msg.access not in ("", *ACCESS):
+        return "invalid access", "the access is open, invited or closed"
+    if len(msg.owner) not in (0, PUBLIC_BYTES):
+        return "invalid owner", "an owner is a key of 32 bytes"
+    if (len(msg.roster) != msg.n) if msg.access == CLOSED else msg.roster:
+        return "invalid roster", "a closed session has a roster of n keys, others have none"
     presence = presence_parts(msg.session, msg.party, msg.incarnation, msg.epoch)
     if not (
         verify(msg.key, JOIN_LABEL, join_parts(nonce, msg), msg.signature)
         and verify(msg.key, PRESENCE_LABEL, presence, msg.presence)
     ):
         return "the signature is wrong", "sign this connection's challenge with the party's key"
-    return _why_not_here(rooms, settings, msg)
+    return _why_not_here(rooms, settings, msg, settings.unix_seconds(now))
+
+
+def door_for(settings: RoomsSettings, msg: Join) -> Door:
+    """The door of the room that `msg` opens."""
+    if msg.access == CLOSED:
+        return Door(CLOSED, msg.owner or msg.key, msg.roster)
+    if msg.access == INVITED or (settings.access == INVITED and not msg.access):
+        return Door(INVITED, msg.owner or msg.key)
+    return Door(OPEN, msg.key)
+
+
+def _why_not_open(settings: RoomsSettings, msg: Join, time: int) -> tuple[str, str] | None:
+    """Reason and hint for not letting `msg` open its room."""
+    door = door_for(settings, msg)
+    if not belongs(msg.session, door.access, door.owner, door.roster):
+        return "this session's id says that it is another's", "name its owner, or choose another id"
+    operators = settings.operators
+    if settings.access == INVITED and msg.key not in operators:
+        reason = "this server is by invitation"
+        if msg.ticket:
+            reason = why_not_ticket(
+                msg.ticket, msg.session, msg.party, msg.key, time, operators, operators
+            )
+        if reason:
+            return reason, "ask its operator for a ticket"
+    if reason := door.why_not(msg.session, msg.party, msg.key, msg.ticket, time, operators):
+        return reason, _ASK
+    return None
+
+
+_ASK: Final = "ask the session's owner, or the server's operator, for a ticket"
 
 
 def taken(party: Party) -> str:
@@ -112,7 +152,7 @@ def taken(party: Party) -> str:
 
 
 def _why_not_here(
-    rooms: Mapping[str, Room], settings: RoomsSettings, msg: Join
+    rooms: Mapping[str, Room], settings: RoomsSettings, msg: Join, time: int
 ) -> tuple[str, str] | None:
     """The part of `why_not` that depends on the rooms there are."""
     room = rooms.get(msg.session)
@@ -122,7 +162,7 @@ def _why_not_here(
                 "no such session",
                 "check its id, or create it",
             )  # ids are invitations: no hint
-        return None
+        return _why_not_open(settings, msg, time)
     if msg.mode == "create":
         return "the session exists already", "join it, or choose another id"
     for name in ("n", "t", "policy"):
@@ -134,7 +174,17 @@ def _why_not_here(
             f"agreement = {msg.agreement}, but this session has agreement = {room.agreement}",
             f"use {room.agreement}",
         )
-    slot = room.slots.get(msg.party)
+    door, slot = room.door, room.slots.get(msg.party)
+    if slot is None or slot.member.key != msg.key:  # a member that comes back was let in before
+        reason = door.why_not(msg.session, msg.party, msg.key, msg.ticket, time, settings.operators)
+        if reason:
+            return reason, _ASK
+    if msg.access and msg.access != door.access:
+        return f"this session is {door.access}, not {msg.access}", "choose another id"
+    if msg.owner and msg.owner != door.owner:
+        return "this session has another owner", "choose another id, or ask the operator"
+    if msg.roster and msg.roster != door.roster:
+        return "this session has another roster", "choose another id, or ask the operator"
     if slot is not None and slot.member.key != msg.key:
         free = [str(p) for p in range(1, room.n + 1) if p not in room.slots][:8]
         hint = f"free: {', '.join(free)}" if free else "the session is complete"
@@ -211,4 +261,7 @@ def session_status(name: str, room: Room) -> SessionStatus:
         )
         for party, slot in sorted(room.slots.items())
     )
-    return SessionStatus(name, room.n, room.t, room.policy, members, room.opened_at)
+    return SessionStatus(
+        name, room.n, room.t, room.policy, members, room.opened_at,
+        room.door.access, room.door.owner.hex(),
+    )  # fmt: skip

@@ -335,6 +335,7 @@ class Client(Machine):
         join = Join(
             s.session, s.party, s.n, s.t, s.policy, s.identity.public, s.incarnation, s.epoch,
             presence, _EMPTY, s.mode, s.agreement,
+            s.entry.access, s.entry.owner, s.entry.ticket, s.entry.roster,
         )  # fmt: skip
         signature = s.identity.sign(JOIN_LABEL, *join_parts(nonce, join))
         self._move("challenged")

@@ -10,6 +10,9 @@ from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
 from mpclab.signaling.messages import Member
+from mpclab.signaling.tickets import Entry
+
+NO_ENTRY = Entry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Membership:
     epoch: int
     mode: str = "either"
     agreement: str = ""
+    entry: Entry = NO_ENTRY
 
 
 # --- commands ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from mpclab.signaling.admission import Room, Slot
 from mpclab.signaling.messages import Count, Member, Number
 from mpclab.signaling.status import RoomsSettings
 from mpclab.signaling.throttle import Bucket
+from mpclab.signaling.tickets import OPEN, Door
 
 
 class _RoomRecord(msgspec.Struct, forbid_unknown_fields=True):
@@ -24,6 +25,10 @@ class _RoomRecord(msgspec.Struct, forbid_unknown_fields=True):
     policy: str
     revision: Count
     agreement: str = ""
+    access: str = OPEN
+    owner: bytes = b""
+    roster: tuple[bytes, ...] = ()
+    used: tuple[tuple[bytes, bytes, Count], ...] = ()  # tickets: serial, key, when it expires
 
 
 _encode = msgspec.json.Encoder().encode
@@ -35,7 +40,14 @@ def keep_room(ctx: Ctx, session: str, room: Room | None) -> None:
     """Note what a session is; None: it is no more."""
     record = None
     if room is not None:
-        record = _encode(_RoomRecord(room.n, room.t, room.policy, room.revision, room.agreement))
+        door = room.door
+        used = tuple((serial, key, at) for serial, (key, at) in door.used.items())
+        record = _encode(
+            _RoomRecord(
+                room.n, room.t, room.policy, room.revision, room.agreement,
+                door.access, door.owner, door.roster, used,
+            )
+        )  # fmt: skip
     ctx.persist(f"room/{session}", record)
 
 
@@ -59,9 +71,12 @@ def take_up(stored: Mapping[str, bytes], settings: RoomsSettings, now: int) -> d
             what, _, rest = key.partition("/")
             if what == "room":
                 r = _decode_room(stored[key])
+                door = Door(r.access, r.owner, r.roster)
+                door.used = {serial: (owner, at) for serial, owner, at in r.used}
                 rooms[rest] = Room(
-                    r.n, r.t, r.policy, now, revision=r.revision + _SKIP, agreement=r.agreement
-                )
+                    r.n, r.t, r.policy, now,
+                    revision=r.revision + _SKIP, agreement=r.agreement, door=door,
+                )  # fmt: skip
             elif what == "slot":
                 member = _decode_member(stored[key])
                 bucket = Bucket(settings.rate, settings.burst, now)

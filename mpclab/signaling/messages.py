@@ -19,6 +19,8 @@ VERSION: Final = 1
 MAX_MESSAGE: Final = 64 * 1024
 """Largest signaling message, bytes of JSON."""
 MAX_TEXT: Final = 4 * 1024
+MAX_TICKET: Final = 1024
+"""Largest ticket, characters."""
 NONCE_BYTES: Final = 16
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
@@ -50,7 +52,9 @@ class Member(Message, frozen=True):
 class Join(Message, frozen=True):
     """Answer to `Challenge`; `signature` is over `join_parts`. `mode`: create, join or either.
 
-    `agreement` names the protocol that the members agree by; "" says nothing of it.
+    `agreement` names the protocol that the members agree by; "" says nothing of it. `access`,
+    `owner` and `roster` say whose room it is to be, and `ticket` is an invitation: see
+    `signaling.tickets`.
     """
 
     session: str
@@ -65,6 +69,10 @@ class Join(Message, frozen=True):
     signature: bytes
     mode: str = "either"
     agreement: str = ""
+    access: str = ""
+    owner: bytes = b""
+    ticket: str = ""
+    roster: tuple[bytes, ...] = ()
 
 
 class Envelope(Message, frozen=True):
@@ -244,11 +252,14 @@ TEXT_LABEL: Final = "mpclab text"
 
 
 def join_parts(nonce: bytes, msg: Join) -> tuple[Part, ...]:
-    """The parts that `Join.signature` covers: the server's nonce and every field."""
-    return (
+    """The parts that `Join.signature` covers: the server's nonce and every field. Those of the
+    door are covered where there are any, so that a client that knows none of them needs none."""
+    parts: tuple[Part, ...] = (
         VERSION, nonce, msg.session, msg.party, msg.n, msg.t, msg.policy, msg.key, msg.incarnation,
         msg.epoch, msg.presence, msg.mode, msg.agreement,
     )  # fmt: skip
+    door: tuple[Part, ...] = (msg.access, msg.owner, msg.ticket, msg.roster)
+    return (*parts, *door) if any(door) else parts
 
 
 def presence_parts(session: str, party: Party, incarnation: bytes, epoch: int) -> tuple[Part, ...]:

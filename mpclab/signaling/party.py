@@ -31,6 +31,7 @@ from mpclab.crypto.identity import PUBLIC_BYTES, Identity
 from mpclab.crypto.transcript import digest
 from mpclab.signaling.client import Client
 from mpclab.signaling.events import (
+    NO_ENTRY,
     Absent,
     Arrived,
     ClientSettings,
@@ -49,6 +50,7 @@ from mpclab.signaling.events import (
 from mpclab.signaling.mesh import Disband, Mesh, TellServer
 from mpclab.signaling.messages import NONCE_BYTES
 from mpclab.signaling.peer_link import MeshSettings
+from mpclab.signaling.tickets import Entry
 
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 
@@ -69,6 +71,7 @@ class PartyConfig:
         mode: "create" the session, "join" it, or "either".
         agreement: the protocol that all members agree by, by its word; "" leaves it open.
         join: whether to join at the start, or wait for `JoinSession`.
+        entry: whose room it is, and our ticket.
     """
 
     session: str
@@ -83,6 +86,7 @@ class PartyConfig:
     client: ClientSettings = field(default_factory=ClientSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)
     agreement: str = ""
+    entry: Entry = NO_ENTRY
 
     def __post_init__(self) -> None:
         check_session_id(self.session)
@@ -218,7 +222,7 @@ class PartyMachine(Machine):
         incarnation = digest("mpclab presence", ctx.rng.randbytes(NONCE_BYTES), epoch)[:NONCE_BYTES]
         membership = Membership(
             config.session, config.party, config.n, config.t, config.policy, config.identity,
-            incarnation, epoch, config.mode, config.agreement,
+            incarnation, epoch, config.mode, config.agreement, config.entry,
         )  # fmt: skip
         self._application = self._make_app(config)
         ctx.spawn("signaling", Client(membership, config.roster, config.client))

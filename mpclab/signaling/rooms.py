@@ -11,7 +11,8 @@ dropped when its backlog is full; rooms, members, connections and backlogs are b
 
 What a malicious member can still do: fill its own backlog, announce up to its rate, take free
 slots of rooms whose id it knows (ids are invitations; a roster of keys closes a room, at the
-parties). What a malicious *server* can still do: refuse service to some or all, delay, drop or
+parties; a room that is invited or closed lets nobody in without a ticket or a key of its roster).
+What a malicious *server* can still do: refuse service to some or all, delay, drop or
 replay, lie about who is present, show a stranger's key for a slot to parties without a roster,
 let somebody join another server by passing on its challenge. It cannot speak for a party that
 others know, read or change what is sealed, or put itself into a link: see `mesh`.
@@ -39,6 +40,7 @@ from mpclab.signaling.admission import (
     Room,
     Shares,
     Slot,
+    door_for,
     session_status,
     taken,
     why_not,
@@ -86,6 +88,13 @@ class CloseSession(msgspec.Struct, frozen=True):
     """Ask: close a session; its members are told."""
 
     session: str
+
+
+class FreeSeat(msgspec.Struct, frozen=True):
+    """Ask: free a party's slot, for whatever key comes next; who sits there is told."""
+
+    session: str
+    party: Party
 
 
 @dataclass(slots=True)
@@ -196,11 +205,7 @@ class Rooms(Machine):
         """Free the slots whose parties vanished too long ago, and a room that has none left."""
         room = self.rooms[session]
         for party in [p for p, slot in room.slots.items() if slot.is_over(ctx.now)]:
-            del room.slots[party]
-            self._keep(ctx, session, party)
-            room.revision += 1
-            ctx.multicast(room.online, PeerLeft(party, "did not come back", True, room.revision))
-            self._say(ctx, f"{session}: party {party} did not come back")
+            self._vacate(ctx, session, party, "did not come back")
         if not room.slots:
             self._close(ctx, session)
 
@@ -375,7 +380,7 @@ class Rooms(Machine):
     def _join(self, ctx: Ctx, sender: Connection, client: _Client, msg: Join) -> None:
         if msg.session in self.rooms:
             self._sweep(ctx, msg.session)
-        refusal = why_not(self.rooms, self.settings, client.nonce, msg)
+        refusal = why_not(self.rooms, self.settings, client.nonce, msg, ctx.now)
         if refusal is not None:
             soon = refusal[0] == taken(msg.party) and self._is_away(msg)
             self._refuse(ctx, sender, msg, *refusal, final=not soon)
@@ -387,6 +392,8 @@ class Rooms(Machine):
         room = self.rooms[msg.session]
         if not room.agreement and msg.agreement:
             room.agreement = msg.agreement
+            self._keep(ctx, msg.session)
+        if room.door.spend(msg.ticket, msg.key):
             self._keep(ctx, msg.session)
         old = room.slots.get(msg.party)
         if old is not None and old.connection is not None:
@@ -436,7 +443,10 @@ class Rooms(Machine):
             return False
         for session in closing:
             self._end(ctx, session, "another session needed the room", "try again", final=False)
-        room = Room(msg.n, msg.t, msg.policy, ctx.now, agreement=msg.agreement, openers=openers)
+        room = Room(
+            msg.n, msg.t, msg.policy, ctx.now,
+            agreement=msg.agreement, openers=openers, door=door_for(self.settings, msg),
+        )  # fmt: skip
         self.rooms[msg.session] = room
         self._shares.opened(room)
         self._keep(ctx, msg.session)
@@ -452,8 +462,35 @@ class Rooms(Machine):
                 if session not in self.rooms:
                     raise UsageError(f"no session {session!r}{nearest(session, self.rooms)}")
                 self._end(ctx, session, "the session was closed", "open another one", final=True)
+            case FreeSeat(session, party):
+                self._free(ctx, session, party)
             case _:
                 raise UsageError(f"the server does not know {type(ask).__name__}")
+
+    def _free(self, ctx: Ctx, session: str, party: Party) -> None:
+        room = self.rooms.get(session)
+        if room is None:
+            raise UsageError(f"no session {session!r}{nearest(session, self.rooms)}")
+        slot = room.slots.get(party)
+        if slot is None:
+            raise UsageError(f"nobody has the seat of party {party} in {session}")
+        why = "the operator freed this seat"
+        if slot.connection is not None:
+            self._part(ctx, slot.connection, why, "ask the server's operator")
+            self._forget(ctx, slot.connection, why, gone=True)
+        else:
+            self._vacate(ctx, session, party, why)
+            if not room.slots:
+                self._close(ctx, session)
+
+    def _vacate(self, ctx: Ctx, session: str, party: Party, why: str) -> None:
+        """An idle slot is nobody's any more."""
+        room = self.rooms[session]
+        del room.slots[party]
+        self._keep(ctx, session, party)
+        room.revision += 1
+        ctx.multicast(room.online, PeerLeft(party, why, True, room.revision))
+        self._say(ctx, f"{session}: party {party}: {why}")
 
     def _end(self, ctx: Ctx, session: str, reason: str, hint: str, *, final: bool) -> None:
         """Close a session, whoever is in it."""

@@ -20,6 +20,9 @@ class RoomsSettings:
             kept for as long as the party had been there, so that a passer-by is soon forgotten.
         keep_idle_least: and at least so long.
         keep: persist sessions and their members, and take them up at the next start.
+        access: "invited": a session is opened by operators and who holds a ticket of theirs.
+        operators: keys that may take a seat in, and invite to, every room.
+        unix: the time when the server's clock showed 0, Unix µs; tickets expire by it.
     """
 
     max_connections: int = 1024
@@ -34,7 +37,14 @@ class RoomsSettings:
     keep_idle: int = 600 * SECOND
     keep_idle_least: int = 10 * SECOND
     keep: bool = False
+    access: str = "open"
+    operators: tuple[bytes, ...] = ()
+    unix: int = 0
     log_lines: int = 200
+
+    def unix_seconds(self, now: int) -> int:
+        """The server's clock as Unix time, seconds."""
+        return (self.unix + now) // SECOND
 
 
 class SlotStatus(msgspec.Struct, frozen=True):
@@ -54,6 +64,8 @@ class SessionStatus(msgspec.Struct, frozen=True):
     policy: str
     members: tuple[SlotStatus, ...]
     opened_at: int
+    access: str = "open"
+    owner: str = ""
 
 
 class LogLine(msgspec.Struct, frozen=True):
