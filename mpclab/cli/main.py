@@ -78,50 +78,21 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     serve = commands.add_parser("serve", help="run a signaling server until Ctrl-C")
-    serve.add_argument("--port", type=int, default=8080, help="0: a free one (default 8080)")
-    serve.add_argument(
-        "--address", default="127.0.0.1", help="listen here (default: this machine alone)"
-    )
-    serve.add_argument(
-        "--pages", action="store_true",
-        help="also serve a page on this port in which a browser tab is a party",
-    )  # fmt: skip
-    serve.add_argument("--cert", type=Path, help="file with our certificate: speak wss")
-    serve.add_argument("--key", type=Path, help="file with the certificate's private key")
-    serve.add_argument(
-        "--state", type=Path, metavar="FILE", help="keep sessions and their members in this file"
-    )
-    serve.add_argument(
-        "--record", type=Path, metavar="FILE",
-        help="append every event to this file: who spoke with whom, and when; not what",
-    )  # fmt: skip
-    serve.add_argument(
-        "--origin", action="append", default=[], metavar="URL",
-        help="let pages of this origin connect; may be repeated",
-    )  # fmt: skip
-    serve.add_argument(
-        "--name", action="append", default=[], metavar="HOST",
-        help="answer /status also under this host name; may be repeated",
-    )  # fmt: skip
-    serve.add_argument(
-        "--proxy-trust", action="append", default=[], metavar="ADDRESS",
-        help="believe this proxy's Forwarded or X-Forwarded-For; may be repeated",
-    )  # fmt: skip
-    serve.add_argument(
-        "--connections", type=int, default=4096, help="at the most, in all (default 4096)"
-    )
-    serve.add_argument(
-        "--per-address", type=int, metavar="N",
-        help="connections of one address (default: 256; on loopback no limit of its own)",
-    )  # fmt: skip
-    serve.add_argument(
-        "--sessions", type=int, default=1024,
-        help="at the most, in all; a quarter of them for one address or key (default 1024)",
-    )  # fmt: skip
-    serve.add_argument(
-        "--rate", type=int, default=2000, help="messages a second of one member (default 2000)"
-    )
+    from mpclab.cli.server_options import add_options
+
+    add_options(serve)
     serve.set_defaults(run=_serve)
+
+    from mpclab.cli.server import add_invite
+    from mpclab.cli.server import add_parser as add_server
+
+    server = commands.add_parser("server", help="what a server's operator asks of it")
+    add_server(server)
+    server.set_defaults(run=_server)
+
+    invite = commands.add_parser("invite", help="let somebody into a session of ours")
+    add_invite(invite)
+    invite.set_defaults(run=_invite)
 
     party = commands.add_parser("party", help="be one party of a session, in this process")
     party.add_argument("url", help="the signaling server: ws://127.0.0.1:8080 or wss://…")
@@ -163,6 +134,15 @@ def _parser() -> argparse.ArgumentParser:
         "--peer", action="append", default=[], metavar="ID=KEY",
         help="trust only this key (64 hex digits) for that party; may be repeated",
     )  # fmt: skip
+    party.add_argument(
+        "--access", default="", metavar="WORD",
+        help="open, invited (by ticket) or closed (to the keys of all --peer and our own); as the "
+        "session is, if left out",
+    )  # fmt: skip
+    party.add_argument("--owner", default="", metavar="KEY", help="whose session it has to be")
+    party.add_argument(
+        "--ticket", default="", metavar="TEXT", help="an invitation, or the file that holds it"
+    )
     party.add_argument(
         "--plugin", action="append", default=[], metavar="NAME",
         help="load a module or file of your own, which runs it; may be repeated",
@@ -265,6 +245,18 @@ def _serve(args: argparse.Namespace) -> int:
     from mpclab.cli.serve import serve
 
     return serve(args)
+
+
+def _server(args: argparse.Namespace) -> int:
+    from mpclab.cli.server import server
+
+    return server(args)
+
+
+def _invite(args: argparse.Namespace) -> int:
+    from mpclab.cli.server import invite
+
+    return invite(args)
 
 
 def _party(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from mpclab.cli.attached import TellingTrace, serve
 from mpclab.cli.heir import Heir
+from mpclab.cli.operating import public_key
 from mpclab.cli.show import console
 from mpclab.cli.signals import raise_descriptor_limit, stoppable
 from mpclab.cli.text import line
@@ -32,6 +33,7 @@ from mpclab.lab.keys import load_key
 from mpclab.lab.lab import Lab
 from mpclab.signaling.party import PartyMachine
 from mpclab.signaling.throttle import Bucket
+from mpclab.signaling.tickets import CLOSED, Entry
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import Blamed, Linked, Noted
 from mpclab.trace.tail import TailTrace
@@ -87,6 +89,9 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
                 f"--key or --store, or leave that --peer out"
             )
         lab.group.pinned.update(pins)
+        lab.group.pinned.update(_pins(args.peer, args.parties))
+        own = {} if identity is None else {args.id: identity.public}
+        lab.group.entries[args.id] = _entry(args, {**lab.group.pinned, **own})
         lab.world.first_frame = args.first_frame
         lab.spawn(args.id, votes=args.vote)
         if args.attached:
@@ -168,6 +173,25 @@ def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:
             raise UsageError(f"--peer {text}: write ID=KEY, with 1 to {n} and 64 hex digits")
         pins[number] = raw
     return pins
+
+
+def _entry(args: argparse.Namespace, keys: Mapping[Party, bytes]) -> Entry:
+    """What we show at the session's door."""
+    roster: tuple[bytes, ...] = ()
+    if args.access == CLOSED:
+        missing = [p for p in range(1, args.parties + 1) if p not in keys]
+        if missing:
+            raise UsageError(
+                f"--access closed: name the key of party {missing[0]} with --peer, ours with --key"
+            )
+        roster = tuple(keys[p] for p in range(1, args.parties + 1))
+    ticket = args.ticket.strip()
+    if ticket and not ticket.startswith("mpclab-ticket-"):
+        try:
+            ticket = Path(ticket).read_text(encoding="utf-8").split()[-1]
+        except (OSError, UnicodeDecodeError, IndexError) as error:
+            raise UsageError(f"--ticket {ticket[:80]}: neither a ticket nor a file") from error
+    return Entry(args.access, public_key(args.owner), ticket, roster)
 
 
 def _follow(lab: Lab, args: argparse.Namespace) -> int:

@@ -22,7 +22,16 @@ from mpclab.signaling.messages import (
 )
 from mpclab.signaling.status import RoomsSettings, SessionStatus, SlotStatus
 from mpclab.signaling.throttle import Bucket
-from mpclab.signaling.tickets import ACCESS, CLOSED, INVITED, OPEN, Door, belongs, why_not_ticket
+from mpclab.signaling.tickets import (
+    ACCESS,
+    CLOSED,
+    INVITED,
+    OPEN,
+    Door,
+    Spent,
+    belongs,
+    why_not_ticket,
+)
 
 Connection: TypeAlias = int
 
@@ -73,7 +82,12 @@ class Room:
 
 
 def why_not(
-    rooms: Mapping[str, Room], settings: RoomsSettings, nonce: bytes, msg: Join, now: int
+    rooms: Mapping[str, Room],
+    settings: RoomsSettings,
+    nonce: bytes,
+    msg: Join,
+    now: int,
+    spent: Spent,
 ) -> tuple[str, str] | None:
     """Reason and hint for refusing `msg`, or None when it is in order.
 
@@ -81,7 +95,8 @@ def why_not(
         rooms: by session, without slots that are over.
         nonce: what its connection was challenged with.
         now: the server's clock, µs.
-    """
+        spent: used tickets of rooms that are no more.
+    """  # fmt: skip
     try:
         check_session_id(msg.session)
     except UsageError as error:
@@ -112,7 +127,7 @@ def why_not(
         and verify(msg.key, PRESENCE_LABEL, presence, msg.presence)
     ):
         return "the signature is wrong", "sign this connection's challenge with the party's key"
-    return _why_not_here(rooms, settings, msg, settings.unix_seconds(now))
+    return _why_not_here(rooms, settings, msg, settings.unix_seconds(now), spent)
 
 
 def door_for(settings: RoomsSettings, msg: Join) -> Door:
@@ -124,9 +139,12 @@ def door_for(settings: RoomsSettings, msg: Join) -> Door:
     return Door(OPEN, msg.key)
 
 
-def _why_not_open(settings: RoomsSettings, msg: Join, time: int) -> tuple[str, str] | None:
+def _why_not_open(
+    settings: RoomsSettings, msg: Join, time: int, spent: Spent
+) -> tuple[str, str] | None:
     """Reason and hint for not letting `msg` open its room."""
     door = door_for(settings, msg)
+    door.used = dict(spent.of(msg.session))
     if not belongs(msg.session, door.access, door.owner, door.roster):
         return "this session's id says that it is another's", "name its owner, or choose another id"
     operators = settings.operators
@@ -135,7 +153,7 @@ def _why_not_open(settings: RoomsSettings, msg: Join, time: int) -> tuple[str, s
         if msg.ticket:
             reason = why_not_ticket(
                 msg.ticket, msg.session, msg.party, msg.key, time, operators, operators
-            )
+            ) or door.why_not_again(msg.ticket, msg.key, time)
         if reason:
             return reason, "ask its operator for a ticket"
     if reason := door.why_not(msg.session, msg.party, msg.key, msg.ticket, time, operators):
@@ -152,7 +170,7 @@ def taken(party: Party) -> str:
 
 
 def _why_not_here(
-    rooms: Mapping[str, Room], settings: RoomsSettings, msg: Join, time: int
+    rooms: Mapping[str, Room], settings: RoomsSettings, msg: Join, time: int, spent: Spent
 ) -> tuple[str, str] | None:
     """The part of `why_not` that depends on the rooms there are."""
     room = rooms.get(msg.session)
@@ -162,7 +180,7 @@ def _why_not_here(
                 "no such session",
                 "check its id, or create it",
             )  # ids are invitations: no hint
-        return _why_not_open(settings, msg, time)
+        return _why_not_open(settings, msg, time, spent)
     if msg.mode == "create":
         return "the session exists already", "join it, or choose another id"
     for name in ("n", "t", "policy"):

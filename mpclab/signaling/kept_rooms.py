@@ -16,7 +16,7 @@ from mpclab.signaling.admission import Room, Slot
 from mpclab.signaling.messages import Count, Member, Number
 from mpclab.signaling.status import RoomsSettings
 from mpclab.signaling.throttle import Bucket
-from mpclab.signaling.tickets import OPEN, Door
+from mpclab.signaling.tickets import OPEN, Door, Spent
 
 
 class _RoomRecord(msgspec.Struct, forbid_unknown_fields=True):
@@ -28,11 +28,12 @@ class _RoomRecord(msgspec.Struct, forbid_unknown_fields=True):
     access: str = OPEN
     owner: bytes = b""
     roster: tuple[bytes, ...] = ()
-    used: tuple[tuple[bytes, bytes, Count], ...] = ()  # tickets: serial, key, when it expires
+    used: tuple[tuple[bytes, bytes, Count], ...] = ()  # tickets: name, key, when it expires
 
 
 _encode = msgspec.json.Encoder().encode
 _decode_room = msgspec.json.Decoder(_RoomRecord).decode
+_decode_spent = msgspec.json.Decoder(tuple[tuple[bytes, bytes, Count], ...]).decode
 _decode_member = msgspec.json.Decoder(Member).decode
 
 
@@ -41,7 +42,7 @@ def keep_room(ctx: Ctx, session: str, room: Room | None) -> None:
     record = None
     if room is not None:
         door = room.door
-        used = tuple((serial, key, at) for serial, (key, at) in door.used.items())
+        used = tuple((name, key, at) for name, (key, at) in door.used.items())
         record = _encode(
             _RoomRecord(
                 room.n, room.t, room.policy, room.revision, room.agreement,
@@ -59,6 +60,31 @@ def keep_slot(ctx: Ctx, session: str, party: int, slot: Slot | None) -> None:
     ctx.persist(f"slot/{session}/{party}", record)
 
 
+def keep_spent(ctx: Ctx, session: str, used: Mapping[bytes, tuple[bytes, int]]) -> None:
+    """Note which tickets of a session that is no more were used."""
+    record = _encode([(name, key, at) for name, (key, at) in used.items()]) if used else None
+    ctx.persist(f"spent/{session}", record)
+
+
+def take_up_spent(stored: Mapping[str, bytes]) -> Spent:
+    """The used tickets of sessions that are no more.
+
+    Raises:
+        StateError: a record is damaged; names it.
+    """
+    spent = Spent()
+    for key in sorted(stored):
+        if key.startswith("spent/"):
+            try:
+                used = _decode_spent(stored[key])
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise StateError(f"damaged record {key!r}: {error}") from error
+            door = Door()
+            door.used = {name: (owner, at) for name, owner, at in used}
+            spent.put(key.removeprefix("spent/"), door, 0)
+    return spent
+
+
 def take_up(stored: Mapping[str, bytes], settings: RoomsSettings, now: int) -> dict[str, Room]:
     """The sessions as they were, everybody offline.
 
@@ -72,7 +98,7 @@ def take_up(stored: Mapping[str, bytes], settings: RoomsSettings, now: int) -> d
             if what == "room":
                 r = _decode_room(stored[key])
                 door = Door(r.access, r.owner, r.roster)
-                door.used = {serial: (owner, at) for serial, owner, at in r.used}
+                door.used = {name: (owner, at) for name, owner, at in r.used}
                 rooms[rest] = Room(
                     r.n, r.t, r.policy, now,
                     revision=r.revision + _SKIP, agreement=r.agreement, door=door,

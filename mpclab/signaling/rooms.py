@@ -46,7 +46,13 @@ from mpclab.signaling.admission import (
     why_not,
 )
 from mpclab.signaling.decoding import Malformed, lenient, open_relay
-from mpclab.signaling.kept_rooms import keep_room, keep_slot, take_up
+from mpclab.signaling.kept_rooms import (
+    keep_room,
+    keep_slot,
+    keep_spent,
+    take_up,
+    take_up_spent,
+)
 from mpclab.signaling.messages import (
     NONCE_BYTES,
     Announce,
@@ -74,6 +80,7 @@ from mpclab.signaling.status import (
     RoomsStatus,
 )
 from mpclab.signaling.throttle import Bucket
+from mpclab.signaling.tickets import Spent
 
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 PATH: Path = ("signaling",)
@@ -119,6 +126,7 @@ class Rooms(Machine):
         self.settings = settings or RoomsSettings()
         self.clients: dict[Connection, _Client] = {}
         self.rooms: dict[str, Room] = {}
+        self.spent = Spent()
         self._shares = Shares(self.settings)
         self.relayed = 0
         self.refused = 0
@@ -142,6 +150,7 @@ class Rooms(Machine):
     def start(self, ctx: Ctx) -> None:
         if self.settings.keep:
             self.rooms = take_up(ctx.stored, self.settings, ctx.now)
+            self.spent = take_up_spent(ctx.stored)
             for key in sorted(ctx.stored):
                 if key.removeprefix("room/") not in self.rooms and key.startswith("room/"):
                     ctx.persist(key, None)
@@ -200,6 +209,10 @@ class Rooms(Machine):
                 keep_slot(ctx, session, party, room.slots.get(party) if room else None)
             else:
                 keep_room(ctx, session, room)
+
+    def _keep_spent(self, ctx: Ctx, session: str) -> None:
+        if self.settings.keep:
+            keep_spent(ctx, session, self.spent.of(session))
 
     def _sweep(self, ctx: Ctx, session: str) -> None:
         """Free the slots whose parties vanished too long ago, and a room that has none left."""
@@ -380,7 +393,7 @@ class Rooms(Machine):
     def _join(self, ctx: Ctx, sender: Connection, client: _Client, msg: Join) -> None:
         if msg.session in self.rooms:
             self._sweep(ctx, msg.session)
-        refusal = why_not(self.rooms, self.settings, client.nonce, msg, ctx.now)
+        refusal = why_not(self.rooms, self.settings, client.nonce, msg, ctx.now, self.spent)
         if refusal is not None:
             soon = refusal[0] == taken(msg.party) and self._is_away(msg)
             self._refuse(ctx, sender, msg, *refusal, final=not soon)
@@ -393,7 +406,8 @@ class Rooms(Machine):
         if not room.agreement and msg.agreement:
             room.agreement = msg.agreement
             self._keep(ctx, msg.session)
-        if room.door.spend(msg.ticket, msg.key):
+        time, operators = self.settings.unix_seconds(ctx.now), self.settings.operators
+        if room.door.spend(msg.session, msg.party, msg.key, msg.ticket, time, operators):
             self._keep(ctx, msg.session)
         old = room.slots.get(msg.party)
         if old is not None and old.connection is not None:
@@ -447,8 +461,11 @@ class Rooms(Machine):
             msg.n, msg.t, msg.policy, ctx.now,
             agreement=msg.agreement, openers=openers, door=door_for(self.settings, msg),
         )  # fmt: skip
+        room.door.used = self.spent.take(msg.session)
         self.rooms[msg.session] = room
         self._shares.opened(room)
+        if room.door.used:
+            self._keep_spent(ctx, msg.session)
         self._keep(ctx, msg.session)
         ctx.note(notes.Opened(session=msg.session, n=msg.n, t=msg.t, policy=msg.policy))
         self._say(ctx, f"{msg.session}: opened for {msg.n} parties")
@@ -502,6 +519,10 @@ class Rooms(Machine):
     def _close(self, ctx: Ctx, session: str) -> None:
         room = self.rooms.pop(session)
         self._shares.closed(room)
+        if room.door.used:
+            time = self.settings.unix_seconds(ctx.now)
+            for one in (session, *self.spent.put(session, room.door, time)):
+                self._keep_spent(ctx, one)
         self._keep(ctx, session)
         if self.settings.keep:
             for party in room.slots:

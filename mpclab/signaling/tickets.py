@@ -44,6 +44,8 @@ _PREFIX: Final = "mpclab-ticket-1."
 _TAG_BYTES: Final = 12
 MOST_USED: Final = 4096
 """Tickets that name no key, have been used and have not expired, of one room."""
+MOST_SPENT: Final = 65_536
+"""And of all rooms that are no more, together."""
 _OWNER_TAG: Final = ".by-"
 _ROSTER_TAG: Final = ".of-"
 
@@ -91,6 +93,11 @@ class Ticket(Message, frozen=True):
     def signed_parts(self) -> tuple[Part, ...]:
         """What the signature covers."""
         return (self.session, self.party, self.key, self.expires, self.serial, self.issuer)
+
+    @property
+    def name(self) -> bytes:
+        """What no other ticket has."""
+        return self.issuer + self.serial
 
     @property
     def is_genuine(self) -> bool:
@@ -212,7 +219,7 @@ class Door:
     Attributes:
         owner: may take any free seat, and invite.
         roster: keys of parties 1 to n, of a closed room.
-        used: for each ticket that named no key, by serial number: the key that used it, and when
+        used: for each ticket that named no key, by its name: the key that used it, and when
             it expires.
     """
 
@@ -254,24 +261,74 @@ class Door:
         reason = why_not_ticket(ticket, session, party, key, time, issuers, operators)
         if reason:
             return reason
+        return self.why_not_again(ticket, key, time)
+
+    def why_not_again(self, ticket: str, key: bytes, time: int) -> str:
+        """The reason why `key` may not use a genuine ticket that another key may have used."""
         shown = open_ticket(ticket)
         if shown.key:
             return ""
         self.used = {s: u for s, u in self.used.items() if u[1] > time}
-        used = self.used.get(shown.serial)
+        used = self.used.get(shown.name)
         if used is None:
             return "too many tickets are in use" if len(self.used) >= MOST_USED else ""
         return "" if used[0] == key else "ticket was used by another key"
 
-    def spend(self, ticket: str, key: bytes) -> bool:
-        """Note who used a ticket that names no key; whether there was something to note."""
-        if self.access != INVITED or key == self.owner or not ticket:
+    def spend(
+        self,
+        session: str,
+        party: Party,
+        key: bytes,
+        ticket: str,
+        time: int,
+        operators: tuple[bytes, ...],
+    ) -> bool:  # fmt: skip
+        """Note who used a ticket that names no key; whether there was something to note. Of one
+        that would not let `key` in, as an owner or a member that comes back may show it, nothing
+        is noted: nobody spends another's ticket, or fills our memory with tickets of its own."""
+        if self.access != INVITED or not ticket:
+            return False
+        issuers = (self.owner, *operators)
+        if why_not_ticket(ticket, session, party, key, time, issuers, operators):
             return False
         shown = open_ticket(ticket)
-        if shown.key or shown.serial in self.used:
+        if shown.key or shown.name in self.used or len(self.used) >= MOST_USED:
             return False
-        self.used[shown.serial] = key, shown.expires
+        self.used[shown.name] = key, shown.expires
         return True
+
+
+class Spent:
+    """Used tickets of rooms that are no more: a room opened again refuses their copies, too.
+
+    Attributes:
+        used: by session, the oldest first; `Door.used` of each.
+    """
+
+    def __init__(self) -> None:
+        self.used: dict[str, dict[bytes, tuple[bytes, int]]] = {}
+        self._count = 0
+
+    def of(self, session: str) -> dict[bytes, tuple[bytes, int]]:
+        return self.used.get(session, {})
+
+    def take(self, session: str) -> dict[bytes, tuple[bytes, int]]:
+        """Those of a session that is opened again; they are its door's from now on."""
+        used = self.used.pop(session, {})
+        self._count -= len(used)
+        return used
+
+    def put(self, session: str, door: Door, time: int) -> list[str]:
+        """Keep those of a room that ends; the sessions whose tickets there is no place for."""
+        used = {name: u for name, u in door.used.items() if u[1] > time}
+        if used:
+            self.used[session] = used
+            self._count += len(used)
+        forgotten = []
+        while self._count > MOST_SPENT:
+            forgotten.append(next(iter(self.used)))
+            self.take(forgotten[-1])
+        return forgotten
 
 
 def why_not_ticket(

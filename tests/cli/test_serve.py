@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -36,13 +37,15 @@ _decode = msgspec.json.Decoder(Packet).decode
 class Member:
     """One connection that joined by hand."""
 
-    def __init__(self, url: str, session: str, party: int, key: Identity | None = None) -> None:
+    def __init__(
+        self, url: str, session: str, party: int, key: Identity | None = None, **fields: Any
+    ) -> None:
         self.socket: ClientConnection = connect(
             url, compression=None, ping_interval=None, legacy=True
         )
         challenge = self.hear(Challenge)
         assert isinstance(challenge, Challenge)
-        self.say(joining(challenge.nonce, party, session=session, key=key))
+        self.say(joining(challenge.nonce, party, session=session, key=key, **fields))
         self.answer = self.hear(Welcome, Refused)
 
     def say(self, msg: object) -> None:
@@ -176,7 +179,7 @@ WRONG = {
     "a wrong origin": (["--origin", "*"], "as a browser sends it"),
     "no rate": (["--rate", "0"], "use at least 1"),
     "a rate that no party takes": (["--rate", "9" * 30], "at most 1000000"),
-    "fewer than no connections": (["--per-address", "-1"], "0 for no such limit"),
+    "fewer than no connections": (["--per-address", "-1"], "use at least 0"),
 }
 
 

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from mpclab.core import SECOND, UsageError
 from mpclab.core.effects import Asked, HangUp
 from mpclab.signaling.messages import PeerLeft, Refused, Welcome
-from mpclab.signaling.rooms import PATH, FreeSeat
+from mpclab.signaling.rooms import PATH, CloseSession, FreeSeat
 from mpclab.signaling.status import RoomsSettings
 from mpclab.signaling.tickets import (
     TICKET_LABEL,
+    Door,
     Entry,
+    Spent,
     Ticket,
     closed_session,
     issue,
@@ -137,6 +139,48 @@ def test_a_used_ticket_stays_used_over_a_restart_of_the_server() -> None:
     said = refusal(again.join(13, 3, key=STRANGER, ticket=text))
     assert said.reason == "ticket was used by another key"
     assert came_in(again.join(14, 2)), "a member that was in needs no ticket to come back"
+
+
+def test_a_used_ticket_stays_used_when_its_room_has_ended_and_is_opened_again() -> None:
+    keeping = RoomsSettings(unix=SETTINGS.unix, operators=SETTINGS.operators, keep=True)
+    server, text = invited(keeping), ticket()
+    server.join(12, 2, ticket=text)
+    server.node.step(Asked(PATH, CloseSession("s")), server.now)
+    restarted = Server(keeping, {PATH: dict(server.node.stored[PATH])})
+    for again in (server, restarted):
+        assert again.rooms.rooms == {}
+        said = refusal(
+            again.join(13, 3, key=STRANGER, ticket=text, access="invited", owner=OWNER.public)
+        )
+        assert said.reason == "ticket was used by another key"
+        again.join(14, 1, access="invited")
+        assert refusal(again.join(15, 3, key=STRANGER, ticket=text)).reason == said.reason
+        assert came_in(again.join(16, 2, ticket=text))
+
+
+def test_an_owner_or_a_member_with_any_ticket_comes_in_and_spends_nothing() -> None:
+    server, victims = invited(), ticket(coins=random.Random(3))
+    server.join(12, 2, ticket=ticket())
+    for number, text in enumerate(["x", forged(victims, key=b"k" * 32), ticket(party=3)]):
+        for party in (1, 2):
+            assert came_in(server.join(20 + 2 * number + party, party, ticket=text))
+    assert len(server.rooms.rooms["s"].door.used) == 1
+    assert came_in(Server(SETTINGS).join(11, 1, access="invited", ticket="x"))
+
+
+def test_used_tickets_are_kept_within_bounds() -> None:
+    spent = Spent()
+    for session in range(20):
+        door = Door()
+        door.used = {b"%d %d" % (session, i): (b"", NOW + 60) for i in range(4000)}
+        spent.put(f"s{session}", door, NOW)
+    assert sum(map(len, spent.used.values())) <= 65_536
+    assert "s19" in spent.used
+    assert "s0" not in spent.used
+    spent.take("s19")
+    door.used = {b"old": (b"", NOW)}
+    assert spent.put("s20", door, NOW) == []
+    assert spent.of("s20") == {}
 
 
 def test_a_member_comes_back_after_its_ticket_has_expired_and_a_stranger_does_not() -> None:

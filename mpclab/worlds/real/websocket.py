@@ -50,6 +50,7 @@ from mpclab.worlds.base import Build
 from mpclab.worlds.host import Host
 from mpclab.worlds.real import kept
 from mpclab.worlds.real.addresses import is_loopback
+from mpclab.worlds.real.admin import AdminSocket, Answer
 from mpclab.worlds.real.processes import WithProcesses
 from mpclab.worlds.real.store import SqliteStore
 from mpclab.worlds.real.ws_client import OPEN_WITHIN, Handlers, SocketClient, check_url
@@ -112,6 +113,7 @@ class WebSocketWorld(WithProcesses):
         self._behind: dict[int, Party] = {}  # connection number → actor
         self._bases: dict[str, int] = {}  # session → base of its actors
         self._relaying: Relaying | None = None
+        self._admin: AdminSocket | None = None
         self._heard = 0  # the connection whose message the server handles, or handled last
         self._bound: tuple[str, int] = ("127.0.0.1", 0)
         super().__init__(folder=folder, seed=seed, record=record, trace=trace)
@@ -142,6 +144,21 @@ class WebSocketWorld(WithProcesses):
             self.call(self._drop_server)
             raise
         return self.server_url
+
+    def open_admin(self, path: FilePath, answer: Answer) -> None:
+        """Have `answer`, called in this world's thread, answer the server's operator at a socket.
+
+        Raises:
+            UsageError: there is no such place, or another server's is there.
+        """
+        if self._admin is not None:
+            raise UsageError(f"the operator is answered at {self._admin.path} already")
+        self._admin = AdminSocket(path, answer)
+        self.call(self.spawn, self._admin.listen())
+
+    def why_not_ready(self) -> str:
+        """Why nobody should be sent to our server now; "": it is ready."""
+        return "" if SERVER in self.actors else "there is no server"
 
     def stop_server(self, *, kill: bool = False) -> None:
         self.call(self._stop_server, kill)
@@ -227,6 +244,11 @@ class WebSocketWorld(WithProcesses):
             machine: object = host.node.machine(SIGNALING)
             self._relaying = machine if isinstance(machine, Relaying) else None
             self._server.joining = self._relaying is not None
+
+    async def _shut_down(self) -> None:
+        if self._admin is not None:
+            self._admin.close()
+        await super()._shut_down()
 
     def _store_of(self, actor: Party) -> Store:
         if actor == SERVER and self._state is not None:

@@ -27,7 +27,7 @@ from typing import Any, Final, Protocol, cast
 
 from websockets.frames import CloseCode, Opcode
 from websockets.frames import Frame as SocketFrame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.protocol import Protocol as SocketProtocol
 from websockets.server import ServerProtocol
@@ -71,12 +71,11 @@ class Acceptor(Protocol):
     def admits(self, connection: Connection) -> bool: ...
     def has_admitted(self, connection: Connection) -> bool: ...
     def place(self, connection: Connection, request: Request) -> bool: ...
-    def may_ask(self, request: Request) -> bool: ...
+    def answer(self, connection: Connection, request: Request) -> Response | None: ...
     def handshaken(self, connection: Connection) -> None: ...
     def arrived(self, connection: Connection, text: bytes) -> None: ...
     def written_to(self, connection: Connection) -> None: ...
     def lost(self, connection: Connection) -> None: ...
-    def status_json(self) -> str: ...
 
 
 class Connection(asyncio.Protocol):
@@ -232,13 +231,8 @@ class Connection(asyncio.Protocol):
             response = protocol.reject(
                 HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections from your address\n"
             )
-        elif request.path == "/status" and "Upgrade" not in request.headers:
-            if server.may_ask(request):
-                response = protocol.reject(HTTPStatus.OK, server.status_json() + "\n")
-                del response.headers["Content-Type"]
-                response.headers["Content-Type"] = "application/json"
-            else:
-                response = protocol.reject(HTTPStatus.FORBIDDEN, "Not for pages of this name\n")
+        elif (said := server.answer(self, request)) is not None:
+            response = said
         elif server.settings.pages is not None and (
             (page := server.settings.pages.answer(request)) is not None
         ):

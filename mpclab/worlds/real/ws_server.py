@@ -28,8 +28,9 @@ from typing import Protocol
 
 import msgspec
 from websockets.frames import CloseCode
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 
+from mpclab.worlds.real import ws_http
 from mpclab.worlds.real.listening import (
     bind,
     forwarded,
@@ -164,9 +165,6 @@ class SocketServer:
             return ServerStatus(False, self.url, 0.0, 0, *counts)
         uptime = time.monotonic() - self._began
         return ServerStatus(True, self.url, uptime, len(self._by_number), *counts)
-
-    def status_json(self) -> str:
-        return msgspec.json.encode(self.status()).decode()
 
     def has(self, number: int) -> bool:
         return number in self._by_number
@@ -355,6 +353,16 @@ class SocketServer:
         # A name without a dot is of a local network: nobody can have it rebound from outside.
         known = host in self.settings.names or "." not in host or is_address(host)
         return known and all(origin in self.settings.origins for origin in origins)
+
+    def answer(self, connection: Connection, request: Request) -> Response | None:
+        """Our answer to plain HTTP; None: it is for a WebSocket, or a page."""
+        settings = self.settings
+        return ws_http.answer(
+            request, connection.origin,
+            status=self.status, may_ask=self.may_ask, only_hosts=settings.only_hosts,
+            front=settings.front, metrics_from=settings.metrics_from,
+            has_pages=settings.pages is not None,
+        )  # fmt: skip
 
     def handshaken(self, connection: Connection) -> None:
         connection.number = self._next

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from mpclab.core.errors import UsageError
+from mpclab.worlds.real.ws_http import Front
 from mpclab.worlds.real.ws_pages import StaticPages
 
 
@@ -25,6 +26,10 @@ class ServerSettings:
             names may be a page's that was rebound to us.
         pages: files to answer with on the same port; pages of our own address may connect then.
         proxies: addresses or networks whose Forwarded and X-Forwarded-For headers we believe.
+        only_hosts: names under which anything is answered at all; none: all names.
+        front: who knows whether we are ready, and what else to count.
+        metrics_from: addresses or networks that may read `/metrics`; None: nobody.
+        shared_port: let other processes of ours listen at the same port.
     """
 
     max_message: int = 64 * 1024
@@ -38,6 +43,10 @@ class ServerSettings:
     origins: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
+    only_hosts: tuple[str, ...] = ()
+    front: Front | None = None
+    metrics_from: tuple[str, ...] | None = None
+    shared_port: bool = False
     pages: StaticPages | None = None
     tls: ssl.SSLContext | None = None
 
@@ -48,10 +57,13 @@ class ServerSettings:
                     f"origin {origin!r}: write it exactly as a browser sends it, such as "
                     f"http://localhost:8888 (null and * would let any page in)"
                 )
-        for proxy in self.proxies:
+        for what, place in (
+            *(("proxy", it) for it in self.proxies),
+            *(("reader of metrics", it) for it in self.metrics_from or ()),
+        ):
             try:
-                ip_network(proxy, strict=False)
+                ip_network(place, strict=False)
             except ValueError as error:
                 raise UsageError(
-                    f"proxy {proxy!r}: write its address or network, such as 127.0.0.1"
+                    f"{what} {place!r}: write its address or network, such as 127.0.0.1"
                 ) from error
