@@ -23,7 +23,11 @@ PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 LOCK = (CHECKOUT / "requirements.lock").read_text()
 CONDA = yaml.safe_load((CHECKOUT / "environment.yml").read_text())
 # Where conda-forge calls a package something else than PyPI does.
-CONDA_NAMES = {"matplotlib-base": "matplotlib", "playwright-python": "playwright"}
+CONDA_NAMES = {
+    "matplotlib-base": "matplotlib",
+    "playwright-python": "playwright",
+    "redis-py": "redis",
+}
 
 
 def declared() -> dict[str, Requirement]:
@@ -78,13 +82,14 @@ def test_conda_environment_is_declared_both_ways() -> None:
         assert spec.name is not None
         name = spec.name.normalized
         if name not in {"python", "pip"}:
-            least[CONDA_NAMES.get(name, name)] = SpecifierSet(str(spec.version))
+            least[canonicalize_name(CONDA_NAMES.get(name, name))] = SpecifierSet(str(spec.version))
     *requirements, itself = pip_lines()
     assert itself == "--editable ."
     for requirement in map(Requirement, requirements):
-        assert requirement.name not in least, f"{requirement.name} comes from conda and from pip"
-        assert requirement.marker == declared()[requirement.name].marker
-        least[requirement.name] = requirement.specifier
+        name = canonicalize_name(requirement.name)
+        assert name not in least, f"{name} comes from conda and from pip"
+        assert requirement.marker == declared()[name].marker
+        least[name] = requirement.specifier
     assert least == {name: requirement.specifier for name, requirement in declared().items()}
 
 
