@@ -89,9 +89,7 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
                 f"--key or --store, or leave that --peer out"
             )
         lab.group.pinned.update(pins)
-        lab.group.pinned.update(_pins(args.peer, args.parties))
-        own = {} if identity is None else {args.id: identity.public}
-        lab.group.entries[args.id] = _entry(args, {**lab.group.pinned, **own})
+        lab.group.entries[args.id] = _entry(args, {**pins, args.id: own})
         lab.world.first_frame = args.first_frame
         lab.spawn(args.id, votes=args.vote)
         if args.attached:
@@ -181,9 +179,7 @@ def _entry(args: argparse.Namespace, keys: Mapping[Party, bytes]) -> Entry:
     if args.access == CLOSED:
         missing = [p for p in range(1, args.parties + 1) if p not in keys]
         if missing:
-            raise UsageError(
-                f"--access closed: name the key of party {missing[0]} with --peer, ours with --key"
-            )
+            raise UsageError(f"--access closed: name the key of party {missing[0]} with --peer")
         roster = tuple(keys[p] for p in range(1, args.parties + 1))
     ticket = args.ticket.strip()
     if ticket and not ticket.startswith("mpclab-ticket-"):

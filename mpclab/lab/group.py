@@ -79,7 +79,7 @@ class Group:
         self.protocol = protocol
         self.app: Path = SESSION if protocol is None else APP
         self.incarnations: dict[Party, list[Incarnation]] = {}
-        self.identities: dict[Party, Identity] = {}  # of the parties spawned here
+        self.identities: dict[Party, Identity] = {}  # whose secret key we have
         self.given: dict[Party, Identity] = {}  # keys to use instead of generated ones
         self.pinned: dict[Party, bytes] = {}  # keys of parties elsewhere, known beforehand
         self.entries: dict[Party, Entry] = {}  # what parties show to the server's rooms
@@ -89,6 +89,7 @@ class Group:
         self.urls: dict[Party, str] = {}  # where those reach the server, if not as we do
         self.tracker = Tracker(world.trace, base, scenario.parties)
         self._joined: set[Party] = set()
+        self._spawned: set[Party] = set()
         self._left: set[Party] = set()
         self.faulty: frozenset[Party] = frozenset()  # those whose proposals keep no run going
         self._expected = 0
@@ -112,7 +113,7 @@ class Group:
     @property
     def present(self) -> tuple[Party, ...]:
         """The parties spawned here that have not left."""
-        return tuple(sorted(self.identities.keys() - self._left))
+        return tuple(sorted(self._spawned - self._left))
 
     @property
     def joined(self) -> tuple[Party, ...]:
@@ -125,7 +126,7 @@ class Group:
         Raises:
             UsageError: it was not spawned here.
         """
-        if party not in self.identities or party in self._left:
+        if party not in self._spawned or party in self._left:
             here = ", ".join(map(str, self.present)) or "none yet; call spawn()"
             raise UsageError(f"party {party} is not here; parties here: {here}")
         return self.base + party
@@ -164,6 +165,7 @@ class Group:
                 raise UsageError("only the coordinator of a lab's first session can be a process")
         for party in wanted:
             self.identity(party)
+            self._spawned.add(party)
             self._left.discard(party)
             if votes is not None:
                 self.votes[party] = votes

@@ -230,6 +230,8 @@ class WebSocketWorld(WithProcesses):
     async def _shut_down(self) -> None:
         if SERVER not in self.actors and self._server is not None and not self._server.stopped:
             self._server.abort()  # its host was about to begin
+        if self._admin is not None:
+            self._admin.close()
         await super()._shut_down()
 
     def _drop_server(self) -> None:
@@ -244,11 +246,6 @@ class WebSocketWorld(WithProcesses):
             machine: object = host.node.machine(SIGNALING)
             self._relaying = machine if isinstance(machine, Relaying) else None
             self._server.joining = self._relaying is not None
-
-    async def _shut_down(self) -> None:
-        if self._admin is not None:
-            self._admin.close()
-        await super()._shut_down()
 
     def _store_of(self, actor: Party) -> Store:
         if actor == SERVER and self._state is not None:
