@@ -117,6 +117,7 @@ def _rooms(args: argparse.Namespace, operator: bytes) -> Any:
             keep_idle_least=round(args.keep_idle_least * SECOND),
             keep=args.state is not None,
             access=args.access,
+            by_path=args.by_path,
             operators=tuple(operators),
             unix=unix_at_zero(now),
         )

@@ -107,6 +107,8 @@ OPTIONS: Final = (
     Option("address", "listen", str, "127.0.0.1", "listen here; by itself this machine alone"),
     Option("workers", "listen", int, 1, "processes; without --redis each has a port of its own, "
            "from --port on, for a proxy to choose by the session in the path", least=1, most=64),
+    Option("by-path", "listen", bool, False, "a client has to name its session in its url "
+           "(…/s/SESSION), by which a proxy chose this server among others"),
     Option("pages", "listen", bool, False,
            "also serve a page on this port in which a browser tab is a party"),
     Option("cert", "tls", Path, None, "file with our certificate: speak wss", metavar="FILE"),

@@ -240,7 +240,8 @@ class Described(_Data, frozen=True):
 
 class LinkOpened(_Data, frozen=True):
     """A link can carry frames; fingerprints are those that the transport itself saw. `origin` is
-    where a client of the server comes from, as far as limits care; "": it is not known."""
+    where a client of the server comes from, as far as limits care, and `session` the one that its
+    url names; "": it is not known."""
 
     path: Path
     peer: Party
@@ -248,6 +249,7 @@ class LinkOpened(_Data, frozen=True):
     local_fingerprint: str = ""
     remote_fingerprint: str = ""
     origin: str = ""
+    session: str = ""
 
 
 class LinkClosed(_Data, frozen=True):

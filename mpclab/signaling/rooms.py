@@ -110,6 +110,7 @@ class _Client:
     bucket: Bucket
     heard_at: int
     origin: str
+    wanted: str  # the session in its url, by which a proxy may have chosen us
     session: str = ""
     party: Party = 0
     backlog: list[ClientMessage] = field(default_factory=list)  # an empty deque takes 760 bytes
@@ -159,11 +160,11 @@ class Rooms(Machine):
     def on_link(self, ctx: Ctx, event: LinkEvent) -> None:
         match event:
             case LinkOpened(_, connection):
-                self._open(ctx, connection, event.origin)
+                self._open(ctx, connection, event.origin, event.session)
             case LinkClosed(_, connection, _, reason) if connection in self.clients:
                 self._forget(ctx, connection, reason or "connection lost")
 
-    def _open(self, ctx: Ctx, connection: Connection, origin: str) -> None:
+    def _open(self, ctx: Ctx, connection: Connection, origin: str, wanted: str) -> None:
         if len(self.clients) >= self.settings.max_connections:
             self.refused += 1
             self._part(ctx, connection, "the server is full", "try again later", final=False)
@@ -171,7 +172,7 @@ class Rooms(Machine):
         # The nonce only has to be new; in the simulation it follows from the seed.
         nonce = ctx.rng.randbytes(NONCE_BYTES)
         bucket = Bucket(self.settings.rate, self.settings.burst, ctx.now)
-        self.clients[connection] = _Client(nonce, bucket, ctx.now, origin)
+        self.clients[connection] = _Client(nonce, bucket, ctx.now, origin, wanted)
         ctx.send(connection, Challenge(nonce))
         ctx.set_timer(f"join-{connection}", self.settings.join_within)
 
@@ -391,6 +392,10 @@ class Rooms(Machine):
     # --- joining --------------------------------------------------------------------------
 
     def _join(self, ctx: Ctx, sender: Connection, client: _Client, msg: Join) -> None:
+        if client.wanted != msg.session and (client.wanted or self.settings.by_path):
+            reason = "the url's path names another session" if client.wanted else "no session named"
+            self._refuse(ctx, sender, msg, reason, "connect to …/s/SESSION")
+            return
         if msg.session in self.rooms:
             self._sweep(ctx, msg.session)
         refusal = why_not(self.rooms, self.settings, client.nonce, msg, ctx.now, self.spent)

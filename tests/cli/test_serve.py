@@ -34,14 +34,18 @@ class Packet(msgspec.Struct):
 _decode = msgspec.json.Decoder(Packet).decode
 
 
+_SOCKET = ("ssl", "sock", "additional_headers")
+
+
 class Member:
     """One connection that joined by hand."""
 
     def __init__(
         self, url: str, session: str, party: int, key: Identity | None = None, **fields: Any
     ) -> None:
+        how = {name: fields.pop(name) for name in _SOCKET if name in fields}
         self.socket: ClientConnection = connect(
-            url, compression=None, ping_interval=None, legacy=True
+            url, compression=None, ping_interval=None, legacy=True, **how
         )
         challenge = self.hear(Challenge)
         assert isinstance(challenge, Challenge)

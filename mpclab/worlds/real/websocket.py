@@ -54,6 +54,7 @@ from mpclab.worlds.real.admin import AdminSocket, Answer
 from mpclab.worlds.real.processes import WithProcesses
 from mpclab.worlds.real.store import SqliteStore
 from mpclab.worlds.real.ws_client import OPEN_WITHIN, Handlers, SocketClient, check_url
+from mpclab.worlds.real.ws_http import with_session
 from mpclab.worlds.real.ws_server import (
     ServerSettings,
     ServerStatus,
@@ -258,7 +259,8 @@ class WebSocketWorld(WithProcesses):
         for actor, client in self._clients.items():
             if client.local == address:
                 self._behind[number] = actor
-        self._tell_server(LinkOpened(SIGNALING, number, origin=origin))
+        session = self._server.named_session(number) if self._server is not None else ""
+        self._tell_server(LinkOpened(SIGNALING, number, origin=origin, session=session))
 
     def received(self, number: int, text: bytes) -> None:
         host = self._hosts.get(SERVER)
@@ -403,6 +405,7 @@ class WebSocketWorld(WithProcesses):
         if not url:
             self.linked(host, LinkClosed(path, SERVER, 0, "connection refused"))
             return
+        url = with_session(url, self._owners.get(host.actor, {}).get("session", ""))
 
         def closed(reason: str) -> None:
             if self._clients.get(host.actor) is client:

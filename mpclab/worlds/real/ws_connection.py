@@ -37,6 +37,7 @@ try:
 except ImportError:
     from websockets.utils import apply_mask
 
+from mpclab.worlds.real.ws_http import session_in
 from mpclab.worlds.real.ws_settings import ServerSettings
 
 FRAMES_A_TURN: Final = 16
@@ -85,13 +86,14 @@ class Connection(asyncio.Protocol):
         number: 0 until the handshake is done.
         address: its TCP address and port.
         origin: the address that limits count for: its own, or what a trusted proxy says.
+        session: the one that its url names, `…/s/ID`; "": none.
         outbox: what waits for it, because it does not read as fast as others write.
     """
 
     __slots__ = (
         "_blocked", "_closing", "_corked", "_credit", "_deadline", "_input", "_odd", "_parts",
         "_patience", "_paused", "_protocol", "_rested_at", "_stood", "_transport", "_turn_at",
-        "_waiting", "address", "number", "origin", "outbox", "reason", "server",
+        "_waiting", "address", "number", "origin", "outbox", "reason", "server", "session",
     )  # fmt: skip
 
     def __init__(self, server: Acceptor) -> None:
@@ -100,6 +102,7 @@ class Connection(asyncio.Protocol):
         self.number = 0
         self.address: tuple[str, int] = ("", 0)
         self.origin = ""
+        self.session = ""
         self.outbox: list[bytes] = []  # a short list: an empty deque takes 760 bytes
         self.reason = ""
         self._protocol = ServerProtocol(
@@ -250,6 +253,7 @@ class Connection(asyncio.Protocol):
             # Else the generator would hold the whole request, 2 KB and a browser's cookies.
             protocol.parser = SocketProtocol.parse(protocol)
             next(protocol.parser)
+            self.session = session_in(request.path)
             server.handshaken(self)
 
     def descriptors(self) -> list[int]:

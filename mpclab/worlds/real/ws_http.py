@@ -50,6 +50,23 @@ class Front(Protocol):
         """What there is to count besides connections and bytes."""
 
 
+def with_session(url: str, session: str) -> str:
+    """A server's url that names the session, so that a proxy in front of several servers can
+    choose by it."""
+    base, mark, query = url.partition("?")
+    return f"{base.rstrip('/')}/s/{session}{mark}{query}" if session else url
+
+
+def session_in(path: str) -> str:
+    """The session that a request's path names, whatever stands before it; "": none."""
+    _, found, session = path.partition("?")[0].rstrip("/").rpartition("/s/")
+    return session[:MOST_NAMED] if found and "/" not in session else ""
+
+
+MOST_NAMED: Final = 64
+"""Characters of a session's id."""
+
+
 def answer(
     request: Request,
     address: str,

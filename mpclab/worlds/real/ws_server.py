@@ -174,6 +174,11 @@ class SocketServer:
         connection = self._by_number.get(number)
         return connection.address if connection else None
 
+    def named_session(self, number: int) -> str:
+        """The session that connection `number` named in its url; "": none."""
+        connection = self._by_number.get(number)
+        return connection.session if connection else ""
+
     def serves(self, client: tuple[str, int] | None) -> bool:
         """Whether one of our connections comes from that address and port."""
         return any(it.address == client for it in self._by_number.values())
