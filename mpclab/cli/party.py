@@ -296,7 +296,7 @@ class _News:
 
 _SHOWN = (
     notes.Proposed, notes.Heard, notes.Voted, notes.Committed, notes.Aborted, notes.Expired,
-    notes.Executed, notes.Failed, notes.Said, notes.RelayOverflow,
+    notes.Executed, notes.Failed, notes.Said, notes.RelayOverflow, notes.Remark,
 )  # fmt: skip
 
 

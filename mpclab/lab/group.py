@@ -378,7 +378,8 @@ class Group:
             if changed
             else "Look at the topology, heal what is broken, or wait on with run(limit=…)"
         )
-        return f"these pairs are not connected yet: {shown}. {why}"
+        slow = self.world.slowness()
+        return f"these pairs are not connected yet: {shown}{slow}. {why}"
 
     def _met_otherwise(self, party: Party) -> list[Party]:
         """Parties here that have another key than the one that `party` knows them by."""

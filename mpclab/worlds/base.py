@@ -73,6 +73,10 @@ class World(FaultTarget, abc.ABC):
     def server_url(self) -> str:
         """Where parties connect to; "" while there is no server."""
 
+    def slowness(self) -> str:
+        """Words about this machine for whoever waited in vain; "": it has the time."""
+        return ""
+
     # --- nodes ---
 
     @abc.abstractmethod

@@ -7,6 +7,7 @@ suffer: a crash between two effects, a pause, a slow machine, a wrong clock, cor
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from mpclab.core.effects import (
     TimerFired,
 )
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import Party, Path
+from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Coins, Node
 from mpclab.trace import rows
 from mpclab.worlds.adversary import Adversaries, Site
@@ -29,6 +30,12 @@ from mpclab.worlds.base import Build
 from mpclab.worlds.clock import Skew
 from mpclab.worlds.recording import Recording, describe_error
 from mpclab.worlds.stores import Store
+from mpclab.worlds.turns import MOST_WAITING, Turns
+
+LATE = 0.25
+"""Seconds of delay from which on we are busy: then nobody else is given up for it at once."""
+_WAIT_MORE = 1.0
+_WAIT_MOST = 30_000_000  # µs
 
 
 class Timer(Protocol):
@@ -48,6 +55,7 @@ class HostingWorld(Site, Protocol):
     """The world as a host needs it."""
 
     loop: Loop
+    turns: Turns
     adversaries: Adversaries
     record: bool
 
@@ -57,6 +65,7 @@ class HostingWorld(Site, Protocol):
     def failed(self, host: Host, event: Event, error: Exception) -> None: ...
     def bug_in(self, host: Host) -> Exception | None: ...
     def stepped(self) -> None: ...
+    def is_slow(self, host: Host, seconds: float) -> None: ...
 
 
 class Host:
@@ -78,6 +87,7 @@ class Host:
         self.drawn = 0  # coins that adversaries took without a key
         self.timers: dict[tuple[Path, str], tuple[Timer, bool]] = {}
         self._working = False
+        self._put_off = False  # what is left in the inbox has another turn
         self._inbox: deque[Event] = deque()
         self._late: deque[tuple[int, Event]] = deque()  # what a slow party will come to
         self._late_timer: Timer | None = None
@@ -91,6 +101,7 @@ class Host:
         """Whether an event that came now would have to wait, or would see another clock."""
         return (
             self._working
+            or bool(self._inbox)
             or self.paused is not None
             or bool(self.cost or self._late)
             or self.skew is not None
@@ -173,16 +184,41 @@ class Host:
         self._inbox.append(event)
         self._work(raising=True)
 
+    def pause(self) -> None:
+        """Do nothing until `resume`."""
+        self.paused = list(self._inbox)
+        self._inbox.clear()
+
     def resume(self) -> None:
         """Go on with what arrived during a pause."""
         waiting, self.paused = self.paused or [], None
         for event in waiting:
             self.feed(event)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits for its turn."""
+        return bool(self._inbox)
+
+    def go_on(self) -> None:
+        """It is our turn again."""
+        self._put_off = False
+        if not self._working:
+            self._work()
+
     def _work(self, raising: bool = False) -> None:
+        """Step through the inbox, as far as this turn goes. Whoever asks does not wait, nor does
+        the server, whose steps are short and whose readers are not to fill its memory."""
+        turns, patient = self.world.turns, not raising and self.actor != SERVER
         while self._inbox and self.node is not None:
+            if patient and turns.over and len(self._inbox) <= MOST_WAITING:
+                if not self._put_off:
+                    self._put_off = True
+                    turns.put_off(self)
+                return
             self._working = True
             event = self._inbox.popleft()
+            began = time.perf_counter()
             try:
                 self._step(event, self.clock)
             except UsageError:
@@ -193,6 +229,7 @@ class Host:
                     raise
             finally:
                 self._working = False
+                turns.spend(began, time.perf_counter())
                 self.world.stepped()
 
     def _step(self, event: Event, now: int) -> None:
@@ -262,16 +299,42 @@ class Host:
     def _arm(self, path: Path, name: str, at: int, background: bool) -> None:
         # uvloop counts in whole milliseconds and may come early: then `_fire` arms again.
         due = at if self.skew is None else self.skew.world(at)
-        delay = max(0, due - self.world.now) / 1e6
-        handle = self.world.loop.call_later(delay, self._fire, path, name, at, background)
+        now = self.world.now
+        delay = max(0, due - now)
+        expected = now + delay
+        handle = self.world.loop.call_later(
+            delay / 1e6, self._fire, path, name, at, background, expected, expected
+        )
         self.timers[path, name] = handle, background
 
-    def _fire(self, path: Path, name: str, at: int, background: bool) -> None:
+    def _fire(
+        self, path: Path, name: str, at: int, background: bool, first: int, expected: int
+    ) -> None:
+        """The time has come, unless we are so busy that what it waited for may have come as well.
+
+        A deadline says of others that they are silent. When we ourselves come late to it, or have
+        events waiting for a turn, it is asked again a little later. Background timers say
+        something or look after something; they wait for nobody.
+
+        Args:
+            first, expected: when we wanted to be called, in world time: at first, and this time.
+        """
         if self.clock < at:
             self._arm(path, name, at, background)
-        else:
-            del self.timers[path, name]
-            self.feed(TimerFired(path, name))
+            return
+        world = self.world
+        late = (world.now - expected) / 1e6
+        busy = max(world.turns.behind, late)
+        if busy >= LATE and not background and world.now - first < _WAIT_MOST:
+            world.is_slow(self, busy)
+            wait = min(busy, _WAIT_MORE)
+            handle = world.loop.call_later(
+                wait, self._fire, path, name, at, background, first, world.now + int(wait * 1e6)
+            )
+            self.timers[path, name] = handle, background
+            return
+        del self.timers[path, name]
+        self.feed(TimerFired(path, name))
 
 
 def _system_coins(path: Path) -> random.Random:

@@ -43,9 +43,12 @@ from mpclab.worlds.failures import NodeFailed, a_bug_among, who
 from mpclab.worlds.host import Host, Loop, Timer
 from mpclab.worlds.recording import Recording
 from mpclab.worlds.stores import Store
+from mpclab.worlds.turns import Turns
 
 T = TypeVar("T")
 
+SLOW_AGAIN = 10.0
+"""Seconds until it is said again that this machine is too slow."""
 QUIET = 0.1
 """A run without an end is over when nothing happened for this long (s) and no timer is set."""
 
@@ -67,6 +70,7 @@ class LiveWorld(World):
         self, loop: Loop, *, seed: int = 0, record: bool = False, trace: Trace | None = None
     ) -> None:
         self.loop = loop
+        self.turns = Turns(loop)
         self.record = record
         self.trace = Trace() if trace is None else trace
         self.keeps_rows = not isinstance(self.trace, TailTrace)  # all of them, for checks
@@ -83,6 +87,8 @@ class LiveWorld(World):
         self._last_step = time.monotonic()
         self._actions: set[Timer] = set()
         self._unraised: deque[NodeFailed] = deque()
+        self._slow_at = 0.0  # when we last said so
+        self._slowest = 0.0  # seconds, then
 
     # --- the World interface ---------------------------------------------------------------
 
@@ -203,7 +209,8 @@ class LiveWorld(World):
             for host in self._hosts.values()
             for _, background in host.timers.values()
         )
-        busy = foreground or self._actions or self._delays.holding
+        behind = any(host.is_behind for host in self._hosts.values())
+        busy = foreground or behind or self._actions or self._delays.holding
         return not busy and time.monotonic() - self._last_step >= QUIET
 
     # --- faults ------------------------------------------------------------------------------
@@ -228,7 +235,7 @@ class LiveWorld(World):
         def pause_it() -> None:
             host = self.alive(actor)
             if host.paused is None:
-                host.paused = []
+                host.pause()
                 self.remark(actor, notes.Paused())
 
         self.call(pause_it)
@@ -274,6 +281,20 @@ class LiveWorld(World):
     def stepped(self) -> None:
         """Something happened that somebody may have waited for."""
         self._last_step = time.monotonic()
+
+    def is_slow(self, host: Host, seconds: float) -> None:
+        """A host is behind its time: say so once in a while."""
+        now = time.monotonic()
+        if seconds >= 1 and now - self._slow_at >= SLOW_AGAIN:
+            self._slow_at, self._slowest = now, seconds
+            behind = {"behind_ms": round(1000 * seconds)}
+            self.remark(host.actor, notes.Remark("this machine is too slow", behind))
+
+    def slowness(self) -> str:
+        """Words about this machine for whoever waited in vain; "": it has the time."""
+        if not self._slow_at or time.monotonic() - self._slow_at > 6 * SLOW_AGAIN:
+            return ""
+        return f"; this machine is too slow for it, and was {self._slowest:.1f} s behind"
 
     # --- steps, for hosts ------------------------------------------------------------------
 
