@@ -87,7 +87,7 @@ def test_large_messages_and_bursts_arrive_and_nobody_is_blamed(
         lab.start_server(0)
         lab.spawn()
         lab.join()
-        lab.run(lambda: len(lab.outputs()) == 2, limit=60)
+        lab.run(lambda: len(lab.outputs()) == 2, limit=180)
         everything = [f"({', '.join(map(str, range(count)))})"]
         assert lab.outputs() == {2: everything, 3: everything}
         assert not [r for r in lab.trace if isinstance(r, rows.Blamed | rows.Dropped)]
