@@ -89,8 +89,6 @@ class Group:
         self.urls: dict[Party, str] = {}  # where those reach the server, if not as we do
         self.tracker = Tracker(world.trace, base, scenario.parties)
         self._joined: set[Party] = set()
-        self._spawned: set[Party] = set()
-        self._left: set[Party] = set()
         self.faulty: frozenset[Party] = frozenset()  # those whose proposals keep no run going
         self._expected = 0
         self._attempts = 0
@@ -113,12 +111,12 @@ class Group:
     @property
     def present(self) -> tuple[Party, ...]:
         """The parties spawned here that have not left."""
-        return tuple(sorted(self._spawned - self._left))
+        return tuple(p for p in self.everyone if self.world.hosts(self.base + p))
 
     @property
     def joined(self) -> tuple[Party, ...]:
         """The parties here that were told to join, and have not left."""
-        return tuple(sorted(self._joined))
+        return tuple(p for p in sorted(self._joined) if self.world.hosts(self.base + p))
 
     def actor(self, party: Party) -> Party:
         """The world's number for a party of this session.
@@ -126,7 +124,7 @@ class Group:
         Raises:
             UsageError: it was not spawned here.
         """
-        if party not in self._spawned or party in self._left:
+        if party not in self.everyone or not self.world.hosts(self.base + party):
             here = ", ".join(map(str, self.present)) or "none yet; call spawn()"
             raise UsageError(f"party {party} is not here; parties here: {here}")
         return self.base + party
@@ -165,8 +163,7 @@ class Group:
                 raise UsageError("only the coordinator of a lab's first session can be a process")
         for party in wanted:
             self.identity(party)
-            self._spawned.add(party)
-            self._left.discard(party)
+            self._joined.discard(party)  # where it went away by a fault
             if votes is not None:
                 self.votes[party] = votes
         if process:
@@ -193,12 +190,7 @@ class Group:
         if self.process_files is None:
             self.process_files = ProcessFiles()
         identities = {party: self.identity(party) for party in parties}
-        try:
-            self.process_files.host(self.world, self.scenario, identities, self._process_config)
-        except UsageError:
-            here = self.world.actors
-            self._left.update(p for p in parties if self.base + p not in here)
-            raise
+        self.process_files.host(self.world, self.scenario, identities, self._process_config)
 
     def _process_config(self, party: Party) -> ProcessConfig:
         votes = self.votes.get(party, "approve")
@@ -214,7 +206,7 @@ class Group:
     def join(self, *parties: Party) -> None:
         if not self.present:
             raise UsageError("no party is here; call spawn() first")
-        wanted = parties or tuple(p for p in self.present if p not in self._joined)
+        wanted = parties or tuple(p for p in self.present if p not in self.joined)
         actors = [self.actor(party) for party in wanted]
         self._joined.update(wanted)
         for party in wanted:
@@ -232,7 +224,6 @@ class Group:
                 self.world.ask(actor, (), LeaveSession())
             self.world.remove(actor)
             self._joined.discard(party)
-            self._left.add(party)
         return Done(f"{_parties(wanted)} left")
 
     @verb
@@ -360,7 +351,7 @@ class Group:
         self._lacking = next(self._missing_pairs(self._lacking), None)
         if self._lacking is not None:
             return False
-        return all(self._is_in(p) for p in self._joined) if len(self._joined) == 1 else True
+        return all(self._is_in(p) for p in self.joined) if len(self.joined) == 1 else True
 
     def explain_unready(self) -> str:
         """Why `join` gave up waiting."""
@@ -397,11 +388,16 @@ class Group:
     def say_members(self) -> str:
         if self.scenario.mesh == "ready":
             return f"{_parties(self.present)} ready, every pair connected"
-        n = len(self._joined)
+        n = len(self.joined)
         session = f"session {self.scenario.session!r}"
         if n < self.scenario.parties:
             missing = self.scenario.parties - n
             return f"{_parties(self.joined)} in {session}, which waits for {missing} more"
+        lacking = sum(1 for _ in self._missing_pairs())
+        if lacking:
+            pairs = n * (n - 1) // 2
+            talk = f"{pairs - lacking} of {pairs} pairs can talk"
+            return f"{_parties(self.joined)} join {session}; {talk}"
         kinds = {self._link(a, b) for a in self.joined for b in self.joined if a < b}
         how = {"confirmed": "by data channel", "relay": "through the server, sealed"}
         by = " or ".join(how[k] for k in sorted(kinds) if k in how)
@@ -472,7 +468,6 @@ class Group:
     def arrived(self, party: Party) -> None:
         """A party came as it was elsewhere, and is in the session."""
         self._joined.add(party)
-        self._left.discard(party)
 
     def builder(self, party: Party) -> Build:
         """What makes a party's node."""

@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from mpclab.core.errors import UsageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="Doer")
+
+
+CLOSED: Final = "the lab is closed; make a new one"
 
 
 class Place(NamedTuple):
@@ -64,6 +67,7 @@ class Journal:
     def __init__(self) -> None:
         self.deeds: list[Deed] = []
         self.refused: set[int] = set()
+        self.closed = False  # whatever is done now is done in vain
         self._inside: dict[int, int] = {}  # by thread: how many verbs deep
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Journal:
@@ -100,6 +104,8 @@ def verb(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], 
     @wraps(method)
     def act(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         journal, world = self.journal, self.world
+        if journal.closed:
+            raise UsageError(CLOSED)
         with world.atomic(), journal.quiet() as ours:
             if ours:
                 number = len(journal.deeds)

@@ -34,7 +34,7 @@ from mpclab.faults.nemesis import nemesis
 from mpclab.faults.plan import Fault, Injection, inject, parse_fault, schedule
 from mpclab.lab import key_care
 from mpclab.lab.group import Group
-from mpclab.lab.journal import Journal, Place, verb
+from mpclab.lab.journal import CLOSED, Journal, Place, verb
 from mpclab.lab.key_care import KeyInfo
 from mpclab.lab.operation import Operation
 from mpclab.lab.outcome import Outcomes
@@ -354,6 +354,7 @@ class Lab:
 
     def wait(self, seconds: float | str) -> Done:
         """Just let time pass, as seconds or `"500ms"` (virtual time in the simulated world)."""
+        self._check_open()
         self._let_pass(None, _microseconds(seconds, "wait"))
         passed = seconds if isinstance(seconds, str) else f"{seconds:g} s"
         return Done(f"{passed} passed")
@@ -406,7 +407,7 @@ class Lab:
             if not isinstance(named, Mapping):
                 raise UsageError(f"a fault is its kind or a mapping of fields, not {fault!r}")
             given = {k.rstrip("_"): v for k, v in {**named, **fields}.items()}
-            fault = parse_fault(given, self.scenario.parties, len(self._injections))
+            fault = parse_fault(given, self.scenario.parties)
         injection = inject(fault, self.world)
         injection.healer = self.heal
         self._injections.append(injection)
@@ -528,6 +529,7 @@ class Lab:
         """Let exactly one thing happen (simulated world)."""
         if not isinstance(self.world, SimulatedWorld):
             raise UsageError("only simulated time can be stepped; this world runs by itself")
+        self._check_open()
         happened = self.world.step()
         return Done("one step" if happened else "nothing is left to happen")
 
@@ -714,6 +716,10 @@ class Lab:
         """Have the lab do one of its verbs at time `when` (µs), in the world's own time."""
         self.world.at(when, partial(_do, self, verb, args, kwargs))
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError(CLOSED)
+
     def _wait(self, ready: Callable[[], bool], limit: int, explain: Callable[[], str]) -> None:
         if not self._let_pass(ready, limit):
             raise UsageError(explain())
@@ -734,7 +740,7 @@ class Lab:
                 if group.joined:
                     with suppress(UsageError):
                         group.leave(*group.joined)
-        self._closed = True
+        self._closed = self.journal.closed = True
         self.pace(0)
         _free(self.world, self.groups)
         return Done("the lab is closed")
@@ -781,7 +787,7 @@ def _check_protocol(protocol: object) -> None:
     elif isinstance(protocol, Machine):
         name = type(protocol).__name__
         raise UsageError(f"protocol: one {name} cannot be every party; give the class: {name}")
-    elif protocol is not None and not callable(protocol):
+    elif protocol is not None and (isinstance(protocol, type) or not callable(protocol)):
         raise UsageError(f"protocol: {protocol!r}; give a Machine class, or a function making one")
 
 

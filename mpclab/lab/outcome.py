@@ -224,6 +224,10 @@ def _outcome(
         failed = [p for p in committed if one.standing.get(p) == "failed"]
         result = results.pop() if len(results) == 1 and not failed else ""
         data = dict(one.facts.get(committed[0], ())) if result else {}
+        acting = [p for p in committed if one.standing.get(p) == "committed"]
+        if acting and not failed:
+            reason = f"not yet executed at part{'y' if len(acting) == 1 else 'ies'} "
+            reason += ", ".join(map(str, acting))
         if failed:
             reason = f"committed, but not executed: {one.results[failed[0]]}"
     elif len(values) > 1 or (committed and aborted):

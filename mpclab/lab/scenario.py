@@ -26,6 +26,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -107,9 +108,20 @@ class Scenario:
     agreement_options: Options | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in (("name", str), ("votes", Mapping), ("private", Mapping)):
+            if not isinstance(getattr(self, name), kind):
+                raise UsageError(
+                    f"{name}: {getattr(self, name)!r} cannot be; Scenario(parties=3) takes fields "
+                    "by name, Scenario.parse({…}) a mapping of them"
+                )
         plugins.load_installed()
         for plugin in self.plugins:
             plugins.load(plugin)
+        # As in a file, or ready.
+        object.__setattr__(self, "operations", _ready(self.operations, Planned, _planned))
+        object.__setattr__(
+            self, "faults", _ready(self.faults, Fault, partial(_fault, n=self.parties))
+        )
         # A protocol and checks of one's own may be given as what they are, not by their words.
         object.__setattr__(self, "agreement", agreement_word(self.agreement))
         object.__setattr__(self, "checks", tuple(map(spell, self.checks)))
@@ -257,13 +269,9 @@ class Scenario:
             kept = _mapping(given["private"], "private")
             given["private"] = {party: _numbers(value, party) for party, value in kept.items()}
         if "operations" in given:
-            items = _list(given["operations"], "operations")
-            given["operations"] = tuple(_planned(item, i) for i, item in enumerate(items))
+            given["operations"] = tuple(_list(given["operations"], "operations"))
         if "faults" in given:
-            items = _list(given["faults"], "faults")
-            given["faults"] = tuple(
-                parse_fault(_mapping(item, f"faults[{i}]"), n, i) for i, item in enumerate(items)
-            )
+            given["faults"] = tuple(_list(given["faults"], "faults"))
         if "checks" in given:
             given["checks"] = tuple(map(spell, _list(given["checks"], "checks")))
         for name in ("threshold", "seed"):
@@ -341,7 +349,10 @@ class Scenario:
 
     def to_file(self, path: str | Path, *, private: bool = False) -> None:
         """Write the file that `from_file` reads back: see `to_text`."""
-        Path(path).write_text(self.to_text(private=private), encoding="utf-8")
+        try:
+            Path(path).write_text(self.to_text(private=private), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{path or 'a file without a name'}: {error.strerror}") from error
 
 
 _KEYS = tuple(f.name for f in dataclasses.fields(Scenario) if f.name != "agreement_options")
@@ -394,6 +405,14 @@ def _numbers(value: Any, party: Any) -> tuple[int | Decimal, ...]:
 
 def _plain(values: tuple[int | Decimal, ...]) -> list[int | float]:
     return [value if isinstance(value, int) else float(value) for value in values]
+
+
+def _ready(items: Any, ready: type, read: Callable[[Any, int], Any]) -> tuple[Any, ...]:
+    return tuple(item if isinstance(item, ready) else read(item, i) for i, item in enumerate(items))
+
+
+def _fault(item: Any, i: int, n: int) -> Fault:
+    return parse_fault(_mapping(item, f"faults[{i}]"), n, i)
 
 
 def _planned(item: Any, i: int) -> Planned:

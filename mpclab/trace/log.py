@@ -64,6 +64,18 @@ class Trace:
     def __len__(self) -> int:
         return len(self.rows) + self.deliveries
 
+    def __getitem__(self, number: int | slice) -> Row | list[Row]:
+        """Row `number`, as verdicts and the diagram name it (-1: the last); or some of them."""
+        chosen = range(len(self))[number]
+        if isinstance(chosen, int):
+            return next(islice(self, chosen, None))
+        return [row for i, row in enumerate(self) if i in chosen]
+
+    def __repr__(self) -> str:
+        sent = sum(type(row) is Sent for row in self.rows)
+        passed = f"{sent} sends, {self.deliveries} arrivals, {self.end / 1e6:g} s"
+        return f"Trace({len(self)} rows, {passed})"
+
     @property
     def forgets(self) -> bool:
         """Whether rows that nobody has read yet may be gone: then hosts need not write all."""

@@ -121,6 +121,10 @@ class World(FaultTarget, abc.ABC):
         """Build a crashed party again, from its stored state or (amnesia) from nothing."""
 
     @abc.abstractmethod
+    def hosts(self, actor: Party) -> bool:
+        """Whether `actor` is hosted here, up or down, and was not removed."""
+
+    @abc.abstractmethod
     def remove(self, actor: Party) -> None:
         """Stop hosting a party for good: its links are closed."""
 

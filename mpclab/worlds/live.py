@@ -169,6 +169,9 @@ class LiveWorld(World):
         self.remark(actor, notes.Restarted(amnesia=amnesia))
         self._begin(host)
 
+    def hosts(self, actor: Party) -> bool:
+        return actor in self._hosts
+
     def remove(self, actor: Party) -> None:
         self.call(self._remove, actor)
         self.settle()

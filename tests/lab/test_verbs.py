@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from mpclab.core import UsageError
-from mpclab.lab import Lab
+from mpclab.lab import Lab, Scenario
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,10 @@ from mpclab.lab import Lab
         (lambda: Lab("run.yaml"), "Lab(Scenario.from_file(…))"),
         (lambda: Lab(partys=4), "did you mean 'parties'"),
         (lambda: Lab(agreement={"raft": {"prevot": False}}), "did you mean 'prevote'"),
+        (lambda: Lab(protocol=dict), "give a Machine class"),
+        (lambda: Lab(Scenario({"parties": 3})), "Scenario(parties=3)"),
+        (lambda: Lab(Scenario(operations=[{"by": 1}])), "operations[0]: 'kind' is missing"),
+        (lambda: Lab(Scenario(faults=["crash"])), "faults[0]"),
     ],
 )
 def test_a_lab_that_cannot_be_made(make: Callable[[], Lab], says: str) -> None:
@@ -30,7 +34,8 @@ def test_a_lab_that_cannot_be_made(make: Callable[[], Lab], says: str) -> None:
     [
         (lambda lab: lab.inject(7), "a fault is its kind or a mapping of fields, not 7"),
         (lambda lab: lab.inject("partitoin"), "did you mean 'partition'"),
-        (lambda lab: lab.inject("crash"), "party"),
+        (lambda lab: lab.inject("crash"), "fault.party is missing"),
+        (lambda lab: lab.to_scenario().to_file(""), "a file without a name"),
         (lambda lab: lab.set_private(1, "a"), "'a' is not a number"),
         (lambda lab: lab.set_private(9, 1), "party 9: use 1 to 3"),
         (lambda lab: lab.set_votes(9, "approve"), "party 9: use 1 to 3"),
@@ -53,6 +58,68 @@ def test_a_verb_that_cannot_be_done(do: Callable[[Lab], object], says: str) -> N
         assert says in str(error.value)
         lab.propose(by=1, kind="note", text="all the same")
         assert [outcome.status for outcome in lab.run()] == ["committed"]
+
+
+def test_a_scenario_in_python_is_written_as_in_a_file() -> None:
+    scenario = Scenario(
+        parties=3, mesh="ready", operations=[{"by": 1, "kind": "note", "text": "hello"}],
+        faults=[{"at": "1s", "kind": "crash", "party": 2}],
+    )  # fmt: skip
+    assert scenario == Scenario.from_text(scenario.to_text())
+    assert [one.status for one in scenario.run().outcomes] == ["committed"]
+
+
+def test_who_went_by_a_fault_is_gone_and_may_come_anew() -> None:
+    with Lab(parties=4, seed=3) as lab:
+        lab.start_server()
+        lab.spawn()
+        assert "0 of 6 pairs can talk" in str(lab.join(wait=False))
+        assert "every pair connected" in str(lab.join())
+        lab.inject("leave", party=1)
+        assert lab.group.present == lab.group.joined == (2, 3, 4)
+        for verb in (lab.leave, lab.restart, lab.crash, lab.join):
+            with pytest.raises(UsageError, match="party 1 is not here"):
+                verb(1)
+        assert "waits for 1 more" in str(lab.join())
+        lab.spawn(1)
+        assert "every pair connected" in str(lab.join())
+        lab.propose(by=1, kind="note", text="back")
+        assert lab.run()[0].status == "committed"
+
+
+def test_what_waits_for_inputs_says_so() -> None:
+    with Lab(parties=3, mesh="ready") as lab:
+        lab.spawn()
+        lab.propose(by=1, kind="sum")
+        assert lab.run()[0].reason == "not yet executed at parties 1, 2, 3"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        Lab.spawn, Lab.join, Lab.step, lambda lab: lab.wait(1), lambda lab: lab.crash(1),
+        lambda lab: lab.propose(by=1, text="x"), lambda lab: lab.inject("loss", rate=0.1), Lab.heal,
+        lambda lab: lab.set_votes(1, "reject"),
+    ],
+)  # fmt: skip
+def test_a_closed_lab_says_that_it_is_closed(verb: Callable[[Lab], object]) -> None:
+    lab = Lab(parties=3, mesh="ready")
+    lab.spawn()
+    lab.close()
+    with pytest.raises(UsageError, match="the lab is closed; make a new one"):
+        verb(lab)
+
+
+def test_a_trace_shows_itself() -> None:
+    with Lab(parties=3, mesh="ready") as lab:
+        lab.spawn()
+        lab.propose(by=1, text="hello")
+        lab.run()
+        rows = list(lab.trace)
+        assert [lab.trace[5], lab.trace[-1], lab.trace[2:4]] == [rows[5], rows[-1], rows[2:4]]
+        assert repr(lab.trace).startswith(f"Trace({len(rows)} rows, ")
+        with pytest.raises(IndexError):
+            lab.trace[len(rows)]
 
 
 def test_to_join_one_must_be_there() -> None:

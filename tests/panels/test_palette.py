@@ -14,7 +14,7 @@ def test_a_story_in_words() -> None:
     with Lab(parties=4, agreement="direct") as lab:
         lab.start_server()
         for line, says in (
-            ("spawn", "parties 1–4 spawned"), ("join", "parties 1–4 in session"),
+            ("spawn", "parties 1–4 spawned"), ("join", "0 of 6 pairs can talk"),
             ("step", "one step"), ("checkpoint early", "'early' at"), ("propose tea", "proposes"),
             ("crash 2", "party 2 crashed"), ("restart 2", "party 2 restarted"),
             ("pause 3", "party 3 is paused"), ("resume 3", "party 3 goes on"),

@@ -385,6 +385,9 @@ class WithProcesses(RealWorld):
         else:
             super().resume(actor)
 
+    def hosts(self, actor: Party) -> bool:
+        return actor in self.processes or super().hosts(actor)
+
     def remove(self, actor: Party) -> None:
         process = self.processes.get(actor)
         if process is None:

@@ -218,6 +218,9 @@ class SimulatedWorld(World):
         self._lifecycle.remark(host.actor, notes.Restarted(amnesia=amnesia))
         self._steps.handle(host, Started())
 
+    def hosts(self, actor: Party) -> bool:
+        return actor in self._hosts
+
     def remove(self, actor: Party) -> None:
         with self._lock:
             self._lifecycle.remove(self._hosts.running(actor))
