@@ -71,7 +71,13 @@ class Coordinator(Panel):
         self._reached = -1
         self._deed_of: dict[Panel, int] = {}
         self.palette.card.layout.margin = "0 0 0 auto"
-        return [self.stages, self.palette.card, self.steps, self.banner.card]
+        self.more = widgets.ToggleButton(
+            description="More", icon="sliders", layout={"width": "auto"},
+            tooltip="files, checkpoints, the command line and the settings: for wider pages",
+        )  # fmt: skip
+        self.more.add_class("mpclab-more")
+        self.more.observe(lambda _: self._unfold(), "value")
+        return [self.stages, self.more, self.palette.card, self.steps, self.banner.card]
 
     def frame(self) -> Any:
         """Actions at the left, their results at the right, both on one screen."""
@@ -101,6 +107,13 @@ class Coordinator(Panel):
         )  # fmt: skip
         made.add_class("mpclab")
         return made
+
+    def _unfold(self) -> None:
+        """On a narrow page some controls are shown only when they are asked for."""
+        if self.more.value:
+            self.widget.add_class("mpclab-unfolded")
+        else:
+            self.widget.remove_class("mpclab-unfolded")
 
     def _turn_to(self, tabs: tuple[Panel, ...]) -> None:
         """Only the tab in front draws pictures."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -10,9 +12,12 @@ from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 from mpclab.panels.sentences import LEVELS, Sentence, sentence
+from mpclab.plots import style
+from mpclab.trace.fold import State
 from mpclab.trace.rows import WORLD
 
 _KEPT = 20_000
+_OP = re.compile(r"\[(\w+)\]$")
 _SHOWN = 200
 
 
@@ -61,9 +66,14 @@ class LogPanel(Panel):
         self._new = self._new or bool(now.rows) or now.is_new
         if asked != self._asked or (self._new and now.clock >= self._next):
             self._asked, self._new, self._next = asked, False, now.clock + 0.3
-            self._show()
+            self._show(now.state)
 
-    def _show(self) -> None:
+    def _show(self, state: State) -> None:
+        names = style.operation_names(state)
+
+        def named(words: str) -> str:
+            return _OP.sub(lambda m: f"[{names[m[1]]}]" if m[1] in names else m[0], words)
+
         level, who, words, heartbeats = self._asked
         wanted = words.lower().split()
         found: list[str] = []
@@ -73,20 +83,20 @@ class LogPanel(Panel):
                 continue
             if who not in (-2, one.actor):
                 continue
-            line = one.words.lower()
+            line = named(one.words).lower() if wanted else ""
             if not all(word in line for word in wanted):
                 continue
             matching += 1
             if len(found) < _SHOWN:
-                found.append(_line(one))
+                found.append(_line(one, named))
         self.lines.value = "".join(found) or theme.empty("Nothing to show.")
         more = f", the latest {_SHOWN} shown" if matching > _SHOWN else ""
         self.note(f"{matching} lines{more}" if matching else "")
 
 
-def _line(one: Sentence) -> str:
+def _line(one: Sentence, named: Callable[[str], str]) -> str:
     who = "" if one.actor == WORLD else theme.chip(one.actor)
     return (
         f'<div class="line"><time>{theme.seconds(one.at)}</time><span class="who">{who}</span>'
-        f'<span class="mpclab-result">{theme.escape(one.words)}</span></div>'
+        f'<span class="mpclab-result">{theme.escape(named(one.words))}</span></div>'
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
@@ -11,7 +13,7 @@ from mpclab.check import Verdict
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
-from mpclab.plots import outcomes
+from mpclab.plots import outcomes, style
 from mpclab.trace.fold import State
 
 _MOODS = {"ok": theme.GOOD, "violated": theme.BAD, "unknown": theme.QUIET}
@@ -57,7 +59,7 @@ class OutcomePanel(Panel):
             self._verdicts = []
         known = any(o.proposed_at is not None for o in now.state.operations.values())
         controls.gate(self.check, "" if known else "propose something first")
-        self.words.value = verdict_table(self._verdicts)
+        self.words.value = verdict_table(self._verdicts, style.operation_names(now.state))
         proofs = [(v.check, v.witnesses) for v in self._verdicts if v.witnesses]
         controls.set_options(self.proof, [("nothing", ()), *proofs])
         controls.gate(self.proof, "" if proofs else "press Check first")
@@ -68,15 +70,22 @@ class OutcomePanel(Panel):
         return outcomes(state, highlight=self.controller.highlight) if state.operations else None
 
 
-def verdict_table(verdicts: list[Verdict]) -> str:
+def verdict_table(verdicts: list[Verdict], names: Mapping[str, str]) -> str:
     if not verdicts:
         return ""
     rows = [
         [
             theme.badge(v.verdict, _MOODS[v.verdict]),
             f"<b>{theme.escape(v.check)}</b>",
-            theme.escape(v.sentence),
+            theme.escape(_named(v.sentence, names)),
         ]
         for v in verdicts
     ]
     return theme.table(["verdict", "check", "why"], rows)
+
+
+def _named(text: str, names: Mapping[str, str]) -> str:
+    """A sentence with the names of operations in the place of their ids."""
+    for op, name in names.items():
+        text = re.sub(rf"\b{re.escape(op)}\b", f"“{name}”".replace("\\", r"\\"), text)
+    return text

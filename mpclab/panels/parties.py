@@ -36,8 +36,8 @@ class PartiesPanel(Panel):
         self.table.add_class("mpclab-scroll")
         head = controls.page(
             '<div class="mpclab-columns"><span style="flex:1">party</span>'
-            '<span style="width:90px">private</span>'
-            '<span style="width:226px">votes</span></div>'
+            '<span style="width:81px">private</span>'
+            '<span style="width:222px">votes</span></div>'
         )
         self._build_talk()
         self.warning = controls.page()
@@ -81,6 +81,8 @@ class PartiesPanel(Panel):
         self.fields = (
             self.n, self.t, self.policy, self.k, self.agreement, self.patience, self.session,
         )  # fmt: skip
+        for each in (self.patience, self.session, self.generate):
+            each.add_class("mpclab-extra")
         self.settings = controls.row(*self.fields, self.generate)
 
     def _resize(self, change: Any) -> None:
@@ -264,7 +266,7 @@ class _Row:
         self.votes.add_class(f"mpclab-votes-{party}")
         self.votes.observe(self._set_votes, "value")
         self.private = controls.text(
-            "private", "", _NONE_KEPT, width="82px",
+            "private", "", _NONE_KEPT, width="76px",
             tip=f"numbers that only party {party} knows, for sum, auction and the like: 3, 14",
         )  # fmt: skip
         self.private.description = ""
@@ -281,11 +283,17 @@ class _Row:
             name=f"life-{party}",
         )  # fmt: skip
         for fixed in (self.member, self.life):
-            fixed.layout.width, fixed.layout.flex = "64px", "0 0 64px"
+            fixed.layout.width, fixed.layout.flex = "62px", "0 0 62px"
         for field in (self.private, self.votes):
             field.layout.flex = "0 0 auto"
         self.box = controls.row(
-            self.words, self.private, self.votes, self.member, self.life, align_items="center"
+            self.words,
+            self.private,
+            self.votes,
+            self.member,
+            self.life,
+            align_items="center",
+            gap="5px",
         )
         self.box.layout.flex_flow = "row nowrap"
         self.box.add_class(f"mpclab-party-{party}")

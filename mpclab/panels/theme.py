@@ -167,6 +167,37 @@ STYLESHEET: Final = """
 .mpclab .jupyter-widget-TabPanel-tabContents, .mpclab .widget-tab-contents {
   background: var(--jp-layout-color1); border-color: var(--mpc-line); padding: 14px 16px;
   border-radius: 0 10px 10px 10px; }
+.mpclab { container-type: inline-size; }
+.mpclab .mpclab-more { display: none; }
+.mpclab .mpclab-time .mpclab-row { gap: 6px; }
+.mpclab .mpclab-status:not(:has(.mpclab-said *, [role=alert])) { display: none; }
+@container (max-width: 920px) {
+  .mpclab .mpclab-tab { flex-basis: 340px !important; }
+  .mpclab .mpclab-bare input { width: 60px; }
+  .mpclab [class*="mpclab-party-"] .mpclab-badge { padding: 0 5px; }
+}
+@container (max-width: 620px) {
+  .mpclab .mpclab-more { display: block; order: 1; }
+  .mpclab:not(.mpclab-unfolded) .mpclab-extra,
+  .mpclab:not(.mpclab-unfolded) .mpclab-palette { display: none; }
+  .mpclab .mpclab-card { padding: 6px 8px; }
+  .mpclab .mpclab-card.mpclab-coordinator { padding: 6px 8px; }
+  .mpclab .mpclab-inline { gap: 4px 8px; padding: 4px 8px; }
+  .mpclab .mpclab-inline h3 { display: none; }
+  .mpclab .mpclab-coordinator > .widget-html h3 { display: none; }
+  .mpclab .mpclab-row { gap: 6px; }
+  .mpclab .jupyter-button { padding: 0 8px; }
+  .mpclab .mpclab-steps b:not(.now) { display: none; }
+  .mpclab .mpclab-next-step { font-size: 13.5px; line-height: 1.3; }
+  .mpclab .mpclab-tab .jupyter-widget-TabPanel-tabContents,
+  .mpclab .mpclab-tab .widget-tab-contents { padding: 8px; }
+  .mpclab [class*="mpclab-party-"] { flex-flow: row wrap !important; }
+  .mpclab .mpclab-columns { display: none; }
+  .mpclab .widget-toggle-buttons .widget-toggle-button { padding: 0 6px; }
+  .mpclab .mpclab-votes { white-space: normal; }
+  .mpclab .mpclab-votes span.vote { margin-right: 3px; }
+  .mpclab table.mpclab-table th, .mpclab table.mpclab-table td { padding-right: 5px; }
+}
 </style>
 """
 

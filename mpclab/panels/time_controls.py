@@ -51,7 +51,7 @@ class TimePanel(Panel):
             tip="keep this moment as a checkpoint, to come back to it",
         )  # fmt: skip
         self.point = controls.choice(
-            "", [("no checkpoint", "")], width="150px", name="point", above=False,
+            "", [("no checkpoint", "")], width="118px", name="point", above=False,
             tip="moments to go back to",
         )  # fmt: skip
         self.back = controls.button(
@@ -70,6 +70,8 @@ class TimePanel(Panel):
         self.called.observe(self._rename, "value")
         self.ways = controls.page()
         self.tree = controls.column(controls.row(self.branch, self.called), self.ways, width="100%")
+        for each in (self.mark, self.point, self.back):
+            each.add_class("mpclab-extra")
         self.controls = controls.row(
             self.clock, self.pace, self.step, self.run, self.mark, self.point, self.back
         )
@@ -144,9 +146,8 @@ class TimePanel(Panel):
         lab = now.lab
         simulated = lab.scenario.world == "simulated"
         self.clock.value = (
-            f'<b class="mpclab-num" style="display:inline-block;min-width:76px">'
-            f"{theme.seconds(lab.now)}</b> "
-            f'<span class="mpclab-small">{"virtual" if simulated else "real"} time</span>'
+            f'<b class="mpclab-num" style="display:inline-block;min-width:64px">'
+            f"{theme.seconds(lab.now)}</b>"
         )
         for each in (self.pace, self.step, self.run, self.mark, self.point, self.back):
             controls.show(each, simulated)

@@ -41,7 +41,7 @@ class WorldPanel(Panel):
             tip="a new, empty lab with the same settings",
         )  # fmt: skip
         self.file = controls.text(
-            "Scenario file", "lab.yaml", width="220px", tip="a file beside the notebook",
+            "Scenario file", "lab.yaml", width="200px", tip="a file beside the notebook",
             name="file", above=False,
         )  # fmt: skip
         self.save = controls.button(
@@ -58,6 +58,8 @@ class WorldPanel(Panel):
         self._shown = ""
         self._playing = False
         self.typed: Callable[[], dict[str, Any]] = dict  # set by who has fields for settings
+        for each in (self.file, self.save, self.load):
+            each.add_class("mpclab-extra")
         return [controls.row(self.switch, self.reset, self.file, self.save, self.load, self.play)]
 
     def _switch(self, change: Any) -> None:

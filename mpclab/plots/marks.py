@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 
 from mpclab.core import notes
 from mpclab.core.ids import SERVER, Party
-from mpclab.core.notes import AnyNote, op_of
+from mpclab.core.notes import AnyNote
 from mpclab.plots import style
 from mpclab.plots.clock import Clock
 from mpclab.trace import Blamed, Fault, Fired, Noted, Row
@@ -108,10 +108,11 @@ def find_marks(rows: Sequence[Row], *, timers: bool = False) -> list[Mark]:
                 found.append(Mark(at, actor, "fired", number, name))
             case _:
                 pass
-    names = style.short_ids(op for row in noted if (op := op_of(row.note)))
+    proposed = (row.note.op for row in noted if isinstance(row.note, notes.Proposed))
+    numbers = style.numbers(proposed)
     for mark in found:
-        if mark.op in names:
-            mark.text = mark.text.replace(mark.op, names[mark.op])
+        if mark.op in numbers and mark.text.startswith(mark.op):
+            mark.text = numbers[mark.op] + mark.text.removeprefix(mark.op)
     return found
 
 

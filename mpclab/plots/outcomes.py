@@ -7,7 +7,7 @@ are one value: two colours in a column are a disagreement, and impossible to mis
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -71,9 +71,10 @@ def outcomes(
         places = {party: float(i) for i, party in enumerate(parties)}
         witnesses = frozenset(highlight)
         inches = ax.get_window_extent().width / ax.figure.dpi / len(shown)
+        names = style.operation_names(state)
         for column, operation in enumerate(shown):
             colours = style.value_colours(operation.values)
-            _head(ax, column, operation, inches)
+            _head(ax, column, operation, names.get(operation.op, operation.op), inches)
             for party in parties:
                 said = (operation.votes.get(party), operation.commits.get(party))
                 proof = any(word is not None and word.row in witnesses for word in said)
@@ -87,7 +88,7 @@ def outcomes(
             )
         cut = len(every) - len(shown)
         style.headline(
-            ax, title or _title(shown), _subtitle(state, shown, cut), lift=_HEAD * 72 - 7
+            ax, title or _title(shown, names), _subtitle(state, shown, cut), lift=_HEAD * 72 - 7
         )
     return ax
 
@@ -215,12 +216,13 @@ def _since(one: Operation, at: int | None) -> str:
 # --- head and foot of a column ------------------------------------------------------------
 
 
-def _head(ax: Axes, column: int, one: Operation, inches: float) -> None:
+def _head(ax: Axes, column: int, one: Operation, name: str, inches: float) -> None:
     room = int(inches * 72 / (style.SMALL * 0.62))
+    wide = int(inches * 72 / ((style.LABEL + 1.5) * 0.78))  # bold, and any letters
     about = one.kind + (f" by {one.by}" if one.by else "")
     text = style.shorten(f"“{one.text}”", room) if one.text else ""
     lines = [
-        (one.op, style.LABEL + 1.5, style.INK, "bold", 34),
+        (style.shorten(name, wide), style.LABEL + 1.5, style.INK, "bold", 34),
         (style.shorten(about, room), style.SMALL, style.MUTED, "normal", 21),
         (text, style.SMALL, style.INK, "normal", 9),
     ]
@@ -329,13 +331,13 @@ def _handles(shown: Sequence[Operation]) -> list[Line2D | Patch]:
     return handles
 
 
-def _title(shown: Sequence[Operation]) -> str:
+def _title(shown: Sequence[Operation], names: Mapping[str, str]) -> str:
     split = [one for one in shown if one.split]
     if split:
-        return f"Parties disagree on {', '.join(one.op for one in split)}"
+        return f"Parties disagree on {', '.join(names.get(one.op, one.op) for one in split)}"
     tally = Counter(one.status for one in shown)
     if len(shown) == 1:
-        return f"{shown[0].op} is {shown[0].status}"
+        return f"{names.get(shown[0].op, shown[0].op)} is {shown[0].status}"
     each = [f"{tally[w]} {w}" for w in ("committed", "aborted", "open") if tally[w]]
     return f"{len(shown)} operations: {', '.join(each)}"
 
@@ -343,5 +345,5 @@ def _title(shown: Sequence[Operation]) -> str:
 def _subtitle(state: State, shown: Sequence[Operation], cut: int) -> str:
     parts = [f"at {style.milliseconds(state.at)}; times count from each proposal"]
     if cut:
-        parts.append(f"{style.count(cut, 'earlier operation')} not drawn (max_operations)")
+        parts.append(f"{style.count(cut, 'earlier operation')} not drawn")
     return "  ·  ".join(parts)

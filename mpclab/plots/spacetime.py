@@ -274,19 +274,19 @@ def _title(scene: _Scene) -> str:
     parties = sum(lane > SERVER for lane in scene.lanes)
     words = style.count(parties, "party")
     ops = list(state.operations.values())
-    names = style.short_ids(op.op for op in ops)
+    names = style.operation_names(state)
     if ops:
         tally = Counter(op.status for op in ops)
         split = [op for op in ops if op.split]
         each = [f"{tally[w]} {w}" for w in ("committed", "aborted", "open") if tally[w]]
         if len(ops) == 1 and split:
-            words += f" disagree on {names[ops[0].op]}"
+            words += f" disagree on {names.get(ops[0].op, ops[0].op)}"
         elif len(ops) == 1:
-            words += f": {names[ops[0].op]} is {ops[0].status}"
+            words += f": {names.get(ops[0].op, ops[0].op)} is {ops[0].status}"
         else:
             words += f", {style.count(len(ops), 'operation')}: {', '.join(each)}"
             if split:
-                words += f" — but parties disagree on {names[split[0].op]}"
+                words += f" — but parties disagree on {names.get(split[0].op, split[0].op)}"
     else:
         words += f", {style.count(len(scene.flights), 'message')}"
     return words

@@ -24,6 +24,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from mpclab.core.ids import SERVER, Party
+from mpclab.trace.fold import State
 from mpclab.trace.palette import SERVER_COLOUR as SERVER_COLOUR
 from mpclab.trace.palette import mix as mix
 from mpclab.trace.palette import party_colour as party_colour
@@ -31,6 +32,7 @@ from mpclab.trace.palette import party_colour as party_colour
 if TYPE_CHECKING:
     from matplotlib.text import Text
 
+_CHOSEN: Final = 6  # letters of an id that somebody chose; others have more
 INK: Final = "#1d2733"  # text
 MUTED: Final = "#6b7785"  # what one reads second
 FAINT: Final = "#c9d0d8"  # lines that carry no news
@@ -192,14 +194,20 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: max(1, length - 1)].rstrip() + "…"
 
 
-def short_ids(ids: Iterable[str]) -> dict[str, str]:
-    """For each id its first letters: four, or as many more as tell all of them apart. A short
-    name that somebody chose stays whole."""
-    every = list(dict.fromkeys(ids))
-    length = 4
-    while len({one[:length] for one in every}) < len(every):
-        length += 1
-    return {one: one if len(one) <= length + 2 else one[:length] for one in every}
+def operation_names(state: State, length: int = 24) -> dict[str, str]:
+    """`1 · tea at four`: the name of each operation in every picture, table and line, by id."""
+    known = [one for one in state.operations.values() if one.proposed_at is not None]
+    told = numbers(one.op for one in known)
+    said = (one.text.removeprefix(f"{one.kind}: ") or one.kind for one in known)
+    return {
+        one.op: f"{told[one.op]} · {shorten(text, length)}"
+        for one, text in zip(known, said, strict=True)
+    }
+
+
+def numbers(ids: Iterable[str]) -> dict[str, str]:
+    """The number of each operation, in this order; a short id that somebody chose stays."""
+    return {op: op if len(op) <= _CHOSEN else str(i) for i, op in enumerate(dict.fromkeys(ids), 1)}
 
 
 def text_width(text: str, size: float) -> float:

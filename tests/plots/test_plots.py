@@ -435,13 +435,12 @@ def test_a_notebook_stores_a_picture_in_few_bytes_and_the_same_colours() -> None
         assert sum(ImageStat.Stat(apart).mean) / 3 < 1  # of 255
 
 
-def test_ids_are_cut_as_far_as_they_can_be_told_apart_and_names_are_not() -> None:
-    assert style.short_ids(["x64csqfcqn", "q6xahyefvh"]) == {
-        "x64csqfcqn": "x64c",
-        "q6xahyefvh": "q6xa",
+def test_operations_have_numbers_and_names_that_were_chosen_stay() -> None:
+    assert style.numbers(["x64csqfcqn", "motto", "q6xahyefvh", "x64csqfcqn"]) == {
+        "x64csqfcqn": "1",
+        "motto": "motto",
+        "q6xahyefvh": "3",
     }
-    assert list(style.short_ids(["x64csqfcqn", "x64cahyefv"]).values()) == ["x64cs", "x64ca"]
-    assert style.short_ids(["motto"]) == {"motto": "motto"}
 
 
 @pytest.mark.parametrize(
