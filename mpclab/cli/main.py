@@ -177,7 +177,10 @@ def _parser() -> argparse.ArgumentParser:
         help="where the notebooks are copied to, and what you do stays (default: mpclab-lab)",
     )  # fmt: skip
     lab.add_argument("--fresh", action="store_true", help="the notebooks as they came, once more")
-    lab.add_argument("arguments", nargs="*", help="passed on to jupyter lab, after --")
+    lab.add_argument(
+        "--app", action="store_true", help="the coordinator as a page of its own, without notebooks"
+    )
+    lab.add_argument("arguments", nargs="*", help="passed on to jupyter lab (or voila), after --")
     lab.set_defaults(run=_lab)
     return parser
 
@@ -272,6 +275,10 @@ def _keys(args: argparse.Namespace) -> int:
 
 
 def _lab(args: argparse.Namespace) -> int:
+    if args.app:
+        from mpclab.cli.app import open_app
+
+        return open_app(args.arguments)
     from mpclab.cli.notebooks import open_lab
 
     return open_lab(args.folder, fresh=args.fresh, arguments=args.arguments)
