@@ -24,7 +24,7 @@ coordinator"""
 def notebook(fields: dict[str, Any]) -> dict[str, Any]:
     """A notebook that shows a coordinator made with `fields`, and nothing else."""
     given = ", ".join(f"{name}={value!r}" for name, value in fields.items())
-    cell = {
+    cell: dict[str, Any] = {
         "cell_type": "code", "id": "coordinator", "metadata": {}, "outputs": [],
         "execution_count": None, "source": _CELL.format(fields=given),
     }  # fmt: skip
