@@ -130,6 +130,7 @@ class Client(Machine):
         self.present: dict[Party, Member] = {}
         self.revision = 0
         self._tries = 0
+        self._out_since = 0  # when the first of them failed
         self._heard_at = 0
         self._patience = self.settings.silent_after  # with a server that says nothing
         self._excused = False  # a silence that may be our own fault
@@ -274,7 +275,13 @@ class Client(Machine):
         ctx.cancel_timer("answer")
         ctx.cancel_timer("silence")
         settings = self.settings
-        longest = min(settings.first_backoff << min(self._tries, 20), settings.longest_backoff)
+        if self._tries == 0:
+            self._out_since = ctx.now
+        # Doubled, and after a while a part of how long it has been: whatever the server was gone
+        # for, we are back at most so much later.
+        bound = max(SECOND, (ctx.now - self._out_since) // settings.outage_parts)
+        longest = min(settings.first_backoff << min(self._tries, 20), bound)
+        longest = min(longest, settings.longest_backoff)
         # Jitter, so that a room does not come back to a restarted server all at once.
         delay = longest // 2 + ctx.rng.randrange(longest // 2 + 1)
         self._tries += 1

@@ -17,13 +17,20 @@ NO_ENTRY = Entry()
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """Durations in µs."""
+    """Durations in µs.
+
+    Attributes:
+        first_backoff, longest_backoff: between attempts, doubling, with jitter.
+        outage_parts: beyond a second, we wait for no more than this part of the outage so far.
+        quick_tries: later attempts go on in the background.
+    """
 
     answer_within: int = 5 * SECOND
     silent_after: int = 25 * SECOND
     first_backoff: int = 250 * MS
     longest_backoff: int = 10 * SECOND
-    quick_tries: int = 8
+    outage_parts: int = 4
+    quick_tries: int = 16
 
 
 @dataclass(frozen=True, slots=True)

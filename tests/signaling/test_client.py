@@ -233,20 +233,23 @@ def test_servers_that_members_tell_of_are_tried_while_ours_is_gone() -> None:
 # --- coming back --------------------------------------------------------------------------
 
 
-def test_backoff_doubles_with_jitter_up_to_a_bound_and_ends_in_the_background() -> None:
+def test_backoff_grows_with_the_outage_up_to_a_bound_and_ends_in_the_background() -> None:
     desk = Desk()
     desk.ask(GoOnline())
-    waits, background = [], []
-    for _ in range(12):
+    waits, bounds, background = [], [], []
+    first = desk.now
+    for k in range(40):
         before = desk.now
+        part = max(SECOND, (before - first) // 4)
+        bounds.append(min(250 * MS << k, part, 10 * SECOND))
         [timer] = of(desk.host(LinkClosed(PATH, 0, 0, "refused")), SetTimer)
         waits.append(timer.at - before)
         background.append(timer.background)
         desk.fire("again")
-    bounds = [min(250 * MS << k, 10 * SECOND) for k in range(12)]
+    assert max(bounds) == 10 * SECOND
     assert all(b // 2 <= wait <= b for wait, b in zip(waits, bounds, strict=True))
     assert len({wait * 1000 // b for wait, b in zip(waits, bounds, strict=True)}) > 6  # jitter
-    assert background == [False] * 8 + [True] * 4
+    assert background == [False] * 16 + [True] * 24
 
 
 def test_a_lost_connection_is_told_and_resumed_and_joining_resets_the_backoff() -> None:
