@@ -10,7 +10,10 @@ import os
 import platform
 import sys
 
-SECTIONS = ("simulation", "real", "links", "relay", "widgets", "frames", "consensus_figures", "mpc")
+SECTIONS = (
+    "simulation", "real", "links", "endurance", "relay", "widgets", "frames", "consensus_figures",
+    "mpc",
+)  # fmt: skip
 
 
 def main(wanted: list[str]) -> int:
