@@ -428,8 +428,8 @@ class Chaos:
             )
 
 
-_THIRDS = ("pbft", "hotstuff", "chained-hotstuff", "bracha")
-_ORDERED = ("raft", "pbft", "hotstuff", "chained-hotstuff")
+_THIRDS = ("pbft", "hotstuff", "chained-hotstuff", "tendermint", "bracha")
+_ORDERED = ("raft", "pbft", "hotstuff", "chained-hotstuff", "tendermint")
 
 
 def chaos(seconds: float, seed: int, protocol: str, parties: int = 4) -> Summary:

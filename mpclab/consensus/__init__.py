@@ -11,6 +11,7 @@ from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.quorum import max_faulty
 from mpclab.consensus.raft import Raft
 from mpclab.consensus.registry import AGREEMENTS
+from mpclab.consensus.tendermint import Tendermint
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
 
@@ -30,6 +31,7 @@ __all__ = [
     "Raft",
     "Refused",
     "Submit",
+    "Tendermint",
     "ThreePhase",
     "TwoPhase",
     "VoteWanted",

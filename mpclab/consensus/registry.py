@@ -12,6 +12,7 @@ from mpclab.consensus.hotstuff import HotStuff
 from mpclab.consensus.options import Options
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.raft import Raft
+from mpclab.consensus.tendermint import Tendermint
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
 from mpclab.consensus.wrong import (
@@ -22,6 +23,7 @@ from mpclab.consensus.wrong import (
     Pbft2f,
     TrustingPbft,
     UnlockedHotStuff,
+    UnlockedTendermint,
 )
 from mpclab.core.registry import Registry, word_of
 
@@ -33,6 +35,7 @@ _OURS: dict[str, type[Agreement]] = {
     "pbft": Pbft,
     "hotstuff": HotStuff,
     "chained-hotstuff": ChainedHotStuff,
+    "tendermint": Tendermint,
     "bracha": Bracha,
     "ben-or": BenOr,
 }
@@ -51,6 +54,7 @@ WRONG: dict[str, type[Agreement]] = {
     "wrong-pbft-new-view": TrustingPbft,
     "wrong-raft": ForgetfulRaft,
     "wrong-hotstuff": UnlockedHotStuff,
+    "wrong-tendermint": UnlockedTendermint,
     "wrong-bracha": MessageCountingBracha,
     "wrong-ben-or": KnownCoinBenOr,
 }

@@ -9,6 +9,7 @@ HOUSE: Final[dict[str, dict[str, Any]]] = {
     "pbft": {},
     "hotstuff": {},
     "chained-hotstuff": {},
+    "tendermint": {},
     "bracha": {"chooses": False},
     "ben-or": {},
 }

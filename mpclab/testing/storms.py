@@ -34,6 +34,7 @@ from mpclab.core.ids import MS, Party, Path
 from mpclab.core.node import Node
 from mpclab.core.wire import Frame, Message
 from mpclab.testing.cluster import AT, IDENTITIES
+from mpclab.testing.promises import Promise, Promises, tendermint_promises
 
 LEAST = {"raft": 2}
 OPTIONS: dict[str, dict[str, Any]] = {"raft": {"compaction": 4}, "pbft": {}}
@@ -57,9 +58,6 @@ class Broken(Exception):
 
 
 # --- what an honest party promises by what it says -----------------------------------------
-
-Promise = tuple[tuple[Any, ...], Any]
-"""A question and the answer that was given: the same question never gets another answer."""
 
 
 def _pbft_promises(me: Party, to: tuple[Party, ...], msg: Message) -> Iterator[Promise]:
@@ -106,11 +104,12 @@ def _hotstuff_promises(me: Party, to: tuple[Party, ...], msg: Message) -> Iterat
             yield (("certified", qc.view), qc.block)
 
 
-PROMISES: dict[str, Callable[[Party, tuple[Party, ...], Message], Iterator[Promise]]] = {
+PROMISES: dict[str, Promises] = {
     "pbft": _pbft_promises,
     "raft": _raft_promises,
     "hotstuff": _hotstuff_promises,
     "chained-hotstuff": _hotstuff_promises,
+    "tendermint": tendermint_promises,
 }
 
 

@@ -10,7 +10,10 @@ from mpclab.core.machine import Ctx
 from mpclab.testing import family
 from mpclab.testing.family import Plan, Run, family_run, plan_of
 
-OURS = ("2pc", "3pc", "ben-or", "bracha", "chained-hotstuff", "direct", "hotstuff", "pbft", "raft")
+OURS = (
+    "2pc", "3pc", "ben-or", "bracha", "chained-hotstuff", "direct", "hotstuff", "pbft", "raft",
+    "tendermint",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OURS)

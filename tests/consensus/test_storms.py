@@ -16,12 +16,12 @@ from mpclab.core.wire import Message
 from mpclab.testing.storms import PATIENCE, Broken, Judge, first_failure, storm
 
 
-@pytest.mark.parametrize("name", ["pbft", "raft", "hotstuff", "chained-hotstuff"])
+@pytest.mark.parametrize("name", ["pbft", "raft", "hotstuff", "chained-hotstuff", "tendermint"])
 def test_honest_parties_come_to_one_log(name: str) -> None:
     assert first_failure(name, range(30)) is None
 
 
-@pytest.mark.parametrize("name", ["pbft", "hotstuff", "chained-hotstuff"])
+@pytest.mark.parametrize("name", ["pbft", "hotstuff", "chained-hotstuff", "tendermint"])
 def test_liars_split_nobody_stop_nothing_and_frame_no_one(name: str) -> None:
     assert first_failure(name, range(8), lies=True) is None
 

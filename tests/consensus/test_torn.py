@@ -8,7 +8,7 @@ from mpclab.testing.cluster import AT, Cluster
 from mpclab.trace import rows
 
 FAMILY = [name for name in AGREEMENTS if name != "direct"]
-LOGS = ("raft", "pbft", "hotstuff", "chained-hotstuff")
+LOGS = ("raft", "pbft", "hotstuff", "chained-hotstuff", "tendermint")
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -7,6 +7,7 @@ from mpclab.consensus.wrong.one_echo import OneEcho
 from mpclab.consensus.wrong.pbft_2f import Pbft2f
 from mpclab.consensus.wrong.pbft_trusting import TrustingPbft
 from mpclab.consensus.wrong.raft_forgets import ForgetfulRaft
+from mpclab.consensus.wrong.tendermint_unlocked import UnlockedTendermint
 
 __all__ = [
     "ForgetfulRaft",
@@ -16,4 +17,5 @@ __all__ = [
     "Pbft2f",
     "TrustingPbft",
     "UnlockedHotStuff",
+    "UnlockedTendermint",
 ]

@@ -1,0 +1,327 @@
+"""The base of Tendermint: its state, votes and certificates, timers, gossip and the store.
+
+§2.1 of the paper assumes *gossip*: whatever an honest party got, all get soon. Here a party that
+waits says where it is, and whoever knows more tells it: votes of the round, the valid value and
+decided blocks, the latter two with the votes that prove them to anybody.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias
+
+import msgspec
+
+from mpclab.consensus.agreement import Agreement
+from mpclab.consensus.backlog import Backlog
+from mpclab.consensus.options import Options, count
+from mpclab.consensus.quorum import at_least, byzantine_quorum, max_faulty, signed_by
+from mpclab.consensus.tendermint_messages import (
+    NIL,
+    PRECOMMIT,
+    PREVOTE,
+    TendermintCommit,
+    TendermintCommits,
+    TendermintPolka,
+    TendermintPrecommit,
+    TendermintPrevote,
+    TendermintProposal,
+    TendermintRequest,
+    TendermintStatus,
+    Votes,
+)
+from mpclab.core import notes
+from mpclab.core.errors import PeerFault
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx
+from mpclab.core.wire import Message
+
+Step: TypeAlias = Literal[1, 2, 3]
+PROPOSE_STEP: Step = 1
+PREVOTE_STEP: Step = 2
+PRECOMMIT_STEP: Step = 3
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What a party must never contradict: where it is, its votes there, and its lock."""
+
+    height: int
+    round: int
+    step: Step
+    prevote: bytes | None
+    precommit: bytes | None
+    locked_round: int
+    locked: bytes
+
+
+@dataclass(slots=True)
+class RoundLog:
+    """The messages of one round: id and signature of each party's votes."""
+
+    proposal: TendermintProposal | None = None
+    prevotes: dict[Party, tuple[bytes, bytes]] = field(default_factory=dict)
+    precommits: dict[Party, tuple[bytes, bytes]] = field(default_factory=dict)
+
+
+def votes_for(votes: Mapping[Party, tuple[bytes, bytes]], name: bytes) -> Votes:
+    """Those that name `name`, by party."""
+    return tuple((p, signature) for p, (said, signature) in sorted(votes.items()) if said == name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TendermintOptions(Options):
+    """The settings of Tendermint."""
+
+    batch: int = count(16, "operations in a block, at most", most=256)
+
+
+class TendermintBase(Agreement):
+    """The state of one process, and what it owes to others who missed something."""
+
+    title = "Tendermint"
+    orders = True
+    options_type = TendermintOptions
+    options: TendermintOptions
+    unvaried = (TendermintPolka, TendermintCommits)
+
+    OPEN: ClassVar = 256
+    """Undecided operations that we keep for others."""
+    REACH: ClassVar = 8
+    """Messages of so many rounds before and after ours are kept."""
+    PAGE: ClassVar = 16
+    """Decided blocks in one answer, at most; and 128 KiB of values, about."""
+    PAGE_BYTES: ClassVar = 128 * 1024
+    GOSSIP: ClassVar = 5
+    """Patiences between asking a few others whether we missed anything."""
+    TRIES: ClassVar = 12
+    """Retransmissions without a decision before we count an operation as blocked."""
+
+    f: int
+    quorum: int
+    """2f + 1 of the paper."""
+    members: frozenset[Party]
+
+    # --- the variables of Algorithm 1, lines 1 to 9 ---
+    height: int
+    round: int
+    step: Step
+    decision: list[TendermintCommit]
+    """By height, each with the votes that prove it."""
+    locked: bytes
+    """id(lockedValue)."""
+    locked_round: int
+    valid_value: TendermintPolka | None
+    """validValue and validRound, with the prevotes that prove them."""
+
+    logs: dict[tuple[int, int], RoundLog]
+    """By height and round."""
+    prevote: TendermintPrevote | None
+    """Our votes in this round."""
+    precommit: TendermintPrecommit | None
+    proposed: TendermintProposal | None
+    """Our last proposal."""
+    places: dict[Party, tuple[int, int]]
+    """The furthest height and round that each party has said something in."""
+    backlog: Backlog
+    timers: set[str]
+    """Those that are set, or have rung in this round."""
+
+    @classmethod
+    def check_size(cls, n: int) -> None:
+        at_least(n, 4, cls.title, "n > 3f, and with fewer nobody may lie")
+
+    def start(self, ctx: Ctx) -> None:
+        self.f = max_faulty(ctx.n)
+        self.quorum = byzantine_quorum(ctx.n)
+        self.members = frozenset(ctx.members)
+        self.backlog = Backlog(self.TRIES)
+        self.decision, self.logs, self.places = [], {}, {}
+        self.proposed = None
+        self.timers = set()
+        self.reset()
+        self.round, self.step, self.prevote, self.precommit = 0, PROPOSE_STEP, None, None
+        if ctx.stored:
+            self._recover(ctx)
+        ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
+        self.note_phase(ctx, "propose")
+        self.watch(ctx)
+
+    def reset(self) -> None:
+        """Line 53: a new height."""
+        self.height = len(self.decision)
+        self.locked, self.locked_round, self.valid_value = NIL, -1, None
+        self.logs = {(h, r): log for (h, r), log in self.logs.items() if h >= self.height}
+
+    @property
+    def valid_round(self) -> int:
+        """validRound: that of the valid value, or -1."""
+        return -1 if self.valid_value is None else self.valid_value.round
+
+    def proposer(self, ctx: Ctx, height: int, round: int) -> Party:
+        """§3: round-robin."""
+        return (height + round) % ctx.n + 1
+
+    def note_phase(self, ctx: Ctx, phase: str) -> None:
+        ctx.note(notes.Phase(phase=phase, view=self.height, round=self.round))
+
+    def signed_prevote(self, name: bytes) -> TendermintPrevote:
+        parts = self.height, self.round, name
+        return TendermintPrevote(*parts, self.identity.sign(PREVOTE, self.session, *parts))
+
+    def signed_precommit(self, name: bytes) -> TendermintPrecommit:
+        parts = self.height, self.round, name
+        return TendermintPrecommit(*parts, self.identity.sign(PRECOMMIT, self.session, *parts))
+
+    # --- what is heard ---
+
+    def log_of(self, height: int, round: int) -> RoundLog | None:
+        """Where the messages of a round are kept: of this height and the next, near our round."""
+        near = self.round if height == self.height else 0
+        if height not in (self.height, self.height + 1) or abs(round - near) > self.REACH:
+            return None
+        return self.logs.get((height, round)) or RoundLog()
+
+    @property
+    def reached(self) -> tuple[int, int]:
+        """How far an honest party is for sure."""
+        ranked = sorted(self.places.values(), reverse=True)
+        return ranked[self.f] if len(ranked) > self.f else (-1, 0)
+
+    def certifies(self, label: str, parts: tuple[str, int, int, bytes], votes: Votes) -> bool:
+        """Whether these are a quorum of votes; False when we do not know a voter's key yet.
+
+        Raises:
+            PeerFault: they are not.
+        """
+        parties = {p for p, _ in votes}
+        if (
+            len(parties) != len(votes)
+            or len(parties) < self.quorum
+            or not parties <= self.members
+            or not all(signed_by(self.keys[p], label, parts, s) for p, s in votes if p in self.keys)
+        ):
+            raise PeerFault("showed a block without a quorum of votes for it")
+        return parties <= self.keys.keys()
+
+    # --- timeouts, lines 57 to 67 -----------------------------------------------------------
+
+    def timeout(self, timer: str) -> int:
+        """timeoutX(r) = initTimeoutX + r · timeoutDelta; for proposals more than two delays and
+        the last precommit timeout (§3, termination)."""
+        init = 2 * self.patience if timer == "propose" else self.patience
+        return init + min(self.round, 64) * self.patience // 2
+
+    def arm(self, ctx: Ctx, timer: str, delay: int = 0) -> None:
+        """Set a timer, once in each round."""
+        if timer not in self.timers:
+            self.timers.add(timer)
+            hopeless = self.backlog.is_hopeless
+            alive = bool(self.backlog.pending) and not hopeless
+            ctx.set_timer(
+                timer, delay or self.timeout(timer), background=hopeless, foreground=alive
+            )
+
+    def stop(self, ctx: Ctx, timer: str) -> None:
+        if timer in self.timers:
+            self.timers.discard(timer)
+            ctx.cancel_timer(timer)
+
+    def watch(self, ctx: Ctx) -> None:
+        """While something is open, the proposer must come forward, and we ask what we missed."""
+        hopeless = self.backlog.is_hopeless
+        if self.backlog.pending or self.reached >= (self.height, 0):
+            self.arm(ctx, "again", self.patience * 4 if hopeless else self.patience // 2)
+            if self.step == PROPOSE_STEP and self.proposer(ctx, self.height, self.round) != ctx.me:
+                self.arm(ctx, "propose")  # line 21
+
+    # --- gossip -----------------------------------------------------------------------------
+
+    def status(self) -> TendermintStatus:
+        return TendermintStatus(self.height, self.round, self.valid_round)
+
+    def ask_all(self, ctx: Ctx) -> None:
+        ctx.multicast(ctx.others, self.status())
+
+    def own_words(self, ctx: Ctx) -> list[Message]:
+        """What we said in this round."""
+        here = self.height, self.round
+        said: list[Message] = []
+        if self.proposed is not None and (self.proposed.height, self.proposed.round) == here:
+            said.append(self.proposed)
+        said += [vote for vote in (self.prevote, self.precommit) if vote is not None]
+        return said
+
+    def say_again(self, ctx: Ctx) -> None:
+        """Something is open and does not come forward: say again what may have been lost."""
+        own = (op for op in self.backlog.pending if op in self.backlog.own)
+        if (op := next(own, None)) is not None:  # the oldest; the others have their turn
+            ctx.multicast(ctx.others, TendermintRequest(op, self.backlog.pending[op]))
+        for msg in self.own_words(ctx):
+            ctx.multicast(ctx.others, msg)
+        self.ask_all(ctx)
+        where = f"round {self.round} of height {self.height}"
+        self.backlog.attempt(ctx, f"{where} has no quorum of {self.quorum}")
+
+    def take_status(self, ctx: Ctx, sender: Party, msg: TendermintStatus) -> None:
+        """Tell `sender` what it lacks of what we know."""
+        if sender == ctx.me:
+            return
+        if msg.height < self.height:
+            ctx.send(sender, TendermintCommits(self._page(msg.height)))
+        elif msg.height > self.height:
+            ctx.send(sender, self.status())
+        else:
+            if self.valid_value is not None and self.valid_value.round > msg.valid_round:
+                ctx.send(sender, self.valid_value)
+            if msg.round <= self.round:
+                for said in self.own_words(ctx):
+                    ctx.send(sender, said)
+
+    def _page(self, height: int) -> tuple[TendermintCommit, ...]:
+        found: list[TendermintCommit] = []
+        size = 0
+        for commit in self.decision[height : height + self.PAGE]:
+            size += sum(len(one.value) for one in commit.block)
+            if found and size > self.PAGE_BYTES:
+                break
+            found.append(commit)
+        return tuple(found)
+
+    # --- the store --------------------------------------------------------------------------
+
+    def keep(self, ctx: Ctx) -> None:
+        """Store what we must never contradict: before the message that says it."""
+        prevote = None if self.prevote is None else self.prevote.id
+        precommit = None if self.precommit is None else self.precommit.id
+        kept = Kept(
+            self.height, self.round, self.step, prevote, precommit, self.locked_round, self.locked
+        )
+        ctx.persist("now", msgspec.msgpack.encode(kept))
+
+    def _recover(self, ctx: Ctx) -> None:
+        stored = ctx.stored
+        while (data := stored.get(f"height/{len(self.decision)}")) is not None:
+            commit = msgspec.msgpack.decode(data, type=TendermintCommit)
+            self.decision.append(commit)
+            for one in commit.block:
+                self.backlog.decide(ctx, one.op, one.value)
+        self.reset()
+        if (data := stored.get("now")) is not None:
+            kept = msgspec.msgpack.decode(data, type=Kept)
+            if kept.height == self.height:
+                self.round, self.step = kept.round, kept.step
+                if kept.prevote is not None:
+                    self.prevote = self.signed_prevote(kept.prevote)
+                if kept.precommit is not None:
+                    self.precommit = self.signed_precommit(kept.precommit)
+                self.locked_round, self.locked = kept.locked_round, kept.locked
+        if (data := stored.get("valid")) is not None:
+            polka = msgspec.msgpack.decode(data, type=TendermintPolka)
+            if polka.height == self.height:
+                self.valid_value = polka
+                for one in polka.block:
+                    self.backlog.add(one.op, one.value)
+        if (data := stored.get("proposal")) is not None:
+            self.proposed = msgspec.msgpack.decode(data, type=TendermintProposal)
+        for msg in self.own_words(ctx):  # what we may have said is said again
+            ctx.broadcast(msg)
+        self.ask_all(ctx)
