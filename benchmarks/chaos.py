@@ -21,6 +21,7 @@ import random
 import resource
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -33,9 +34,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mpclab.check.facts import approvals_needed
 from mpclab.check.oracle import disagreements
 from mpclab.consensus.registry import AGREEMENTS
+from mpclab.coordinator.operation import End, Status
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
 from mpclab.worlds.real.failpoints import PLACES, VARIABLE
@@ -62,7 +66,8 @@ class Summary:
 
     Attributes:
         done: troubles by kind. `ends`: operations by status.
-        rejoined: seconds from a party's start to its seat, of those restarted.
+        rejoined: seconds from a party's start to its seat, of those restarted; where there was no
+            server to join, or no way to it, from the end of that.
         violated: sentences of the judges; empty if all is well.
     """
 
@@ -210,6 +215,7 @@ class Chaos:
         self._due: list[tuple[float, int]] = []
         self._server_over: tuple[float, Callable[[], None]] | None = None
         self._began: dict[int, float] = {}
+        self._served_since = 0.0
 
     def run(self, seconds: float) -> Summary:
         lab = self._lab
@@ -237,8 +243,7 @@ class Chaos:
                 self._due.remove((due, party))
                 self._over.pop(party)()
         if self._server_over is not None and self._server_over[0] <= now:
-            (_, over), self._server_over = self._server_over, None
-            over()
+            self._end_server_trouble()
         self._revive()
         self._note_joined()
         well = [p for p in self._wires if p not in self._over]
@@ -272,7 +277,13 @@ class Chaos:
 
     def _cut(self, party: int) -> Callable[[], None]:
         self._wires[party].cut()
-        return self._wires[party].heal
+
+        def over() -> None:
+            self._wires[party].heal()
+            if party in self._began:
+                self._began[party] = time.monotonic()
+
+        return over
 
     def _tear(self, party: int) -> Callable[[], None]:
         self._wires[party].tear()
@@ -324,7 +335,7 @@ class Chaos:
         members = self._lab.state.links
         for party, began in list(self._began.items()):
             if members.get((party, 0)) == "open":
-                self.summary.rejoined.append(time.monotonic() - began)
+                self.summary.rejoined.append(time.monotonic() - max(began, self._served_since))
                 del self._began[party]
 
     # --- the server ---------------------------------------------------------------------------
@@ -334,6 +345,14 @@ class Chaos:
         trouble = self._rng.choice(troubles)
         self.summary.done[trouble.__name__.strip("_").replace("_", " ")] += 1
         self._server_over = time.monotonic() + self._rng.uniform(0.1, 3), trouble()
+
+    def _end_server_trouble(self) -> None:
+        if self._server_over is not None:
+            (_, over), self._server_over = self._server_over, None
+            over()
+        if not self._server.is_up:
+            self._server.start()
+        self._served_since = time.monotonic()
 
     def _kill_server(self) -> Callable[[], None]:
         self._server.end(self._rng.choice((signal.SIGKILL, signal.SIGTERM)))
@@ -381,10 +400,7 @@ class Chaos:
         for over in self._over.values():
             over()
         self._over.clear()
-        if self._server_over is not None:
-            self._server_over[1]()
-        if not self._server.is_up:
-            self._server.start()
+        self._end_server_trouble()
         for wire in self._wires.values():
             wire.heal()
         end = time.monotonic() + HEALED_WITHIN
@@ -397,15 +413,34 @@ class Chaos:
 
     def _open(self) -> list[str]:
         """Operations that have not ended at everybody."""
-        # A note is done once it is committed; a kill between the `Persist` of its end and the row
-        # that tells of it leaves no trace of more.
-        ended = ("committed", "executed", "failed", "aborted")
         return [
             op
             for op, one in self._lab.state.operations.items()
-            if any(one.standing.get(p) not in ended for p in self._wires)
-            and any(word != "expired" for word in one.standing.values())
+            if any(word != "expired" for word in one.standing.values())
+            and not all(
+                one.standing.get(p) in _ENDED or self._has_stored_the_end(p, op)
+                for p in self._wires
+            )
         ]
+
+    def _has_stored_the_end(self, party: int, op: str) -> bool:
+        """A kill between the `Persist` of an end and the row that tells of it leaves no row: what
+        counts is what the party will say from now on, and that is in its store."""
+        assert isinstance(self._lab.world, WithProcesses)
+        folder = self._lab.world.processes[party].folder
+        file = folder / f"{self._lab.scenario.session}-{party}.sqlite"
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+                keys = (f"end/{op}", f"abort/{op}")
+                found = dict(
+                    db.execute("SELECT key, value FROM items WHERE key IN (?, ?)", keys).fetchall()
+                )
+        except sqlite3.Error:
+            return False
+        if keys[1] in found:
+            return True
+        end = found.get(keys[0])
+        return end is not None and _decode_end(end).status in (Status.EXECUTED, Status.FAILED)
 
     def _judge(self) -> None:
         summary, lab = self.summary, self._lab
@@ -428,6 +463,8 @@ class Chaos:
             )
 
 
+_decode_end = msgspec.msgpack.Decoder(End).decode
+_ENDED = ("executed", "failed", "aborted")
 _THIRDS = ("pbft", "hotstuff", "chained-hotstuff", "tendermint", "bracha")
 _ORDERED = ("raft", "pbft", "hotstuff", "chained-hotstuff", "tendermint")
 
