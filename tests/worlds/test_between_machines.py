@@ -1,5 +1,5 @@
-"""Parties on machines of their own: network namespaces with a rate, an address that changes, and a
-real TURN server. Linux, where the machine lets a user have namespaces."""
+"""Parties on machines of their own: network namespaces with a rate, with loss, an address that
+changes, and a real TURN server. Linux, where the machine lets a user have namespaces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _has_namespaces() -> bool:
 
 
 MACHINES = '''
-    import contextlib, re, subprocess, sys, time
+    import contextlib, random, re, socket, subprocess, sys, threading, time
 
     def sh(*words):
         subprocess.run(words, check=True, capture_output=True, text=True)
@@ -68,6 +68,36 @@ MACHINES = '''
                     return
             raise SystemExit(f"no {pattern!r} in " + "".join(self.seen))
 
+    def lose(k, part):
+        """Machine k's cable loses `part` of all frames from now on, each way: we carry them."""
+        sh("ip", "link", "set", f"v{k}", "nomaster")
+        sh("ip", "link", "add", f"w{k}", "type", "veth", "peer", "name", f"x{k}")
+        sh("ip", "link", "set", f"x{k}", "master", "switch")
+        ends = []
+        for name in (f"w{k}", f"x{k}"):
+            sh("ip", "link", "set", name, "up")
+        for name in (f"v{k}", f"w{k}"):
+            end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            end.setsockopt(263, 15, 1)  # PACKET_VNET_HDR: checksums are left to the receiver
+            end.bind((name, 3))  # ETH_P_ALL
+            ends.append(end)
+        rng = random.Random(k)
+
+        def carry(source, target):
+            while True:
+                frame, (_, _, kind, *_) = source.recvfrom(1 << 17)
+                if kind == socket.PACKET_OUTGOING:
+                    continue
+                if rng.random() < part:
+                    lost.append(len(frame))
+                else:
+                    with contextlib.suppress(OSError):
+                        target.send(frame)
+
+        for source, target in (ends, ends[::-1]):
+            threading.Thread(target=carry, args=(source, target), daemon=True).start()
+
+    lost = []
     sh("ip", "link", "set", "lo", "up")
     sh("ip", "link", "add", "switch", "type", "bridge")
     sh("ip", "link", "set", "switch", "up")
@@ -75,6 +105,7 @@ MACHINES = '''
     for k in (3, 4):  # two slow lines
         machines[k].sh("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "2mbit", "burst",
                        "16k", "latency", "200ms")
+    lose(2, 0.1)  # a bad radio link: party 1's
     started = []
     try:
         server = machines[1].start("serve", "--address", "10.9.0.1", "--port", "8080")
@@ -99,6 +130,7 @@ MACHINES = '''
         parties[3].until("server: open")
         for p in (1, 2):
             parties[3].until("party [12]: confirmed")
+        assert len(lost) > 10, lost
         print("ALL WELL")
     finally:
         for one in started:
@@ -109,7 +141,7 @@ MACHINES = '''
 
 
 @pytest.mark.skipif(not _has_namespaces(), reason="this machine gives users no network namespaces")
-def test_machines_with_slow_lines_link_directly_and_an_address_may_change() -> None:
+def test_machines_with_slow_and_lossy_lines_link_directly_and_an_address_may_change() -> None:
     command = [
         "unshare", "-Urn", "--fork", "--kill-child", "--pid", "--mount-proc",
         sys.executable, "-c", textwrap.dedent(MACHINES),
