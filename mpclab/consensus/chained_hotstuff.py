@@ -80,7 +80,7 @@ class ChainedHotStuff(HotStuffBase):
         return super().busy or self.last_full > self.tree.height
 
     def hand_in(self, ctx: Ctx, op: str) -> None:
-        ctx.multicast(ctx.others, HotStuffRequest(op, self.pending[op]))
+        ctx.multicast(ctx.others, HotStuffRequest(op, self.backlog.pending[op]))
 
     def on_message(self, ctx: Ctx, sender: Party, msg: ChainedGeneric | CommonMessage) -> None:
         match msg:
@@ -90,7 +90,7 @@ class ChainedHotStuff(HotStuffBase):
                 self._on_generic(ctx, sender, msg)
             case _:
                 self.take_others(ctx, sender, msg)
-        self.heard_from.add(sender)
+        self.backlog.hear(sender)
 
     def entered(self, ctx: Ctx) -> None:
         self.votes = {k: v for k, v in self.votes.items() if k >= self.view - 1}
@@ -165,8 +165,7 @@ class ChainedHotStuff(HotStuffBase):
         self.add_block(ctx, digest, block)
         # Alg. 1, safeNode
         if self.tree.extends(digest, self.locked.block) or justify.view > self.locked.view:
-            if block.op and block.op not in self.done:
-                self.pending.setdefault(block.op, block.value)
+            if block.op and self.backlog.add(block.op, block.value):
                 self.last_full = block.view
             self.vote(ctx, self.leader(ctx, self.view + 1), "generic", digest)
             self.enter(ctx, self.view + 1, tell=False)
@@ -193,9 +192,9 @@ class ChainedHotStuff(HotStuffBase):
         if base is None or base == GENESIS:
             return
         if second.view == first.view + 1 == base.view + 2:
-            known = len(self.done)
+            known = len(self.backlog.done)
             self.execute(ctx, source, first.parent, qc)  # COMMIT of b
-            if len(self.done) > known:
+            if len(self.backlog.done) > known:
                 self.deciding = qc.view
 
     def learn(self, ctx: Ctx, source: Party, qc: QC) -> None:

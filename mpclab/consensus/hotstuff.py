@@ -90,7 +90,7 @@ class HotStuff(HotStuffBase):
                 self._on_propose(ctx, sender, msg)
             case _:
                 self.take_others(ctx, sender, msg)
-        self.heard_from.add(sender)
+        self.backlog.hear(sender)
 
     def entered(self, ctx: Ctx) -> None:
         self.proposed, self.votes, self.open = None, {}, False
@@ -155,8 +155,8 @@ class HotStuff(HotStuffBase):
         if self.voted[0] < self.view:  # the first of its view is the one we keep
             self.add_block(ctx, digest, block)
         if self.is_safe(digest, justify):
-            if block.op and block.op not in self.done:
-                self.pending.setdefault(block.op, block.value)
+            if block.op:
+                self.backlog.add(block.op, block.value)
             self.open = True
             self.watch(ctx)
             self.vote(ctx, sender, "prepare", digest)

@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement, Decided, Submit, flipped
+from mpclab.consensus.agreement import Agreement, Submit, flipped
+from mpclab.consensus.backlog import Backlog
 from mpclab.consensus.hotstuff_blocks import BlockFetch, BlockTree
 from mpclab.consensus.hotstuff_messages import (
     QC,
@@ -97,12 +98,7 @@ class HotStuffBase(Agreement):
 
     # --- what is open ---
     fetch: BlockFetch
-    done: set[str]
-    """Operations executed here."""
-    pending: dict[str, bytes]
-    """Values to be decided, by operation, oldest first."""
-    own_requests: set[str]
-    """Those of them that our own user submitted."""
+    backlog: Backlog
 
     # --- the pacemaker ---
     new_views: dict[int, dict[Party, QC]]
@@ -110,12 +106,8 @@ class HotStuffBase(Agreement):
     wishes: dict[Party, int]
     """The highest view that each party wished for."""
     wish: int
-    heard_from: set[Party]
-    """Since the last timeout; `heard_before`: in the time before that."""
-    heard_before: set[Party]
     failures: int
     """Timeouts in a row: the next one waits twice as long."""
-    tries: int
     timing: bool
     """The view's timers are set."""
     last_sent: dict[str, tuple[tuple[Party, ...], Message]]
@@ -134,10 +126,9 @@ class HotStuffBase(Agreement):
         self.high = self.locked = self.proof = self.genesis
         self.tree = BlockTree()
         self.fetch = BlockFetch(self.tree, self.patience)
-        self.done, self.pending, self.own_requests = set(), {}, set()
+        self.backlog = Backlog(self.TRIES)
         self.new_views, self.wishes, self.wish = {}, {}, 0
-        self.heard_from, self.heard_before = set(), set()
-        self.failures = self.tries = 0
+        self.failures = 0
         self.timing = False
         self.last_sent = {}
         self._recover(ctx)
@@ -166,19 +157,19 @@ class HotStuffBase(Agreement):
     @property
     def busy(self) -> bool:
         """Whether something is on its way that a failed leader would hold up."""
-        return bool(self.pending) or self.fetch.urgent
+        return bool(self.backlog.pending) or self.fetch.urgent
 
     # --- requests -------------------------------------------------------------------------
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
-            case Submit(op, value) if op and self.fits(op, value) and op not in self.done:
-                self.own_requests.add(op)
-                if op not in self.pending:  # else somebody has handed it in already
-                    self.pending[op] = value
-                    self.hand_in(ctx, op)
-                self.watch(ctx)
-                self.propose(ctx)
+            case Submit(op, value) if op and self.fits(op, value):
+                known = op in self.backlog.pending  # somebody has handed it in already
+                if self.backlog.add(op, value, own=True):
+                    if not known:
+                        self.hand_in(ctx, op)
+                    self.watch(ctx)
+                    self.propose(ctx)
 
     def hand_in(self, ctx: Ctx, op: str) -> None:
         """Give our operation to the party that proposes now."""
@@ -186,18 +177,17 @@ class HotStuffBase(Agreement):
 
     def hand_to_leader(self, ctx: Ctx, op: str) -> None:
         if (leader := self.leader(ctx, self.view)) != ctx.me:
-            ctx.send(leader, HotStuffRequest(op, self.pending[op]))
+            ctx.send(leader, HotStuffRequest(op, self.backlog.pending[op]))
 
     def oldest_request(self) -> str | None:
         """Our own oldest open operation. It alone is said again: the others have their turn when
         it is decided, so that what is said of each does not grow with the backlog."""
-        return next((op for op in self.pending if op in self.own_requests), None)
+        return next((op for op in self.backlog.pending if op in self.backlog.own), None)
 
     def on_request(self, ctx: Ctx, op: str, value: bytes) -> None:
         if not op or not self.fits(op, value):
             raise PeerFault(f"requested a value of {op!r} that is not valid")
-        if op not in self.done and len(self.pending) < self.OPEN:
-            self.pending.setdefault(op, value)
+        if len(self.backlog.pending) < self.OPEN and self.backlog.add(op, value):
             self.watch(ctx)
             self.propose(ctx)
 
@@ -207,7 +197,7 @@ class HotStuffBase(Agreement):
         if self.tree.missing(parent) is not None:
             return None
         branch = {block.op for _, block in self.tree.branch(parent)}
-        for op, value in self.pending.items():
+        for op, value in self.backlog.pending.items():
             if op not in branch:
                 return Block(self.view, parent, op, value)
         return Block(self.view, parent, "", b"") if any(branch) else None
@@ -319,11 +309,11 @@ class HotStuffBase(Agreement):
         if self.busy and not self.timing:
             self.timing = True
             delay = 2 * self.patience << min(self.failures, 8)
-            hopeless = self.tries > 4 * self.TRIES
+            hopeless = self.backlog.is_hopeless
             # Who waits for an operation waits for it also where gossip brought us into the view.
-            alive = bool(self.pending) and not hopeless
+            alive = bool(self.backlog.pending) and not hopeless
             ctx.set_timer("view", delay, background=hopeless, foreground=alive)
-            ctx.set_timer("again", self.patience, background=self.tries > 4 * self.TRIES)
+            ctx.set_timer("again", self.patience, background=hopeless)
 
     def unwatch(self, ctx: Ctx) -> None:
         self.timing = False
@@ -348,7 +338,7 @@ class HotStuffBase(Agreement):
                 for to, msg in self.last_sent.values():
                     ctx.multicast([p for p in to if p != ctx.me], msg)
                 ctx.multicast(ctx.others, HotStuffStatus(self.tree.height))
-                ctx.set_timer("again", self.patience, background=self.tries > 4 * self.TRIES)
+                ctx.set_timer("again", self.patience, background=self.backlog.is_hopeless)
             case _:
                 self.unwatch(ctx)
                 if self.busy:
@@ -358,16 +348,10 @@ class HotStuffBase(Agreement):
     def _time_out(self, ctx: Ctx) -> None:
         """The view has not ended in time: all are asked to leave it."""
         self.failures += 1
-        self.tries += 1
         if (op := self.oldest_request()) is not None:  # so that all wait for it
-            ctx.multicast(ctx.others, HotStuffRequest(op, self.pending[op]))
+            ctx.multicast(ctx.others, HotStuffRequest(op, self.backlog.pending[op]))
         self._wish_for(ctx, max(self.wish, self.next_try(self.view)))
-        if self.tries == self.TRIES:
-            missing = [p for p in ctx.others if p not in self.heard_from | self.heard_before]
-            why = f"view {self.view} has no quorum of {self.quorum}"
-            for op in sorted(self.pending):
-                ctx.note(notes.Blocked(op=op, waiting_for=tuple(missing), why=why))
-        self.heard_before, self.heard_from = self.heard_from, set()
+        self.backlog.attempt(ctx, f"view {self.view} has no quorum of {self.quorum}")
 
     # --- executing ----------------------------------------------------------------------------
 
@@ -386,7 +370,7 @@ class HotStuffBase(Agreement):
         self.fetch.done(ctx)
         self.proof = proof
         self.tree.tip = target
-        self.failures = self.tries = 0
+        self.failures = 0
         self.keep(ctx)
         for digest, block in reversed(branch):
             self._run(ctx, digest, block)
@@ -395,18 +379,16 @@ class HotStuffBase(Agreement):
 
     def _run(self, ctx: Ctx, digest: bytes, block: Block) -> None:
         self.tree.execute(digest)
-        self.pending.pop(block.op, None)
-        self.own_requests.discard(block.op)
-        if block.op and block.op not in self.done:  # a leader may propose one twice
-            self.done.add(block.op)
-            place = len(self.done) - 1
-            ctx.note(notes.Decided(op=block.op, index=place))
-            ctx.output(Decided(block.op, block.value, place))
+        self.backlog.decide(ctx, block.op, block.value)  # once: a leader may propose one twice
 
     def aim(self, ctx: Ctx, source: Party, qc: QC) -> None:
         """Fetch what is missing before the block of `qc`, which `source` holds."""
+
+        def rank(of: QC) -> tuple[bool, bool, int]:
+            return (of.view > self.tree.height, self.decides(of), of.view)
+
         goal = self.fetch.goal
-        if goal is None or (self.decides(qc), qc.view) > (self.decides(goal), goal.view):
+        if goal is None or rank(qc) > rank(goal):
             self.fetch.goal = qc
         self.fetch.want(ctx, source)
         self.watch(ctx)

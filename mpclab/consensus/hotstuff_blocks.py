@@ -109,22 +109,29 @@ class BlockFetch:
 
     Attributes:
         goal: the certificate whose block we cannot use yet, since blocks before it are missing.
+        source: who showed it.
         target: the one block that we asked for and do not have.
         tries: how often in a row nothing came.
+        dead: blocks of views that are over, which nobody gave us; the latest.
     """
 
     TRIES: ClassVar = 32
     """After so many tries the next ones keep no run going."""
     OLD_TRIES: ClassVar = 3
     """Tries for a block of a view that is over: it is forgotten everywhere, unless parties lied
-    more than HotStuff bears, and then whoever shows the certificate has a reason to give it."""
+    more than HotStuff bears. It is asked of who shows its certificate, who has a reason to give
+    it, and of nobody else; once it was not to be had it is not asked for again. So a liar that
+    shows old certificates has to say more about them than we do."""
+    DEAD: ClassVar = 64
 
     def __init__(self, tree: BlockTree, patience: int) -> None:
         self.tree = tree
         self.patience = patience
         self.goal: QC | None = None
+        self.source: Party = 0
         self.target: bytes | None = None
         self.tries = 0
+        self.dead: dict[bytes, None] = {}
 
     @property
     def urgent(self) -> bool:
@@ -136,10 +143,13 @@ class BlockFetch:
         missing = None if self.goal is None else self.tree.missing(self.goal.block)
         if missing is None or missing == self.target:
             return
-        self.target, self.tries = missing, 0
+        if missing in self.dead and not self.urgent:
+            self.goal = None
+            return
+        self.source, self.target, self.tries = source, missing, 0
         if source != ctx.me:
             ctx.send(source, HotStuffFetch(missing))
-        ctx.set_timer("fetch", self.patience)
+        ctx.set_timer("fetch", self.patience, background=not self.urgent)
 
     def again(self, ctx: Ctx) -> None:
         """Nothing came for a patience: ask all others for the same block."""
@@ -147,10 +157,15 @@ class BlockFetch:
         if self.target is not None:
             self.tries += 1
             if not self.urgent and self.tries > self.OLD_TRIES:
+                self.dead[self.target] = None
+                if len(self.dead) > self.DEAD:
+                    del self.dead[next(iter(self.dead))]
                 self.goal = self.target = None
                 return
-            ctx.multicast(ctx.others, HotStuffFetch(self.target))
-            ctx.set_timer("fetch", self.patience, background=self.tries > self.TRIES)
+            asked = ctx.others if self.urgent else [p for p in (self.source,) if p != ctx.me]
+            ctx.multicast(asked, HotStuffFetch(self.target))
+            background = self.tries > self.TRIES or not self.urgent
+            ctx.set_timer("fetch", self.patience, background=background)
 
     def matching(self, blocks: tuple[Block, ...]) -> list[tuple[bytes, Block]]:
         """Those of a page that we asked for, with their hashes: the target, and each block that

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mpclab.consensus.chained_hotstuff import ChainedGeneric, ChainedHotStuff
 from mpclab.consensus.hotstuff import HotStuff, HotStuffAdvance, HotStuffPropose
 from mpclab.consensus.hotstuff_base import HotStuffBase
-from mpclab.consensus.hotstuff_blocks import PAGE
+from mpclab.consensus.hotstuff_blocks import PAGE, BlockFetch
 from mpclab.consensus.hotstuff_messages import (
     QC,
     ROOT,
@@ -422,7 +422,8 @@ def test_blocks_that_can_never_be_executed_are_forgotten(protocol: type[HotStuff
 
 
 def test_a_certificate_that_was_kept_back_keeps_nobody_busy() -> None:
-    """Leader 1 shows, long after, that its block of view 1 was certified, and not the block."""
+    """Leader 1 shows, long after and a hundred times, that its block of view 1 was certified, and
+    not the block: it is asked for a few times, by those whom it showed that, and nobody else is."""
     block = Block(1, ROOT, "late", b"late")
     digest = digest_of(block)
 
@@ -436,6 +437,9 @@ def test_a_certificate_that_was_kept_back_keeps_nobody_busy() -> None:
                 voter = ChainedHotStuff(IDENTITIES[p], {})
                 votes.append((p, voter._signed("generic", 1, digest).signature))
             ctx.multicast(ctx.others, HotStuffProof(QC("generic", 1, digest, tuple(votes))))
+            self.shown = getattr(self, "shown", 0) + 1
+            if self.shown < 100:
+                ctx.set_timer("show", SECOND)
 
         def on_message(self, ctx: Ctx, sender: int, msg: CommonMessage | ChainedGeneric) -> None:
             pass
@@ -449,6 +453,9 @@ def test_a_certificate_that_was_kept_back_keeps_nobody_busy() -> None:
     c.run(120_000)
     assert not any(c.machine(p).busy for p in c.honest)
     assert c.sent("HotStuffWish", since=shown).total() == 0
+    asked = [r for r in c.world.trace.of(rows.Sent) if r.kind == "HotStuffFetch" and r.at > shown]
+    assert {to for row in asked for to in row.to} <= {1}
+    assert len(asked) <= 3 * (1 + BlockFetch.OLD_TRIES)
     assert c.blamed() == set()
     c.submit(3, "b")
     c.run_until(lambda: c.all_decided("a", "b"))
