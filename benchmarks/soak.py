@@ -5,9 +5,10 @@ partitions, three restarts, faults of one kind of message and at the moment of e
 collusion and beside crashes, snapshots, skewed clocks), runs it, and lets every check judge, and an
 oracle that shares no code with them (`mpclab.check.oracle`). Its ends are fair, so that everything
 has to end. What is violated, disagreed upon or left open is shrunk and left as a scenario file in
-`soak-out/`; `mpclab run` on that file shows it again. Beside each scenario run
-some short runs of the machines alone: storms of a log protocol (`mpclab.testing.storms`), and runs
-of any, liars beside crashes (`mpclab.testing.family`). Ctrl-C ends with the summary so far.
+`soak-out/`; `mpclab run` on that file shows it again. Beside each scenario run some storms of the
+machines alone (`mpclab.testing.storms`); one that fails is shrunk and left there as a plan, and
+`--again FILE` plays it. `--only storms` leaves the scenarios out, `--only scenarios` the storms.
+Ctrl-C ends with the summary so far.
 
 `--keys N` runs instead N lives of keys and N of each protocol of `mpc/`, with restarts between any
 two effects, bad links, rivals and a liar (`mpclab.testing.key_sweep`).
@@ -30,21 +31,21 @@ from rich.table import Table
 
 from mpclab.check.facts import approvals_needed
 from mpclab.check.oracle import broken, differences
-from mpclab.consensus.registry import AGREEMENTS, agreement
+from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.errors import UsageError
 from mpclab.lab import Run, Scenario
 from mpclab.search import shrink
 from mpclab.testing.conformance import conformance
 from mpclab.testing.experiments import MOODS, draw
-from mpclab.testing.family import family_run
 from mpclab.testing.house import HOUSE
 from mpclab.testing.key_sweep import MACHINES, key_trial, operation_trial
 from mpclab.testing.kill import kill
 from mpclab.testing.mutants import mutants
-from mpclab.testing.storms import PROMISES, storm
+from mpclab.testing.plans import plan_of
+from mpclab.testing.storms import Storm, again, shrunk
 
 STORMS = 10
-"""Storms beside each scenario of a log protocol; as many family runs beside each of any."""
+"""Storms beside each scenario."""
 OUT = Path("soak-out")
 
 
@@ -56,10 +57,16 @@ def main() -> int:
     parser.add_argument("--mood", default="", choices=("", *MOODS), help="this one only")
     parser.add_argument("--parties", type=int, default=0, help="instead of 4 to 7")
     parser.add_argument("--storms", type=int, default=STORMS, help="beside each scenario")
+    parser.add_argument("--only", choices=("storms", "scenarios"), help="leave the others out")
+    parser.add_argument("--again", metavar="FILE", help="play the plan of a storm again")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes")
     parser.add_argument("--mutants", choices=sorted(HOUSE), help="make mistakes in this protocol")
     parser.add_argument("--keys", type=int, default=0, metavar="N", help="lives of keys instead")
     args = parser.parse_args()
+    if args.again:
+        played = again(args.again)
+        print(played.story())
+        return 1 if played.problems else 0
     if args.keys:
         return live_keys(range(args.seed, args.seed + args.keys))
     if args.mutants:
@@ -68,7 +75,7 @@ def main() -> int:
     end = time.monotonic() + 60 * args.minutes if args.minutes else float("inf")
     console = Console(highlight=False)
     statuses: dict[str, collections.Counter[str]] = {p: collections.Counter() for p in protocols}
-    took: dict[str, float] = dict.fromkeys(protocols, 0.0)
+    took: dict[tuple[str, str], float] = collections.defaultdict(float)
     violations: list[str] = []
     columns = (
         TextColumn("{task.description}"),
@@ -84,19 +91,17 @@ def main() -> int:
                     if time.monotonic() > end:
                         raise KeyboardInterrupt
                     progress.update(task, description=f"{protocol}, seed {seed}")
+                    counts = statuses[protocol]
                     begun = time.process_time()
-                    scenario = draw(seed, protocol, mood=args.mood, n=args.parties)
-                    try_one(scenario, protocol, statuses[protocol], violations)
-                    took[protocol] += time.process_time() - begun
-                    if protocol in PROMISES:
+                    if args.only != "storms":
+                        scenario = draw(seed, protocol, mood=args.mood, n=args.parties)
+                        try_one(scenario, protocol, counts, violations)
+                    between = time.process_time()
+                    if args.only != "scenarios":
                         for k in range(seed * args.storms, (seed + 1) * args.storms):
-                            try_storm(k, protocol, statuses[protocol], violations)
-                    for k in range(seed * args.storms, (seed + 1) * args.storms):
-                        counts = statuses[protocol]
-                        counts["family"] += 1
-                        if problems := family_run(protocol, k).problems:
-                            counts["violated"] += 1
-                            violations.append(f"family_run({protocol!r}, {k}): {problems[0]}")
+                            try_storm(protocol, k, args.parties, counts, violations)
+                    took[protocol, "runs"] += between - begun
+                    took[protocol, "storms"] += time.process_time() - between
                     progress.advance(task)
     except KeyboardInterrupt:
         console.print("ended early")
@@ -108,14 +113,14 @@ def main() -> int:
         "aborted",
         "undecided",
         "storms",
-        "family",
         "violated",
     )
-    for heading in (*headings, "runs/s"):
+    for heading in (*headings, "runs/s", "storms/s"):
         table.add_column(heading, justify="left" if heading == "protocol" else "right")
     for protocol, counts in statuses.items():
-        rate = counts["runs"] / took[protocol] if took[protocol] else 0.0
-        table.add_row(protocol, *(str(counts[k]) for k in headings[1:]), f"{rate:.0f}")
+        rates = (counts[what] / (took[protocol, what] or 1.0) for what in ("runs", "storms"))
+        each = (*(str(counts[k]) for k in headings[1:]), *(f"{rate:.0f}" for rate in rates))
+        table.add_row(protocol, *each)
     console.print(table)
     for line in violations:
         console.print(f"[red]{line}[/]")
@@ -181,14 +186,18 @@ def try_one(
 
 
 def try_storm(
-    seed: int, protocol: str, counts: collections.Counter[str], violations: list[str]
+    protocol: str, seed: int, n: int, counts: collections.Counter[str], violations: list[str]
 ) -> None:
-    """Run one storm; every third with liars, where the protocol bears them."""
+    """Play one storm and take down what came of it."""
     counts["storms"] += 1
-    lies = seed % 3 == 0 and agreement(protocol).liars(4) > 0
-    if problem := storm(protocol, seed, lies=lies).problem:
+    plan = plan_of(protocol, seed, n=n)
+    if problems := Storm(plan).play().problems:
         counts["violated"] += 1
-        violations.append(f"storm({protocol!r}, {seed}, lies={lies}): {problem}")
+        OUT.mkdir(exist_ok=True)
+        path = OUT / f"storm-{protocol}-{seed}.json"
+        plan.save(path)
+        shrunk(plan).save(path)
+        violations.append(f"{path}: {problems[0]}")
 
 
 def mutate(protocol: str) -> int:

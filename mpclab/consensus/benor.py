@@ -22,7 +22,8 @@ coin (M. O. Rabin, FOCS 1983) two rounds are enough on average: pass `coin`, suc
 an adversary who also orders the messages could then keep the parties apart.
 
 Deviation: a party that has decided says both its messages of the next round at once and stops;
-that is all the others need to decide in that round.
+that is all the others need to decide in that round. Whoever is behind is told what was decided,
+believes it when so many say it that one of them is honest, and tells it in its turn.
 """
 
 from collections.abc import Callable, Mapping
@@ -234,7 +235,7 @@ class BenOr(Agreement):
         if isinstance(outcome, Decided) and it.value is None:
             it.value = outcome.value
         if it.decision is None:
-            self._decide(ctx, op, it, int(isinstance(outcome, Decided)))
+            self._take_over(ctx, op, it, int(isinstance(outcome, Decided)))
         else:
             self._keep(ctx, op, it)
 
@@ -301,7 +302,7 @@ class BenOr(Agreement):
                 it.settled[sender] = bit
                 same = sum(b == bit for b in it.settled.values())
                 if it.decision is None and same >= self.adopt:
-                    self._decide(ctx, op, it, bit)
+                    self._take_over(ctx, op, it, bit)
 
     def _check(
         self,
@@ -350,22 +351,31 @@ class BenOr(Agreement):
     # --- deciding -----------------------------------------------------------------------------
 
     def _decide(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
-        """All others adopt `bit` in this round at the latest: help them through the next."""
+        """We counted enough proposals. All others adopt `bit` in this round: help them through
+        the next, in which nobody reports anything else."""
         ctx.note(notes.Phase(phase="decide", op=op, round=it.round, bit=bit))
+        it.round += 1
+        it.reports.append(bit)
+        it.proposals.append(bit)
+        self._end(ctx, op, it, bit)
+        ctx.multicast(ctx.others, BenOrReport(op, it.round, bit))
+        ctx.multicast(ctx.others, BenOrProposal(op, it.round, bit))
+        self._settle(ctx, op, it, bit)
+
+    def _take_over(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
+        """Others decided `bit`, perhaps in a later round than ours: what we would have said in
+        ours we do not know, and say how it ended instead."""
+        ctx.note(notes.Phase(phase="decide", op=op, round=it.round, bit=bit))
+        self._end(ctx, op, it, bit)
+        ctx.multicast(ctx.others, BenOrSettled(op, bit))
+        self._settle(ctx, op, it, bit)
+
+    def _end(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
         it.decision = bit
         if it.opener is not None:
             self.opened[it.opener] -= 1
         it.heard.clear()
-        if it.round:
-            it.round += 1
-            it.reports.append(bit)
-            while len(it.proposals) < it.round:
-                it.proposals.append(bit)
         self._keep(ctx, op, it)
-        if it.round:
-            ctx.multicast(ctx.others, BenOrReport(op, it.round, bit))
-            ctx.multicast(ctx.others, BenOrProposal(op, it.round, bit))
-        self._settle(ctx, op, it, bit)
 
     def _settle(self, ctx: Ctx, op: str, it: _Instance, bit: int) -> None:
         it.decision = bit

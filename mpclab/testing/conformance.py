@@ -23,8 +23,8 @@ from mpclab.core.node import Node
 from mpclab.core.notes import BecameLeader, Blocked, Decided, EnteredView, Phase, Round
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import AT, IDENTITIES, Cluster, smallest
-from mpclab.testing.family import family_run
 from mpclab.testing.sessions import Sessions
+from mpclab.testing.storms import storm
 from mpclab.testing.sweep import contest, duel, trial
 from mpclab.trace import rows
 
@@ -274,11 +274,11 @@ class Conformance:
             self.judge(seed, torn=True)
 
     def test_late_messages_crashes_and_liars_at_once_do_no_harm(self) -> None:
-        """See `mpclab.testing.family`; what a protocol that is punctual meets are crashes."""
+        """See `mpclab.testing.storms`; what a protocol that is punctual meets are crashes."""
         options = {k: v for k, v in self.options.items() if k != "patience"}
         for seed in range(2 * len(self.seeds)):
-            run = family_run(self.word(), seed, protocol=self.protocol, **options)
-            assert not run.problems, f"family {seed}: {run.problems[0]}"
+            run = storm(self.word(), seed, protocol=self.protocol, **options)
+            assert not run.problems, f"storm {seed}: {run.problems[0]}"
 
     def test_contested_places_are_agreed_on(self) -> None:
         for seed in () if self.punctual else range(4 * len(self.seeds)):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mpclab.testing.conformance import Conformance
-from mpclab.testing.family import family_run
+from mpclab.testing.storms import storm
 from mpclab.testing.sweep import contest, duel, trial
 
 RANDOM = (
@@ -53,9 +53,9 @@ def kill(suite: type[Conformance], budget: float = 10.0) -> str:
         for seed in range(10_000):
             for k in range(4 * seed, 4 * seed + 4):
                 with limit(LONGEST):
-                    problems = family_run(word, k, protocol=suite.protocol, **options).problems
+                    problems = storm(word, k, protocol=suite.protocol, **options).problems
                 if problems:
-                    return f"family {k}: {problems[0]}"
+                    return f"storm {k}: {problems[0]}"
             if time.process_time() > end:
                 return ""
             if suite.punctual:

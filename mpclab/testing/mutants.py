@@ -95,8 +95,10 @@ def mutants(
     names = tuple(modules) if modules is not None else modules_of(protocol)
     for number, name in enumerate(names):
         after = _followers(names[number:])
-        for kind, place, line, what in _Mistakes(_parse(name)).found():
-            if not kinds or kind in kinds:
+        tree = _parse(name)
+        used = _used(tree, name, names[number + 1 :])
+        for kind, place, line, what in _Mistakes(tree).found():
+            if (not kinds or kind in kinds) and (used is None or _within(tree, line) in used):
                 yield Mutant(protocol, after, kind, place, line, what)
 
 
@@ -139,6 +141,39 @@ def _followers(names: Sequence[str]) -> tuple[str, ...]:
         if set(_imports(source, package)) & set(chosen) or name == names[-1]:
             chosen.append(name)
     return tuple(chosen)
+
+
+def _used(tree: ast.Module, name: str, importers: Sequence[str]) -> set[str] | None:
+    """What of a module those that import it use, and what that needs; None: it is the last, all."""
+    if not importers:
+        return None
+    used = {
+        alias.name
+        for importer in importers
+        for node in ast.walk(_parse(importer))
+        if isinstance(node, ast.ImportFrom) and node.module == name
+        for alias in node.names
+    }
+    defined = {node.name: node for node in tree.body if isinstance(node, _DEFINITIONS)}
+    todo = list(used)
+    while todo:
+        node = defined.get(todo.pop())
+        for inner in ast.walk(node) if node is not None else ():
+            if isinstance(inner, ast.Name) and inner.id in defined and inner.id not in used:
+                used.add(inner.id)
+                todo.append(inner.id)
+    return used
+
+
+def _within(tree: ast.Module, line: int) -> str:
+    """The name of the class or function at the top of the module that a line is in."""
+    for node in tree.body:
+        if isinstance(node, _DEFINITIONS) and node.lineno <= line <= (node.end_lineno or line):
+            return node.name
+    return ""
+
+
+_DEFINITIONS = (ast.ClassDef, ast.FunctionDef)
 
 
 def _parse(name: str) -> ast.Module:
@@ -298,7 +333,15 @@ def _is_message(cls: ast.ClassDef) -> bool:
 
 def _is_told_only(method: ast.FunctionDef) -> bool:
     """Whether it serves adversaries, menus or readers, and no run of honest parties."""
-    return method.name in ("variant", "settings", "check_size", "liars", "__repr__", "__str__")
+    return method.name in (
+        "variant",
+        "settings",
+        "resigned",
+        "check_size",
+        "liars",
+        "__repr__",
+        "__str__",
+    )
 
 
 def _called(call: ast.Call) -> str:

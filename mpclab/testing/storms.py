@@ -1,521 +1,475 @@
-"""Thousands of random runs of a log protocol a minute: its machines on a bare queue of events.
+"""Many short runs of one protocol: late messages, crashes and liars at once, and then it heals.
 
-A storm draws everything from one number: parties, delays near the timeouts, ordered and unordered
-links, loss, doubled messages, slow links, partitions that flap, crashes in the middle of a step,
-restarts, a party that was away for long, operations that come one by one or all at once; and, if
-asked, f liars that say each of their messages to some, not to others, late, again, or otherwise
-(as `Agreement.variant` allows, or with another number in it). Then the weather calms down, and
-everybody must come to one log that holds everything.
+`storm(name, seed)` draws everything from its seed (`plans`): n, delays that overtake each other,
+messages that come seconds late across view changes, loss, doubled messages, slow links, partitions
+that flap, crashes in the middle of a step, a party that was away, operations that come one by one
+or all at once, up to f liars (each with its own key, by a strategy that changes at times) beside
+others that crash. Then the network heals, everybody is up, the liars go on, and it must end. It
+does a world's part itself, with no trace.
 
-The judge shares nothing with `mpclab.check`. It reads what each party gives out, and what it says:
-an honest party must never contradict itself, in this life or a later one (`PROMISES`).
+Judged without mpclab's checks: no two honest parties decide differently, by operation or by place
+in the log, and each comes to the places in their order; what is decided is one of the valid values
+of its operation; nobody decides twice in one life; nobody commits what another refused; nobody
+contradicts what it said before (`promises`); only liars are accused; nobody's program fails on what
+a peer says; and after the healing every operation of an honest party ends at every honest party, as
+far as its protocol promises that.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
-
-from mpclab.consensus import hotstuff_messages as hotstuff
-from mpclab.consensus import pbft_messages as pbft
-from mpclab.consensus import raft_messages as raft
-from mpclab.consensus.agreement import Agreement, Decided, Submit
-from mpclab.consensus.chained_hotstuff import ChainedGeneric
-from mpclab.consensus.hotstuff import HotStuffAdvance, HotStuffPropose
+from mpclab.consensus.agreement import Agreement, Decided, Oppose, Refused, Submit
 from mpclab.consensus.registry import agreement
-from mpclab.core.effects import Asked, Blame, Effect, Output, Persist, Send, SetTimer, Started
-from mpclab.core.effects import TimerFired as Timer
-from mpclab.core.ids import MS, Party, Path
+from mpclab.core.effects import (
+    Asked,
+    Blame,
+    Delivered,
+    Effect,
+    Output,
+    Persist,
+    Send,
+    SetTimer,
+    Started,
+    TimerFired,
+    Words,
+)
+from mpclab.core.errors import Strength
+from mpclab.core.ids import MS, SECOND, Party, Path
 from mpclab.core.node import Node
-from mpclab.core.wire import Frame, Message
-from mpclab.testing.cluster import AT, IDENTITIES
-from mpclab.testing.promises import Promise, Promises, tendermint_promises
+from mpclab.core.variants import one_field
+from mpclab.core.wire import Frame
+from mpclab.testing.cluster import AT, IDENTITIES, Parent
+from mpclab.testing.plans import PATIENCE, Plan, Spell, Want, plan_of, read_plan, smaller
+from mpclab.testing.promises import Broken, Statements
 
-LEAST = {"raft": 2}
-OPTIONS: dict[str, dict[str, Any]] = {"raft": {"compaction": 4}, "pbft": {}}
-PATIENCE = 400 * MS
-STORM = 16 * PATIENCE
-"""How long the weather is bad."""
-CALM = 4_000 * PATIENCE
-"""How long it may take afterwards until everybody holds everything."""
+LIMIT = 400 * SECOND
+"""Of virtual time, for everything to end."""
+MOST_MESSAGES = 60_000
 
 
-class Result(NamedTuple):
-    """The result of a storm: `problem` is "" when all is well."""
+class Member(Parent):
+    """The machine above the protocol; it knows other values for its own operations."""
 
-    problem: str
-    messages: int
-    story: str
+    def __init__(self, agreement: Agreement, values: Mapping[bytes, bytes], vote: bool) -> None:
+        super().__init__(agreement, vote)
+        self.values = values
 
-
-class Broken(Exception):
-    """The protocol broke a promise."""
-
-
-# --- what an honest party promises by what it says -----------------------------------------
+    def other_values(self, story: int) -> Mapping[bytes, bytes]:
+        return self.values
 
 
-def _pbft_promises(me: Party, to: tuple[Party, ...], msg: Message) -> Iterator[Promise]:
-    match msg:
-        case pbft.PbftPrePrepare(view, seq, op, value):
-            yield (("proposed", me, view, seq), pbft.digest_of(op, value))
-        case pbft.PbftPrepare(view, seq, digest):
-            yield (("prepared", me, view, seq), digest)
-        case pbft.PbftCommit(view, seq, digest):
-            yield (("committed", me, view, seq), digest)
-            yield (("prepared by a quorum", view, seq), digest)
-        case pbft.PbftCheckpoint(seq, digest):
-            yield (("history", seq), digest)
-        case pbft.PbftViewChange(view):
-            yield (("left", me, view), msg)
-        case pbft.PbftNewView(view):
-            yield (("began", me, view), msg)  # or shows how it began
-
-
-def _raft_promises(me: Party, to: tuple[Party, ...], msg: Message) -> Iterator[Promise]:
-    match msg:
-        case raft.RaftRequestVote(term, _, _, False):
-            yield (("voted", me, term), me)
-        case raft.RaftRequestVoteResponse(term, True, False):
-            yield (("voted", me, term), to[0])
-        case raft.RaftAppendEntries(term, prev, prev_term, entries):
-            yield (("leads", term), me)
-            for index, entry in enumerate(entries, prev + 1):
-                # §5.3, Log Matching: one entry for an index and a term, and one before it
-                yield (("entry", index, entry.term), (entry.op, entry.value, prev_term))
-                prev_term = entry.term
-        case raft.RaftHeartbeat(term) | raft.RaftInstallSnapshot(term):
-            yield (("leads", term), me)
-
-
-def _hotstuff_promises(me: Party, to: tuple[Party, ...], msg: Message) -> Iterator[Promise]:
-    match msg:
-        case hotstuff.HotStuffVote(phase, view, block):
-            yield (("voted", me, view, phase), block)
-        case HotStuffPropose(block) | ChainedGeneric(block):
-            yield (("proposed", me, block.view), block)
-        case HotStuffAdvance(qc):
-            # any two certificates of one view share an honest voter
-            yield (("certified", qc.view), qc.block)
-
-
-PROMISES: dict[str, Promises] = {
-    "pbft": _pbft_promises,
-    "raft": _raft_promises,
-    "hotstuff": _hotstuff_promises,
-    "chained-hotstuff": _hotstuff_promises,
-    "tendermint": tendermint_promises,
-}
-
-
-class Judge:
-    """The outputs and messages of honest parties, judged: are they one log?"""
-
-    def __init__(self, name: str) -> None:
-        self.promises = PROMISES.get(name)
-        self.answers: dict[tuple[Any, ...], Any] = {}
-        self.left: dict[Party, int] = {}  # the latest view that each has left for
-        self.log: list[tuple[str, bytes]] = []
-        self.places: dict[str, int] = {}
-        self.held: dict[Party, int] = {}  # how much of the log each was told, in this life
-
-    def decided(self, party: Party, value: Decided) -> None:
-        place = self.held[party]
-        if value.index != place:
-            raise Broken(f"party {party} decides place {value.index} after {place - 1}")
-        self.held[party] = place + 1
-        here = (value.op, value.value)
-        if place == len(self.log):
-            if value.op in self.places:
-                raise Broken(f"{value.op} has places {self.places[value.op]} and {place}")
-            self.log.append(here)
-            self.places[value.op] = place
-        elif self.log[place] != here:
-            raise Broken(f"place {place} holds {self.log[place]} and, at party {party}, {here}")
-
-    def said(self, me: Party, to: tuple[Party, ...], msg: Message) -> None:
-        if self.promises is None:
-            return
-        for question, answer in self.promises(me, to, msg):
-            if self.answers.setdefault(question, answer) != answer:
-                raise Broken(f"{question}: {self.answers[question]!r} and {answer!r}")
-        if isinstance(msg, pbft.PbftViewChange):
-            self.left[me] = max(msg.view, self.left.get(me, 0))
-        elif isinstance(msg, pbft.PbftPrepare | pbft.PbftCommit):
-            if msg.view < self.left.get(me, 0):
-                raise Broken(f"party {me} votes in view {msg.view}, which it had left: {msg}")
-
-
-# --- the weather ---------------------------------------------------------------------------
+STRATEGIES = (
+    "honest", "equivocate", "lie", "twice", "silent", "some", "late", "replay", "field",
+)  # fmt: skip
 
 
 @dataclass
-class Spell:
-    """From `since` to `until` (µs) messages from `src` to `dst` take `delay` more, or are lost
-    where that is None; `period`: only every other so many µs (it flaps)."""
+class Liar:
+    """One corrupted party: what it says instead, by a strategy that changes now and then."""
 
-    since: int
-    until: int
-    pairs: frozenset[tuple[Party, Party]]
-    delay: int | None
-    period: int = 0
+    draw: random.Random
+    me: Party
+    storm: Storm
+    strategy: str = "honest"
+    past: deque[Words] = field(default_factory=lambda: deque(maxlen=64))
 
-    def strikes(self, src: Party, dst: Party, now: int) -> bool:
-        inside = self.since <= now < self.until and (src, dst) in self.pairs
-        return inside and (not self.period or (now - self.since) // self.period % 2 == 0)
-
-
-@dataclass
-class Weather:
-    """How long each message takes."""
-
-    draw: random.Random = field(repr=False)
-    mean: int
-    shape: str
-    loss: float
-    doubled: float
-    is_ordered: bool
-    spells: list[Spell] = field(default_factory=list)
-    last: dict[tuple[Party, Party], int] = field(default_factory=dict, repr=False)
-
-    def arrivals(self, src: Party, dst: Party, now: int) -> list[int]:
-        """When a message that is sent now arrives: never, once, or twice."""
+    def __call__(self, words: Words) -> Iterable[Words]:
+        if not words.to or words.path != AT:
+            return [words]
         draw = self.draw
-        if self.loss and draw.random() < self.loss:
-            return []
-        delay = 0
-        for spell in self.spells:
-            if spell.strikes(src, dst, now):
-                if spell.delay is None:
-                    return []
-                delay += spell.delay
-        times = [self._arrival(src, dst, now + delay)]
-        if self.doubled and draw.random() < self.doubled:
-            times.append(self._arrival(src, dst, now + delay))
-        return times
+        if draw.random() < 0.15:
+            self.strategy = draw.choice(STRATEGIES)
+        self.past.append(words)
+        half = tuple(p for p in words.to if (p + self.storm.plan.seed) % 2)
+        match self.strategy:
+            case "honest":
+                return [words]
+            case "silent":
+                return []
+            case "some":
+                return [Words(words.path, half, words.msg)]
+            case "late":
+                self.storm.say_later(self.me, draw.randint(50, 2_000) * MS, words)
+                return []
+            case "replay":
+                old = draw.choice(self.past)
+                return [words, Words(old.path, words.to, old.msg)]
+        other = self._other(words)
+        if other is None:
+            return [words]
+        self.storm.lies += 1
+        match self.strategy:
+            case "twice":
+                return [words, other]
+            case "equivocate":
+                rest = tuple(p for p in words.to if p not in half)
+                return [Words(words.path, rest, words.msg), Words(other.path, half, other.msg)]
+        return [other]
 
-    def _arrival(self, src: Party, dst: Party, now: int) -> int:
-        match self.shape:
-            case "exponential":
-                at = now + 1 + int(self.draw.expovariate(1 / self.mean))
-            case "uniform":
-                at = now + self.draw.randint(1, 2 * self.mean)
-            case _:
-                at = now + self.mean
-        if self.is_ordered:
-            at = self.last[src, dst] = max(at, self.last.get((src, dst), 0))
-        return at
-
-
-def _weather(draw: random.Random, n: int) -> Weather:
-    weather = Weather(
-        draw,
-        mean=draw.choice((2, 10, 40, 100, 200)) * MS,
-        shape=draw.choice(("exponential", "exponential", "uniform", "constant")),
-        loss=draw.choice((0.0, 0.0, 0.0, 0.05, 0.2)),
-        doubled=draw.choice((0.0, 0.0, 0.05)),
-        is_ordered=draw.random() < 0.5,
-    )
-    pairs = [(p, q) for p in range(1, n + 1) for q in range(1, n + 1) if p != q]
-    for _ in range(draw.choice((0, 1, 2, 3, 5))):
-        since = draw.randrange(STORM)
-        until = since + draw.randrange(PATIENCE // 4, 6 * PATIENCE)
-        if draw.random() < 0.6:  # slow or deaf links
-            some = frozenset(draw.sample(pairs, draw.randint(1, len(pairs) // 2)))
-            late = None if draw.random() < 0.3 else draw.randrange(PATIENCE // 4, 4 * PATIENCE)
-            weather.spells.append(Spell(since, until, some, late))
-        else:  # a partition
-            group = set(draw.sample(range(1, n + 1), draw.randint(1, n // 2)))
-            cut = frozenset((p, q) for p, q in pairs if (p in group) != (q in group))
-            period = draw.choice((0, 0, draw.randrange(20 * MS, PATIENCE)))
-            weather.spells.append(Spell(since, until, cut, None, period))
-    return weather
-
-
-# --- the storm -----------------------------------------------------------------------------
-
-
-def value_of(op: str, version: int = 0) -> bytes:
-    """One of the values that are valid for `op`."""
-    return f"{op}|{version}".encode()
-
-
-def _name_of(value: bytes) -> str:
-    return value.split(b"|")[0].decode()
-
-
-def _is_valid(value: bytes) -> bool:
-    return value.count(b"|") == 1 and value[-1:].isdigit()
+    def _other(self, words: Words) -> Words | None:
+        """Something else to say: the protocol's own variant, or one field, signed again."""
+        node = self.storm.nodes[self.me]
+        machine: Any = node.machine(AT)
+        member: Any = node.machine(AT[:-1])
+        if self.strategy == "field":
+            if self.draw.random() < 0.5:
+                return None
+            changed = one_field(words.msg, self.draw.randrange, [old.msg for old in self.past])
+            other = None if changed is None else machine.resigned(changed)
+        else:
+            other = machine.variant(words.msg, member.values)
+        return None if other is None or other == words.msg else Words(words.path, words.to, other)
 
 
 class Storm:
-    """One run. `protocol` instead of the one that `name` names: a mutant of it."""
+    """One run of a plan; `problems` is empty when all is well.
+
+    Args:
+        protocol: instead of the one that the plan names: a mutant of it, or one of yours.
+        options: what it is built with, beside the plan's.
+    """
 
     def __init__(
-        self, name: str, seed: int, protocol: type[Agreement] | None = None, *, lies: bool = False
+        self, plan: Plan, *, protocol: type[Agreement] | None = None, **options: Any
     ) -> None:
-        draw = self.draw = random.Random(f"storm {name} {seed} {lies}")
-        self.protocol = protocol or agreement(name)
-        least = LEAST.get(name, 4)
-        self.n = draw.choice((least, 4, 4, 4, 5, 7))
-        self.members = range(1, self.n + 1)
-        self.options = {"patience": PATIENCE, **OPTIONS.get(name, {})}
-        self.judge = Judge(name)
-        self.weather = self.drawn = _weather(draw, self.n)
+        self.plan = plan
+        self.protocol = protocol or agreement(plan.protocol)
+        self.options = {"patience": PATIENCE, **plan.options, **options}
+        self.draw = random.Random(f"{plan.protocol} {plan.seed} network")
         self.now = 0
-        self.queue: list[tuple[int, int, Callable[[], None]]] = []
-        self.count = 0
-        self.messages = 0
+        self.queue: list[tuple[int, int, Any]] = []
+        self.pushed = self.messages = self.lies = 0
         self.nodes: dict[Party, Node] = {}
-        self.life: dict[Party, int] = dict.fromkeys(self.members, 0)
-        self.disk: dict[Party, dict[Path, dict[str, bytes]]] = {p: {} for p in self.members}
-        self.torn: dict[Party, int] = {}  # dying in their next step, after so many effects
-        self.liars: frozenset[Party] = frozenset()
-        if lies:
-            most = self.protocol.liars(self.n)
-            self.liars = frozenset(draw.sample(self.members, draw.randint(1, most)))
-        self.past: list[tuple[Path, Message]] = []  # what liars may say again
-        self.ops: dict[str, Party] = {}
-        self.plan()
+        self.lives: dict[Party, int] = {}
+        self.disk: dict[Party, dict[Path, dict[str, bytes]]] = {}
+        self.torn: dict[Party, int] = {}
+        self.last: dict[tuple[Party, Party], int] = {}  # on ordered links
+        self.problems: list[str] = []
+        members = range(1, plan.n + 1)
+        self.honest = tuple(p for p in members if p not in plan.liars)
+        self.keys = {p: IDENTITIES[p].public for p in members}
+        self.statements = Statements(plan.protocol)
+        # by party: what it decided, and where
+        self.decided: dict[Party, dict[str, tuple[bytes, int | None]]] = {p: {} for p in members}
+        self.refused: dict[Party, set[str]] = {p: set() for p in members}
+        self.in_this_life: dict[Party, set[str]] = {}
+        self.valid: dict[bytes, str] = {}
+        self.others: dict[bytes, bytes] = {}  # a liar's values: the other one that is valid too
+        for want in plan.wants:
+            own, other = (value_of(want.op, version) for version in (0, 1))
+            rivals = any(w.version for w in plan.wants if w.op == want.op)
+            self.valid[own] = want.op
+            if want.by in plan.liars or rivals:
+                self.valid[other] = want.op
+            if want.by in plan.liars:
+                self.others |= {own: other, other: own}
 
-    def at(self, time: int, do: Callable[[], None]) -> None:
-        self.count += 1
-        heapq.heappush(self.queue, (time, self.count, do))
+    # --- the world --------------------------------------------------------------------------
 
-    # --- what is drawn ---
+    def push(self, at: int, what: Any) -> None:
+        self.pushed += 1
+        heapq.heappush(self.queue, (at, self.pushed, what))
 
-    def plan(self) -> None:
-        draw, honest = self.draw, [p for p in self.members if p not in self.liars]
-        for p in self.members:
-            self.at(0, lambda p=p: self.start(p))  # type: ignore[misc]
-        count = draw.choice((1, 2, 3, 5, 8, 24))
-        together = draw.random() < 0.4
-        begun = draw.randrange(STORM // 2)
-        for k in range(count):
-            time = begun + draw.randrange(30 * MS) if together else draw.randrange(STORM)
-            self.submit_at(time, f"op{k}", draw.choice(honest))
-        if draw.random() < 0.2:  # somebody was away, and has something to propose when back
-            away = draw.choice(honest)
-            pairs = {(away, p) for p in self.members} | {(p, away) for p in self.members}
-            self.weather.spells.append(Spell(0, STORM - PATIENCE, frozenset(pairs), None))
-            for k in range(draw.choice((4, 20))):
-                self.submit_at(draw.randrange(STORM // 2), f"home{k}", draw.choice(honest))
-            self.submit_at(STORM - PATIENCE + draw.randrange(40 * MS), "back", away)
-        for _ in range(draw.choice((0, 0, 1, 3, 6))):
-            p = draw.choice(self.members)
-            time = draw.randrange(STORM)
-            self.at(time, lambda p=p: self.crash(p))  # type: ignore[misc]
-            until = time + draw.randrange(3 * PATIENCE)
-            self.at(until, lambda p=p: self.start(p))  # type: ignore[misc]
-
-    def submit_at(self, time: int, op: str, party: Party) -> None:
-        self.ops[op] = party
-        self.at(time, lambda: self.submit(op, party))
-        if self.draw.random() < 0.2:  # another party has another valid value for it
-            other = self.draw.choice([p for p in self.members if p not in self.liars])
-            self.at(time + self.draw.randrange(PATIENCE), lambda: self.submit(op, other, 1))
-
-    # --- parties ---
-
-    def start(self, p: Party) -> None:
+    def boot(self, p: Party) -> None:
         """Begin, or begin again with what is on disk."""
+        life = self.lives[p] = self.lives.get(p, 0) + 1
         self.torn.pop(p, None)
-        if p in self.nodes:
-            return
-        keys = {q: IDENTITIES[q].public for q in self.members}
+        self.in_this_life[p] = set()
         machine = self.protocol(
-            IDENTITIES[p], keys, valid=_is_valid, names=_name_of, **self.options
-        )
-        self.life[p] += 1
-        seed = f"{self.draw.random()} {p} {self.life[p]}"
-        coins = random.Random(seed)
-        self.nodes[p] = Node(
-            p, self.n, machine, coins=lambda path: coins, at=AT, stored=self.disk[p]
-        )
-        self.judge.held[p] = 0
-        self.step(p, Started())
+            IDENTITIES[p], self.keys, valid=self.valid.__contains__,
+            names=lambda value: self.valid.get(value, ""), **self.options,
+        )  # fmt: skip
+        seed = f"{self.plan.seed} {p} {life}"
+        node = self.nodes[p] = Node(
+            p, self.plan.n, Member(machine, self.others, p not in self.plan.opposed),
+            coins=lambda path: random.Random(f"{seed} {path}"),
+            at=AT[:-1], stored=self.disk.get(p, {}),
+        )  # fmt: skip
+        if p in self.plan.liars:
+            node.tamper = Liar(random.Random(f"{seed} lies"), p, self)
+        self.perform(p, node.step(Started(), self.now))
 
-    def crash(self, p: Party) -> None:
-        """Die now, or in the middle of the next step."""
-        if p in self.nodes:
-            if self.draw.random() < 0.5:
-                del self.nodes[p]
+    def perform(self, p: Party, effects: list[Effect]) -> None:
+        budget = None
+        if p in self.torn and {Persist, Send} <= set(map(type, effects)):
+            budget = self.torn.pop(p) % len(effects)
+        for k, effect in enumerate(effects):
+            if budget is not None and k >= budget:
+                self.nodes.pop(p, None)
+                return
+            match effect:
+                case Send(to, frame):
+                    self.send(p, to, frame)
+                case SetTimer(path, name, at):
+                    self.push(at, (p, self.lives[p], TimerFired(path, name)))
+                case Persist(path, key, value):
+                    items = self.disk.setdefault(p, {}).setdefault(path, {})
+                    if value is None:
+                        items.pop(key, None)
+                    else:
+                        items[key] = value
+                case Blame(party=party, reason=reason, strength=strength):
+                    if p in self.honest and (party in self.honest or strength is Strength.SOMEONE):
+                        self.problems.append(f"{p} accuses {party}: {reason} ({strength})")
+                case Output(path, value) if path == AT and p in self.honest:
+                    self.told(p, value)
+
+    def send(self, src: Party, to: tuple[Party, ...], frame: Frame) -> None:
+        plan, draw = self.plan, self.draw
+        rough = self.now < plan.rough
+        spells = [s for s in plan.spells if s.at <= self.now < s.at + s.lasting]
+        if src in self.honest and frame.path == AT and frame.msg is not None:
+            self.statements.said(src, to, frame.msg)
+        for dst in to:
+            self.messages += 1
+            if rough and draw.random() < plan.loss:
+                continue
+            delay = self._delay()
+            if rough and draw.random() < plan.late:
+                delay += draw.randint(0, 2_500) * MS
+            for spell in spells:
+                if _strikes(spell, src, dst, self.now):
+                    if spell.delay is None:
+                        break
+                    delay += spell.delay
             else:
-                self.torn[p] = self.draw.randrange(6)
+                self._arrive(src, dst, self.now + delay, frame)
+                if rough and draw.random() < plan.doubled:
+                    self._arrive(src, dst, self.now + 2 * delay, frame)
 
-    def submit(self, op: str, p: Party, version: int = 0) -> None:
-        if p in self.nodes:
-            self.step(p, Asked(AT, Submit(op, value_of(op, version))))
+    def _delay(self) -> int:
+        mean = self.plan.mean
+        match self.plan.shape:
+            case "exponential":
+                return 1 + int(self.draw.expovariate(1 / mean))
+            case "uniform":
+                return 1 + int(2 * mean * self.draw.random())
+        return mean
 
-    def step(self, p: Party, event: Any) -> None:
-        effects = self.nodes[p].step(event, self.now)
-        self.check(p)
-        dies = self.torn.pop(p, None)
-        if dies is not None:
-            effects = effects[:dies]
-            del self.nodes[p]
-        for effect in effects:
-            self.perform(p, effect)
+    def _arrive(self, src: Party, dst: Party, at: int, frame: Frame) -> None:
+        if self.plan.ordered:
+            at = self.last[src, dst] = max(at, self.last.get((src, dst), 0))
+        self.push(at, (dst, 0, Delivered(src, frame)))
 
-    def check(self, p: Party) -> None:
-        """A bug that a peer's message brought to light is contained, and is one."""
-        for sender, error in self.nodes[p].contained:
-            raise Broken(f"party {p} fails on a message of party {sender}: {error!r}")
+    def say_later(self, p: Party, delay: int, words: Words) -> None:
+        self.push(self.now + delay, (p, self.lives[p], words))
 
-    def perform(self, p: Party, effect: Effect) -> None:
-        match effect:
-            case Send(to, frame):
-                if p in self.liars:
-                    self.lie(p, to, frame)
-                else:
-                    assert frame.msg is not None
-                    self.judge.said(p, to, frame.msg)
-                    for q in to:
-                        self.send(p, q, frame)
-            case SetTimer(path, name, at):
-                self.at(at, lambda: self.fire(p, self.life[p], path, name, at))
-            case Persist(path, key, value):
-                items = self.disk[p].setdefault(path, {})
-                if value is None:
-                    items.pop(key, None)
-                else:
-                    items[key] = value
-            case Output(_, value) if p not in self.liars:
-                self.judge.decided(p, value)
-            case Blame(_, party, reason) if p not in self.liars and party not in self.liars:
-                raise Broken(f"party {p} blames party {party}: {reason}")
+    # --- the judge --------------------------------------------------------------------------
 
-    def fire(self, p: Party, life: int, path: Path, name: str, at: int) -> None:
-        node = self.nodes.get(p)
-        if node is not None and self.life[p] == life and node.timers.get((path, name)) == at:
-            self.step(p, Timer(path, name))
-
-    def send(self, src: Party, dst: Party, frame: Frame, delay: int = 0) -> None:
-        for at in self.weather.arrivals(src, dst, self.now + delay):
-            self.at(at, lambda: self.deliver(src, dst, frame))
-
-    def deliver(self, src: Party, dst: Party, frame: Frame) -> None:
-        node = self.nodes.get(dst)
-        if node is None:
+    def told(self, p: Party, value: Any) -> None:
+        op = value.op
+        if isinstance(value, Refused):
+            self.refused[p].add(op)
+        if not isinstance(value, Decided):
             return
-        frame.suspect = src in self.liars
-        self.messages += 1
-        effects = node.deliver(src, frame, self.now)
-        self.check(dst)
-        if effects:
-            dies = self.torn.pop(dst, None)
-            if dies is not None:
-                effects = effects[:dies]
-                del self.nodes[dst]
-            for effect in effects:
-                self.perform(dst, effect)
+        here = (value.value, value.index)
+        if op in self.in_this_life[p]:
+            self.problems.append(f"{p} decided {op} twice in one life")
+        if value.index is not None and value.index != len(self.in_this_life[p]):
+            self.problems.append(f"{p} decided place {value.index} out of order")
+        self.in_this_life[p].add(op)
+        if self.valid.get(value.value) != op:
+            self.problems.append(f"{p} decided an invalid value for {op}")
+        if self.decided[p].setdefault(op, here) != here:
+            self.problems.append(f"{p} decided {op} otherwise than before")
 
-    # --- liars ---
+    def judge(self) -> None:
+        by_op: dict[str, bytes] = {}
+        by_place: dict[int, str] = {}
+        if self.protocol.votes_inside:
+            self._judge_votes()
+        for p in self.honest:
+            for op, (value, index) in self.decided[p].items():
+                if by_op.setdefault(op, value) != value:
+                    self.problems.append(f"{op} was decided in two ways")
+                if index is not None and by_place.setdefault(index, op) != op:
+                    self.problems.append(f"place {index} holds two operations")
+        if self.plan.protocol != "direct":
+            for p in self.honest:
+                for op in self.refused[p] & by_op.keys():
+                    self.problems.append(f"{p} refused {op}, which was committed")
+        if not self.problems and (left := self.open_operations()):
+            self.problems.append(f"it did not end: {left[:4]}")
 
-    def lie(self, p: Party, to: tuple[Party, ...], frame: Frame) -> None:
-        """Say something of it, or else, to each."""
-        draw, msg = self.draw, frame.msg
-        assert msg is not None
-        frame.suspect = True
-        self.past.append((frame.path, msg))
-        del self.past[:-200]
-        for q in to:
-            chance = draw.random()
-            if chance < 0.4:
-                self.send(p, q, frame)
-            elif chance < 0.6:
-                if (other := self.variant(p, msg)) is not None:
-                    self.send(p, q, _lie(frame.path, other))
-            elif chance < 0.7:
-                self.send(p, q, _lie(frame.path, _renumbered(msg, draw)))
-            elif chance < 0.8:
-                path, old = draw.choice(self.past)
-                self.send(p, q, _lie(path, old))
-            elif chance < 0.9:
-                self.send(p, q, frame, draw.randrange(3 * PATIENCE))
+    def _judge_votes(self) -> None:
+        """Nothing is committed that too many reject."""
+        needed = self.options.get("needed") or self.plan.n
+        if self.plan.n - len(self.plan.opposed) < needed:
+            for p in self.honest:
+                self.problems += [f"{p} committed {op}, rejected" for op in self.decided[p]]
 
-    def variant(self, p: Party, msg: Message) -> Message | None:
-        machine = self.nodes[p].machine(AT) if p in self.nodes else None
-        if not isinstance(machine, Agreement):
-            return None
-        versions = {value_of(op, k): value_of(op, 1 - k) for op in self.ops for k in (0, 1)}
-        return machine.variant(msg, versions)
+    def settled(self, p: Party, op: str) -> bool:
+        return op in self.decided[p] or op in self.refused[p]
 
-    # --- running ---
+    def open_operations(self) -> list[tuple[Party, str]]:
+        """What must end, and where it has not."""
+        wanted = list(dict.fromkeys(w.op for w in self.plan.wants if w.by in self.honest))
+        if self.protocol.votes_inside:  # a coordinator that crashed before it asked knows nothing
+            wanted = [op for op in wanted if any(self.settled(p, op) for p in self.honest)]
+        return [
+            (p, op)
+            for p in self.honest
+            for op in wanted
+            if not self.settled(p, op) and not self._never_heard(p, op)
+        ]
 
-    def run(self) -> Result:
+    def _never_heard(self, p: Party, op: str) -> bool:
+        """A party that was not asked has nothing to end; its coordinator's catch-up tells it."""
+        machine: Any = self.nodes[p].machine(AT) if p in self.nodes else None
+        records = getattr(machine, "records", None)
+        return self.protocol.votes_inside and records is not None and op not in records
+
+    # --- the run ----------------------------------------------------------------------------
+
+    def play(self) -> Storm:
+        plan, healed = self.plan, self.plan.healed
+        for p in range(1, plan.n + 1):
+            self.boot(p)
+        for want in plan.wants:
+            self.push(want.at, want)
+        for crash in plan.crashes:
+            self.push(crash.at, ("crash", crash.party, crash.after))
+            self.push(min(crash.at + crash.lasting, healed), ("boot", crash.party, None))
+        self.push(healed, ("heal", 0, None))
+        for again in range(1, 40):  # what a crash forgot, the coordinator submits again
+            self.push(healed + again * again * 20 * MS, ("again", 0, None))
         try:
-            problem = self._run()
+            while self.queue and not self.problems:
+                at, _, what = heapq.heappop(self.queue)
+                if at > LIMIT or self.messages > MOST_MESSAGES:
+                    break
+                self.now = at if at > self.now else self.now
+                self.take(what)
+                if self.now > healed and not self.open_operations():
+                    break
         except Broken as broken:
-            problem = str(broken)
-        except Exception as error:
-            problem = f"a party failed: {type(error).__name__}: {error}"
-        return Result(problem, self.messages, self.story())
+            self.problems.append(str(broken))
+        except Exception as error:  # a fault of the program
+            self.problems.append(f"a party failed: {type(error).__name__}: {error}")
+        self.judge()
+        return self
 
-    def _run(self) -> str:
-        while self.queue and self.queue[0][0] < STORM:
-            self.now, _, do = heapq.heappop(self.queue)
-            do()
-        self.weather = Weather(self.draw, 5 * MS, "uniform", 0.0, 0.0, is_ordered=False)
-        for p in self.members:
-            self.start(p)
-        for op, p in self.ops.items():  # what a crash forgot, the coordinator submits again
-            self.submit(op, p)
-        limit = STORM + CALM
-        honest = [p for p in self.members if p not in self.liars]
-        while self.queue and self.queue[0][0] < limit:
-            self.now, _, do = heapq.heappop(self.queue)
-            do()
-            if all(self.judge.held.get(p, 0) >= len(self.ops) for p in honest):
-                return ""
-        held = {p: self.judge.held.get(p, 0) for p in honest}
-        return f"after the storm not everybody holds the {len(self.ops)} operations: {held}"
+    def take(self, what: Any) -> None:
+        if isinstance(what, Want):
+            self.submit(what)
+            return
+        p, life, event = what
+        match p:
+            case "crash":
+                if event is None:
+                    self.nodes.pop(life, None)
+                else:
+                    self.torn[life] = event
+            case "boot":
+                if life not in self.nodes:
+                    self.boot(life)
+            case "heal":
+                for party in range(1, self.plan.n + 1):
+                    self.torn.pop(party, None)
+                    if party not in self.nodes:
+                        self.boot(party)
+            case "again":
+                for want in self.plan.wants:
+                    self.submit(want)
+            case _:
+                node = self.nodes.get(p)
+                if node is None or (life and life != self.lives[p]):
+                    return
+                if isinstance(event, Words):
+                    frame = Frame(node.next_id, event.path, event.msg)  # type: ignore[arg-type]
+                    node.next_id += 1
+                    frame.suspect = True
+                    self.send(p, event.to, frame)
+                    return
+                if effects := node.step(event, self.now):
+                    self.perform(p, effects)
+                for sender, error in node.contained:
+                    self.problems.append(f"{p} fails on a message of {sender}: {error!r}")
+
+    def submit(self, want: Want) -> None:
+        everyone = self.protocol.everyone_submits
+        value, n = value_of(want.op, want.version), self.plan.n
+        for rank in range(n if everyone or self.now > self.plan.healed else 1):
+            p = (want.by - 1 + rank) % n + 1
+            if p not in self.nodes or self.settled(p, want.op):
+                continue
+            if self.protocol.votes_inside and p != want.by:
+                continue
+            ask: Any = Submit(want.op, value, rank)
+            if everyone and self.protocol.refuses and p in self.plan.opposed and p != want.by:
+                ask = Oppose(want.op, "opposed")
+            self.perform(p, self.nodes[p].step(Asked(AT[:-1], ask), self.now))
 
     def story(self) -> str:
-        """The parameters drawn, and the state of every party."""
-        lines = [f"{self.n} parties, liars {sorted(self.liars)}, at {self.now / MS} ms"]
-        lines += [str(self.drawn), f"log {[op for op, _ in self.judge.log]}"]
-        return "\n".join(lines)
+        """The plan, and what came of it."""
+        held = {p: sorted(self.decided[p]) for p in self.honest}
+        return f"{self.plan}\nat {self.now / MS} ms: {held}\n{self.problems}"
 
 
-def _lie(path: Path, msg: Message) -> Frame:
-    frame = Frame(0, path, msg)
-    frame.suspect = True
-    return frame
+def value_of(op: str, version: int = 0) -> bytes:
+    """One of the values that may be valid for `op`."""
+    return f"{op}|{version}".encode()
 
 
-def _renumbered(msg: Message, draw: random.Random) -> Message:
-    """`msg` with another number in it, a little or absurdly different."""
-    numbers = [
-        name
-        for name in msg.__struct_fields__
-        if isinstance(value := getattr(msg, name), int) and not isinstance(value, bool)
-    ]
-    if not numbers:
-        return msg
-    name = draw.choice(numbers)
-    old = getattr(msg, name)
-    other = draw.choice((old + 1, max(0, old - 1), old + 8, 2**50, 2**62))
-    return msgspec.structs.replace(msg, **{name: other})
+def _strikes(spell: Spell, src: Party, dst: Party, now: int) -> bool:
+    there = src in spell.sources and dst in spell.targets
+    back = spell.both and dst in spell.sources and src in spell.targets
+    if not (there or back):
+        return False
+    return not spell.period or (now - spell.at) // spell.period % 2 == 0
 
 
 def storm(
-    name: str, seed: int, protocol: type[Agreement] | None = None, *, lies: bool = False
-) -> Result:
-    """One random run of the log protocol `name`; equal arguments, equal runs."""
-    return Storm(name, seed, protocol, lies=lies).run()
+    name: str, seed: int, *, protocol: type[Agreement] | None = None, n: int = 0, **options: Any
+) -> Storm:
+    """One random run of protocol `name`; equal arguments, equal runs. `protocol` instead of the one
+    that `name` names: a mutant of it, or one of yours."""
+    return Storm(plan_of(name, seed, protocol, n=n), protocol=protocol, **options).play()
 
 
 def first_failure(
-    name: str, seeds: Iterable[int], protocol: type[Agreement] | None = None, *, lies: bool = False
+    name: str, seeds: Iterable[int], protocol: type[Agreement] | None = None
 ) -> tuple[int, str] | None:
     """The first seed that finds something, and what; None when all is well."""
     for seed in seeds:
-        if problem := storm(name, seed, protocol, lies=lies).problem:
-            return seed, problem
+        if problems := storm(name, seed, protocol=protocol).problems:
+            return seed, problems[0]
     return None
+
+
+def shrunk(plan: Plan, protocol: type[Agreement] | None = None, *, most: int = 400) -> Plan:
+    """A plan as small as can be that fails in the same way, tried `most` times at the most."""
+    word = way(Storm(plan, protocol=protocol).play())
+    tries, found = 0, True
+    while found:
+        found = False
+        for less in smaller(plan):
+            tries += 1
+            if tries > most:
+                return plan
+            if way(Storm(less, protocol=protocol).play()) == word:
+                plan, found = less, True
+                break
+    return plan
+
+
+def way(run: Storm) -> str:
+    """How a storm fails, without names and numbers; "" when it does not."""
+    if not run.problems:
+        return ""
+    words = run.problems[0].partition(":")[0].split()
+    return " ".join(word for word in words if word.isalpha() and not word.startswith("op"))
+
+
+def again(path: str) -> Storm:
+    """Play the plan in a file."""
+    return Storm(read_plan(path)).play()
+
+
+__all__ = ["Plan", "Storm", "again", "first_failure", "shrunk", "storm"]
