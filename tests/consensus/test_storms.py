@@ -39,7 +39,7 @@ OURS = (
 
 @pytest.mark.parametrize("name", OURS)
 def test_many_short_runs_keep_every_promise(name: str) -> None:
-    for seed in range(40):
+    for seed in range(25):
         assert storm(name, seed).problems == [], f"{name}, seed {seed}"
 
 
@@ -99,7 +99,7 @@ class Clumsy(Pbft):
     ],
 )
 def test_wrong_protocols_are_caught(name: str, protocol: Any, problem: str) -> None:
-    seeds = range(250, 300) if protocol is ForgetfulRaft else range(120)  # one in some hundreds
+    seeds = range(100, 120) if protocol is ForgetfulRaft else range(120)  # one in a hundred
     found = first_failure(name, seeds, protocol)
     assert found is not None
     assert problem in found[1]
