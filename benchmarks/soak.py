@@ -149,7 +149,9 @@ def live_keys(seeds: range) -> int:
     """What `key_sweep` promises, for every protocol; the counts, and the trials that break it."""
     console, broken = Console(highlight=False), []
     trials = {kind: partial(operation_trial, kind) for kind in MACHINES}
-    for name, trial in {**trials, "a key's life": key_trial}.items():
+    trials["a key's life"] = key_trial
+    trials["a key's rules"] = partial(key_trial, changes=("refresh", "reshare", "rules"))
+    for name, trial in trials.items():
         count: collections.Counter[str] = collections.Counter()
         for seed in seeds:
             try:

@@ -196,9 +196,12 @@ def _check_keys(name: str, cast: Cast, results: dict[Party, SharedKey]) -> None:
 # --- a key's life ---------------------------------------------------------------------------
 
 
-def key_trial(seed: int) -> Counter[str]:
+def key_trial(seed: int, changes: tuple[str, ...] = ("refresh", "reshare")) -> Counter[str]:
     """A key of 3 to 5 parties through one to three changes, two of them perhaps at once, while it
     is used.
+
+    Args:
+        changes: the kinds of operations that change it.
 
     Raises:
         AssertionError: somebody honest is blamed; or, with all honest parties up and linked and
@@ -233,8 +236,8 @@ def key_trial(seed: int) -> Counter[str]:
                 loss["from"] = list(range(1, n + 1))
                 faults.append(lab.inject(loss))
             for _ in range(coins.choice((1, 1, 2))):
-                kind = coins.choice(("refresh", "reshare"))
-                more: dict[str, Any] = {}
+                kind = coins.choice(changes)
+                more: dict[str, Any] = {"rules": {"approvals": 1}} if kind == "rules" else {}
                 if kind == "reshare" and coins.random() < 0.5:
                     more["members"] = sorted(coins.sample(honest, min(len(honest), t + 1)))
                 ops.append(lab.propose(coins.choice(honest), kind, key=latest.id, **more))
