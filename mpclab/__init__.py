@@ -37,6 +37,7 @@ _HOMES = {
     "SECOND": "mpclab.core",
     "UsageError": "mpclab.core",
     "Trace": "mpclab.trace",
+    "computation": "mpclab.operations",
     "register": "mpclab.plugins",
 }
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from mpclab.lab import Lab, Run, Scenario
+    from mpclab.operations import computation
     from mpclab.plugins import register
     from mpclab.trace import Trace
 
@@ -74,6 +76,7 @@ __all__ = [
     "Scenario",
     "Trace",
     "UsageError",
+    "computation",
     "register",
 ]
 

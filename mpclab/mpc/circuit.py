@@ -20,6 +20,7 @@ from mpclab.core.ids import Party
 P = 2**127 - 1
 """A Mersenne prime; ≡ 3 modulo 4, so square roots are one exponentiation."""
 ELEMENT_BYTES = 16
+OUT_OF_RANGE = "an input is out of its range"
 DIGITS = 63
 """Bits of a number that is put in bit by bit: from -2^62 to 2^62 - 1, counted from the least."""
 
@@ -106,7 +107,8 @@ def _mul(v: Vector, w: Vector) -> Vector:
 @dataclass(frozen=True, slots=True)
 class Step:
     """How one wire comes about: kind "input", "digits", "random", "local", "mul", "dot", "open"
-    or "zero", which is opened and must be 0. `width`: bits of each number of "digits"."""
+    or "zero", which is opened and must be 0, or it ends, and `why`. `width`: bits of each number of
+    "digits"."""
 
     kind: str
     wire: Wire
@@ -115,6 +117,7 @@ class Step:
     below: int = 0
     width: int = 0
     local: Local | None = None
+    why: str = OUT_OF_RANGE
 
 
 class Circuit:
@@ -139,9 +142,14 @@ class Circuit:
 
     def digits(self, party: Party, count: int = 1, width: int = DIGITS) -> Wire:
         """Private numbers of `party`, each as `width` bits, lowest first. See `check_digits`."""
+        wire = self.unchecked_digits(party, count, width)
+        self._digits.append(wire)
+        return wire
+
+    def unchecked_digits(self, party: Party, count: int, width: int) -> Wire:
+        """`digits`, of which something else says that they are bits."""
         wire = self._wire(count * width, 1)
         self.steps.append(Step("digits", wire, party=party, width=width))
-        self._digits.append(wire)
         return wire
 
     def number(self, digits: Wire, width: int = DIGITS) -> Wire:
@@ -159,6 +167,26 @@ class Circuit:
         weight = self.open(self.random(1))
         powers = self.local(lambda v: _powers(v[0], bits.length), weight, length=bits.length)
         self.zero(self.dot(self.mul(bits, powers), 1 - bits))
+
+    def constant(self, values: Vector) -> Wire:
+        """A vector that everyone knows."""
+        kept = list(values)
+        wire = self._wire(len(kept), 1, public=True)
+        self.steps.append(Step("local", wire, local=lambda: kept))
+        return wire
+
+    def random_bits(self, count: int) -> Wire:
+        """Bits that nobody knows: which of the two roots a random number is of its square (Damgård
+        et al., TCC 2006, §4). A square of 0 has a chance of 2^-127."""
+        roots = self.random(count)
+        squares = self.open(self.mul(roots, roots))
+        half = pow(2, -1, P)
+
+        def signs(v: Vector, w: Vector) -> Vector:
+            # v / √w is 1 or -1; and 1 / √w is w^((P-3)/4), since P is 3 modulo 4.
+            return [(x * pow(y, (P - 3) // 4, P) + 1) * half for x, y in zip(v, w, strict=True)]
+
+        return self.local(signs, roots, squares)
 
     def random(self, length: int, below: int = P) -> Wire:
         """Numbers that nobody knows: sums of one below `below` from everybody."""
@@ -195,10 +223,11 @@ class Circuit:
         self.steps.append(Step("open", wire, (secret,)))
         return wire
 
-    def zero(self, secret: Wire) -> None:
-        """Open it, and end the computation when it is not 0."""
+    def zero(self, secret: Wire, why: str = OUT_OF_RANGE) -> Wire:
+        """Open it, and end the computation when it is not 0; the wire of what was opened."""
         wire = self._wire(secret.length, secret.level + 1, public=True)
-        self.steps.append(Step("zero", wire, (secret,)))
+        self.steps.append(Step("zero", wire, (secret,), why=why))
+        return wire
 
     def join(self, *wires: Wire) -> Wire:
         """One vector of several."""

@@ -15,7 +15,7 @@ pair takes n(n-1)/2.
 
 from __future__ import annotations
 
-from mpclab.mpc.circuit import DIGITS, Circuit, Wire
+from mpclab.mpc.circuit import DIGITS, Circuit, Wire, least
 
 
 def less(c: Circuit, a: Wire, b: Wire, width: int = DIGITS) -> tuple[Wire, Wire]:
@@ -46,6 +46,17 @@ def less(c: Circuit, a: Wire, b: Wire, width: int = DIGITS) -> tuple[Wire, Wire]
             new_ties = c.join(new_ties, ties.take(last)).take(order)
         wins, ties, width = new_wins, new_ties, pairs + odd
     return wins, ties
+
+
+def check_range(c: Circuit, digits: Wire, width: int, low: int, high: int) -> None:
+    """End the computation unless each of these numbers is from `low` to `high`."""
+    count = digits.length // width
+    if low > least(width):
+        bound = c.constant([low - least(width) >> i & 1 for i in range(width)] * count)
+        c.zero(less(c, digits, bound, width)[0])
+    if high < -least(width) - 1:
+        bound = c.constant([high - least(width) >> i & 1 for i in range(width)] * count)
+        c.zero(less(c, bound, digits, width)[0])
 
 
 def chosen(c: Circuit, second: Wire, *choices: tuple[Wire, Wire]) -> tuple[Wire, ...]:

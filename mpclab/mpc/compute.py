@@ -5,6 +5,9 @@ asking the machine with `Input`. The machine notes `input-wanted` when it waits 
 everybody's first message there, rounds follow as fast as messages do. A party that is missing at
 a deadline ends it: `Aborted(missing=…)`. Lost messages are sent again. Shares of inputs are never
 stored, so a party that restarts takes no part any more: it would contradict itself.
+
+Who takes no part, where only some compute, is told the result by all who do, and believes what more
+of them say alike than may lie.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from mpclab.core.rounds import AGAIN, Aborted, Again, Finished
 from mpclab.core.wire import Message
 from mpclab.mpc.arithmetic import scaled
 from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit, P, Vector
-from mpclab.mpc.evaluation import Evaluation
+from mpclab.mpc.evaluation import Evaluation, degree
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,18 @@ class Part(Message, frozen=True):
     data: bytes
 
 
+class Told(Message, frozen=True):
+    """The result, for who took no part: opened numbers, as elements of 16 bytes."""
+
+    data: bytes
+
+
 class Compute(Machine):
     """The result of `Finished` is what `present` makes of the opened numbers.
 
     Args:
         circuit: what to compute. `givers`: whose inputs it takes.
-        participants: those that compute.
+        participants: those that compute; others are told the result.
         check: raises `UsageError` for an input that will not do. `places`: decimal ones, of
             which inputs are whole numbers.
         plausible: raises `ValueError` for an impossible result.
@@ -77,11 +86,14 @@ class Compute(Machine):
         self.round = 0
         self.received: dict[tuple[int, Party], Part] = {}
         self.said: list[dict[Party, Part]] = []
+        self.told: dict[Party, bytes] = {}
+        self.result: Told | None = None
         self.outcome: Finished[Any] | Aborted | None = None
 
     def start(self, ctx: Ctx) -> None:
         if ctx.me not in self.participants:
-            self._end(ctx, Aborted(f"party {ctx.me} takes no part in this computation"))
+            ctx.set_timer("deadline", self.patience + self.deadline * self.circuit.rounds)
+            ctx.set_timer("again", self.deadline)
             return
         if "began" in ctx.stored:
             self._end(ctx, Aborted("this party was restarted while it computed"))
@@ -132,9 +144,19 @@ class Compute(Machine):
         for party, part in parts.items():
             ctx.send(party, part)
 
-    def on_message(self, ctx: Ctx, sender: Party, msg: Part | Again) -> None:
+    def on_message(self, ctx: Ctx, sender: Party, msg: Part | Again | Told) -> None:
+        if isinstance(msg, Again) and sender not in self.participants:
+            if self.result is not None:
+                ctx.send(sender, self.result)
+            return
         if sender not in self.participants:
             raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
+        if ctx.me not in self.participants:
+            if isinstance(msg, Told):
+                self._hear(ctx, sender, msg)
+            return
+        if isinstance(msg, Told):
+            raise PeerFault("told a result to who computes it")
         if isinstance(msg, Again):
             if 0 <= msg.round < len(self.said):
                 ctx.send(sender, self.said[msg.round][sender])
@@ -177,6 +199,20 @@ class Compute(Machine):
             ctx.blame(None, str(error), Strength.SOMEONE)
             self._end(ctx, Aborted(str(error)))
         else:
+            self.result = Told(pack([x % P for x in result]))
+            ctx.multicast([p for p in ctx.members if p not in self.participants], self.result)
+            self._end(ctx, Finished(self.present(result)))
+
+    def _hear(self, ctx: Ctx, sender: Party, told: Told) -> None:
+        if self.outcome is not None:
+            return
+        if len(told.data) != ELEMENT_BYTES * sum(wire.length for wire in self.circuit.outputs):
+            raise PeerFault("told a result of the wrong length")
+        if max(unpack(told.data), default=0) >= P:
+            raise PeerFault("told a number outside the field")
+        self.told[sender] = told.data
+        if sum(data == told.data for data in self.told.values()) > degree(len(self.participants)):
+            result = [x if x <= P // 2 else x - P for x in unpack(told.data)]
             self._end(ctx, Finished(self.present(result)))
 
     def _unpack(self, evaluation: Evaluation, k: int, sender: Party) -> Vector:
@@ -193,6 +229,14 @@ class Compute(Machine):
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         if self.outcome is not None:
+            return
+        if ctx.me not in self.participants:
+            if name == "again":
+                ctx.set_timer("again", self.deadline)
+                ctx.multicast(self.participants, Again(0))
+                return
+            silent = tuple(p for p in self.participants if p not in self.told)
+            self._end(ctx, Aborted("nobody told a result in time", missing=silent))
             return
         missing = self._missing()
         if name == "again":

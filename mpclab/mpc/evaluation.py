@@ -184,7 +184,7 @@ class Evaluation:
                 )
         opened = self._weighted(self._opening, parts)
         if step.kind == "zero" and any(opened):
-            raise PeerFault("an input is out of its range", strength=Strength.SOMEONE)
+            raise PeerFault(step.why, strength=Strength.SOMEONE)
         return opened
 
     def _weighted(self, weights: Mapping[Party, int], parts: Mapping[Party, Vector]) -> Vector:

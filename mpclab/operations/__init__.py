@@ -3,6 +3,7 @@
 from mpclab.operations.basic import COIN, NOTE, RESPONSE
 from mpclab.operations.computations import input_path
 from mpclab.operations.keys import about_key, key_of, present_key, share_of
+from mpclab.operations.own import computation
 from mpclab.operations.parameters import Bytes, Number, Numbers, Parameter, Reference, Text
 from mpclab.operations.proposal import Params, Proposal, Value
 from mpclab.operations.registry import OPERATIONS
@@ -28,6 +29,7 @@ __all__ = [
     "Text",
     "Value",
     "about_key",
+    "computation",
     "input_path",
     "key_of",
     "present_key",

@@ -24,6 +24,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
 from mpclab.operations.key_rules import KEY_KINDS, RuleBooks
+from mpclab.operations.members import members_of
 from mpclab.operations.parameters import Bytes, Content, Number, Numbers, Reference, Text, Word
 from mpclab.operations.rules import Rules, RulesParameter
 from mpclab.operations.spec import Execution, Facts, Known, OperationSpec, Result
@@ -93,14 +94,6 @@ def present_key(execution: Execution) -> Callable[[SharedKey], Result]:
         return Result(text, record.to_bytes(), secret)
 
     return present
-
-
-def members_of(execution: Execution, name: str) -> tuple[Party, ...]:
-    """The parties in a parameter; all members when it is empty."""
-    parties = tuple(sorted(execution.params[name])) or execution.members
-    if len(set(parties)) < len(parties) or not set(parties) <= set(execution.members):
-        raise UsageError(f"{name}: name members of this session, each once")
-    return parties
 
 
 def needs_key(params: Mapping[str, Any], known: Known) -> str | None:

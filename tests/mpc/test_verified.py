@@ -1,0 +1,104 @@
+"""Nobody changes a result unseen, where that was agreed on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.rounds import Aborted
+from mpclab.core.wire import Message
+from mpclab.mpc import arithmetic
+from mpclab.mpc.circuit import Circuit, P
+from mpclab.mpc.compute import Compute, Part, pack, unpack
+from mpclab.mpc.program import compiled, median
+from mpclab.mpc.verified import verified
+from mpclab.testing.cast import DEADLINE, Cast
+
+PARTIES = (1, 2, 3, 4, 5)
+GIVEN = {1: 11, 2: 7, 3: 5, 4: 9, 5: 2}
+
+
+def adding(round: int, place: int) -> Any:
+    """Follows the protocol but for one number, to which it adds 1 for everybody: what it shares
+    there is another value, in shares that fit together."""
+
+    def tamper(machine: Machine, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        if isinstance(msg, Part) and msg.round == round:
+            numbers = unpack(msg.data)
+            if place < len(numbers):
+                numbers[place] = (numbers[place] + 1) % P
+                msg = Part(msg.round, pack(numbers))
+        return [(to, msg)]
+
+    return tamper
+
+
+def results(circuit: Circuit, n: int, liar: Party, tamper: Any) -> set[Any]:
+    parties = PARTIES[:n]
+
+    def make(p: Party) -> Compute:
+        return Compute(
+            circuit, parties, parties, given=(GIVEN[p],), deadline=DEADLINE, patience=DEADLINE
+        )
+
+    cast = Cast(n, make, cheats={liar: tamper}).run()
+    assert cast.accused() <= {liar, None}
+    found = {p: cast.outcome(p) for p in parties if p != liar}
+    return {"ended" if isinstance(o, Aborted) else tuple(o) for o in found.values()}
+
+
+def rounds_with_products(circuit: Circuit) -> list[tuple[int, int]]:
+    """Where a party shares products: the round, and how many numbers there."""
+    found: dict[int, int] = {}
+    for step in circuit.steps:
+        if step.kind in ("mul", "dot"):
+            found[step.wire.level - 1] = found.get(step.wire.level - 1, 0) + step.wire.length
+    return sorted(found.items())
+
+
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_a_product_that_is_falsified_is_seen(n: int) -> None:
+    parties = PARTIES[:n]
+    right = 1
+    for p in parties:
+        right *= GIVEN[p]
+    plain = arithmetic.build("product", parties, parties, checked=False)
+    circuit = verified(plain)
+    wrong = results(plain, n, 2, adding(rounds_with_products(plain)[0][0], 0))
+    assert wrong not in ({(right,)}, {"ended"}), "the lie does no harm where nothing is verified"
+    for round, count in rounds_with_products(circuit):
+        for place in range(count):
+            seen = results(circuit, n, 2, adding(round, place))
+            assert seen == {"ended"}, f"round {round}, place {place}: {seen}"
+
+
+@pytest.mark.parametrize("kind", ["median", "compare", "sum"])
+def test_no_lie_in_any_round_changes_what_comes_out(kind: str) -> None:
+    """In each round (of many every fourth), in the first number and in one further on."""
+    parties = PARTIES[:3]
+    if kind == "median":
+        circuit = compiled(median, parties, low=0, high=15).circuit
+    else:
+        circuit = arithmetic.build(kind, parties[:2] if kind == "compare" else parties, parties)
+    circuit = verified(circuit)
+    right = {"median": (7,), "compare": (0, 1), "sum": (23,)}[kind]
+    ended = 0
+    step = 4 if kind == "median" else 1
+    for round in range(1, circuit.rounds, step):
+        for place in (0, 5):
+            tamper = adding(round, place)
+
+            def make(p: Party) -> Compute:
+                givers = parties[:2] if kind == "compare" else parties
+                given = (GIVEN[p],) if p in givers else None
+                return Compute(circuit, givers, parties, given=given, deadline=DEADLINE)
+
+            cast = Cast(3, make, cheats={3: tamper}).run()
+            for p in (1, 2):
+                outcome = cast.outcome(p)
+                ended += isinstance(outcome, Aborted)
+                assert isinstance(outcome, Aborted) or tuple(outcome) == right, (round, place)
+    assert ended > circuit.rounds // step

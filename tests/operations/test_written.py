@@ -1,0 +1,142 @@
+"""A function in a cell as an operation; computations among some; security that is voted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mpclab import computation
+from mpclab.core.effects import Words
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
+from mpclab.lab import Lab
+from mpclab.mpc.circuit import P
+from mpclab.mpc.compute import Part, Told, pack, unpack
+from mpclab.operations import OPERATIONS
+from mpclab.testing.sessions import Sessions
+
+GIVEN = {1: 52, 2: 48, 3: 61, 4: 175, 5: 39}
+
+
+@pytest.fixture(autouse=True)
+def tidy() -> Iterator[None]:
+    yield
+    for word in ("spread", "above-the-mean"):
+        OPERATIONS.unregister(word)
+
+
+def ready(parties: int = 5, **options: Any) -> Lab:
+    lab = Lab(parties=parties, seed=1, **options)
+    lab.start_server()
+    lab.spawn()
+    lab.join()
+    for p in range(1, parties + 1):
+        lab.set_private(p, GIVEN[p])
+    return lab
+
+
+def texts(lab: Lab, op: str, parties: tuple[Party, ...]) -> set[str]:
+    """The result as these parties have it."""
+    return {lab.group.machine_of(p, lambda s: s.executor.results[op].text) for p in parties}
+
+
+def test_a_function_in_a_cell_can_be_proposed() -> None:
+    @computation(low=0, high=1000)
+    def above_the_mean(salaries: Any) -> Any:
+        """How many earn more than the mean."""
+        mean = sum(salaries) // len(salaries)
+        return {"mean": mean, "above": sum(salary > mean for salary in salaries)}
+
+    with ready() as lab:
+        op = lab.propose(1, "above-the-mean")
+        lab.run()
+        assert op.result == "mean 75, above 1"
+        assert op.data == {"mean": "75", "above": "1"}
+        text = lab.state.operations[op.id].text
+        assert text.startswith("How many earn more than the mean (function ")
+
+
+def test_who_has_another_function_of_that_name_rejects() -> None:
+    @computation(name="spread")
+    def first(v: Any) -> Any:
+        return v[0] - v[1]
+
+    theirs = OPERATIONS.copy()
+
+    @computation(name="spread")
+    def second(v: Any) -> Any:
+        return v[1] - v[0]
+
+    s = Sessions(3, policy="threshold(2)")
+    for p in (2, 3):
+        s.session(p).ledger.kinds = theirs
+    op = s.propose(1, "spread")
+    s.run()
+    assert "another function by 'spread'" in s.session(2).ledger.operations[op].mine.reason
+    assert "executed" not in s.statuses(op).values()
+
+
+def test_what_cannot_be_computed_is_refused_where_it_is_written() -> None:
+    with pytest.raises(UsageError, match="use select"):
+
+        @computation
+        def spread(v: Any) -> Any:
+            return v[0] if v[0] > v[1] else v[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "result"),
+    [
+        ("median", {}, "52"),
+        ("sort", {}, "39, 48, 52, 61, 175"),
+        ("histogram", {"edges": [40, 60]}, "below 40 1, from 40 2, from 60 2"),
+        ("median", {"members": [1, 3, 4]}, "61"),
+        ("sum", {"members": [1, 3, 4], "security": "malicious"}, "288"),
+    ],
+)
+def test_what_the_house_knows(kind: str, more: dict[str, Any], result: str) -> None:
+    with ready() as lab:
+        op = lab.propose(2, kind, **more)
+        lab.run()
+        assert op.result == result
+        assert {o.status for o in op.outcome.parties.values()} == {"executed"}
+        for name, value in more.items():
+            if name in ("members", "security"):
+                assert name in lab.state.operations[op.id].text, value
+
+
+def test_who_is_only_told_believes_no_single_one() -> None:
+    def says_more(words: Words, adversary: Any) -> list[Words]:
+        if isinstance(words.msg, Told):
+            return [Words(words.path, words.to, Told(pack([999])))]
+        return [words]
+
+    with ready() as lab:
+        lab.inject(kind="filter", party=1, words=says_more)
+        op = lab.propose(2, "sum", members=[1, 2, 3])
+        lab.run()
+        assert texts(lab, op.id, (2, 4, 5)) == {"161"}
+
+
+def test_a_lie_that_changes_a_result_unseen_is_seen_where_that_was_agreed_on() -> None:
+    """It follows the protocol but for one number: the last product that it shares is one too large,
+    and so is its share of the result; of three its part in the product counts once."""
+
+    def adds_one(words: Words, adversary: Any) -> list[Words]:
+        if isinstance(words.msg, Part) and words.msg.round in (2, 3):
+            first, *rest = unpack(words.msg.data)
+            msg = Part(words.msg.round, pack([(first + 1) % P, *rest]))
+            return [Words(words.path, words.to, msg)]
+        return [words]
+
+    with ready(3) as lab:
+        lab.inject(kind="filter", party=3, words=adds_one)
+        trusting = lab.propose(1, "product", ranges="unchecked")
+        lab.run()
+        assert texts(lab, trusting.id, (1, 2)) == {str(52 * 48 * 61 + 1)}
+        careful = lab.propose(1, "product", ranges="unchecked", security="malicious")
+        lab.run()
+        assert careful.result == ""
+        assert {careful.outcome.parties[p].status for p in (1, 2)} == {"failed"}
