@@ -19,7 +19,11 @@ Names are imported when they are first used, so that `import mpclab` stays quick
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mpclab import compiled
+
 __version__ = "0.1.0"
+CORE = compiled.use()
+"""Which core runs: see `mpclab.compiled`."""
 
 _HOMES = {
     "Lab": "mpclab.lab",

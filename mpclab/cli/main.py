@@ -42,7 +42,10 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        print(f"mpclab {version('mpclab')}")
+        import mpclab
+
+        core = "compiled core" if mpclab.CORE == "compiled" else f"core in {mpclab.CORE}"
+        print(f"mpclab {version('mpclab')}, {core}")
         parser.exit()
 
 

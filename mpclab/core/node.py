@@ -12,57 +12,41 @@ A machine that cannot begin with what an earlier life stored for it is nobody's 
 message bore it: `StateError` ends the node, and nothing is written.
 """
 
-import random
-import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path as FilePath
-from typing import Any, ClassVar, TypeAlias, assert_never
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, assert_never
 
 import msgspec
 
 from mpclab.core import notes
 from mpclab.core.effects import (
-    AddCandidates,
     Asked,
     Blame,
     CancelTimer,
-    Connect,
     Delivered,
     Described,
     Effect,
     Event,
-    HangUp,
     Lied,
     LinkClosed,
     LinkOpened,
-    MakeAnswer,
-    MakeOffer,
     Note,
     Output,
-    Persist,
     Prompted,
     Received,
-    Route,
     Send,
-    SetTimer,
     Started,
-    TakeAnswer,
     TimerFired,
     Words,
 )
 from mpclab.core.errors import PeerFault, StateError, Strength, UsageError
+from mpclab.core.handling import Coins as Coins
+from mpclab.core.handling import Handling, Seat, is_archived, where
+from mpclab.core.handling import Tamper as Tamper
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
-from mpclab.core.pieces import PIECES, Assembly, cut
-from mpclab.core.slips import nobody_reads
-from mpclab.core.strict import HalfDone, check_unchanged, snapshot
-from mpclab.core.wire import MAX_MESSAGE, PIECE, Decode, Frame, Message
-
-Coins: TypeAlias = Callable[[Path], random.Random]
-
-Tamper: TypeAlias = Callable[[Words], Iterable[Words]]
-"""From a message of a corrupted party's honest machine to those that it sends instead."""
+from mpclab.core.pieces import PIECES, cut
+from mpclab.core.wire import PIECE, Frame, Message
 
 EARLY_FRAMES = 256
 """Frames kept per sender for machines not yet born. For more, its oldest are dropped with a note:
@@ -73,17 +57,7 @@ CLOSED_KEPT = 4096
 early, at their sender's expense."""
 
 
-class _Seat:
-    __slots__ = ("ctx", "decode", "machine", "on_message")
-
-    def __init__(self, machine: Machine, ctx: Ctx) -> None:
-        self.machine = machine
-        self.ctx = ctx
-        self.decode: Decode = machine.decode()
-        self.on_message = machine.on_message
-
-
-class Node:
+class Node(Handling):
     """One party (or the signaling server, party 0) and its machines.
 
     Args:
@@ -122,38 +96,15 @@ class Node:
         carrier: Path | None = None,
         stored: Mapping[Path, Mapping[str, bytes]] | None = None,
     ) -> None:
-        self.me = me
-        self.n = n
-        self.members: tuple[Party, ...] = tuple(range(1, n + 1))
-        self.others: tuple[Party, ...] = tuple(p for p in self.members if p != me)
-        self.coins = coins
-        self.now = 0
+        super().__init__(me, n, coins, carrier, stored or {})
         self.top = at
-        self.stored: dict[Path, dict[str, bytes]] = {
-            path: dict(items) for path, items in (stored or {}).items()
-        }
         self._took_up = frozenset(self.stored)
-        self.timers: dict[tuple[Path, str], int] = {}
-        self.routes: dict[Party, str] | None = None if carrier is None else {}
-        self.out: list[Effect] = []
-        self._carrier = carrier
-        self.next_id = 1
-        self.tamper: Tamper | None = None
-        self.overhear: Callable[[Path, Party, Message], None] | None = None
-        self.suspect = False
-        self._seats: dict[Path, _Seat] = {}
         self._closed: dict[Path, None] = {}  # the latest, oldest first
         self._early: dict[Path, list[tuple[Party, Frame]]] = {}
         self._early_from: dict[Party, deque[Frame]] = {}  # the same frames, oldest first
         self._early_bytes: dict[Party, int] = {}
-        self.heard: dict[Party, int] = {}
-        self.contained: list[tuple[Party, Exception]] = []
-        self._pieces = Assembly()
-        self._fifo: deque[tuple[Any, ...]] = deque()
-        self._cause: tuple[Party, Frame] | None = None  # whose message is handled; None: nobody's
-        self._asked = False  # whether this step is our own user's
         self._refusal: UsageError | None = None  # what a child of the asked machine said to that
-        self._seats[at] = _Seat(machine, Ctx(self, at, machine))
+        self._seats[at] = Seat(machine, Ctx(self, at, machine))
 
     # --- the host's side ------------------------------------------------------------------
 
@@ -197,41 +148,6 @@ class Node:
             raise refusal
         return self.out
 
-    def deliver(self, sender: Party, frame: Frame, now: int) -> list[Effect]:
-        """`step(Delivered(sender, frame), now)`, without an event object."""
-        self.now = now  # as in _begin
-        self.out = []
-        if self.contained:
-            self.contained = []
-        self._cause = None
-        self._asked = False
-        routes = self.routes
-        if routes is not None and sender != SERVER:
-            if routes.get(sender) != "link" and frame.path != self._carrier:
-                self.out.append(Note(frame.path, notes.UnconfirmedDropped(sender, frame.kind)))
-                return self.out
-        self.heard[sender] = now
-        seat = self._seats.get(frame.path)
-        if seat is not None:
-            self._receive(seat, sender, frame)
-            if self._fifo:
-                self._drain()
-        elif frame.path == PIECES:
-            self._join(sender, frame)
-            self._drain()
-        else:
-            self._keep_early(sender, frame)
-        return self.out
-
-    def _begin(self, now: int) -> None:
-        """A new step. What the last one answered stays its host's."""
-        self.now = now
-        self.out = []
-        if self.contained:
-            self.contained = []
-        self._cause = None
-        self._asked = False
-
     def machine(self, path: Path) -> Machine | None:
         """The machine at `path`, to read and never to change."""
         seat = self._seats.get(path)
@@ -253,7 +169,7 @@ class Node:
         node = Node(self.me, self.n, self._seats[at].machine, coins=coins, at=at, stored=stored)
         node.next_id, node.now = self.next_id, self.now
         node._seats = {
-            path: _Seat(seat.machine, Ctx(node, path, seat.machine))
+            path: Seat(seat.machine, Ctx(node, path, seat.machine))
             for path, seat in self._seats.items()
             if path[:depth] == at
         }
@@ -266,44 +182,6 @@ class Node:
         return node
 
     # --- running handlers -----------------------------------------------------------------
-
-    def _receive(self, seat: _Seat, sender: Party, frame: Frame) -> None:
-        out = self.out
-        mark, queued = len(out), len(self._fifo)
-        if sender != self.me:
-            self._cause = sender, frame
-        before = snapshot(seat.machine) if frame.suspect and Node.strict else None
-        try:
-            msg = frame.open(seat.decode)
-            if self.overhear is not None:
-                self.overhear(frame.path, sender, msg)
-            seat.on_message(seat.ctx, sender, msg)
-        except Exception as error:
-            self._refuse(seat, sender, frame, error, mark, queued)
-            if before is not None and isinstance(error, PeerFault):
-                check_unchanged(seat.machine, before, error)
-        else:
-            if len(out) > mark:
-                self._absorb(mark)
-
-    def _refuse(
-        self, seat: _Seat, sender: Party, frame: Frame, error: Exception, mark: int, queued: int
-    ) -> None:
-        """A message that its handler did not take: nothing was done, and somebody is blamed."""
-        match error:
-            case PeerFault():
-                self._undo(mark, queued)
-                party = sender if error.party is None else error.party
-                self.out.append(Blame(frame.path, party, error.reason, error.strength))
-            case msgspec.DecodeError():
-                if sender == self.me:
-                    raise nobody_reads(type(seat.machine), frame.msg) from error
-                self._undo(mark, queued)
-                reason = f"malformed message: {error}"
-                self.out.append(Blame(frame.path, sender, reason, Strength.KNOWN))
-            case _:
-                self._undo(mark, queued)
-                self._contain(frame.path, error)
 
     def _join(self, sender: Party, frame: Frame) -> None:
         """A piece of a message came; the message comes with its last one."""
@@ -318,88 +196,6 @@ class Node:
             if whole is not None:
                 self.emit_received(sender, whole)
 
-    def _run(self, seat: _Seat, handler: Callable[..., None], *args: Any) -> None:
-        mark, queued = len(self.out), len(self._fifo)
-        strict = Node.strict and handler == seat.machine.on_ask
-        before = snapshot(seat.machine) if strict else None
-        try:
-            handler(*args)
-        except PeerFault as fault:
-            self._undo(mark, queued)
-            if before is not None:
-                check_unchanged(seat.machine, before, fault)
-            self.out.append(Blame(seat.ctx.path, fault.party, fault.reason, fault.strength))
-        except Exception as error:
-            self._undo(mark, queued)
-            if before is not None:
-                check_unchanged(seat.machine, before, error)
-            raise
-        else:
-            self._absorb(mark)
-
-    def _contain(self, path: Path, error: Exception) -> None:
-        """Blame the peer whose message led to `error`; where there is none, it is a bug.
-
-        An exception may come from values that the peer chose, or from a bug of ours; the node
-        cannot tell, so the blame is no more than a suspicion, and says where it happened.
-        """
-        if self._cause is None or isinstance(error, (HalfDone, StateError)):
-            raise error
-        party, frame = self._cause
-        self.contained.append((party, error))
-        reason = f"its {frame.kind} made us fail: {_where(error)}"
-        self.out.append(Blame(path, party, reason, Strength.SUSPECT))
-
-    def _undo(self, mark: int, queued: int) -> None:
-        del self.out[mark:]
-        while len(self._fifo) > queued:
-            self._fifo.pop()
-
-    def _absorb(self, mark: int) -> None:
-        """Note what the new effects mean for the node itself."""
-        out = self.out
-        for at in range(mark, len(out)):
-            effect = out[at]
-            kind = type(effect)
-            if kind is Send or kind is Note:
-                continue
-            match effect:
-                case SetTimer(path, name, at):
-                    self.timers[path, name] = at
-                case CancelTimer(path, name):
-                    self.timers.pop((path, name), None)
-                case Persist(path, key, value):
-                    items = self.stored.setdefault(path, {})
-                    if value is None or _is_archived(self._seats.get(path), key):
-                        items.pop(key, None)
-                    else:
-                        items[key] = value
-                case Route(_, peer, via):
-                    if self.routes is not None:
-                        self.routes[peer] = via
-                        if via != "link":
-                            self._pieces.forget(peer)
-                case (
-                    Send() | Note() | Output() | Blame() | Lied() | Received() | Connect()
-                    | MakeOffer() | MakeAnswer() | TakeAnswer() | AddCandidates() | HangUp()
-                ):  # fmt: skip
-                    pass  # for the host
-                case _:
-                    assert_never(effect)
-
-    def _drain(self) -> None:
-        """Run loopback messages, outputs, asks and births, first in first out."""
-        fifo = self._fifo
-        while fifo:
-            self._cause, kind, path, one, two = fifo.popleft()
-            try:
-                if kind == "frame" and (seat := self._seats.get(path)) is not None:
-                    self._receive(seat, one, two)
-                else:
-                    self._handle(kind, path, one, two)
-            except Exception as error:
-                self._contain(path, error)
-
     def _handle(self, kind: str, path: Path, one: Any, two: Any) -> None:
         if kind == "spawn":
             self._seat(path, one)
@@ -408,19 +204,12 @@ class Node:
         elif kind == "ask":
             self._pass_on(path, one)
         elif (seat := self._seats.get(path)) is None:
-            if kind == "frame":
-                self._keep_early(one, two)
-        elif kind == "frame":
-            self._receive(seat, one, two)
+            pass  # its machine has ended
         elif kind == "output":
             self._run(seat, seat.machine.on_output, seat.ctx, one, two)
         else:
             assert kind == "carry"
             self._run(seat, seat.machine.on_carry, seat.ctx, one, two)
-
-    def _queue(self, kind: str, path: Path | None, one: Any = None, two: Any = None) -> None:
-        """To be handled in this step, for the same cause as what is handled now."""
-        self._fifo.append((self._cause, kind, path, one, two))
 
     def _pass_on(self, path: Path, ask: Any) -> None:
         """A parent's ask. A refusal by its child is an error of our user, if it began there."""
@@ -435,39 +224,6 @@ class Node:
             self.out.append(Note(path, refused))
 
     # --- what a context may do ------------------------------------------------------------
-
-    def emit_send(
-        self,
-        path: Path,
-        to: tuple[Party, ...],
-        msg: Message,
-        codec: str,
-        decode: Decode | None = None,
-    ) -> None:
-        frame = Frame(self.next_id, path, msg, codec=codec)
-        if self.suspect:
-            frame.suspect = True
-        if decode is not None:
-            frame.try_out(decode)
-        if len(frame.body) > MAX_MESSAGE:
-            raise UsageError(
-                f"{frame.kind} has {len(frame.body)} bytes; a message takes {MAX_MESSAGE} at most: "
-                "send it in several"
-            )
-        self.next_id += 1
-        # A server has no members, and () is () also where it speaks to nobody.
-        everybody = to is self.members and self.n > 0
-        if everybody or self.me in to:
-            self._fifo.append((self._cause, "frame", path, self.me, frame))
-            to = self.others if everybody else tuple(p for p in to if p != self.me)
-        if self.tamper is not None:
-            self._say(self.tamper(Words(path, to, msg)), frame, to)
-        elif not to:
-            pass
-        elif self.routes is None and len(frame.body) <= PIECE:
-            self.out.append(Send(to, frame))
-        else:
-            self._route(to, frame)
 
     def _say(
         self, words: Iterable[Words], honest: Frame | None = None, wanted: tuple[Party, ...] = ()
@@ -564,7 +320,7 @@ class Node:
 
     # --- births, deaths, and frames for neither -------------------------------------------
 
-    def _find(self, path: Path) -> _Seat:
+    def _find(self, path: Path) -> Seat:
         seat = self._seats.get(path)
         if seat is None:
             raise UsageError(
@@ -575,7 +331,7 @@ class Node:
     def _seat(self, path: Path, machine: Machine) -> None:
         if path in self._seats or path in self._closed:
             raise RuntimeError(f"{'/'.join(path)} was spawned before; names are used once")
-        seat = self._seats[path] = _Seat(machine, Ctx(self, path, machine))
+        seat = self._seats[path] = Seat(machine, Ctx(self, path, machine))
         try:
             self._start(seat, path)
         except Exception:
@@ -584,7 +340,7 @@ class Node:
         for sender, frame in self._take_early(path):
             self._queue("frame", path, sender, frame)
 
-    def _start(self, seat: _Seat, path: Path) -> None:
+    def _start(self, seat: Seat, path: Path) -> None:
         try:
             self._run(seat, seat.machine.start, seat.ctx)
         except Exception as error:
@@ -593,10 +349,10 @@ class Node:
             if path == self.top and isinstance(error, UsageError):
                 raise  # it says itself which record is damaged, and no peer's message bore it
             place = "/".join(path) or "the top"
-            raise StateError(f"what {place} had stored is damaged: {_where(error)}") from error
+            raise StateError(f"what {place} had stored is damaged: {where(error)}") from error
         if seat.machine.archives and path in self.stored:
             kept = self.stored[path].items()
-            self.stored[path] = {k: v for k, v in kept if not _is_archived(seat, k)}
+            self.stored[path] = {k: v for k, v in kept if not is_archived(seat, k)}
 
     def _unseat(self, path: Path) -> None:
         depth = len(path)
@@ -638,18 +394,3 @@ class Node:
             self._early_from[sender].remove(frame)
             self._early_bytes[sender] -= len(frame.body)
         return taken
-
-
-def _is_archived(seat: _Seat | None, key: str) -> bool:
-    """Whether an item of this machine is on the disk alone."""
-    return seat is not None and key.partition("/")[0] in seat.machine.archives
-
-
-def _where(error: Exception) -> str:
-    """`OverflowError: int too big to convert (raft.py:212)`."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    place = f" ({FilePath(step.tb_frame.f_code.co_filename).name}:{step.tb_lineno})" if step else ""
-    text = re.sub(r" at 0x[0-9a-fA-F]+", "", str(error))
-    return f"{type(error).__name__}: {text[:200]}{place}"

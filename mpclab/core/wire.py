@@ -90,16 +90,18 @@ class Frame:
         path: the machine it is for.
         suspect: an adversary made it; only `core.strict` cares.
         kind: the message's type name, for the trace ("?" for bytes not yet opened).
+        msg: the message if it is known here: the sender's object, or what `open` decoded.
+        opened_by: the decoder that made `msg`; None: it is the sender's object.
     """
 
     __slots__ = (
         "_body",
         "_codec",
-        "_decode",
-        "_msg",
         "background",
         "id",
         "kind",
+        "msg",
+        "opened_by",
         "path",
         "suspect",
     )
@@ -125,23 +127,18 @@ class Frame:
         else:
             self.kind = type(msg).__name__
             self.background = background or msg.background
-        self._msg = msg
+        self.msg = msg
         self._body = body
         self._codec = codec
-        self._decode: Decode | None = None
+        self.opened_by: Decode | None = None
         self.suspect = False
 
     @property
     def body(self) -> bytes:
         """The message's bytes, encoded once however many receivers there are."""
         if self._body is None:
-            self._body = _ENCODERS[self._codec](self._msg)
+            self._body = _ENCODERS[self._codec](self.msg)
         return self._body
-
-    @property
-    def msg(self) -> Message | None:
-        """The message if it is known here: the sender's object, or what `open` decoded."""
-        return self._msg
 
     def open(self, decode: Decode) -> Message:
         """The message, decoded and checked by `decode`; decoded once per decoder.
@@ -152,12 +149,12 @@ class Frame:
         Raises:
             msgspec.DecodeError: the bytes are not a message that `decode` knows.
         """
-        if self._decode is not decode:
-            self._msg = decode(self.body)
-            self._decode = decode
-            self.kind = type(self._msg).__name__
-        assert self._msg is not None
-        return self._msg
+        if self.opened_by is not decode:
+            self.msg = decode(self.body)
+            self.opened_by = decode
+            self.kind = type(self.msg).__name__
+        msg: Message = self.msg  # type: ignore[assignment]
+        return msg
 
     def try_out(self, decode: Decode) -> None:
         """Read the frame as its receivers will (they need not decode it again here).
@@ -167,11 +164,11 @@ class Frame:
         """
         try:
             if self._body is None:
-                self._body = _ENCODERS[self._codec](self._msg)
-            self._msg = decode(self._body)
-            self._decode = decode
+                self._body = _ENCODERS[self._codec](self.msg)
+            self.msg = decode(self._body)
+            self.opened_by = decode
         except (msgspec.MsgspecError, TypeError, OverflowError, UnicodeEncodeError) as error:
-            raise Unreadable(f"{self._msg!r:.120}, which nobody can read: {error}") from error
+            raise Unreadable(f"{self.msg!r:.120}, which nobody can read: {error}") from error
 
     def to_bytes(self) -> bytes:
         """The frame for a data channel: msgpack of (id, path, body)."""

@@ -5,7 +5,6 @@ become `Delivered` rows when somebody reads them. Order is the order of appendin
 """
 
 import hashlib
-import struct
 from array import array
 from collections.abc import Iterator
 from itertools import islice
@@ -17,30 +16,29 @@ import msgspec
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.notes import AnyNote, Remark, class_of
+from mpclab.trace.cells import Cells
 from mpclab.trace.rows import Delivered, Noted, Row, Sent
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decode = msgspec.json.Decoder(Row).decode
-_CELL = struct.Struct("=qiiI")  # at, actor, sender, id
-CELL = _CELL.size
-_pack = _CELL.pack
-_LARGE = 2**32 - 1  # stands for an id that is no smaller; only a peer's own counting is so high
 _AT_ONCE = 4096  # rows made or written together
 
 
 class Trace:
     """Rows in the order in which they happened; `len`, iterate, `since(cursor)`, `save`.
 
+    Args:
+        keep: how many deliveries are wanted at least, the newest; None: all.
+
     Attributes:
         rows: every row that is not a delivery, in order. Treat it as read-only.
+        cells: the deliveries.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int | None = None) -> None:
         self.rows: list[Row] = []
         self._places = array("q")  # for each of `rows`: how many deliveries came before it
-        self._packed = bytearray()
-        self._large: dict[int, int] = {}  # ids that have no room, by number of the delivery
-        self._gone = 0  # how many deliveries are not kept any more
+        self.cells = Cells(keep)
 
     # --- writing (hosts only) ---
 
@@ -48,16 +46,12 @@ class Trace:
         if type(row) is Delivered:
             self.delivered(row.at, row.actor, row.sender, row.id)
         else:
-            self._places.append(self._gone + len(self._packed) // CELL)
+            self._places.append(len(self.cells))
             self.rows.append(row)
 
     def delivered(self, at: int, actor: Party, sender: Party, id: int) -> None:
         """Append `Delivered(at, actor, sender, id)` without making the object."""
-        if id < _LARGE:
-            self._packed += _pack(at, actor, sender, id)
-        else:
-            self._large[self._gone + len(self._packed) // CELL] = id
-            self._packed += _pack(at, actor, sender, _LARGE)
+        self.cells.add(at, actor, sender, id)
 
     # --- reading ---
 
@@ -89,7 +83,7 @@ class Trace:
     @property
     def deliveries(self) -> int:
         """How many messages arrived."""
-        return len(self._packed) // CELL
+        return len(self.cells)
 
     def __iter__(self) -> Iterator[Row]:
         return self._merge((0, 0), self._ends())
@@ -104,11 +98,11 @@ class Trace:
 
     def _ends(self) -> tuple[int, int]:
         rows = len(self.rows)  # first: no row is taken whose deliveries are not
-        return rows, self._gone + len(self._packed) // CELL
+        return rows, len(self.cells)
 
     def _merge(self, start: tuple[int, int], end: tuple[int, int]) -> Iterator[Row]:
         (first, cell), (last, cells) = start, end
-        cell = max(cell, self._gone)
+        cell = max(cell, self.cells.gone)
         arrivals = self._arrivals(cell, cells)
         for number in range(first, last):
             if (before := self._places[number] - cell) > 0:
@@ -120,25 +114,14 @@ class Trace:
     def _arrivals(self, first: int, last: int) -> Iterator[Delivered]:
         """The deliveries numbered so."""
         for start in range(first, last, _AT_ONCE):
-            begin, packed = self._cells(start, min(last, start + _AT_ONCE))
-            for number, (at, actor, sender, id) in enumerate(_CELL.iter_unpack(packed), begin):
-                whole = id if id != _LARGE else self._large[number]
-                yield Delivered(at, actor, sender, whole)
-
-    def _cells(self, first: int, last: int) -> tuple[int, bytes]:
-        """The deliveries numbered so, packed, as far as they are kept; the first one's number."""
-        begin = max(first, self._gone)
-        end = max(begin, last)
-        return begin, bytes(self._packed[(begin - self._gone) * CELL : (end - self._gone) * CELL])
+            for cell in self.cells.read(start, min(last, start + _AT_ONCE)):
+                yield Delivered(*cell)
 
     @property
     def end(self) -> int:
         """Time of the last row, in µs."""
         last = self.rows[-1].at if self.rows else 0
-        if not self._packed:
-            return last
-        arrived: int = _CELL.unpack(self._packed[-CELL:])[0]
-        return max(last, arrived)
+        return max(last, self.cells.end)
 
     def of(self, *kinds: type[Any]) -> Iterator[Any]:
         """The rows of these types, in order."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from mpclab.core.ids import Party
 from mpclab.core.notes import Remark
-from mpclab.trace.log import CELL, Trace
+from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Delivered, Dropped, Fired, Noted, Persisted, Row, Sent
 
 KEEP: Final = 10_000
@@ -36,30 +35,12 @@ class ShortTrace(Trace):
     """
 
     def __init__(self, keep: int = KEEP) -> None:
-        super().__init__()
+        super().__init__(keep)
         self.keep = keep
         self.sendings = 0
         self.losses = 0
-        self._arrived = 0
         self._end = 0
         self._traffic: deque[int] = deque()  # where the kept rows of traffic are
-        import threading  # late: a browser tab imports this room, and has none
-
-        self._lock = threading.Lock()  # who reads meets no half-forgotten deliveries
-
-    def __deepcopy__(self, memo: dict[int, object]) -> ShortTrace:
-        copy = ShortTrace(self.keep)
-        with self._lock:
-            copy.rows = list(self.rows)
-            copy._places = self._places[:]
-            copy._packed = self._packed[:]
-            copy._large = dict(self._large)
-            copy._gone = self._gone
-            copy._traffic = self._traffic.copy()
-            copy.sendings, copy.losses = self.sendings, self.losses
-            copy._arrived, copy._end = self._arrived, self._end
-        memo[id(self)] = copy
-        return copy
 
     @property
     def whole(self) -> bool:
@@ -85,32 +66,6 @@ class ShortTrace(Trace):
         elif type(row) is Dropped:
             self.losses += 1
 
-    def delivered(self, at: int, actor: Party, sender: Party, id: int) -> None:
-        self._arrived += 1
-        self._end = at if at > self._end else self._end
-        if not self.keep:
-            return
-        super().delivered(at, actor, sender, id)
-        if len(self._packed) > 2 * self.keep * CELL:
-            with self._lock:
-                gone = len(self._packed) // CELL - self.keep
-                del self._packed[: gone * CELL]
-                self._gone += gone
-                for number in [number for number in self._large if number < self._gone]:
-                    del self._large[number]
-
-    def _ends(self) -> tuple[int, int]:
-        with self._lock:
-            return super()._ends()
-
-    def _cells(self, first: int, last: int) -> tuple[int, bytes]:
-        with self._lock:
-            return super()._cells(first, last)
-
-    @property
-    def deliveries(self) -> int:
-        return self._arrived
-
     @property
     def end(self) -> int:
-        return self._end
+        return max(self._end, self.cells.end)

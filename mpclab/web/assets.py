@@ -98,6 +98,7 @@ def _own() -> Iterator[tuple[str, bytes]]:
 
 def _sources() -> Iterator[Path]:
     yield PACKAGE / "__init__.py"
+    yield PACKAGE / "compiled.py"
     yield PACKAGE / "plugins.py"
     for room in ROOMS:
         for source in sorted((PACKAGE / room).rglob("*.py")):

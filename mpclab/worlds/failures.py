@@ -11,8 +11,8 @@ from mpclab.core.ids import SERVER, Party
 from mpclab.core.node import Node
 from mpclab.trace import rows
 from mpclab.worlds.adversary import Adversaries
-from mpclab.worlds.base import text_of
 from mpclab.worlds.recording import Recording, describe_error
+from mpclab.worlds.rows import text_of
 
 
 class NodeFailed(RuntimeError):

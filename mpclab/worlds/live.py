@@ -36,12 +36,13 @@ from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.trace.tail import TailTrace
 from mpclab.worlds.adversary import Adversaries
-from mpclab.worlds.base import Build, World, record, text_of
+from mpclab.worlds.base import Build, World
 from mpclab.worlds.clock import Skew
 from mpclab.worlds.delays import DelayQueues
 from mpclab.worlds.failures import NodeFailed, a_bug_among, who
 from mpclab.worlds.host import Host, Loop, Timer
 from mpclab.worlds.recording import Recording
+from mpclab.worlds.rows import record, text_of
 from mpclab.worlds.stores import Store
 from mpclab.worlds.turns import Turns
 

@@ -18,7 +18,7 @@ from mpclab.trace import Noted, Trace, rows
 from mpclab.trace.export import to_pandas
 from mpclab.trace.fold import State, fold
 from mpclab.view.feed import Feed
-from mpclab.worlds.base import record
+from mpclab.worlds.rows import record
 from tests.core.test_node import coins
 from tools.notes_table import explain, table
 

@@ -65,13 +65,13 @@ def secrets_drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def bodies(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Every byte that a node sends to another."""
     sent: list[bytes] = []
-    deliver = Node.deliver
+    take = Node.take
 
     def listening(self: Node, sender: Party, frame: Any, now: int) -> Any:
         sent.append(frame.body)
-        return deliver(self, sender, frame, now)
+        return take(self, sender, frame, now)
 
-    monkeypatch.setattr(Node, "deliver", listening)
+    monkeypatch.setattr(Node, "take", listening)
     return sent
 
 

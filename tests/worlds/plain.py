@@ -63,7 +63,7 @@ def _deliver(self: Node, sender: Party, frame: Frame, now: int) -> list[Effect]:
     if frame.path == PIECES:
         self._join(sender, frame)
     else:
-        self._handle("frame", frame.path, sender, frame)
+        self._queue("frame", frame.path, sender, frame)
     self._drain()
     return self.out
 

@@ -26,7 +26,7 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.faults import draws
 from mpclab.trace.log import Trace
 from mpclab.worlds.adversary import Adversaries
-from mpclab.worlds.base import record, record_sent
+from mpclab.worlds.rows import record, record_sent
 from mpclab.worlds.simulated.host import Host, Hosts
 from mpclab.worlds.simulated.lifecycle import Lifecycle
 from mpclab.worlds.simulated.links import Links

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import UserDict
 from typing import Any
 
 from mpclab.core.effects import Persist
@@ -68,8 +69,8 @@ class Host:
         return now if self.skew is None else self.skew.local(now)
 
 
-class Hosts(dict[Party, Host]):
-    """All actors that were hosted and not removed, in that order."""
+class Hosts(UserDict[Party, Host]):
+    """All actors that were hosted and not removed, in that order; `data` is the dict itself."""
 
     def running(self, actor: Party) -> Host:
         """The host of an actor that is up.

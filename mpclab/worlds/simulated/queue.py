@@ -7,18 +7,21 @@ only heartbeats are left. Time never goes back: what is put in for a time that h
 happens now.
 """
 
-import heapq
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from mpclab.core.effects import Event
 from mpclab.core.ids import Party, Path
 from mpclab.core.wire import Frame
+from mpclab.worlds.simulated.heap import Heap
+
+FOREVER = 2**62
+"""The last moment there is, µs: what is later happens then."""
 
 
-class InFlight(NamedTuple):
+class InFlight:
     """A frame on its way, and who sends it.
 
     Attributes:
@@ -27,11 +30,21 @@ class InFlight(NamedTuple):
         connection: the number of the connection that carries it; 0: none does.
     """
 
-    source: Party
-    sender: int
-    frame: Frame
-    background: bool = False
-    connection: int = 0
+    __slots__ = ("background", "connection", "frame", "sender", "source")
+
+    def __init__(
+        self,
+        source: Party,
+        sender: int,
+        frame: Frame,
+        background: bool = False,
+        connection: int = 0,
+    ) -> None:
+        self.source = source
+        self.sender = sender
+        self.frame = frame
+        self.background = background
+        self.connection = connection
 
 
 class Multicast:
@@ -98,7 +111,7 @@ class Queue:
         foreground: how many entries keep a run alive.
         changed: set by whoever does something that a run may wait for; a run resets it.
         taken: how many entries have been taken since the world began.
-        heap: the entries, for who takes many at a time (`Steps.arrivals`).
+        heap: the entries, for who takes many at a time (`arrivals`).
     """
 
     def __init__(self) -> None:
@@ -107,24 +120,26 @@ class Queue:
         self.foreground = 0
         self.changed = False
         self.taken = 0
-        self.heap: list[tuple[int, int, Any]] = []
+        self.heap = Heap()
         self._number = 0
         self._timers: dict[tuple[Party, Path, str], tuple[int, int, bool]] = {}
 
     def push(self, time: int, item: Multicast | Scheduled | Deferred | Action) -> None:
         """Put `item` in for `time`."""
         self._number += 1
-        heapq.heappush(self.heap, (time if time > self.now else self.now, self._number, item))
+        if time < self.now:
+            time = self.now
+        self.heap.push(time if time < FOREVER else FOREVER, self._number, item)
         if not item.background:
             self.foreground += 1
 
     def set_timer(self, actor: Party, path: Path, name: str, at: int, background: bool) -> None:
         """Replaces the timer of the same name."""
         self.cancel_timer(actor, path, name)
-        at = max(at, self.now)
+        at = min(max(at, self.now), FOREVER)
         self._number += 1
         self._timers[actor, path, name] = (at, self._number, background)
-        heapq.heappush(self.heap, (at, self._number, Timer(actor, path, name, background)))
+        self.heap.push(at, self._number, Timer(actor, path, name, background))
         if not background:
             self.foreground += 1
 
@@ -147,19 +162,19 @@ class Queue:
     def next_time(self) -> int | None:
         """When the next live entry is due; None when there is none."""
         heap = self.heap
-        while heap:
-            time, number, item = heap[0]
+        while (item := heap.item) is not None:
             if type(item) is Timer:
                 known = self._timers.get((item.actor, item.path, item.name))
-                if known is None or known[1] != number:
-                    heapq.heappop(heap)
+                if known is None or known[1] != heap.number:
+                    heap.pop()
                     continue
-            return time
+            return heap.time
         return None
 
     def take_out(self, source: Party, id: int, receiver: Party) -> tuple[int, Multicast] | None:
         """Take one receiver's share of a frame on its way out: its time, and what was to come."""
-        for place, (_, number, item) in enumerate(self.heap):
+        entries = self.heap.entries()
+        for place, (_, number, item) in enumerate(entries):
             if type(item) is not Multicast or item.in_flight.source != source:
                 continue
             if item.in_flight.frame.id != id or receiver not in item.to[item.index :]:
@@ -168,11 +183,11 @@ class Queue:
             time = item.times.pop(share)
             del item.to[share]
             if item.index < len(item.to):
-                self.heap[place] = (item.times[item.index], number, item)
+                entries[place] = (item.times[item.index], number, item)
             else:
-                del self.heap[place]
+                del entries[place]
                 self.foreground -= not item.background
-            heapq.heapify(self.heap)
+            self.heap = Heap(entries)
             alone = Multicast(item.in_flight, [receiver], [time], corrupt=item.corrupt)
             return time, alone
         return None
@@ -182,7 +197,7 @@ class Queue:
         """Whether a foreground message is on its way, or waits for a slow actor."""
         return any(
             isinstance(item, Multicast | Deferred) and not item.background
-            for _, _, item in self.heap
+            for _, _, item in self.heap.entries()
         )
 
     def advance(self, time: int) -> None:
@@ -194,14 +209,14 @@ class Queue:
         its last receiver; take that one from `index - 1`."""
         heap = self.heap
         self.taken += 1
-        self.now, number, item = heap[0]
+        self.now, item = heap.time, heap.item
         self.background = item.background
         if type(item) is Multicast:
             item.index += 1
             if item.index < len(item.to):
-                heapq.heapreplace(heap, (item.times[item.index], number, item))
+                heap.again(item.times[item.index])
                 return item
-        heapq.heappop(heap)
+        heap.pop()
         if type(item) is Timer:
             del self._timers[item.actor, item.path, item.name]
         if not item.background:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heapreplace
-
 from mpclab.core.effects import Asked, Delivered, Event, TimerFired
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Path
@@ -11,6 +9,7 @@ from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.failures import a_bug_among
+from mpclab.worlds.simulated.arrivals import let_arrive
 from mpclab.worlds.simulated.effects import Effects
 from mpclab.worlds.simulated.host import Host, Hosts
 from mpclab.worlds.simulated.lifecycle import Lifecycle
@@ -59,11 +58,11 @@ class Steps:
                 raise
             self._lifecycle.fail(host, event, error)
         if node.contained:
-            self._contained(host, event)
+            self.handle_contained(host, event)
         if effects:
             self._effects.perform(host, effects)
 
-    def _contained(self, host: Host, event: Event) -> None:
+    def handle_contained(self, host: Host, event: Event) -> None:
         """A peer's message made a node fail: a bug if that peer runs here and is honest."""
         assert host.node is not None
         bug = a_bug_among(host.node, self._hosts, host.base, self._adversaries)
@@ -71,56 +70,11 @@ class Steps:
             self._lifecycle.fail(host, event, bug)
 
     def arrivals(self, end: int | None, *, watched: bool) -> bool:
-        """Let messages arrive, one after the other, as long as nothing else is due until `end` and
-        nothing is wrong with who receives them: nearly all of a run. It is what `take_next` does
-        for one of them, and leaves to it whatever is out of the ordinary.
-
-        Args:
-            watched: stop where something changed that a run may wait for, or nothing is left to
-                happen but what goes on behind it.
-
-        Returns:
-            Whether any message arrived.
-        """
-        queue, hosts, carries = self._queue, self._hosts, self._links.carries
-        heap, delivered = queue.heap, self._trace.delivered
-        arrived = False
-        while heap:
-            time, number, item = heap[0]
-            if type(item) is not Multicast or item.corrupt:
-                break
-            if queue.foreground <= 0 if end is None else time > end:
-                break
-            index = item.index
-            actor = item.to[index]
-            host = hosts.get(actor)
-            if host is None or host.odd or (node := host.node) is None:
-                break
-            in_flight = item.in_flight
-            source, sender, frame, background, connection = in_flight
-            if connection or node.routes is not None:
-                if not carries(host, in_flight):
-                    break
-            arrived = True
-            item.index = index = index + 1
-            if index < len(item.to):
-                heapreplace(heap, (item.times[index], number, item))
-            else:
-                heappop(heap)
-                if not background:
-                    queue.foreground -= 1
-            queue.taken += 1
-            queue.now = time
-            queue.background = background
-            delivered(time, actor, source, frame.id)
-            effects = node.deliver(sender, frame, time)
-            if node.contained:
-                self._contained(host, Delivered(sender, frame))
-            if effects:
-                self._effects.perform(host, effects)
-            if watched and (queue.changed or queue.foreground <= 0):
-                break
-        return arrived
+        """Let messages arrive as long as nothing is out of the ordinary; see `arrivals`."""
+        return let_arrive(
+            self._queue, self._hosts, self._links, self._trace, self._effects,
+            self.handle_contained, end, watched,
+        )  # fmt: skip
 
     def take_next(self) -> None:
         """Let the entry that is due next happen."""
@@ -209,17 +163,18 @@ class Steps:
     def _arrive(self, host: Host, multicast: Multicast) -> None:
         node, now = host.node, self._queue.now
         assert node is not None
-        source, sender, frame, _, connection = multicast.in_flight
-        meshless = node.routes is None and not connection  # everyone is linked
+        in_flight = multicast.in_flight
+        source, frame = in_flight.source, in_flight.frame
+        meshless = node.routes is None and not in_flight.connection  # everyone is linked
         if multicast.corrupt:
             self._network.drop(source, host.actor, frame.id, "corrupt")
-        elif not meshless and not self._links.carries(host, multicast.in_flight):
+        elif not meshless and not self._links.carries(host, in_flight):
             self._network.drop(source, host.actor, frame.id, "no link")
         else:
             self._trace.delivered(now, host.actor, source, frame.id)
             local = now if host.skew is None else host.clock(now)
-            effects = node.deliver(sender, frame, local)
+            effects = node.deliver(in_flight.sender, frame, local)
             if node.contained:
-                self._contained(host, Delivered(sender, frame))
+                self.handle_contained(host, Delivered(in_flight.sender, frame))
             if effects:
                 self._effects.perform(host, effects)

@@ -35,8 +35,9 @@ from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.adversary import Adversaries
-from mpclab.worlds.base import Build, World, text_of
+from mpclab.worlds.base import Build, World
 from mpclab.worlds.clock import Skew
+from mpclab.worlds.rows import text_of
 from mpclab.worlds.simulated.effects import Effects
 from mpclab.worlds.simulated.host import Host, Hosts, SeededCoins
 from mpclab.worlds.simulated.lifecycle import Lifecycle
