@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     of the program, which says where."""
     parser = _parser()
     args = parser.parse_args(arguments)
+    args.arguments_given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status: int = args.run(args)
         return status

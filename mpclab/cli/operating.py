@@ -177,7 +177,7 @@ def _status(node: Node) -> RoomsStatus:
 
 def _counts(node: Node) -> tuple[int, int, int, int, int]:
     rooms = rooms_of(node)
-    online = sum(len(room.online) for room in rooms.rooms.values())
+    online = sum(len(room.here) for room in rooms.rooms.values())
     return len(rooms.rooms), online, rooms.relayed, rooms.refused, rooms.errors
 
 

@@ -19,6 +19,7 @@ import msgspec
 from rich.text import Text
 
 from mpclab.cli.attached import TellingTrace, serve
+from mpclab.cli.folders import login_in
 from mpclab.cli.heir import Heir
 from mpclab.cli.operating import public_key
 from mpclab.cli.show import console
@@ -134,7 +135,7 @@ def _channels(args: argparse.Namespace) -> dict[str, Any]:
         return {}
     from mpclab.worlds.real.data_channel import ChannelSettings, IceServer
 
-    user, password = _login(args.turn_login) if args.turn else ("", "")
+    user, password = _turn_login(args) if args.turn else ("", "")
     servers = [IceServer(url) for url in args.stun]
     servers += [IceServer(url, user, password) for url in args.turn]
     return {
@@ -146,17 +147,10 @@ def _channels(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _login(file: Path | None) -> tuple[str, str]:
-    """User name and password from a file: on a command line everybody here could read them."""
-    if file is None:
+def _turn_login(args: argparse.Namespace) -> tuple[str, str]:
+    if args.turn_login is None:
         raise UsageError("--turn needs --turn-login FILE, with a user name and a password")
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--turn-login {file}: {error}") from error
-    if len(lines) < 2 or not lines[0] or not lines[1]:
-        raise UsageError(f"--turn-login {file}: write a user name and a password, a line each")
-    return lines[0], lines[1]
+    return login_in(args.turn_login, "--turn-login")
 
 
 def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:

@@ -14,12 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mpclab.cli.folders import home
+from mpclab.cli.folders import home, login_in
 from mpclab.cli.operating import Desk, public_key, rooms_of, unix_at_zero
 from mpclab.cli.server_log import ServerLog
 from mpclab.cli.server_options import resolve, show
 from mpclab.cli.show import console
 from mpclab.cli.signals import raise_descriptor_limit, stoppable
+from mpclab.cli.workers import supervise
 from mpclab.core.errors import StateError, UsageError
 from mpclab.core.ids import SECOND, SERVER
 from mpclab.core.node import Node
@@ -28,6 +29,8 @@ from mpclab.signaling.rooms import build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.tail import TailTrace
 from mpclab.worlds.real.addresses import is_loopback
+from mpclab.worlds.real.backplane import BackplaneSettings
+from mpclab.worlds.real.nursery import die_with_parent
 from mpclab.worlds.real.websocket import WebSocketWorld
 from mpclab.worlds.real.ws_pages import StaticPages
 from mpclab.worlds.real.ws_settings import ServerSettings
@@ -43,6 +46,10 @@ def serve(args: argparse.Namespace) -> int:
     if args.show_config:
         print(show(args), end="")
         return 0
+    if args.workers > 1:
+        return supervise(args)
+    if args.worker:
+        die_with_parent()
     raise_descriptor_limit()
     certificate = _certificate(args)
     operator = load_key(args.operator) if args.operator else None
@@ -51,8 +58,9 @@ def serve(args: argparse.Namespace) -> int:
     settings = _settings(args, desk)
     trace = TailTrace(keep=2000, file=args.record)
     world = WebSocketWorld(
-        server=settings, certificate=certificate, record=False, trace=trace, state=args.state
-    )
+        server=settings, certificate=certificate, record=False, trace=trace, state=args.state,
+        backplane=_backplane(args),
+    )  # fmt: skip
     desk.world = world
     log = ServerLog(trace, args.log)
     with stoppable(), world:
@@ -90,6 +98,7 @@ def _settings(args: argparse.Namespace, desk: Desk) -> ServerSettings:
         only_hosts=tuple(host.lower() for host in args.only_host),
         proxies=tuple(args.proxy_trust),
         front=desk,
+        shared_port=args.worker and bool(args.redis),
         metrics_from=tuple(args.metrics_from) if args.metrics else None,
         pages=_pages() if args.pages else None,
     )
@@ -118,11 +127,23 @@ def _rooms(args: argparse.Namespace, operator: bytes) -> Any:
             keep=args.state is not None,
             access=args.access,
             by_path=args.by_path,
+            shared=bool(args.redis),
             operators=tuple(operators),
             unix=unix_at_zero(now),
         )
 
     return settings
+
+
+def _backplane(args: argparse.Namespace) -> BackplaneSettings | None:
+    if not args.redis:
+        return None
+    if args.state is not None:
+        raise UsageError("--redis keeps the sessions: leave out --state")
+    login = login_in(args.redis_login, "--redis-login") if args.redis_login else None
+    return BackplaneSettings(
+        args.redis, login, args.redis_prefix, lease=args.lease, keep=args.keep_idle
+    )
 
 
 def _certificate(args: argparse.Namespace) -> Any:

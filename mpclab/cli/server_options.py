@@ -184,6 +184,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--show-config", action="store_true",
         help="print the configuration that holds, as such a file, and end",
     )  # fmt: skip
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     groups: dict[str, Any] = {}
     for option in OPTIONS:
         if option.section not in groups:

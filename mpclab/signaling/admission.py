@@ -77,6 +77,11 @@ class Room:
     def online(self) -> list[Connection]:
         return [s.connection for s in self.slots.values() if s.connection is not None]
 
+    @property
+    def here(self) -> list[Connection]:
+        """Those of this server; others' are below 0."""
+        return [c for c in self.online if c > 0]
+
     def roster(self) -> tuple[Member, ...]:
         return tuple(self.slots[party].member for party in sorted(self.slots))
 
@@ -97,6 +102,11 @@ def why_not(
         now: the server's clock, µs.
         spent: used tickets of rooms that are no more.
     """  # fmt: skip
+    return why_malformed(settings, nonce, msg) or why_not_here(rooms, settings, msg, now, spent)
+
+
+def why_malformed(settings: RoomsSettings, nonce: bytes, msg: Join) -> tuple[str, str] | None:
+    """The part of `why_not` that does not depend on the rooms there are."""
     try:
         check_session_id(msg.session)
     except UsageError as error:
@@ -127,7 +137,7 @@ def why_not(
         and verify(msg.key, PRESENCE_LABEL, presence, msg.presence)
     ):
         return "the signature is wrong", "sign this connection's challenge with the party's key"
-    return _why_not_here(rooms, settings, msg, settings.unix_seconds(now), spent)
+    return None
 
 
 def door_for(settings: RoomsSettings, msg: Join) -> Door:
@@ -169,10 +179,11 @@ def taken(party: Party) -> str:
     return f"id {party} is taken by another key"
 
 
-def _why_not_here(
-    rooms: Mapping[str, Room], settings: RoomsSettings, msg: Join, time: int, spent: Spent
+def why_not_here(
+    rooms: Mapping[str, Room], settings: RoomsSettings, msg: Join, now: int, spent: Spent
 ) -> tuple[str, str] | None:
     """The part of `why_not` that depends on the rooms there are."""
+    time = settings.unix_seconds(now)
     room = rooms.get(msg.session)
     if room is None:
         if msg.mode == "join":

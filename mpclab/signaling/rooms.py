@@ -33,6 +33,19 @@ from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, SERVER, Party, Path
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
+from mpclab.core.sharing import (
+    ClaimSeat,
+    ForgetRoom,
+    GiveSeatUp,
+    RoomChanged,
+    RoomClosed,
+    RoomIs,
+    Seat,
+    SeatChanged,
+    SeatClaimed,
+    SharedRoom,
+    WantRoom,
+)
 from mpclab.core.wire import Decode, Message
 from mpclab.signaling.admission import (
     NO_ROOM,
@@ -43,7 +56,9 @@ from mpclab.signaling.admission import (
     door_for,
     session_status,
     taken,
+    why_malformed,
     why_not,
+    why_not_here,
 )
 from mpclab.signaling.decoding import Malformed, lenient, open_relay
 from mpclab.signaling.kept_rooms import (
@@ -73,6 +88,16 @@ from mpclab.signaling.messages import (
     Roster,
     Welcome,
     Who,
+)
+from mpclab.signaling.shared import (
+    MOST_TRIES,
+    Pending,
+    claimed,
+    replica,
+    seat_of,
+    slot_of,
+    take_terms,
+    terms_of,
 )
 from mpclab.signaling.status import (
     LogLine,
@@ -114,6 +139,7 @@ class _Client:
     session: str = ""
     party: Party = 0
     backlog: list[ClientMessage] = field(default_factory=list)  # an empty deque takes 760 bytes
+    pending: Pending | None = None  # what it waits for, where rooms are shared
     told: tuple[int, tuple[Party, ...]] = (0, ())  # when of which readers: see `left_out`
 
 
@@ -184,7 +210,9 @@ class Rooms(Machine):
         room = self.rooms.get(client.session)
         if room is None:
             return
-        slot = room.slots[client.party]
+        slot = room.slots.get(client.party)
+        if slot is None or slot.connection != connection:
+            return  # another server has the seat already
         if gone:
             del room.slots[client.party]
             self._keep(ctx, client.session, client.party)
@@ -193,13 +221,16 @@ class Rooms(Machine):
             slot.member = msgspec.structs.replace(slot.member, online=False)
             kept = max(ctx.now - slot.joined_at, self.settings.keep_idle_least)
             slot.kept_until = ctx.now + min(kept, self.settings.keep_idle)
+        if self.settings.shared:
+            left = None if gone else seat_of(slot, self.settings)
+            ctx.output(GiveSeatUp(client.session, client.party, connection, left, why))
         room.revision += 1
-        ctx.multicast(room.online, PeerLeft(client.party, why, gone, room.revision))
+        ctx.multicast(room.here, PeerLeft(client.party, why, gone, room.revision))
         ctx.note(notes.Left(session=client.session, party=client.party, why=why))
         self._say(ctx, f"{client.session}: party {client.party} left: {why}")
         if not room.online:
             room.left_at = ctx.now
-        if not room.slots:
+        if not room.slots or (self.settings.shared and not room.here):
             self._close(ctx, client.session)
 
     def _keep(self, ctx: Ctx, session: str, party: Party = 0) -> None:
@@ -220,7 +251,7 @@ class Rooms(Machine):
         room = self.rooms[session]
         for party in [p for p, slot in room.slots.items() if slot.is_over(ctx.now)]:
             self._vacate(ctx, session, party, "did not come back")
-        if not room.slots:
+        if not room.slots and not room.here:
             self._close(ctx, session)
 
     def _part(
@@ -257,9 +288,9 @@ class Rooms(Machine):
             if client.session and ctx.now - client.heard_at >= patience:
                 self._expel(ctx, connection, "no answer to pings")
         for session, room in list(self.rooms.items()):
-            if online := room.online:
+            if online := room.here:
                 ctx.multicast(online, Ping(room.revision))
-            if len(online) < len(room.slots):
+            if len(room.online) < len(room.slots):
                 self._sweep(ctx, session)
 
     # --- messages -------------------------------------------------------------------------
@@ -396,6 +427,14 @@ class Rooms(Machine):
             reason = "the url's path names another session" if client.wanted else "no session named"
             self._refuse(ctx, sender, msg, reason, "connect to …/s/SESSION")
             return
+        if self.settings.shared:
+            malformed = why_malformed(self.settings, client.nonce, msg)
+            if malformed is not None:
+                self._refuse(ctx, sender, msg, *malformed)
+            elif client.pending is None:
+                client.pending = Pending(msg)
+                ctx.output(WantRoom(sender, msg.session))
+            return
         if msg.session in self.rooms:
             self._sweep(ctx, msg.session)
         refusal = why_not(self.rooms, self.settings, client.nonce, msg, ctx.now, self.spent)
@@ -406,6 +445,10 @@ class Rooms(Machine):
         if msg.session not in self.rooms and not self._open_room(ctx, client.origin, msg):
             self._refuse(ctx, sender, msg, *NO_ROOM, final=False)
             return
+        self._seat(ctx, sender, client, msg)
+
+    def _seat(self, ctx: Ctx, sender: Connection, client: _Client, msg: Join) -> None:
+        """Let a client into its room, which there is."""
         ctx.cancel_timer(f"join-{sender}")
         room = self.rooms[msg.session]
         if not room.agreement and msg.agreement:
@@ -415,7 +458,7 @@ class Rooms(Machine):
         if room.door.spend(msg.session, msg.party, msg.key, msg.ticket, time, operators):
             self._keep(ctx, msg.session)
         old = room.slots.get(msg.party)
-        if old is not None and old.connection is not None:
+        if old is not None and old.connection is not None and old.connection > 0:
             # The same key: its earlier connection is dead, or a second copy of the party.
             self._part(ctx, old.connection, "the same party joined again", "close one of them")
             self._forget(ctx, old.connection, "joined again")
@@ -436,7 +479,7 @@ class Rooms(Machine):
                 settings.ping_every, settings.rate, settings.burst,
             ),
         )  # fmt: skip
-        if others := [c for c in room.online if c != sender]:
+        if others := [c for c in room.here if c != sender]:
             ctx.multicast(others, PeerJoined(member, room.revision))
 
     def _is_away(self, msg: Join) -> bool:
@@ -486,6 +529,16 @@ class Rooms(Machine):
                 self._end(ctx, session, "the session was closed", "open another one", final=True)
             case FreeSeat(session, party):
                 self._free(ctx, session, party)
+            case RoomIs() | SeatClaimed():
+                self._go_on(ctx, ask)
+            case SeatChanged(session, party, seat, why):
+                self._change(ctx, session, party, seat, why)
+            case RoomChanged(session, room) if session in self.rooms:
+                self._merge(ctx, session, room)
+            case RoomClosed(session, why) if session in self.rooms:
+                self._end(ctx, session, why, "open another one", final=True, told=True)
+            case RoomChanged() | RoomClosed():
+                pass  # our last member left meanwhile
             case _:
                 raise UsageError(f"the server does not know {type(ask).__name__}")
 
@@ -494,6 +547,11 @@ class Rooms(Machine):
         if room is None:
             raise UsageError(f"no session {session!r}{nearest(session, self.rooms)}")
         slot = room.slots.get(party)
+        if slot is not None and slot.connection is not None and slot.connection < 0:
+            why = "the operator freed this seat"
+            ctx.output(GiveSeatUp(session, party, slot.connection, None, why, "any"))
+            self._change(ctx, session, party, None, why)
+            return
         if slot is None:
             raise UsageError(f"nobody has the seat of party {party} in {session}")
         why = "the operator freed this seat"
@@ -505,26 +563,200 @@ class Rooms(Machine):
             if not room.slots:
                 self._close(ctx, session)
 
+    # --- rooms that other servers share -----------------------------------------------------
+
+    def _go_on(self, ctx: Ctx, ask: RoomIs | SeatClaimed) -> None:
+        """A client's room is known, or its claim decided: judge it by what the room is now."""
+        client = self.clients.get(ask.connection)
+        granted = type(ask) is SeatClaimed and ask.granted
+        if client is None or client.pending is None:
+            if granted and ask.room is not None:
+                self._give_back(ctx, ask.connection, ask.session, ask.room)  # it went meanwhile
+            if ask.session not in self.rooms and not self._is_wanted(ask.session):
+                ctx.output(ForgetRoom(ask.session))
+            return
+        pending, msg = client.pending, client.pending.join
+        if granted:
+            client.pending = None
+            if pending.opens and msg.session not in self.rooms:
+                if not self._open_room(ctx, client.origin, msg):
+                    why = GiveSeatUp(msg.session, msg.party, ask.connection, None, NO_ROOM[0])
+                    ctx.output(why)
+                    self._refuse_shared(ctx, ask.connection, msg, *NO_ROOM, final=False)
+                    return
+            if ask.room is not None:
+                self._merge(ctx, msg.session, ask.room, but=msg.party)
+            self._seat(ctx, ask.connection, client, msg)
+            return
+        pending.tries += 1
+        if ask.why_not or pending.tries > MOST_TRIES:
+            why_not = ask.why_not or "too many come at once"
+            self._refuse_shared(ctx, ask.connection, msg, why_not, "try again", final=False)
+            return
+        if ask.room is not None:
+            self._merge(ctx, msg.session, ask.room)
+        if msg.session in self.rooms:
+            self._sweep(ctx, msg.session)
+        spent = Spent()
+        spent.used[msg.session] = dict(ask.used)
+        refusal = why_not_here(self.rooms, self.settings, msg, ctx.now, spent)
+        if refusal is not None:
+            soon = refusal[0] == taken(msg.party) and self._is_away(msg)
+            self._refuse_shared(ctx, ask.connection, msg, *refusal, final=not soon)
+        else:
+            self._claim(ctx, ask.connection, msg, ask)
+
+    def _claim(
+        self, ctx: Ctx, connection: Connection, msg: Join, ask: RoomIs | SeatClaimed
+    ) -> None:
+        settings, room = self.settings, self.rooms.get(msg.session)
+        client = self.clients[connection]
+        assert client.pending is not None
+        client.pending.opens = room is None
+        if room is None:
+            room = Room(msg.n, msg.t, msg.policy, ctx.now, door=door_for(settings, msg))
+            room.door.used = dict(ask.used)
+        time, door, used = settings.unix_seconds(ctx.now), room.door, None
+        before = set(door.used)
+        if door.spend(msg.session, msg.party, msg.key, msg.ticket, time, settings.operators):
+            [name] = door.used.keys() - before
+            used = (name, *door.used.pop(name))  # noted when the claim is granted
+        old = room.slots.get(msg.party)
+        since = (ctx.now if old is None else old.joined_at) + settings.unix
+        member = Member(msg.party, msg.key, msg.incarnation, msg.epoch, msg.presence)
+        version = ask.room.version if ask.room is not None else ""
+        ctx.output(
+            ClaimSeat(
+                connection, msg.session, version, terms_of(room, msg.agreement), msg.party,
+                claimed(member, connection, since), used,
+            )
+        )  # fmt: skip
+
+    def _refuse_shared(
+        self, ctx: Ctx, connection: Connection, msg: Join, reason: str, hint: str, final: bool
+    ) -> None:
+        self._refuse(ctx, connection, msg, reason, hint, final=final)
+        room = self.rooms.get(msg.session)
+        if room is None:
+            ctx.output(ForgetRoom(msg.session))
+        elif not room.here:
+            self._close(ctx, msg.session)
+
+    def _give_back(self, ctx: Ctx, connection: Connection, session: str, room: SharedRoom) -> None:
+        """A seat was claimed for a connection that is gone: it is kept, for a moment."""
+        until = ctx.now + self.settings.unix + self.settings.keep_idle_least
+        for party, seat in room.seats.items():
+            if seat.connection == connection:
+                kept = msgspec.structs.replace(seat, connection=None, kept_until=until)
+                ctx.output(GiveSeatUp(session, party, connection, kept, "connection lost"))
+
+    def _merge(self, ctx: Ctx, session: str, shared: SharedRoom, but: Party = 0) -> None:
+        """Have our replica be as the shared room is; our members are told what changed."""
+        seats = {p: self._living(seat) for p, seat in shared.seats.items() if p != but}
+        shared = msgspec.structs.replace(shared, seats=seats)
+        room = self.rooms.get(session)
+        if room is None:
+            self.rooms[session] = replica(shared, self.settings, ctx.now)
+            return
+        take_terms(room, shared.terms)
+        room.door.used = dict(shared.used)
+        for party in sorted((room.slots.keys() | seats.keys()) - {but}):
+            self._change(ctx, session, party, seats.get(party), "not there any more")
+            if session not in self.rooms:
+                return
+
+    def _living(self, seat: Seat) -> Seat:
+        """A seat as it is; one of a connection of ours that has gone meanwhile is idle."""
+        number = seat.connection
+        if number is None or number < 0 or number in self.clients:
+            return seat
+        return msgspec.structs.replace(seat, connection=None)
+
+    def _change(self, ctx: Ctx, session: str, party: Party, seat: Seat | None, why: str) -> None:
+        """Another server changed a seat."""
+        room = self.rooms.get(session)
+        if room is None:
+            return
+        slot = room.slots.get(party)
+        ours = slot.connection if slot is not None else None
+        if seat is not None and ours is not None and seat.connection == ours:
+            return
+        new = slot_of(seat, self.settings, ctx.now) if seat is not None else None
+        if new is not None:
+            room.slots[party] = new
+        else:
+            room.slots.pop(party, None)
+        if ours is not None and ours > 0:
+            # The same party joined at another server, or an operator freed its seat.
+            moved = seat is not None and seat.connection is not None
+            reason = "the same party joined again" if moved else why
+            self._part(ctx, ours, reason, "close one of them" if moved else "")
+            self._forget(ctx, ours, reason)
+        was_there = ours is not None
+        changed = slot is None or new is None or slot.member != new.member
+        room.revision += 1
+        if new is not None and new.connection is not None:
+            if not was_there or changed:
+                ctx.multicast(room.here, PeerJoined(new.member, room.revision))
+        elif was_there or (slot is not None and new is None):
+            ctx.multicast(room.here, PeerLeft(party, why, new is None, room.revision))
+        if not room.here and not self._is_wanted(session):
+            self._close(ctx, session)
+
+    def _is_wanted(self, session: str) -> bool:
+        """Whether somebody waits to be let into it."""
+        return any(
+            c.pending is not None and c.pending.join.session == session
+            for c in self.clients.values()
+        )
+
+    def connection_of(self, session: str, party: Party) -> Connection:
+        """Our connection of a member; 0: it is not here."""
+        room = self.rooms.get(session)
+        slot = room.slots.get(party) if room is not None else None
+        there = slot.connection if slot is not None else None
+        return there if there is not None and there > 0 else 0
+
+    def shared_rooms(self) -> dict[str, SharedRoom]:
+        """Every room of ours as all should have it."""
+        return {
+            session: SharedRoom(
+                "", terms_of(room),
+                {party: seat_of(slot, self.settings) for party, slot in room.slots.items()},
+                room.door.used,
+            )
+            for session, room in self.rooms.items()
+        }  # fmt: skip
+
     def _vacate(self, ctx: Ctx, session: str, party: Party, why: str) -> None:
         """An idle slot is nobody's any more."""
         room = self.rooms[session]
         del room.slots[party]
         self._keep(ctx, session, party)
         room.revision += 1
-        ctx.multicast(room.online, PeerLeft(party, why, True, room.revision))
+        ctx.multicast(room.here, PeerLeft(party, why, True, room.revision))
+        if self.settings.shared:
+            ctx.output(GiveSeatUp(session, party, 0, None, why, "idle"))
         self._say(ctx, f"{session}: party {party}: {why}")
 
-    def _end(self, ctx: Ctx, session: str, reason: str, hint: str, *, final: bool) -> None:
-        """Close a session, whoever is in it."""
-        for connection in self.rooms[session].online:
+    def _end(
+        self, ctx: Ctx, session: str, reason: str, hint: str, *, final: bool, told: bool = False
+    ) -> None:
+        """Close a session, whoever is in it; `told` by another server, which closed it."""
+        if self.settings.shared and not told:
+            ctx.output(ForgetRoom(session, reason))
+        for connection in self.rooms[session].here:
             self._part(ctx, connection, reason, hint, final=final)
             self._forget(ctx, connection, reason)
-        self._close(ctx, session)
+        if session in self.rooms:
+            self._close(ctx, session)
 
     def _close(self, ctx: Ctx, session: str) -> None:
         room = self.rooms.pop(session)
         self._shares.closed(room)
-        if room.door.used:
+        if self.settings.shared:
+            ctx.output(ForgetRoom(session))
+        elif room.door.used:
             time = self.settings.unix_seconds(ctx.now)
             for one in (session, *self.spent.put(session, room.door, time)):
                 self._keep_spent(ctx, one)

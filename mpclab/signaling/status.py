@@ -22,6 +22,7 @@ class RoomsSettings:
         keep: persist sessions and their members, and take them up at the next start.
         access: "invited": a session is opened by operators and who holds a ticket of theirs.
         operators: keys that may take a seat in, and invite to, every room.
+        shared: other servers have members of the same sessions: see `signaling.shared`.
         by_path: a client has to name its session in its url, by which a proxy chose this server.
         unix: the time when the server's clock showed 0, Unix µs; tickets expire by it.
     """
@@ -40,6 +41,7 @@ class RoomsSettings:
     keep: bool = False
     access: str = "open"
     operators: tuple[bytes, ...] = ()
+    shared: bool = False
     by_path: bool = False
     unix: int = 0
     log_lines: int = 200

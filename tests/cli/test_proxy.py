@@ -1,14 +1,18 @@
 """Behind nginx: TLS, a path before ours, the client's own address, silence, several servers."""
 
 import json
+import os
+import signal
 import socket
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from mpclab.cli import main
 from mpclab.core import SECOND
 from mpclab.lab import Lab
 from mpclab.signaling.messages import Refused, Welcome
@@ -16,7 +20,8 @@ from mpclab.worlds.real.ws_http import session_in, with_session
 from tests.cli.test_operator import told
 from tests.cli.test_party import Process, start
 from tests.cli.test_serve import Member, serving
-from tests.services import free_port, nginx, running
+from tests.services import free_port, nginx, redis_server, running
+from tests.worlds.test_backplane import came_in, heard, say, until
 from tests.worlds.test_server_socket import self_signed
 
 __all__ = ["start"]
@@ -120,3 +125,69 @@ def test_the_session_goes_to_the_end_of_the_path(url: str, named: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/s/", "/s", "/s/a/b", "/x/s", "/?s=/s/x"])
 def test_other_paths_name_no_session(path: str) -> None:
     assert session_in(path) == ""
+
+
+# --- several workers --------------------------------------------------------------------------
+
+
+def test_workers_of_one_port_share_their_rooms_and_one_that_is_killed_comes_again(
+    start: type[Process], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redis = free_port()
+    admin = tmp_path / "a.sock"
+    admins = [str(tmp_path / f"a-{i}.sock") for i in (1, 2)]
+    with running(redis_server(tmp_path, redis)):
+        server = start(
+            "serve", "--port", "0", "--workers", "2", "--redis", f"redis://127.0.0.1:{redis}",
+            "--lease", "1", "--admin", str(admin), "--log", "text",
+        )  # fmt: skip
+        url = server.wait_for(r"server at (ws://127\.0\.0\.1:\d+)")[1]
+        server.wait_for(r"server at ws")
+
+        def status(which: str) -> dict[str, object]:
+            return json.loads(told(capsys, "server", "status", "--json", "--socket", which))
+
+        until(lambda: all(status(it)["not_ready"] == "" for it in admins))
+        # The kernel chooses: with so many, both have some.
+        members = [came_in(Member(url, "s", party, n=16, t=2)) for party in range(1, 17)]
+        assert {status(it)["members"] for it in admins} == {16}
+        counts = [int(str(status(it)["connections"])) for it in admins]
+        assert all(counts)
+        assert sum(counts) == 16
+        for sender, to in ((0, 15), (7, 3), (15, 0)):
+            say(members[sender], to + 1, "hi")
+            assert heard(members[to]) == f"{sender + 1}: hi"
+        pid = subprocess.run(
+            ["pgrep", "-f", admins[0]], capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+        os.kill(int(pid), signal.SIGKILL)
+        server.wait_for("worker 1 ended")
+        server.wait_for(r"server at ws")
+        until(lambda: status(admins[0])["not_ready"] == "")
+        server.signal(signal.SIGTERM)
+        assert server.finish() == 0
+
+
+def test_workers_without_redis_have_a_port_each_and_want_the_path(start: type[Process]) -> None:
+    port = free_port()
+    server = start("serve", "--port", str(port), "--workers", "2", "--admin", "none")
+    urls = {server.wait_for(r"server at (ws://127\.0\.0\.1:\d+)")[1] for _ in range(2)}
+    assert urls == {f"ws://127.0.0.1:{port + i}" for i in (0, 1)}
+    for url in urls:
+        assert isinstance(Member(url, "s", 1).answer, Refused)
+        came_in(Member(f"{url}/s/s", "s", 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--port", "0"], "name the first --port"),
+        (["--state", "x"], "cannot share a --state"),
+        (["--redis", "redis://x", "--state", "x", "--workers", "1"], "leave out --state"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--workers", "2", *options]) == 2
+    assert sentence in capsys.readouterr().err

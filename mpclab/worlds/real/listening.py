@@ -6,12 +6,17 @@ import os
 import socket
 from contextlib import suppress
 from ipaddress import ip_address
+from typing import Any
 
 from mpclab.core.errors import UsageError
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, shared: bool = False, listening: bool = True) -> socket.socket:
     """A bound TCP socket, ready to listen; port 0: a free one; "::": both families.
+
+    Args:
+        shared: other processes of this user may listen at it, too, and the kernel chooses.
+        listening: False: it only holds the place.
 
     Raises:
         UsageError: the port is in use (proposes a free one) or cannot be had, or the host is
@@ -28,8 +33,11 @@ def bind(host: str, port: int) -> socket.socket:
     family, _, _, _, address = found[0]
     both = host == "::" and socket.has_dualstack_ipv6()
     try:
+        if not listening:
+            return _hold(family, address)
         return socket.create_server(
-            address[:2], family=family, backlog=1024, dualstack_ipv6=both
+            address[:2], family=family, backlog=1024, dualstack_ipv6=both,
+            reuse_port=shared,
         )  # fmt: skip
     except OSError as error:
         hint = ""
@@ -40,6 +48,18 @@ def bind(host: str, port: int) -> socket.socket:
             pass
         why = os.strerror(error.errno).lower() if error.errno else str(error)
         raise UsageError(f"cannot listen at {host}:{port}: {why}{hint}") from error
+
+
+def _hold(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def is_address(host: str) -> bool:

@@ -12,7 +12,7 @@ import asyncio
 import dataclasses
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path as FilePath
 from typing import Protocol, assert_never, runtime_checkable
@@ -22,6 +22,7 @@ import msgspec
 from mpclab.core import notes
 from mpclab.core.effects import (
     AddCandidates,
+    Asked,
     Blame,
     CancelTimer,
     Connect,
@@ -44,6 +45,7 @@ from mpclab.core.effects import (
 )
 from mpclab.core.errors import Strength, UsageError
 from mpclab.core.ids import SERVER, Party, Path
+from mpclab.core.sharing import SharedRoom
 from mpclab.core.wire import Frame
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import Build
@@ -51,6 +53,7 @@ from mpclab.worlds.host import Host
 from mpclab.worlds.real import kept
 from mpclab.worlds.real.addresses import is_loopback
 from mpclab.worlds.real.admin import AdminSocket, Answer
+from mpclab.worlds.real.backplane import Backplane, BackplaneSettings
 from mpclab.worlds.real.processes import WithProcesses
 from mpclab.worlds.real.store import SqliteStore
 from mpclab.worlds.real.ws_client import OPEN_WITHIN, Handlers, SocketClient, check_url
@@ -72,6 +75,12 @@ class Relaying(Protocol):
     def pass_on(self, sender: int, text: bytes, now: int) -> list[tuple[int, bytes]] | None:
         """The receivers and their messages for `text`; None: it takes a step."""
 
+    def shared_rooms(self) -> Mapping[str, SharedRoom]:
+        """Its rooms, as all servers should have them."""
+
+    def connection_of(self, session: str, party: Party) -> int:
+        """The connection of a member; 0: it is not here."""
+
     def left_out(self, sender: int, reader: int, now: int) -> bytes | None:
         """What to tell `sender`, whose message `reader` has no room for; None: it knows."""
 
@@ -85,6 +94,7 @@ class WebSocketWorld(WithProcesses):
         certificate: (certificate file, key file) of our own server, which then speaks `wss`.
         server: limits of our own server.
         folder, seed, record, trace: as in `RealWorld`.
+        backplane: where our server shares its rooms with others; None: they are its own.
         state: a file in which our own server keeps what it persists; None: in memory.
     """
 
@@ -102,6 +112,7 @@ class WebSocketWorld(WithProcesses):
         record: bool = False,
         trace: Trace | None = None,
         state: str | FilePath | None = None,
+        backplane: BackplaneSettings | None = None,
     ) -> None:
         if url:
             check_url(url)
@@ -115,6 +126,8 @@ class WebSocketWorld(WithProcesses):
         self._bases: dict[str, int] = {}  # session → base of its actors
         self._relaying: Relaying | None = None
         self._admin: AdminSocket | None = None
+        self._shares = backplane
+        self._backplane: Backplane | None = None
         self._heard = 0  # the connection whose message the server handles, or handled last
         self._bound: tuple[str, int] = ("127.0.0.1", 0)
         super().__init__(folder=folder, seed=seed, record=record, trace=trace)
@@ -159,7 +172,9 @@ class WebSocketWorld(WithProcesses):
 
     def why_not_ready(self) -> str:
         """Why nobody should be sent to our server now; "": it is ready."""
-        return "" if SERVER in self.actors else "there is no server"
+        if SERVER not in self.actors:
+            return "there is no server"
+        return self._backplane.why_not_ready() if self._backplane is not None else ""
 
     def stop_server(self, *, kill: bool = False) -> None:
         self.call(self._stop_server, kill)
@@ -206,8 +221,9 @@ class WebSocketWorld(WithProcesses):
 
     def _bind(self, address: str, port: int) -> socket.socket:
         """A socket at that place, if need be when a lab that nobody holds has let go of it."""
+        shared = self._settings is not None and self._settings.shared_port
         try:
-            return bind(address, port)
+            return bind(address, port, shared=shared)
         except UsageError:
             if not port:
                 raise
@@ -247,6 +263,25 @@ class WebSocketWorld(WithProcesses):
             machine: object = host.node.machine(SIGNALING)
             self._relaying = machine if isinstance(machine, Relaying) else None
             self._server.joining = self._relaying is not None
+            if self._shares is not None:
+                self._backplane = Backplane(self._shares, self)
+                self._backplane.start()
+
+    # --- Site: what servers share ---------------------------------------------------------------
+
+    def ask_rooms(self, ask: object) -> None:
+        host = self._hosts.get(SERVER)
+        if host is not None and host.alive:
+            host.feed(Asked(SIGNALING, ask))
+
+    def shared_rooms(self) -> Mapping[str, SharedRoom]:
+        return self._relaying.shared_rooms() if self._relaying is not None else {}
+
+    def deliver(self, session: str, party: Party, text: bytes) -> None:
+        if self._relaying is not None and self._server is not None:
+            number = self._relaying.connection_of(session, party)
+            if number:
+                self._server.send_one(number, text)
 
     def _store_of(self, actor: Party) -> Store:
         if actor == SERVER and self._state is not None:
@@ -290,7 +325,11 @@ class WebSocketWorld(WithProcesses):
         if said is None:
             return False
         for connection, body in said:
-            if not server.send_one(connection, b'{"id":%d,"msg":%b}' % (node.next_id, body)):
+            text = b'{"id":%d,"msg":%b}' % (node.next_id, body)
+            if connection < 0:
+                if self._backplane is not None:
+                    self._backplane.send(connection, text)
+            elif not server.send_one(connection, text):
                 self._missed(connection)
             node.next_id += 1
         return True
@@ -347,7 +386,16 @@ class WebSocketWorld(WithProcesses):
 
     def way(self, host: Host, dst: int) -> Callable[[Frame], None] | None:
         if host.actor == SERVER:
-            server = self._server
+            server, backplane = self._server, self._backplane
+            if dst < 0:
+                if backplane is None:
+                    return None
+
+                def to_server_of(frame: Frame) -> None:
+                    if not backplane.send(dst, to_text(frame)):
+                        self.dropped(SERVER, self.actor_of(host, dst), frame.id, "out of touch")
+
+                return to_server_of
             if server is None or not server.has(dst):
                 return None
 
@@ -372,7 +420,11 @@ class WebSocketWorld(WithProcesses):
     def fan_out(self, host: Host, to: tuple[int, ...], frame: Frame) -> bool:
         if host.actor != SERVER or self._server is None:
             return False
-        for number in self._server.send(to, to_text(frame)):
+        text = to_text(frame)
+        for number in to:
+            if number < 0 and self._backplane is not None:
+                self._backplane.send(number, text)
+        for number in self._server.send([n for n in to if n > 0], text):
             self.dropped(SERVER, self.actor_of(host, number), frame.id, self._missed(number))
         return True
 
@@ -380,6 +432,8 @@ class WebSocketWorld(WithProcesses):
         match effect:
             case Connect(path, url):
                 self._connect(host, path, url)
+            case Output(_, value) if host.actor == SERVER and self._backplane is not None:
+                self._backplane.do(value)
             case HangUp(_, number, _, reason) if host.actor == SERVER:
                 if self._server is not None:
                     self._server.hang_up(number, reason or "the server closed the connection")
@@ -463,6 +517,9 @@ class WebSocketWorld(WithProcesses):
 
     def drop_links(self, host: Host, *, goodbye: bool) -> None:
         if host.actor == SERVER:
+            if self._backplane is not None:
+                backplane, self._backplane = self._backplane, None
+                self.spawn(backplane.stop(goodbye=goodbye), closing=True)
             if self._server is not None and goodbye:
                 self.spawn(self._server.stop(), closing=True)
             elif self._server is not None:

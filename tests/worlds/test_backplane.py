@@ -1,0 +1,274 @@
+"""Several servers behind one Redis are one server: rooms, seats, messages, tickets; and what is
+lost when one of them, or Redis, is killed: a reconnect of its own clients, and nothing else."""
+
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mpclab.core import SECOND, UsageError
+from mpclab.core.ids import SERVER
+from mpclab.signaling.messages import (
+    Announce,
+    Announced,
+    Envelope,
+    Leave,
+    PeerJoined,
+    PeerLeft,
+    Refused,
+    Relay,
+    Relayed,
+    Welcome,
+)
+from mpclab.signaling.rooms import PATH, CloseSession, FreeSeat, build_server
+from mpclab.signaling.status import RoomsSettings
+from mpclab.signaling.tickets import issue
+from mpclab.trace.tail import TailTrace
+from mpclab.worlds.real.backplane import Backplane, BackplaneSettings
+from mpclab.worlds.real.websocket import WebSocketWorld
+from tests.cli.test_serve import Member
+from tests.services import Service, free_port, redis_server, running
+from tests.signaling.bench import identity
+
+LEASE = 1.0
+KEEP = 60.0
+
+
+class Servers:
+    """Servers of one Redis, in this process."""
+
+    def __init__(self, redis: Service, port: int) -> None:
+        self.redis = redis
+        self.port = port
+        self.worlds: list[WebSocketWorld] = []
+
+    def start(self) -> tuple[WebSocketWorld, str]:
+        shares = BackplaneSettings(f"redis://127.0.0.1:{self.port}/0", lease=LEASE, keep=KEEP)
+        world = WebSocketWorld(record=False, trace=TailTrace(keep=2000), backplane=shares)
+        self.worlds.append(world)
+        rooms = RoomsSettings(
+            shared=True, unix=time.time_ns() // 1000 - world.now,
+            ping_every=SECOND // 5, pong_within=200 * SECOND,
+            keep_idle=int(KEEP * SECOND), rate=2000, burst=4000,
+        )  # fmt: skip
+        url = world.host_server(build_server(rooms), port=0)
+        self.ready(world)
+        return world, url
+
+    def ready(self, *worlds: WebSocketWorld) -> None:
+        until(lambda: all(world.call(world.why_not_ready) == "" for world in worlds))
+
+
+def until(condition: object, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    port = free_port()
+    with running(redis_server(tmp_path, port)) as redis:
+        made = Servers(redis, port)
+        try:
+            yield made
+        finally:
+            for world in made.worlds:
+                world.close()
+            for world in made.worlds:
+                assert not world.failures, world.failures[0]
+
+
+def say(member: Member, to: int, text: str) -> None:
+    payload = msgspec.Raw(msgspec.json.encode({"t": text}))
+    member.say(Relay((Envelope(to, payload),)))
+
+
+def heard(member: Member, *kinds: type) -> str:
+    msg = member.hear(*(kinds or (Relayed,)))
+    assert isinstance(msg, Relayed | Announced)
+    return f"{msg.sender}: {msgspec.json.decode(msg.payload)['t']}"
+
+
+def came_in(member: Member) -> Member:
+    assert isinstance(member.answer, Welcome), member.answer
+    return member
+
+
+def refused(member: Member) -> str:
+    assert isinstance(member.answer, Refused), member.answer
+    return member.answer.reason
+
+
+# --- as one -----------------------------------------------------------------------------------
+
+
+def test_members_of_different_servers_meet_and_nobody_else_hears_them(servers: Servers) -> None:
+    (_, a), (_, b) = servers.start(), servers.start()
+    one = came_in(Member(a, "s", 1))
+    two = came_in(Member(b, "s", 2))
+    assert isinstance(two.answer, Welcome)
+    assert [m.party for m in two.answer.members if m.online] == [1, 2]
+    met = one.hear(PeerJoined)
+    assert isinstance(met, PeerJoined)
+    assert met.member.key == identity(2).public
+    strangers = [came_in(Member(url, "t", p)) for url, p in ((a, 1), (b, 2))]
+    say(one, 2, "hello")
+    say(two, 1, "hi")
+    assert (heard(two), heard(one)) == ("1: hello", "2: hi")
+    two.say(Announce(msgspec.Raw(b'{"t":"all"}')))
+    assert heard(one, Announced) == "2: all"
+    for number in range(100):
+        say(one, 2, str(number))
+    assert [heard(two) for _ in range(100)] == [f"1: {n}" for n in range(100)], "in order"
+    say(strangers[0], 2, "t")
+    assert heard(strangers[1]) == "1: t", "and nothing of the other session"
+    two.say(Leave())
+    gone = one.hear(PeerLeft)
+    assert isinstance(gone, PeerLeft)
+    assert (gone.party, gone.gone) == (2, True)
+    assert came_in(Member(a, "s", 2, key=identity(9))), "a seat that was given up is anybody's"
+
+
+def test_of_many_that_race_for_a_seat_at_two_servers_one_gets_it(servers: Servers) -> None:
+    urls = [servers.start()[1], servers.start()[1]]
+    with ThreadPoolExecutor(12) as pool:
+        for seat in (1, 2, 3):
+            racers = list(
+                pool.map(
+                    lambda i, seat=seat: Member(
+                        urls[i % 2], "s", seat, key=identity(100 * seat + i)
+                    ),
+                    range(12),
+                )
+            )
+            winners = [m for m in racers if isinstance(m.answer, Welcome)]
+            assert len(winners) == 1, seat
+            assert {refused(m) for m in racers if m not in winners} == {
+                f"id {seat} is taken by another key"
+            }
+
+
+def test_rules_of_a_room_hold_at_every_server(servers: Servers) -> None:
+    (_, a), (_, b) = servers.start(), servers.start()
+    came_in(Member(a, "s", 1, access="invited"))
+    assert refused(Member(b, "s", 2)) == "this session is by invitation"
+    assert refused(Member(b, "s", 2, n=4)).startswith("n = 4, but this session has n = 3")
+    text = issue(identity(1), "s", expires=int(time.time()) + 60, coins=random.SystemRandom())
+    came_in(Member(a, "s", 2, ticket=text))
+    assert refused(Member(b, "s", 3, ticket=text)) == "ticket was used by another key"
+    other = issue(identity(1), "t", expires=int(time.time()) + 60, coins=random.SystemRandom())
+    assert refused(Member(b, "s", 3, ticket=other)) == "ticket is for another session"
+    assert refused(Member(b, "s", 3, key=identity(1))) == "this key sits here as party 1"
+    assert refused(Member(b, "s", 3, mode="create")) == "the session exists already"
+
+
+def test_a_party_that_joins_at_another_server_has_its_seat_there(servers: Servers) -> None:
+    (_, a), (_, b) = servers.start(), servers.start()
+    one, two = came_in(Member(a, "s", 1)), came_in(Member(a, "s", 2))
+    moved = came_in(Member(b, "s", 1))
+    assert one.ended()[1] == "the same party joined again"
+    say(two, 1, "where are you?")
+    assert heard(moved) == "2: where are you?"
+    back = came_in(Member(a, "s", 1))
+    assert moved.ended()[1] == "the same party joined again"
+    say(two, 1, "and now?")
+    assert heard(back) == "2: and now?"
+
+
+def test_an_operator_closes_and_frees_at_any_server(servers: Servers) -> None:
+    (world, a), (_, b) = servers.start(), servers.start()
+    one, two, three = (came_in(Member(url, "s", p)) for p, url in ((1, a), (2, b), (3, b)))
+    until(lambda: len(world.look(SERVER, lambda n: n.machine(PATH).rooms["s"].slots)) == 3)
+    world.ask(SERVER, PATH, FreeSeat("s", 2))
+    assert two.ended()[1] == "the operator freed this seat"
+    assert came_in(Member(b, "s", 2, key=identity(9)))
+    world.ask(SERVER, PATH, CloseSession("s"))
+    for member in (one, three):
+        assert member.ended()[1] == "the session was closed"
+    assert came_in(Member(b, "s", 1, key=identity(9), n=5)), "there is no such room any more"
+
+
+# --- what dies --------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_killed_costs_its_clients_a_reconnect_and_nobody_else(
+    servers: Servers,
+) -> None:
+    (world, a), (_, b) = servers.start(), servers.start()
+    one, two, three = (came_in(Member(url, "s", p)) for p, url in ((1, a), (2, b), (3, b)))
+    two.hear(PeerJoined)
+    world.stop_server(kill=True)
+    left = two.hear(PeerLeft)
+    assert isinstance(left, PeerLeft)
+    assert (left.party, left.gone) == (1, False)
+    assert refused(Member(b, "s", 1, key=identity(9))) == "id 1 is taken by another key"
+    again = came_in(Member(b, "s", 1))
+    for reader, who in ((again, 1), (two, 2)):
+        say(three, who, "still here")
+        assert heard(reader) == "3: still here"
+    del one
+
+
+def test_its_clients_need_not_wait_for_its_lease(servers: Servers) -> None:
+    (world, a), (_, b) = servers.start(), servers.start()
+    came_in(Member(a, "s", 1))
+    two = came_in(Member(b, "s", 2))
+    world.stop_server(kill=True)
+    again = came_in(Member(b, "s", 1))
+    say(two, 1, "at once")
+    assert heard(again) == "2: at once"
+
+
+@pytest.mark.parametrize("strangers", [False, True])
+def test_a_redis_that_forgets_everything_costs_nobody_a_session(
+    servers: Servers, strangers: bool
+) -> None:
+    (first, a), (second, b) = servers.start(), servers.start()
+    one, two = came_in(Member(a, "s", 1)), came_in(Member(b, "s", 2))
+    neighbour = came_in(Member(a, "s", 3))
+    text = issue(identity(1), "u", expires=int(time.time()) + 60, coins=random.SystemRandom())
+    came_in(Member(a, "u", 1, access="invited"))
+    used = came_in(Member(b, "u", 2, ticket=text))
+    one.hear(PeerJoined)
+    servers.redis.kill()
+    until(lambda: first.call(first.why_not_ready) and second.call(second.why_not_ready))
+    say(one, 3, "between us")
+    assert heard(neighbour) == "1: between us", "one server's members go on"
+    assert refused(Member(a, "new", 1)) in (
+        "out of touch with Redis", "the servers are out of touch with each other",
+    )  # fmt: skip
+    say(one, 2, "meanwhile")
+    servers.redis.start()
+    if strangers:  # who is quicker than the servers gets no seat that is only forgotten
+        for url in (a, b):
+            assert refused(Member(url, "s", 2, key=identity(9)))
+    servers.ready(first, second)
+    for url in (a, b):
+        assert refused(Member(url, "s", 1, key=identity(9))) == "id 1 is taken by another key"
+        assert refused(Member(url, "u", 3, ticket=text)) == "ticket was used by another key"
+    assert heard(two) == "1: meanwhile", "what was said meanwhile has waited"
+    say(two, 1, "again")
+    assert heard(one) == "2: again"
+    del used
+
+
+def test_a_redis_that_is_not_there_is_waited_for(servers: Servers) -> None:
+    servers.redis.kill()
+    shares = BackplaneSettings(f"redis://127.0.0.1:{servers.port}/0", lease=LEASE)
+    with WebSocketWorld(record=False, trace=TailTrace(keep=99), backplane=shares) as world:
+        url = world.host_server(build_server(RoomsSettings(shared=True)), port=0)
+        assert refused(Member(url, "s", 1)) == "out of touch with Redis"
+        servers.redis.start()
+        servers.ready(world)
+        came_in(Member(url, "s", 1))
+
+
+def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="--redis"):
+        Backplane(BackplaneSettings("http://hidden:secret@x"), site=None)  # type: ignore[arg-type]
