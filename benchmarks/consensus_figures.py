@@ -36,6 +36,7 @@ COUNTS: dict[str, tuple[str, Callable[[int], int], tuple[str, ...], int]] = {
     ),
     "pbft": ("2n(n - 1)", lambda n: 2 * n * (n - 1), (), 3),
     "hotstuff": ("7(n - 1) + (n - 1)", lambda n: 8 * (n - 1), (), 7),
+    "hotstuff-2": ("5(n - 1) + (n - 1)", lambda n: 6 * (n - 1), (), 5),
     "tendermint": ("(n - 1)(2n + 1)", lambda n: (n - 1) * (2 * n + 1), (), 3),
     "bracha": ("2n² - n - 1", lambda n: 2 * n * n - n - 1, (), 3),
 }

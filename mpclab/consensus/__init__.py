@@ -6,6 +6,7 @@ from mpclab.consensus.bracha import Bracha
 from mpclab.consensus.chained_hotstuff import ChainedHotStuff
 from mpclab.consensus.direct import Direct
 from mpclab.consensus.hotstuff import HotStuff
+from mpclab.consensus.hotstuff2 import HotStuff2
 from mpclab.consensus.options import Options
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.quorum import max_faulty
@@ -25,6 +26,7 @@ __all__ = [
     "Decided",
     "Direct",
     "HotStuff",
+    "HotStuff2",
     "Oppose",
     "Options",
     "Pbft",

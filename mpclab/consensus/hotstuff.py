@@ -56,7 +56,7 @@ class HotStuff(HotStuffBase):
 
     title = "HotStuff"
     unvaried = (*HotStuffBase.unvaried, HotStuffAdvance)
-    PHASES = ("prepare", "pre-commit", "commit")
+    PHASES: ClassVar[tuple[str, ...]] = ("prepare", "pre-commit", "commit")
 
     proposed: bytes | None
     """Our block in this view, if we have proposed in it since we began."""
@@ -155,6 +155,7 @@ class HotStuff(HotStuffBase):
         if self.voted[0] < self.view:  # the first of its view is the one we keep
             self.add_block(ctx, digest, block)
         if self.is_safe(digest, justify):
+            self.lock(justify)
             if block.op:
                 self.backlog.add(block.op, block.value)
             self.open = True
@@ -165,6 +166,9 @@ class HotStuff(HotStuffBase):
         """Alg. 1, safeNode: it extends what we are locked on, or shows something newer."""
         return self.tree.extends(digest, self.locked.block) or justify.view > self.locked.view
 
+    def lock(self, qc: QC) -> None:
+        """What the certificate that a proposal shows means for our lock: nothing here."""
+
     def _on_advance(self, ctx: Ctx, sender: Party, qc: QC) -> None:
         if qc.view < self.view or not self.check_qc(qc):
             return
@@ -173,6 +177,10 @@ class HotStuff(HotStuffBase):
         if qc.view > self.view:
             self.enter(ctx, qc.view, tell=False)  # a quorum is there
         ctx.note(notes.Phase(phase=qc.phase, view=qc.view))
+        self.certified(ctx, sender, qc)
+
+    def certified(self, ctx: Ctx, sender: Party, qc: QC) -> None:
+        """n − f voted in a phase of this view: go on to the next."""
         match qc.phase:
             case "prepare":  # Alg. 2, line 17
                 self.high = max(self.high, qc, key=lambda c: c.view)

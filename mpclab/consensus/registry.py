@@ -9,6 +9,7 @@ from mpclab.consensus.bracha import Bracha
 from mpclab.consensus.chained_hotstuff import ChainedHotStuff
 from mpclab.consensus.direct import Direct
 from mpclab.consensus.hotstuff import HotStuff
+from mpclab.consensus.hotstuff2 import HotStuff2
 from mpclab.consensus.options import Options
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.raft import Raft
@@ -23,6 +24,7 @@ from mpclab.consensus.wrong import (
     Pbft2f,
     TrustingPbft,
     UnlockedHotStuff,
+    UnlockedHotStuff2,
     UnlockedTendermint,
 )
 from mpclab.core.registry import Registry, word_of
@@ -35,6 +37,7 @@ _OURS: dict[str, type[Agreement]] = {
     "pbft": Pbft,
     "hotstuff": HotStuff,
     "chained-hotstuff": ChainedHotStuff,
+    "hotstuff-2": HotStuff2,
     "tendermint": Tendermint,
     "bracha": Bracha,
     "ben-or": BenOr,
@@ -54,6 +57,7 @@ WRONG: dict[str, type[Agreement]] = {
     "wrong-pbft-new-view": TrustingPbft,
     "wrong-raft": ForgetfulRaft,
     "wrong-hotstuff": UnlockedHotStuff,
+    "wrong-hotstuff-2": UnlockedHotStuff2,
     "wrong-tendermint": UnlockedTendermint,
     "wrong-bracha": MessageCountingBracha,
     "wrong-ben-or": KnownCoinBenOr,

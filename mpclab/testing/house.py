@@ -9,6 +9,7 @@ HOUSE: Final[dict[str, dict[str, Any]]] = {
     "pbft": {},
     "hotstuff": {},
     "chained-hotstuff": {},
+    "hotstuff-2": {},
     "tendermint": {},
     "bracha": {"chooses": False},
     "ben-or": {},

@@ -136,6 +136,7 @@ PROMISES: dict[str, Promises] = {
     "pbft": _pbft,
     "hotstuff": _hotstuff,
     "chained-hotstuff": _hotstuff,
+    "hotstuff-2": _hotstuff,
     "tendermint": tendermint_promises,
     "bracha": _bracha,
     "ben-or": _ben_or,

@@ -94,7 +94,7 @@ def test_a_flood_after_a_long_silence_stops_nothing(agreement: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "agreement", ["pbft", "hotstuff", "chained-hotstuff", "tendermint", "bracha"]
+    "agreement", ["pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "bracha"]
 )
 def test_an_adaptive_liar_strikes_while_an_honest_party_is_down(agreement: str) -> None:
     """More than f are then of no use: nothing need end, and nothing may break; when the party is
@@ -115,7 +115,7 @@ def test_an_adaptive_liar_strikes_while_an_honest_party_is_down(agreement: str) 
 @pytest.mark.parametrize("moment", ["short", "certificate"])
 @pytest.mark.parametrize("liars", [(1,), (1, 2)], ids=["alone", "together"])
 @pytest.mark.parametrize(
-    "agreement", ["pbft", "hotstuff", "chained-hotstuff", "tendermint", "bracha"]
+    "agreement", ["pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "bracha"]
 )
 def test_liars_that_watch_the_quorums_are_borne(
     agreement: str, liars: tuple[int, ...], moment: str

@@ -2,6 +2,7 @@
 
 from mpclab.consensus.wrong.benor_known_coin import KnownCoinBenOr
 from mpclab.consensus.wrong.bracha_messages import MessageCountingBracha
+from mpclab.consensus.wrong.hotstuff2_unlocked import UnlockedHotStuff2
 from mpclab.consensus.wrong.hotstuff_unlocked import UnlockedHotStuff
 from mpclab.consensus.wrong.one_echo import OneEcho
 from mpclab.consensus.wrong.pbft_2f import Pbft2f
@@ -17,5 +18,6 @@ __all__ = [
     "Pbft2f",
     "TrustingPbft",
     "UnlockedHotStuff",
+    "UnlockedHotStuff2",
     "UnlockedTendermint",
 ]
