@@ -3,6 +3,7 @@
     dkg       a key that nobody holds: the others here take its operation id
     import    a key that the proposer knows, dealt to all
     sign      a signature by such a key
+    sign-batch  signatures on several messages, in the time of one
     refresh   new shares of the same key; everyone deletes the old ones. Whoever names an older
               operation for a signature or the beacon means the shares that are in use
     rules     other rules for the same key: a refresh whose new shares are under these
@@ -20,12 +21,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
 from mpclab.operations.key_rules import KEY_KINDS, RuleBooks
 from mpclab.operations.members import members_of
-from mpclab.operations.parameters import Bytes, Content, Number, Numbers, Reference, Text, Word
+from mpclab.operations.parameters import (
+    Bytes,
+    Content,
+    Contents,
+    Number,
+    Numbers,
+    Reference,
+    Text,
+    Word,
+)
 from mpclab.operations.rules import Rules, RulesParameter
 from mpclab.operations.spec import Execution, Facts, Known, OperationSpec, Result
 
@@ -415,6 +427,7 @@ def _moves_on(params: Mapping[str, Any], known: Known) -> str | None:
 def _sign(execution: Execution) -> Machine:
     from mpclab.mpc.exports import SignatureRecord, payload
     from mpclab.mpc.records import derived
+    from mpclab.mpc.roast import Roast
     from mpclab.mpc.sign import Sign
 
     params = execution.params
@@ -429,6 +442,15 @@ def _sign(execution: Execution) -> Machine:
         found = SignatureRecord(record, message, signed.signature, namespace, hashed)
         return Result(signed.signature.hex(), found.to_bytes())
 
+    if params["protocol"] == "roast":
+        return Roast(
+            execution.context,
+            record,
+            share,
+            (payload(message, namespace, hashed),),
+            deadline=execution.deadline,
+            present=lambda made: present(made[0]),
+        )
     return Sign(
         execution.context,
         execution.identity,
@@ -439,6 +461,31 @@ def _sign(execution: Execution) -> Machine:
         deadline=execution.deadline,
         present=present,
     )
+
+
+def _sign_batch(execution: Execution) -> Machine:
+    from mpclab.mpc.exports import payload
+    from mpclab.mpc.roast import Roast
+
+    op, messages = execution.params["key"], execution.params["messages"]
+
+    def present(made: tuple[Signature, ...]) -> Result:
+        signatures = [signed.signature for signed in made]
+        return Result(", ".join(s.hex() for s in signatures), msgspec.msgpack.encode(signatures))
+
+    return Roast(
+        execution.context,
+        key_of(execution, op),
+        share_of(execution, op),
+        tuple(payload(data, "", hashed) for data, hashed in messages),
+        deadline=execution.deadline,
+        present=present,
+    )
+
+
+def _batch_facts(data: bytes) -> Facts:
+    signatures = msgspec.msgpack.decode(data, type=tuple[bytes, ...])
+    return tuple((f"signature {i}", one.hex()) for i, one in enumerate(signatures, 1))
 
 
 def _signature_facts(data: bytes) -> Facts:
@@ -504,12 +551,30 @@ KEY_OPERATIONS = (
             Word("namespace", default="file", longest=64, help="of an SSH signature"),
             Text("derive", default="", empty=True, longest=256, help="a BIP 32 path, such as 0/5"),
             Text("taproot", default="", empty=True, longest=64, help="a Merkle root, in hex"),
+            Text(
+                "protocol",
+                default="frost",
+                choices=("frost", "roast"),
+                help="roast: a silent holder costs no deadline",
+            ),
         ),
         sentence="sign with key {key}: {message}",
-        shown=("format", "namespace", "derive", "taproot"),
+        shown=("format", "namespace", "derive", "taproot", "protocol"),
         validate=needs_key,
         complete=_find_key,
         facts=_signature_facts,
+        after=the_key,
+        follows=True,
+        resumable=True,
+    ),
+    OperationSpec(
+        "sign-batch",
+        _sign_batch,
+        (_KEY, Contents("messages", help="each as for sign; in a field, one a line")),
+        sentence="sign each with key {key}: {messages}",
+        validate=needs_key,
+        complete=_find_key,
+        facts=_batch_facts,
         after=the_key,
         follows=True,
         resumable=True,

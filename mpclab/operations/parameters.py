@@ -188,6 +188,33 @@ class Bytes(Parameter):
 
 
 @dataclass(frozen=True, slots=True)
+class Contents(Parameter):
+    """Several things to be signed, each spelled as a `Content`. Executors get what it gives."""
+
+    longest: int = 64
+    longest_each: int = MAX_TEXT
+
+    def check(self, value: Any) -> Value:
+        if isinstance(value, str):
+            value = value.splitlines()  # typed into a field
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(f"{value!r:.40} is not a list of messages")
+        if len(value) > self.longest:
+            raise ValueError(f"{len(value)} messages; at most {self.longest}")
+        one = Content(self.name, longest=self.longest_each)
+        return tuple(str(one.check(item)) for item in value)
+
+    def read(self, value: Value) -> Any:
+        assert isinstance(value, tuple)
+        one = Content(self.name, longest=self.longest_each)
+        return tuple(one.read(item) for item in value)
+
+    def show(self, value: Value) -> str:
+        assert isinstance(value, tuple)
+        return "; ".join(f"{i}. {item}" for i, item in enumerate(value, 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Numbers(Parameter):
     """A list of whole numbers, such as parties."""
 

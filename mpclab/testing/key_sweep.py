@@ -32,6 +32,7 @@ from mpclab.mpc.records import KeyRecord
 from mpclab.mpc.refresh import Refresh
 from mpclab.mpc.repair import Repair
 from mpclab.mpc.reshare import Reshare
+from mpclab.mpc.roast import Roast
 from mpclab.mpc.sign import Sign
 from mpclab.testing.cast import CONTEXT, DEADLINE, IDENTITIES, KEYS, Cast
 from mpclab.testing.key_liars import LyingWords, liar, quiet_liar
@@ -65,6 +66,7 @@ MACHINES: dict[str, Callable[[Party], Machine]] = {
     "sign": lambda p: Sign(
         CONTEXT, IDENTITIES[p], KEYS, RECORD, SHARES[p], b"m", deadline=DEADLINE
     ),
+    "roast": lambda p: Roast(CONTEXT, RECORD, SHARES[p], (b"m", b"n"), deadline=DEADLINE),
     "refresh": lambda p: Refresh(
         CONTEXT, IDENTITIES[p], KEYS, RECORD, SHARES[p], deadline=DEADLINE
     ),
