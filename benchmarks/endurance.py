@@ -1,9 +1,8 @@
 """What operation 10,000 costs beside operation 100, and what a settled operation leaves behind.
 
 CPU time of all four parties and the lab, in a simulated world that keeps no rows of traffic, and of
-three parties on real sockets. What is kept is counted late in the run, when every bounded cache is
-full: bytes that are still allocated after a block of operations, by the part of the program that
-allocated them.
+three parties on real sockets. What is kept is counted when every bounded cache is full: what more a
+party's machines refer to, and what more is in its store, after a block of operations.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-import tracemalloc
+import types
 from collections import Counter
 from collections.abc import Sequence
 
@@ -22,10 +21,10 @@ from mpclab.lab import Lab
 
 OPERATIONS = 10_000
 REAL = 1_000
-KEPT_AFTER, KEPT_OVER = 1_500, 500
+KEPT_AFTER, KEPT_OVER = 600, 600
 """Operations before kept bytes are counted (every cache is full then), and while they are."""
 _BLOCK = 50
-_LABS = ("/mpclab/lab/", "/mpclab/trace/", "/benchmarks/")
+_CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 
 
 def _settle(lab: Lab, count: int) -> float:
@@ -57,25 +56,33 @@ def slope(world: str, parties: int, agreement: str, operations: int) -> float:
         return late / early
 
 
+def _held(node: Node) -> int:
+    """Bytes that a node's machines hold, all that they refer to included."""
+    found, seen, left = 0, set[int](), [seat.machine for seat in node._seats.values()]
+    while left:
+        one = left.pop()
+        if id(one) not in seen and not isinstance(one, _CODE):
+            seen.add(id(one))
+            found += sys.getsizeof(one)
+            left.extend(gc.get_referents(one))
+    return found
+
+
 def kept(agreement: str) -> tuple[float, float]:
-    """Bytes that a settled operation leaves at one party (its store included, which is memory in a
-    simulation), and in the lab that watches."""
+    """Bytes that a settled operation leaves in one party's memory, and in its store."""
+
+    def now() -> tuple[int, int]:
+        node = lab.world.look(1, lambda node: node)
+        stored = lab.world._hosts[1].stored  # type: ignore[attr-defined]
+        values = (len(key) + len(v) for items in stored.values() for key, v in items.items())
+        return _held(node), sum(values)
+
     with _ready("simulated", 4, agreement) as lab:
         _settle(lab, KEPT_AFTER)
-        gc.collect()
-        tracemalloc.start(1)
-        before = tracemalloc.take_snapshot()
+        before = now()
         _settle(lab, KEPT_OVER)
-        gc.collect()
-        after = tracemalloc.take_snapshot()
-        tracemalloc.stop()
-    party = watcher = 0
-    for line in after.compare_to(before, "filename"):
-        if any(part in line.traceback[0].filename for part in _LABS):
-            watcher += line.size_diff
-        else:
-            party += line.size_diff
-    return party / KEPT_OVER / 4, watcher / KEPT_OVER
+        after = now()
+    return (after[0] - before[0]) / KEPT_OVER, (after[1] - before[1]) / KEPT_OVER
 
 
 def main(agreements: Sequence[str] = ()) -> None:
@@ -89,9 +96,9 @@ def main(agreements: Sequence[str] = ()) -> None:
         show(Result(f"real sockets, 3 parties, {agreement}, operation {REAL:,}", value, "×", 1.3))
     heading("kept for each settled operation")
     for agreement in agreements or [name for name in AGREEMENTS if not name.startswith("wrong")]:
-        party, watcher = kept(agreement)
-        show(Result(f"{agreement}, at each party", party / 1024, "KB", 2))
-        show(Result(f"{agreement}, in the lab", watcher / 1024, "KB"))
+        memory, disk = kept(agreement)
+        show(Result(f"{agreement}, in a party's memory", memory / 1024, "KB", 2))
+        show(Result(f"{agreement}, in its store", disk / 1024, "KB"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
+from typing import Any
 
 from aiortc import RTCCertificate, RTCConfiguration, RTCPeerConnection
 
@@ -27,6 +29,8 @@ from mpclab.worlds.real.data_channel import (
 from mpclab.worlds.real.loop import _new_loop
 
 ROUND_TRIPS = 300
+PROPOSAL, VOTE = 320, 230
+"""Bytes of a note's proposal and of a vote, as they are sent."""
 
 
 async def _link(a: RTCCertificate, b: RTCCertificate) -> tuple[RTCPeerConnection, ...]:
@@ -103,6 +107,53 @@ def round_trip() -> float:
     return float(_run(work))  # type: ignore[arg-type]
 
 
+def bare_votes(n: int) -> float:
+    """Milliseconds that the messages of `direct` take among n parties of aiortc alone, in one
+    process as ours: a proposal to all, a vote of each to all; the median."""
+
+    async def work() -> float:
+        _ADDRESSES.set(("127.0.0.1",))
+        certificates = [Certificate.generateCertificate() for _ in range(n)]
+        pairs = list(combinations(range(n), 2))
+        made = await asyncio.gather(*(_link(certificates[a], certificates[b]) for a, b in pairs))
+        ways: list[list[Any]] = [[] for _ in range(n)]
+        for (a, b), (near, far) in zip(pairs, made, strict=True):
+            ways[a].append(near.channel)  # type: ignore[attr-defined]
+            ways[b].append(far.channel)  # type: ignore[attr-defined]
+        missing, over = 0, asyncio.Event()
+
+        def say(party: int, data: bytes) -> None:
+            for channel in ways[party]:
+                channel.send(data)
+
+        def hear(party: int, data: bytes) -> None:
+            nonlocal missing
+            if data[0] == 0:
+                say(party, b"\1" * VOTE)
+            else:
+                missing -= 1
+                if not missing:
+                    over.set()
+
+        for party, channels in enumerate(ways):
+            for channel in channels:
+                channel.remove_all_listeners("message")
+                channel.on("message", partial(hear, party))
+        times = []
+        for k in range(ROUND_TRIPS // n):
+            missing = n * (n - 1)
+            over.clear()
+            began = time.perf_counter()
+            say(k % n, b"\0" * PROPOSAL)
+            say(k % n, b"\1" * VOTE)
+            await over.wait()
+            times.append(1000 * (time.perf_counter() - began))
+        await asyncio.gather(*(pc.close() for ends in made for pc in ends))
+        return statistics.median(times)
+
+    return float(_run(work))  # type: ignore[arg-type]
+
+
 def main() -> None:
     prepare(ChannelSettings())
     heading("a mesh beside bare aiortc, CPU time")
@@ -118,8 +169,10 @@ def main() -> None:
     heading("proposal to committed at all five, in round trips of a bare data channel")
     trip = statistics.median(round_trip() for _ in range(3))
     show(Result("a round trip, 200 bytes", trip, "ms"))
-    direct = statistics.median(commits(5, 40))
+    direct, alone = statistics.median(commits(5, 40)), bare_votes(5)
     show(Result("direct, in round trips", direct / trip, "×", 5))
+    show(Result("its messages over bare channels, in round trips", alone / trip, "×"))
+    show(Result("direct, in what its messages alone take", direct / alone, "×"))
     for name, aim in (("raft", 2.5), ("pbft", 3.0)):
         show(
             Result(
