@@ -87,6 +87,11 @@ def _make_folder(file: Path) -> None:
     file.mkdir()
 
 
+def _link(file: Path, target: str) -> None:
+    file.unlink()
+    file.symlink_to(target)
+
+
 DAMAGE: dict[str, Callable[[Path], None]] = {
     "empty": lambda f: _cut(f, 0),
     "header only": lambda f: _cut(f, 100),
@@ -103,6 +108,8 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "one bit": lambda f: _overwrite(f, f.read_bytes().index(b"xxxxxxxxx") + 40, b"y"),
     "older tables": lambda f: _sql(f, "ALTER TABLE items DROP COLUMN checksum"),
     "a folder": _make_folder,
+    "a link to nowhere": lambda f: _link(f, "/no/such/disk/a.sqlite"),
+    "a link to itself": lambda f: _link(f, f.name),
 }
 
 
@@ -118,6 +125,7 @@ def test_a_broken_store_has_a_sentence_and_is_left_as_it_is(
         SqliteStore(file, OWNER).load()
     assert "\n" not in str(told.value)
     assert (file.read_bytes() if file.is_file() else b"") == before
+    assert os.path.lexists(file)
 
 
 @pytest.mark.parametrize("place", ["/dev/null/x", "/proc/none/x"])

@@ -43,8 +43,13 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not self.file.exists():
+            if not os.path.lexists(self.file):
                 self._make(owner or {})
+            elif not self.file.exists():
+                raise UsageError(
+                    f"{self.file} is a link to what is not there: is its disk mounted? Remove the "
+                    f"link to begin with nothing"
+                )
             self._check_file()
             self._db = sqlite3.connect(self.file, isolation_level=None)
             _prepare(self._db)
