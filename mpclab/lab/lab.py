@@ -49,6 +49,7 @@ from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Noted
 from mpclab.trace.short import KEEP, ShortTrace
+from mpclab.view import Living, page
 from mpclab.worlds.base import STRIDE, Build, World
 from mpclab.worlds.simulated import SimulatedWorld
 
@@ -132,6 +133,10 @@ class Lab:
     def messages(self, kind: str = "") -> list[Flight]:
         """Every message's way so far, one entry for each receiver; of one `kind`, if named."""
         return [flight for flight in flights(self.trace) if kind in ("", flight.kind)]
+
+    def diagram(self, *, height: int = 640) -> Living:
+        """What happened so far as a living diagram in a cell, alive also without a kernel."""
+        return Living(page(self.trace, title=repr(self)), repr(self), height)
 
     @property
     def now(self) -> int:

@@ -23,7 +23,7 @@ from mpclab.lab.scheduled import play_schedule
 from mpclab.trace.export import message_counts
 from mpclab.trace.log import Trace
 from mpclab.trace.short import ShortTrace
-from mpclab.view import page
+from mpclab.view import Living, page
 from mpclab.view.exports import EXPORTS
 from mpclab.view.feed import Change
 
@@ -132,6 +132,11 @@ class Run:
             known = ", ".join([".html", ".jsonl", *EXPORTS])
             raise UsageError(f"{path.name}: use {known}")
         return Done(f"saved as {path}")
+
+    def diagram(self, *, height: int = 640) -> Living:
+        """The same page in a notebook's cell: alive there also without a kernel, as in a saved
+        notebook or one that was made an HTML file."""
+        return Living(self.page(), repr(self).splitlines()[0], height)
 
     def page(self) -> str:
         """The whole run as one HTML page: outcomes, verdicts, the living diagram."""

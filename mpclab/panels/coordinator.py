@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import ipywidgets as widgets
 
 from mpclab.panels import controls, theme
+from mpclab.panels.compare import ComparePanel
 from mpclab.panels.connections import ConnectionsPanel
 from mpclab.panels.controller import Tick
 from mpclab.panels.faults import FaultPanel
@@ -56,11 +57,12 @@ class Coordinator(Panel):
         self.flow = FlowPanel(controller)
         self.outcome = OutcomePanel(controller)
         self.history = HistoryPanel(controller)
+        self.compare = ComparePanel(controller)
         self.log = LogPanel(controller)
         self.parts: tuple[Panel, ...] = (
             self.banner, self.palette, self.world, self.time, self.server, self.parties,
             self.connections, self.operations, self.faults, self.flow, self.outcome,
-            self.history, self.log,
+            self.history, self.compare, self.log,
         )  # fmt: skip
         self.yours = tuple(panel(controller) for panel in PANELS.values())
         self.parts += self.yours
@@ -88,7 +90,7 @@ class Coordinator(Panel):
             "Faults": (self.faults,),
             **{panel.title: (panel,) for panel in self.yours},
         }
-        seeing = (self.flow, self.connections, self.outcome, self.log)
+        seeing = (self.flow, self.connections, self.outcome, self.compare, self.log)
         self.deeds = widgets.Tab(
             [controls.column(*(p.card for p in panels), gap="14px") for panels in doing.values()],
             titles=list(doing),

@@ -13,6 +13,7 @@ from mpclab.check import Verdict
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
+from mpclab.panels.smaller import Smaller
 from mpclab.plots import outcomes, style
 from mpclab.trace.fold import State
 
@@ -37,8 +38,11 @@ class OutcomePanel(Panel):
         self.proof.observe(lambda _: self._prove(), "value")
         self.words = controls.page("", "mpclab-verdicts")
         self.picture = controls.Picture("Nothing has been proposed yet.", widest="900px")
+        self.smaller = Smaller(self.controller)
         self._verdicts: list[Verdict] = []
-        return [controls.row(self.check, self.proof), self.words, self.picture.box]
+        return [
+            controls.row(self.check, self.proof), self.words, self.smaller.box, self.picture.box,
+        ]  # fmt: skip
 
     def _check(self) -> None:
         self.controller.do("checking", lambda lab: lab.check(), then=self._take)
@@ -57,6 +61,8 @@ class OutcomePanel(Panel):
     def refresh(self, now: Tick) -> None:
         if now.is_new:
             self._verdicts = []
+            self.smaller.clear()
+        self.smaller.refresh(any(v.verdict == "violated" for v in self._verdicts))
         known = any(o.proposed_at is not None for o in now.state.operations.values())
         controls.gate(self.check, "" if known else "propose something first")
         self.words.value = verdict_table(self._verdicts, style.operation_names(now.state))

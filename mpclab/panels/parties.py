@@ -139,15 +139,20 @@ class PartiesPanel(Panel):
             tip="have every party leave for good",
             name="leave",
         )
+        self.apart = controls.check(
+            "as processes", False, name="processes",
+            tip="each party in a process of its own: to crash it is SIGKILL, to pause it SIGSTOP",
+        )  # fmt: skip
         self.everyone = controls.choice(
             "Everyone votes", [("as below", ""), *((v, v) for v in VOTES)], width="118px",
             tip="set how every party votes", name="everyone-votes",
         )  # fmt: skip
         self.everyone.observe(self._all_vote, "value")
-        self.actions = controls.row(self.spawn, self.join, self.leave, self.everyone)
+        self.actions = controls.row(self.spawn, self.join, self.leave, self.apart, self.everyone)
 
     def _spawn(self, parties: tuple[Party, ...]) -> None:
         chosen = self.chosen()
+        process = self.apart.value and not self.apart.disabled
 
         def spawn(lab: Lab) -> str:
             said = ""
@@ -158,7 +163,7 @@ class PartiesPanel(Panel):
                 said = self.controller.renew(**chosen, votes=kept, operations=(), faults=()) + "; "
                 for party in hand:
                     self.controller.lab.set_votes(party, "hand")
-            return f"{said}{self.controller.lab.spawn(*parties)}"
+            return f"{said}{self.controller.lab.spawn(*parties, process=process)}"
 
         self.controller.do("spawning", spawn)
 
@@ -211,6 +216,8 @@ class PartiesPanel(Panel):
         away = set(lab.group.everyone) - set(present)
         served = bool(lab.url or lab.world.server_url or lab.scenario.mesh == "ready")
         no_server = "" if served else "start the signaling server first"
+        controls.show(self.apart, lab.scenario.world != "simulated")
+        controls.gate(self.apart, closed or no_server or ("" if away else "every party is here"))
         controls.gate(self.spawn, closed or ("" if away or not present else "every party is here"))
         controls.gate(
             self.join,

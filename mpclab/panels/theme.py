@@ -34,7 +34,9 @@ STYLESHEET: Final = """
 .mpclab .mpclab-card { gap: 10px; }
 .mpclab .mpclab-tab .mpclab-card { border: 0; box-shadow: none; padding: 0; border-radius: 0; }
 .mpclab .mpclab-tab .mpclab-flow h3 > span, .mpclab .mpclab-tab .mpclab-outcome h3 > span,
-.mpclab .mpclab-tab .mpclab-log h3 > span { display: none; }
+.mpclab .mpclab-tab .mpclab-compare h3 > span, .mpclab .mpclab-tab .mpclab-log h3 > span {
+  display: none; }
+.mpclab pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; margin: 4px 0; }
 .mpclab .mpclab-tab .jupyter-widget-TabPanel-tabContents, .mpclab .mpclab-tab .widget-tab-contents {
   padding: 12px 14px; }
 .mpclab .mpclab-card.mpclab-coordinator { gap: 2px 16px; padding: 8px 16px; }

@@ -95,6 +95,34 @@ def page(
     )
 
 
+class Living:
+    """A page inside a notebook: the cell that shows it keeps the run, for readers without a kernel.
+
+    Args:
+        page: a page, as of `page()`.
+        name: what it is, in words.
+        height: of its place in the notebook, pixels.
+    """
+
+    def __init__(self, page: str, name: str, height: int = 640) -> None:
+        self.page = page
+        self.name = name
+        self.height = height
+
+    def _repr_html_(self) -> str:
+        # It may run its script, and reaches neither the notebook around it nor any network.
+        return (
+            f'<iframe srcdoc="{html.escape(self.page)}" sandbox="allow-scripts" '
+            f'title="{html.escape(self.name)}" width="100%" height="{self.height}" '
+            'style="border:0">'
+            f"{html.escape(self.name)}: trust this notebook, and its living diagram is here"
+            "</iframe>"  # the words stand where Jupyter takes the frame away
+        )
+
+    def __repr__(self) -> str:
+        return f"Living({self.name!r})"
+
+
 def _line(text: str, rows: tuple[int, ...]) -> str:
     links = "".join(f'<button data-row="{row}">row {row}</button>' for row in rows[:6])
     return f"<li>{html.escape(text)} {links}</li>"
