@@ -25,6 +25,8 @@ from mpclab.trace.fold import State
 from mpclab.trace.rows import Asked, Delivered, Dropped, Fired, Noted, Row, Sent
 
 TICK: Final = 0.125  # seconds
+QUIET: Final = 1.0
+"""How often (s) panels are painted while nothing but heartbeats comes: clocks and counts go on."""
 SIMULATED_PORT: Final = 8080
 
 log = logging.getLogger("mpclab.panels")
@@ -100,6 +102,8 @@ class Controller:
         self._painting = threading.RLock()
         self._wake = threading.Event()
         self._pending = 0
+        self._unpainted: list[Row] = []  # heartbeats: they wait for the next painting
+        self._painted = 0.0
         _controllers[lab] = self
 
     # --- panels -------------------------------------------------------------------------------
@@ -237,14 +241,16 @@ class Controller:
         self.state = State()
         self.highlight = ()
         self._cursor = (0, 0)
+        self._unpainted = []
         self._background.clear()
         self.kinds = set()
         self._new.update(id(panel) for panel in self.panels)
 
     # --- painting -----------------------------------------------------------------------------
 
-    def tick(self, only: Painted | None = None) -> None:
-        """Read what is new, and have every panel paint it."""
+    def tick(self, only: Painted | None = None, *, asked: bool = True) -> None:
+        """Read what is new, and have every panel paint it: at once where somebody `asked` or
+        something happened, else now and then."""
         with self._painting:
             if only is not None:  # a panel that came late must not take the others' news
                 self._paint(only, [], needs_redraw=False)
@@ -256,6 +262,11 @@ class Controller:
             for one in rows:
                 needs_redraw = self._is_worth_drawing(one) or needs_redraw
                 self.state.apply(one)
+            self._unpainted += rows
+            quiet = not (asked or needs_redraw or self._new)
+            if quiet and time.monotonic() - self._painted < QUIET and not self._is_behind():
+                return
+            rows, self._unpainted, self._painted = self._unpainted, [], time.monotonic()
             for panel in list(self.panels):
                 self._paint(panel, rows, needs_redraw)
 
@@ -298,13 +309,17 @@ class Controller:
             job()
 
     def _tick_on(self) -> None:
+        asked = True
         while self.panels:
             over = self.lab.closed and self._pending == 0
-            self.tick()
-            if over and not any(panel.is_behind for panel in self.panels):
+            self.tick(asked=asked or over)
+            if over and not self._is_behind():
                 return  # the next verb, or a panel that is told to redraw, starts it again
-            self._wake.wait(TICK)
+            asked = self._wake.wait(TICK)
             self._wake.clear()
+
+    def _is_behind(self) -> bool:
+        return any(panel.is_behind for panel in self.panels)
 
 
 def controller_of(source: Controller | Lab | Painted | None, fields: dict[str, Any]) -> Controller:
