@@ -11,8 +11,8 @@ import platform
 import sys
 
 SECTIONS = (
-    "simulation", "real", "links", "endurance", "relay", "widgets", "frames", "consensus_figures",
-    "mpc",
+    "simulation", "real", "links", "endurance", "relay", "widgets", "clicks", "frames",
+    "consensus_figures", "mpc",
 )  # fmt: skip
 
 

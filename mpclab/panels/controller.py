@@ -100,6 +100,7 @@ class Controller:
         self._worker: threading.Thread | None = None
         self._ticker: threading.Thread | None = None
         self._painting = threading.RLock()
+        self._starting = threading.Lock()
         self._wake = threading.Event()
         self._pending = 0
         self._unpainted: list[Row] = []  # heartbeats: they wait for the next painting
@@ -186,8 +187,8 @@ class Controller:
 
     def wake(self) -> None:
         """Tick now rather than in a moment."""
-        self._start()
         self._wake.set()
+        self._start()
 
     def dismiss(self) -> None:
         """The error was read."""
@@ -300,9 +301,12 @@ class Controller:
         if self._worker is None or not self._worker.is_alive():
             self._worker = threading.Thread(target=self._work_on, name="mpclab-worker", daemon=True)
             self._worker.start()
-        if self._ticker is None or not self._ticker.is_alive():
-            self._ticker = threading.Thread(target=self._tick_on, name="mpclab-ticker", daemon=True)
-            self._ticker.start()
+        with self._starting:
+            if self._ticker is None or not self._ticker.is_alive():
+                self._ticker = threading.Thread(
+                    target=self._tick_on, name="mpclab-ticker", daemon=True
+                )
+                self._ticker.start()
 
     def _work_on(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -313,10 +317,18 @@ class Controller:
         while self.panels:
             over = self.lab.closed and self._pending == 0
             self.tick(asked=asked or over)
-            if over and not self._is_behind():
+            if over and self._is_over():
                 return  # the next verb, or a panel that is told to redraw, starts it again
             asked = self._wake.wait(TICK)
             self._wake.clear()
+
+    def _is_over(self) -> bool:
+        """Whether the ticker may end: decided where nobody can be told that it still runs."""
+        with self._starting:
+            if self._pending or self._wake.is_set() or self._is_behind():
+                return False
+            self._ticker = None
+            return True
 
     def _is_behind(self) -> bool:
         return any(panel.is_behind for panel in self.panels)

@@ -44,6 +44,9 @@ class Coordinator(Panel):
 
     def build(self) -> list[Any]:
         controller = self.controller
+        # In this order they are painted: what one waits for first, and what is drawn here last.
+        self.operations = OperationsPanel(controller)
+        self.flow = FlowPanel(controller)
         self.banner = Banner(controller)
         self.palette = Palette(controller)
         self.world = WorldPanel(controller)
@@ -51,17 +54,15 @@ class Coordinator(Panel):
         self.server = ServerPanel(controller)
         self.parties = PartiesPanel(controller)
         self.world.typed = self.parties.chosen
-        self.connections = ConnectionsPanel(controller)
-        self.operations = OperationsPanel(controller)
         self.faults = FaultPanel(controller)
-        self.flow = FlowPanel(controller)
+        self.connections = ConnectionsPanel(controller)
         self.outcome = OutcomePanel(controller)
         self.history = HistoryPanel(controller)
         self.compare = ComparePanel(controller)
         self.log = LogPanel(controller)
         self.parts: tuple[Panel, ...] = (
             self.banner, self.palette, self.world, self.time, self.server, self.parties,
-            self.connections, self.operations, self.faults, self.flow, self.outcome,
+            self.operations, self.flow, self.faults, self.connections, self.outcome,
             self.history, self.compare, self.log,
         )  # fmt: skip
         self.yours = tuple(panel(controller) for panel in PANELS.values())

@@ -76,11 +76,13 @@ class FlowPanel(Panel):
             self.canvas.follow(now.lab.trace)
         self.canvas.able = able(now.lab)
         self.canvas.witnesses = list(self.controller.highlight)
-        if self.picture_due(now, 0.1 if living else 0.7):
-            if living:
+        if living:  # only what is new crosses to the page: at every tick that has some
+            self._stale = self._stale or now.needs_redraw
+            if self._stale and not self.hidden:
+                self._stale = False
                 self.canvas.update()
-            else:
-                self.picture.draw(lambda: self._draw(now), dpi=115)
+        elif self.picture_due(now, 0.7):
+            self.picture.draw(lambda: self._draw(now), dpi=115)
 
     def _draw(self, now: Tick) -> Axes | None:
         state = now.state

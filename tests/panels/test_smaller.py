@@ -32,6 +32,7 @@ def test_a_violation_is_made_small_into_a_file_and_a_picture(
     it.press(panel.outcome.check)
     wait(lambda: panel.outcome.smaller.box.layout.display is None, "shrinking is offered")
     it.press(panel.outcome.smaller.button)
+    wait(lambda: not panel.outcome.smaller.is_running, "it has ended", 60)
     it.say("nothing more can be left out")
     it.say(f"saved as <code>{FILE}</code>")
     found = Scenario.from_file(tmp_path / FILE)
@@ -54,7 +55,7 @@ def test_making_it_small_can_be_cancelled(
     smaller = panel.outcome.smaller
     smaller._press()
     smaller._press()  # at once: it is Cancel now
-    wait(lambda: not smaller.is_running, "it has ended")
+    wait(lambda: not smaller.is_running, "it has ended", 60)
     it.say("stopped: cancelled")
 
 

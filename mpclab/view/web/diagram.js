@@ -23,6 +23,7 @@ class Diagram {
       open: new Set(), chosen: -1, chosenMark: null, party: null, lit: null, ghost: null, witnesses: new Set(options.rows ?? []),
     };
     this.frames = []; // ms that each drawing took
+    this.painted = 0; // so many marks were there when it was drawn last
     this._build(host);
     this._listen();
     new ResizeObserver(() => this.redraw()).observe(this.stage);
@@ -400,6 +401,7 @@ class Diagram {
       this._asked = false;
       const began = performance.now();
       this._draw();
+      this.painted = this.store.marks.length;
       this.frames.push(performance.now() - began);
       if (this.frames.length > 600) this.frames.splice(0, 300);
     });
