@@ -16,8 +16,13 @@ activate different results. For an honest party signs one record at most, is nev
 and so must have signed whatever became active anywhere. A participant that cheats is convicted with
 proof, and the rest go on while `needed` dealers and `threshold` receivers are left. A participant
 that is *silent* cannot be told from a slow one: the result is `Aborted(missing=…)`, within a
-deadline for each round, `participants + 3` rounds at the most. To go on without it, propose again
-and leave it out. Secrecy needs fewer than `threshold` corrupt receivers.
+deadline for each round, `participants + 3` rounds at the most. The reason names the proposal that
+goes on without it. It is left to a vote, and not done here, for two reasons. Who is left out of a
+refresh loses its share: with t - 1 liars among the rest, n - 1 ≥ 2t - 1 holders are needed for t
+honest ones to be left, so in 2 of 3 or 3 of 5 liars could have the honest leave each other out
+until nobody can sign. And a party that has signed, and then is cut off, is silent too: to deal anew
+without it makes two results, of which it may complete the one and the rest the other. Secrecy needs
+fewer than `threshold` corrupt receivers.
 
 What is impossible, and so not claimed: that all honest parties activate in bounded time or none
 does, when messages may be lost at the last moment. A party that signed and then gave up keeps its

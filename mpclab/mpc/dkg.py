@@ -65,6 +65,12 @@ class Dkg(SharedDealing):
         )
         self.params = Params(suite, threshold, self.participants, self.parameters.context)
 
+    def way_out(self, missing: tuple[Party, ...]) -> str:
+        left = [p for p in self.participants if p not in missing]
+        if len(left) < max(self.threshold, 2):
+            return ""
+        return f"; to go on without, propose dkg with members {left}"
+
     def draw(self, me: Party, coins: Coins) -> tuple[shamir.Polynomial, tuple[bytes, ...], bytes]:
         secret, dealing = pedersen.round_1(self.params, me, coins)
         return secret.polynomial, dealing.commitments, dealing.proof

@@ -576,3 +576,14 @@ def test_flaws_that_cancel_out_are_seen_when_one_of_the_two_is_convicted_otherwi
     cast = Cast(5, dkg(5, 2), seed=seed, cheats={3: cheats[3], 4: equivocates}).run()
     check_key(cast.outcomes())
     assert cast.accused() <= {3, 4}
+
+
+def test_a_silent_dealer_stops_it_and_the_reason_names_the_way_on() -> None:
+    cast = Cast(4, dkg(4, 2), cheats={3: lambda *said: []}).run()
+    for p in cast.honest:
+        outcome = cast.outcome(p)
+        assert isinstance(outcome, Aborted)
+        assert outcome.missing == (3,)
+        assert outcome.reason.endswith(
+            "in time; to go on without, propose dkg with members [1, 2, 4]"
+        )
