@@ -98,8 +98,22 @@ def _parser() -> argparse.ArgumentParser:
     add_invite(invite)
     invite.set_defaults(run=_invite)
 
+    from mpclab.cli.profile import add_contacts, add_init
+
+    init = commands.add_parser("init", help="make our identity on this machine, and our profile")
+    add_init(init)
+    init.set_defaults(run=_init)
+
+    contacts = commands.add_parser("contacts", help="names for others' keys")
+    add_contacts(contacts)
+    contacts.set_defaults(run=_contacts)
+
     party = commands.add_parser("party", help="be one party of a session, in this process")
-    party.add_argument("url", help="the signaling server: ws://127.0.0.1:8080 or wss://…")
+    party.add_argument(
+        "url", nargs="?", default="",
+        help="the signaling server: ws://127.0.0.1:8080 or wss://… (default: as `mpclab init` has "
+        "it)",
+    )  # fmt: skip
     party.add_argument("--session", required=True, help="the session's id")
     party.add_argument("--id", type=int, required=True, help="which party to be, 1 to n")
     party.add_argument("--parties", type=int, required=True, help="n: how many there are")
@@ -113,6 +127,20 @@ def _parser() -> argparse.ArgumentParser:
     party.add_argument(
         "--vote", default="approve", help="approve, reject, silent, validate or hand (ask me)"
     )
+    party.add_argument(
+        "--approve-with", metavar="CMD",
+        help="a program that reads each operation as JSON and approves it by ending with 0, or "
+        "rejects it with 1",
+    )  # fmt: skip
+    party.add_argument(
+        "--prompt", action=argparse.BooleanOptionalAction,
+        help="take commands that are typed: propose, show, approve, … (default: in a terminal, "
+        "with --vote hand)",
+    )  # fmt: skip
+    party.add_argument(
+        "--json", action="store_true",
+        help="speak JSON lines: events and answers out, commands in",
+    )  # fmt: skip
     party.add_argument("--relay", action="store_true", help="no data channels: relay by the server")
     party.add_argument(
         "--address", action="append", default=[], metavar="IP",
@@ -264,6 +292,18 @@ def _invite(args: argparse.Namespace) -> int:
     from mpclab.cli.server import invite
 
     return invite(args)
+
+
+def _init(args: argparse.Namespace) -> int:
+    from mpclab.cli.profile import init
+
+    return init(args)
+
+
+def _contacts(args: argparse.Namespace) -> int:
+    from mpclab.cli.profile import contacts_command
+
+    return contacts_command(args)
 
 
 def _party(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ a tail of the trace is kept, and what a message from a peer breaks is the peer's
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -20,8 +21,9 @@ from rich.text import Text
 
 from mpclab.cli.attached import TellingTrace, serve
 from mpclab.cli.folders import login_in
+from mpclab.cli.hands import HELP, Approver, Hands, Lines, lines_of, shown, typed
 from mpclab.cli.heir import Heir
-from mpclab.cli.operating import public_key
+from mpclab.cli.profile import contacts, identity_file, key_named, profile
 from mpclab.cli.show import console
 from mpclab.cli.signals import raise_descriptor_limit, stoppable
 from mpclab.cli.text import line
@@ -64,7 +66,21 @@ def be_party(args: argparse.Namespace) -> int:
 def _be(args: argparse.Namespace, trace: Trace) -> int:
     if args.threshold is not None and args.threshold < 1:
         raise UsageError(f"--threshold {args.threshold}: use 1 to {args.parties}")
-    identity = load_key(args.key) if args.key else None
+    url = args.url or profile().server
+    if not url:
+        raise UsageError("name the server's url, or note it once: mpclab init --server URL")
+    args.url = url
+    hands_on = args.prompt or args.json or args.approve_with
+    if args.approve_with and args.vote == "approve":
+        args.vote = "hand"
+    elif args.approve_with and args.vote != "hand":
+        raise UsageError(f"--approve-with votes for us; leave out --vote {args.vote}")
+    if args.attached and hands_on:
+        raise UsageError("--attached has its user elsewhere")
+    own_key = args.key
+    if own_key is None and args.store is None and not args.attached and identity_file().exists():
+        own_key = identity_file()
+    identity = load_key(own_key) if own_key else None
     lab = Lab(
         world="websocket" if args.relay else "webrtc",
         url=args.url,
@@ -96,19 +112,23 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
         if args.attached:
             return serve(lab, args.id, joined=args.joined)
         public = lab.group.identity(args.id).public.hex()
-        console.print(line(f"party {args.id} of {args.parties}, key ", (public, "bold")))
+        voice = Voice(args.json)
+        voice.say(
+            f"party {args.id} of {args.parties}, key ", (public, "bold"),
+            event="party", party=args.id, parties=args.parties, key=public,
+        )  # fmt: skip
         if args.record:
-            console.print(line((f"recording to {args.record}: texts, votes and addresses", "dim")))
+            voice.say((f"recording to {args.record}: texts, votes and addresses", "dim"))
         try:
             if not _failure(lab):
                 lab.join(wait=False)
-            status = _follow(lab, args)
+            status = _follow(lab, args, voice)
         except KeyboardInterrupt:
             status = 0
         if status == 0:
             with suppress(UsageError):  # it may have ended by itself just now
                 lab.leave(args.id)
-            console.print("left the session")
+            voice.say("left the session", event="left-session")
         return status
 
 
@@ -158,11 +178,13 @@ def _pins(texts: list[str], n: int) -> Mapping[Party, bytes]:
     for text in texts:
         party, _, key = text.partition("=")
         try:
-            number, raw = int(party), bytes.fromhex(key)
-        except ValueError:
+            number, raw = int(party), key_named(key)
+        except (ValueError, UsageError):
             number, raw = 0, b""
         if not 1 <= number <= n or len(raw) != 32:
-            raise UsageError(f"--peer {text}: write ID=KEY, with 1 to {n} and 64 hex digits")
+            raise UsageError(
+                f"--peer {text}: write ID=KEY, with 1 to {n} and 64 hex digits or a contact's name"
+            )
         pins[number] = raw
     return pins
 
@@ -181,19 +203,19 @@ def _entry(args: argparse.Namespace, keys: Mapping[Party, bytes]) -> Entry:
             ticket = Path(ticket).read_text(encoding="utf-8").split()[-1]
         except (OSError, UnicodeDecodeError, IndexError) as error:
             raise UsageError(f"--ticket {ticket[:80]}: neither a ticket nor a file") from error
-    return Entry(args.access, public_key(args.owner), ticket, roster)
+    return Entry(args.access, key_named(args.owner), ticket, roster)
 
 
-def _follow(lab: Lab, args: argparse.Namespace) -> int:
-    news = _News(lab, args.id, args.until)
+def _follow(lab: Lab, args: argparse.Namespace, voice: Voice) -> int:
+    news = _News(lab, args.id, args.until, voice)
     proposed = args.propose is None
-    interactive = args.vote == "hand" and sys.stdin.isatty()
     began, joined = time.monotonic(), False
     heir = Heir(lab, args.id, args.host, args.url) if args.host else None
+    user = _User(lab, args, voice)
     while True:
         news.say()
         if failure := _failure(lab):
-            console.print(line((failure, "red")))
+            voice.say((failure, "red"), event="failed", reason=failure)
             return FAILED
         is_in = lab.world.look(args.id, _has_joined)
         joined = joined or is_in
@@ -204,13 +226,105 @@ def _follow(lab: Lab, args: argparse.Namespace) -> int:
         if not proposed and lab.world.look(args.id, _reaches_all):
             proposed = True
             lab.propose(by=args.id, kind="note", text=args.propose)
-        if interactive:
-            _ask_for_votes(lab, args.id, news.unvoted)
+        user.look(news.unvoted)
+        if user.hands.wants_to_leave:
+            return 0
         if args.until is not None and len(news.ended) >= args.until:
             lab.wait(0.5)  # others may still need our answers
             news.say()
             return 0
         time.sleep(_LOOK)
+
+
+class _User:
+    """Who decides for us: at the keyboard, by JSON lines, or a program."""
+
+    def __init__(self, lab: Lab, args: argparse.Namespace, voice: Voice) -> None:
+        self._lab, self._me, self._voice = lab, args.id, voice
+        names = {key: name for name, key in contacts().items()}
+        self.hands = Hands(lab, args.id, names)
+        by_hand = args.vote == "hand" and sys.stdin.isatty()
+        prompts = args.prompt if args.prompt is not None else by_hand and not args.approve_with
+        self._lines = Lines() if prompts or args.json else None
+        self._approver = (
+            Approver(args.approve_with, self._vote, self._complain) if args.approve_with else None
+        )
+        self._shown: set[str] = set()
+        if prompts and not args.json:
+            voice.say("type help, or a command")
+
+    def look(self, unvoted: dict[str, tuple[str, Party | None]]) -> None:
+        """Show what waits for a vote, and do what was said meanwhile."""
+        for op in [op for op in unvoted if op not in self._shown]:
+            whole = self.hands.waiting(op)
+            if whole is None:
+                continue
+            self._shown.add(op)
+            if self._approver is not None:
+                self._approver.ask(whole)
+            elif self._lines is not None:
+                self._voice.tell("waiting", {"operation": whole}, shown(whole))
+        self._shown &= unvoted.keys()
+        if self._approver is not None:
+            self._approver.settle()
+        while self._lines is not None and (text := self._lines.take()) is not None:
+            self._hear(text)
+
+    def _hear(self, text: str) -> None:
+        request: Any = None
+        if not self._voice.json and text.strip() == "help":
+            self._voice.tell("help", {}, HELP.splitlines())
+            return
+        try:
+            request = json.loads(text) if self._voice.json else typed(text)
+            if request is None:
+                return
+            if not isinstance(request, dict):
+                raise UsageError("write an object")
+            answer = self.hands.do(request)
+        except (UsageError, ValueError, RecursionError) as error:
+            answer = {"error": str(error)}
+        if isinstance(request, dict) and "id" in request:
+            answer["id"] = request["id"]
+        self._voice.tell("answer", answer, lines_of(answer))
+
+    def _vote(self, op: str, approve: bool, reason: str) -> None:
+        with suppress(UsageError):  # it ended meanwhile
+            self._lab.vote(self._me, op, approve, reason)
+
+    def _complain(self, text: str) -> None:
+        self._voice.say((text, "yellow"), event="no-vote", reason=text)
+
+
+class Voice:
+    """What is said on the terminal: lines for people, or objects for programs."""
+
+    def __init__(self, json: bool) -> None:
+        self.json = json
+
+    def say(self, *parts: object, event: str = "", **fields: object) -> None:
+        """A line; without an `event` it is for people alone."""
+        if not self.json:
+            console.print(line(*parts))
+        elif event:
+            self._write({"event": event, **fields})
+
+    def tell(self, event: str, fields: dict[str, Any], lines: list[str]) -> None:
+        """An answer: as it is, or in lines."""
+        if self.json:
+            self._write({"event": event, **fields})
+        for text in () if self.json else lines:
+            console.print(line(text))
+
+    def note(self, event: str, at: int, fields: dict[str, Any], words: Text) -> None:
+        """Something that happened at `at` µs."""
+        if self.json:
+            self._write({"event": event, "at": at / 1e6, **fields})
+        else:
+            console.print(words)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        console.print(json.dumps(record, ensure_ascii=True, default=str), soft_wrap=True)
 
 
 def _failure(lab: Lab) -> str:
@@ -242,7 +356,8 @@ class _News:
         unvoted: kind and proposer of those that wait for our vote.
     """
 
-    def __init__(self, lab: Lab, me: Party, until: int | None) -> None:
+    def __init__(self, lab: Lab, me: Party, until: int | None, voice: Voice) -> None:
+        self._voice = voice
         self.ended: set[str] = set()
         self.unvoted: dict[str, tuple[str, Party | None]] = {}
         self._until = until or 0
@@ -267,14 +382,17 @@ class _News:
                 self._left_out += 1
                 continue
             if self._left_out:
-                console.print(line((f"{self._left_out} lines left out", "dim")))
+                text = f"{self._left_out} lines left out"
+                self._voice.say((text, "dim"), event="left-out", lines=self._left_out)
                 self._left_out = 0
-            console.print(words)
+            event, fields = _fields(row)
+            self._voice.note(event, row.at, fields, words)
         if isinstance(self._trace, TailTrace):
             self._trace.flush()
             if self._trace.failure and not self._told_failure:
                 self._told_failure = True
-                console.print(line((f"the recording ends here: {self._trace.failure}", "yellow")))
+                why = f"the recording ends here: {self._trace.failure}"
+                self._voice.say((why, "yellow"), event="recording-ended", reason=why)
 
     def _count(self, note: notes.AnyNote) -> None:
         match note:
@@ -320,9 +438,13 @@ def _clock(at: int) -> str:
     return f"{at / 1e6:8.3f} s"
 
 
-def _ask_for_votes(lab: Lab, me: Party, unvoted: dict[str, tuple[str, Party | None]]) -> None:
-    while unvoted:
-        op, (kind, by) = unvoted.popitem()
-        answer = console.input(line(f"approve {kind} by party {by} ({op})? [y/n] "))
-        with suppress(UsageError):  # it ended meanwhile
-            lab.vote(me, op, answer.strip().lower().startswith("y"), "not wanted here")
+def _fields(row: Any) -> tuple[str, dict[str, Any]]:
+    """A row that `_words` has words for, for a program."""
+    match row:
+        case Noted(note=note):
+            fields = msgspec.to_builtins(note)
+            return word_of(note), {k: v for k, v in fields.items() if k != "word"}
+        case Linked(peer=peer, state=state):
+            return "link", {"peer": peer, "state": state, "detail": row.detail}
+        case _:
+            return "blamed", {"party": row.party, "reason": row.reason}

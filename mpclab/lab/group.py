@@ -146,6 +146,18 @@ class Group:
                 self.identities[party] = Identity.from_seed(secrets.token_bytes(32))
         return self.identities[party]
 
+    def key_of(self, party: Party) -> bytes:
+        """The key of a party here or met by one here; b"": not known yet."""
+        if known := self._keys().get(party):
+            return known
+        for here in self.present:
+            actor = self.base + here
+            if actor in self.world.actors:
+                met: dict[Party, bytes] = self.world.look(actor, _met)
+                if party in met:
+                    return met[party]
+        return b""
+
     # --- verbs ---
 
     @verb
@@ -553,3 +565,8 @@ def _parties(parties: tuple[Party, ...]) -> str:
     if parties == tuple(range(parties[0], parties[-1] + 1)) and len(parties) > 2:
         return f"parties {parties[0]}–{parties[-1]}"
     return f"parties {', '.join(map(str, parties))}"
+
+
+def _met(node: Node) -> dict[Party, bytes]:
+    root = node.machine(())
+    return dict(root.keys) if isinstance(root, PartyMachine) else {}

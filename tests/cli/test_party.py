@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 
@@ -31,7 +32,7 @@ class Process:
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-m", "mpclab", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"},
             preexec_fn=_hear_ctrl_c,
         )  # fmt: skip
@@ -55,6 +56,12 @@ class Process:
             if found := re.search(pattern, line):
                 return found
 
+    def write(self, text: str) -> None:
+        """Type something."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(text)
+        self._process.stdin.flush()
+
     def finish(self, seconds: float = 30) -> int:
         return self._process.wait(seconds)
 
@@ -69,8 +76,10 @@ class Process:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for stream in (self._process.stdout, self._process.stdin):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
 
 
 @pytest.fixture
