@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from mpclab.core.wire import Message, decoder
-from mpclab.signaling.messages import MAX_MESSAGE, ClientMessage, Relay
+from mpclab.signaling.messages import MAX_MESSAGE, Announce, ClientMessage, Relay
 
 
 class Malformed(Message, frozen=True):
@@ -17,14 +17,14 @@ class Malformed(Message, frozen=True):
     reason: str
 
 
-class _RelayText(msgspec.Struct, forbid_unknown_fields=True):
-    """A client's whole text, where it asks to relay: nearly all that a server hears."""
+class _PassedOn(msgspec.Struct, forbid_unknown_fields=True):
+    """A client's whole text, where it is for other clients: nearly all that a server hears."""
 
     id: Annotated[int, msgspec.Meta(ge=0)]
-    msg: Relay
+    msg: Relay | Announce
 
 
-open_relay: Callable[[bytes], Any] = decoder(_RelayText, "json")
+open_passed_on: Callable[[bytes], Any] = decoder(_PassedOn, "json")
 _decode = decoder(ClientMessage, "json")
 
 

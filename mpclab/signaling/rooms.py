@@ -60,7 +60,7 @@ from mpclab.signaling.admission import (
     why_not,
     why_not_here,
 )
-from mpclab.signaling.decoding import Malformed, lenient, open_relay
+from mpclab.signaling.decoding import Malformed, lenient, open_passed_on
 from mpclab.signaling.kept_rooms import (
     keep_room,
     keep_slot,
@@ -327,31 +327,41 @@ class Rooms(Machine):
 
     def pass_on(
         self, sender: Connection, text: bytes, now: int
-    ) -> list[tuple[Connection, bytes]] | None:
-        """The deliveries of `text` of `sender`, where it is a `Relay` with no other effect. The
-        same checks as `_admit` and `_handle`, without a step: the fast path of hosts that keep
-        no trace. None: take the step."""
+    ) -> list[tuple[tuple[Connection, ...], bytes]] | None:
+        """The deliveries of `text` of `sender`, where it is a `Relay` or an `Announce` with no
+        other effect: receivers and what they hear. The same checks as `_admit` and `_handle`,
+        without a step: the fast path of hosts that keep no trace. None: take the step."""
         client = self.clients.get(sender)
         if client is None or not client.session or client.backlog:
             return None
         try:
             text.isascii() or text.decode()
-            envelopes = open_relay(text).msg.envelopes
+            msg = open_passed_on(text).msg
         except (UnicodeDecodeError, msgspec.DecodeError):
             return None
         room = self.rooms[client.session]
+        if isinstance(msg, Announce):
+            if not client.bucket.take(now, self._worth(client, msg)):
+                return None
+            client.heard_at = now
+            others = tuple([c for c in room.online if c != sender])
+            self.relayed += len(others)
+            self.log.append(LogLine(now, _announced(client)))
+            heard = b'{"type":"Announced","sender":%d,"payload":%b}'
+            return [(others, heard % (client.party, msg.payload))] if others else []
+        envelopes = msg.envelopes
         if len(envelopes) > MOST_EACH or any(not 1 <= e.to <= room.n for e in envelopes):
             return None  # the step looks closer
         if not client.bucket.take(now):
             return None
         client.heard_at = now
-        said = []
+        said: list[tuple[tuple[Connection, ...], bytes]] = []
         for envelope in envelopes:
             slot = room.slots.get(envelope.to)
             if slot is None or slot.connection is None or envelope.to == client.party:
                 continue
             body = b'{"type":"Relayed","sender":%d,"payload":%b}'
-            said.append((slot.connection, body % (client.party, envelope.payload)))
+            said.append(((slot.connection,), body % (client.party, envelope.payload)))
         self.relayed += len(said)
         return said
 
@@ -413,7 +423,7 @@ class Rooms(Machine):
                 self.relayed += len(others)
                 if others:
                     ctx.multicast(others, Announced(client.party, payload))
-                self._say(ctx, f"{client.session}: party {client.party} announced to all")
+                self._say(ctx, _announced(client))
             case Who():
                 ctx.send(sender, Roster(room.roster(), room.revision))
             case Leave():
@@ -769,6 +779,10 @@ class Rooms(Machine):
 
     def _say(self, ctx: Ctx, text: str) -> None:
         self.log.append(LogLine(ctx.now, text))
+
+
+def _announced(client: _Client) -> str:
+    return f"{client.session}: party {client.party} announced to all"
 
 
 def build_server(settings: RoomsSettings | None = None) -> Build:

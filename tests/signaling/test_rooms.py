@@ -301,6 +301,7 @@ def test_a_damaged_record_is_named(record: bytes) -> None:
             st.integers(11, 14),
             st.lists(st.integers(0, 4), max_size=10),
             st.sampled_from([b'"x"', b"{}", b"[[1]]", b"nul", b'"\xff"', b"[" * 3000, b""]),
+            st.booleans(),
         ),
         max_size=40,
     )
@@ -309,19 +310,20 @@ def test_what_is_passed_on_without_a_step_is_what_a_step_sends(said: list[Any]) 
     """Where it says None, nothing was spent and the step decides."""
     settings = RoomsSettings(rate=1, burst=20)
     quick, slow = full(settings), full(settings)
-    for number, (sender, to, payload) in enumerate(said):
+    for number, (sender, to, payload, to_all) in enumerate(said):
         envelopes = b",".join(
             b'{"type":"Envelope","to":%d,"payload":%b}' % (party, payload) for party in to
         )
         msg = b'{"type":"Relay","envelopes":[%b]}' % envelopes
+        if to_all:
+            msg = b'{"type":"Announce","payload":%b}' % payload
         passed = quick.rooms.pass_on(sender, b'{"id":%d,"msg":%b}' % (number, msg), quick.now)
         if passed is None:
             assert sends(quick.bytes(sender, msg)) == sends(slow.bytes(sender, msg))
             continue
         stepped = [
-            (connection, msgspec.json.encode(message))
+            (tuple(connections), msgspec.json.encode(message))
             for connections, message in sends(slow.bytes(sender, msg))
-            for connection in connections
         ]
         assert passed == stepped
     assert quick.rooms.status() == slow.rooms.status()

@@ -72,7 +72,9 @@ from mpclab.worlds.stores import Store
 class Relaying(Protocol):
     """A server's machine that clients join, and that can relay without a step."""
 
-    def pass_on(self, sender: int, text: bytes, now: int) -> list[tuple[int, bytes]] | None:
+    def pass_on(
+        self, sender: int, text: bytes, now: int
+    ) -> list[tuple[tuple[int, ...], bytes]] | None:
         """The receivers and their messages for `text`; None: it takes a step."""
 
     def shared_rooms(self) -> Mapping[str, SharedRoom]:
@@ -324,13 +326,17 @@ class WebSocketWorld(WithProcesses):
         said = machine.pass_on(number, text, self.now)
         if said is None:
             return False
-        for connection, body in said:
+        for connections, body in said:
             text = b'{"id":%d,"msg":%b}' % (node.next_id, body)
-            if connection < 0:
-                if self._backplane is not None:
-                    self._backplane.send(connection, text)
-            elif not server.send_one(connection, text):
-                self._missed(connection)
+            if len(connections) == 1 and connections[0] > 0:
+                if not server.send_one(connections[0], text):
+                    self._missed(connections[0])
+            else:
+                for missed in server.send([c for c in connections if c > 0], text):
+                    self._missed(missed)
+                for elsewhere in [c for c in connections if c < 0]:
+                    if self._backplane is not None:
+                        self._backplane.send(elsewhere, text)
             node.next_id += 1
         return True
 
