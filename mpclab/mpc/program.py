@@ -405,8 +405,9 @@ def compiled(
         given.append(own[0] if numbers == 1 else own)
     try:
         found = function(given)
-    except (TypeError, AttributeError) as error:
-        raise UsageError(f"{getattr(function, '__name__', 'it')}: {error}") from error
+    except (TypeError, AttributeError, LookupError, ArithmeticError, ValueError) as error:
+        name = getattr(function, "__name__", "the function")
+        raise UsageError(f"{name}, with {len(givers)} inputs: {error}") from error
     named = dict(found) if isinstance(found, Mapping) else {}
     results = list(named.values()) if named else found
     results = list(results) if isinstance(results, list | tuple) else [results]

@@ -49,7 +49,7 @@ class _Doubling:
         self.unchecked: list[tuple[Wire, Wire]] = []
         self.checked: Wire | None = None  # what the last check opened
         self.r = self.made.random(1)
-        results = {wire.index for wire in circuit.outputs}
+        results = _opened_for_results(circuit)
         for step in circuit.steps:
             self._double(step, step.wire.index in results)
         for wire in circuit.outputs:
@@ -130,6 +130,19 @@ class _Doubling:
         c.open(hidden)  # that the shares fit together is what is looked at
         difference = mac - c.mul(total, self.r)
         self.checked = c.zero(c.mul(difference, c.random(1)), CHEATED)
+
+
+def _opened_for_results(circuit: Circuit) -> set[int]:
+    """The wires that are opened and that results are made of, by index."""
+    steps = {step.wire.index: step for step in circuit.steps}
+    found, waiting = set[int](), [wire.index for wire in circuit.outputs]
+    while waiting:
+        step = steps[waiting.pop()]
+        if step.kind == "open":
+            found.add(step.wire.index)
+        elif step.kind == "local":
+            waiting += [arg.index for arg in step.args]
+    return found
 
 
 def _combined(alpha: Vector, values: Vector) -> Vector:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
 from mpclab.crypto.transcript import digest
@@ -101,7 +102,11 @@ def computation(
         )  # fmt: skip
     from mpclab.mpc.program import compiled
 
-    compiled(function, (1, 2, 3), numbers=numbers, places=decimals, low=low, high=high)
+    try:
+        compiled(function, (1, 2, 3), numbers=numbers, places=decimals, low=low, high=high)
+    except UsageError as error:
+        if not isinstance(error.__cause__, LookupError):  # it may be for more than three
+            raise
     kind = name or function.__name__.replace("_", "-").lower()
     ours = source_of(function)
     said = sentence or (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".") or kind

@@ -102,3 +102,15 @@ def test_no_lie_in_any_round_changes_what_comes_out(kind: str) -> None:
                 ended += isinstance(outcome, Aborted)
                 assert isinstance(outcome, Aborted) or tuple(outcome) == right, (round, place)
     assert ended > circuit.rounds // step
+
+
+def test_what_a_result_is_made_of_is_checked_before_it_is_opened() -> None:
+    """The opened product itself is no output here, but twice of it is."""
+    c = Circuit()
+    opened = c.open(c.mul(c.input(1), c.input(2)))
+    c.output(opened * 2)
+    doubled = verified(c)
+    [result] = [s.args[0] for s in doubled.steps if s.wire is doubled.outputs[0]]
+    checks = [s.wire.level for s in doubled.steps if s.kind == "zero"]
+    assert checks
+    assert result.level > max(checks)

@@ -86,6 +86,20 @@ def test_what_cannot_be_computed_is_refused_where_it_is_written() -> None:
             return v[0] if v[0] > v[1] else v[1]
 
 
+def test_one_for_five_is_written_and_fails_for_three_by_a_sentence() -> None:
+    @computation(name="spread")
+    def fifth(v: Any) -> Any:
+        return v[4] - v[0]
+
+    with ready() as lab:
+        done = lab.propose(1, "spread")
+        lab.run()
+        few = lab.propose(1, "spread", members=[1, 2, 3])
+        lab.run()
+        assert done.result == str(GIVEN[5] - GIVEN[1])
+        assert few.outcome.parties[1].reason == "fifth, with 3 inputs: list index out of range"
+
+
 @pytest.mark.parametrize(
     ("kind", "more", "result"),
     [
