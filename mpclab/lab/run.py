@@ -20,6 +20,7 @@ from mpclab.lab.outcome import Outcomes
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import Scenario
 from mpclab.lab.scheduled import play_schedule
+from mpclab.trace.columnar import ENDINGS
 from mpclab.trace.export import message_counts
 from mpclab.trace.log import Trace
 from mpclab.trace.short import ShortTrace
@@ -115,21 +116,21 @@ class Run:
 
         `.html` is a page that opens from disk: the living diagram with the state of every party
         at every step, machines included where the run was simulated, up to a bound that it names.
-        `.jsonl` is the trace itself; `.json` is for Perfetto, `.shiviz` for ShiViz, `.mmd` for
-        Mermaid, `.svg` for a paper (see `mpclab.view.exports`).
+        `.jsonl`, `.parquet` and `.arrow` are the trace itself; `.json` is for Perfetto, `.shiviz`
+        for ShiViz, `.mmd` for Mermaid, `.svg` for a paper (see `mpclab.view.exports`).
 
         Raises:
             UsageError: another ending.
         """
         path = Path(file)
-        if path.suffix == ".jsonl":
+        if path.suffix in (".jsonl", *ENDINGS):
             self.trace.save(path)
         elif path.suffix == ".html":
             path.write_text(self.page(), encoding="utf-8")
         elif path.suffix in EXPORTS:
             path.write_text(EXPORTS[path.suffix](self.trace), encoding="utf-8")
         else:
-            known = ", ".join([".html", ".jsonl", *EXPORTS])
+            known = ", ".join([".html", ".jsonl", *ENDINGS, *EXPORTS])
             raise UsageError(f"{path.name}: use {known}")
         return Done(f"saved as {path}")
 

@@ -16,6 +16,7 @@ import msgspec
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.notes import AnyNote, Remark, class_of
+from mpclab.trace import columnar
 from mpclab.trace.cells import Cells
 from mpclab.trace.rows import Delivered, Noted, Row, Sent
 
@@ -164,7 +165,10 @@ class Trace:
             yield _encoder.encode_lines(some)
 
     def save(self, path: str | FilePath) -> None:
-        """Write the trace as JSONL."""
+        """Write the trace as JSONL, or, by the ending of its name, as `.parquet` or `.arrow`."""
+        if FilePath(path).suffix in columnar.ENDINGS:
+            columnar.write(self, FilePath(path))
+            return
         with open(path, "wb") as file:
             file.writelines(self._texts())
 
@@ -176,6 +180,10 @@ class Trace:
             UsageError: the file is not a trace; names the first wrong line.
         """
         trace = cls()
+        if FilePath(path).suffix in columnar.ENDINGS:
+            for row in columnar.read(FilePath(path)):
+                trace.append(row)
+            return trace
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
