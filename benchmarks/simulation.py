@@ -1,7 +1,8 @@
 """The simulated world: messages a second beside peers, decisions, whole scenarios, the trace.
 
 All times are of this process's CPU, the best of some runs, ours and each peer's in turn; a shared
-machine stretches both alike, so trust the ratios. `--against FOLDER` runs an older checkout's
+machine stretches both alike, so trust the ratios. Where the core is compiled, the Python one is
+run beside it. `--against FOLDER` runs an older checkout's
 engine in turn with ours, on the same votes; `--long` takes minutes more.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 from benchmarks import votes
 from benchmarks.measure import Result, heading, show
 from benchmarks.peers import batched, naive_heap, simpy_votes
+from mpclab import CORE
 from mpclab.consensus.pbft import Pbft
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.network import Delay, Network
@@ -29,6 +31,7 @@ from mpclab.testing.cluster import Cluster
 from mpclab.trace import Trace
 from mpclab.trace.short import KEEP, ShortTrace
 
+HERE = Path(__file__).parents[1]
 ROUNDS = {4: 1500, 10: 300, 32: 30, 100: 4, 300: 1, 1000: 1}
 BFT_SIMULATOR = {4: 0.3, 16: 5.8, 32: 37.7, 64: 279.0, 128: 3719.0, 256: 50_000.0}
 """Wang et al., BFT-Simulator (JavaScript): ms of CPU a PBFT decision until two thirds decided, as
@@ -63,11 +66,11 @@ def peer_rate(run: Callable[[int, int], int], n: int) -> float | None:
     return counted / took / 1000
 
 
-def older_rate(checkout: Path, n: int) -> float:
-    """Thousand messages per second in another checkout of mpclab."""
+def older_rate(checkout: Path, n: int, core: str = "") -> float:
+    """Thousand messages per second in another checkout of mpclab, or with another core."""
     done = subprocess.run(
         [sys.executable, str(Path(votes.__file__)), f"{n}:{ROUNDS[n]}"],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
+        env={**os.environ, "PYTHONPATH": str(checkout), "MPCLAB_CORE": core},
         capture_output=True,
         text=True,
         check=True,
@@ -81,11 +84,16 @@ def throughput(against: Path | None) -> None:
         "all-to-all votes: thousand messages a second of CPU; ours with a trace, theirs without"
     )
     names = ["SimPy", "naive heap", "batched", *(["before"] if against else [])]
+    if CORE == "compiled":
+        names.append("Python core")
+    print(f"core: {CORE}")
     print(f"{'n':>5}{'mpclab':>10}" + "".join(f"{name:>20}" for name in names))
     for n in ROUNDS:
         theirs = [peer_rate(peer.run, n) for peer in (simpy_votes, naive_heap, batched)]
         if against:
             theirs.append(older_rate(against, n))
+        if CORE == "compiled":
+            theirs.append(older_rate(HERE, n, "python"))
         ours = votes.rate(n, ROUNDS[n], 1 if n >= 300 else 3) / 1000
         cells = (f"{one:>9.1f} ({ours / one:5.2f} ×)" if one else f"{'–':>19}" for one in theirs)
         print(f"{n:>5}{ours:>10.1f}" + "".join(f"{cell:>20}" for cell in cells), flush=True)
@@ -181,24 +189,34 @@ def files() -> None:
             ("JSONL written", lambda: trace.save(path), 1.5),
             ("JSONL read", lambda: Trace.load(path), None),
             ("digest", trace.digest, None),
+            ("Parquet written", lambda: trace.save(path.with_suffix(".parquet")), None),
+            ("Parquet read", lambda: Trace.load(path.with_suffix(".parquet")), None),
         ):
             show(Result(name, cpu(work, 2) * share, "s", aim))
     finally:
         path.unlink(missing_ok=True)
+        path.with_suffix(".parquet").unlink(missing_ok=True)
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "throughput": lambda args: throughput(args.against),
+    "decisions": lambda args: decisions(args.long),
+    "log": lambda args: a_log(10_000 if args.long else 1000),
+    "scenarios": lambda args: scenarios(),
+    "start": lambda args: start(),
+    "memory": lambda args: memory(args.long),
+    "files": lambda args: files(),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", type=Path, help="an older checkout, to be run in turn with us")
     parser.add_argument("--long", action="store_true", help="minutes more: ten million messages")
+    parser.add_argument("--only", nargs="*", choices=list(SECTIONS), help="some of the sections")
     args = parser.parse_args([] if arguments is None else arguments)
-    throughput(args.against)
-    decisions(args.long)
-    a_log(10_000 if args.long else 1000)
-    scenarios()
-    start()
-    memory(args.long)
-    files()
+    for name in args.only or SECTIONS:
+        SECTIONS[name](args)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
-import zlib
 from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
-from importlib.util import spec_from_file_location
 from types import ModuleType
 
 MODULES = (
@@ -48,6 +46,8 @@ def sources(module: str) -> list[str]:
 
 def manifest() -> str:
     """A line for each module: its name, and a checksum of its sources."""
+    import zlib  # late: most have no compiled core, and start quicker
+
     lines = []
     for module in MODULES:
         checksum = 0
@@ -69,6 +69,8 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name not in MODULES:
             return None
+        from importlib.util import spec_from_file_location
+
         return spec_from_file_location(name, file_of(self._folder, name))
 
 

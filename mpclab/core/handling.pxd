@@ -13,7 +13,7 @@ cdef class Handling:
     cdef public list out, contained
     cdef public dict stored, timers, routes, heard, _seats
 
-    @cython.locals(seat=Seat)
+    @cython.locals(seat=Seat, out=list)
     cdef list take(self, sender, Frame frame, now)
     @cython.locals(out=list, mark=Py_ssize_t, queued=Py_ssize_t)
     cdef _receive(self, Seat seat, sender, Frame frame)
