@@ -63,7 +63,7 @@ class Dialer(Machine):
 
     def __init__(self, membership: Membership, settings: MeshSettings | None = None) -> None:
         self.membership = membership
-        self.settings = settings or MeshSettings()
+        self.settings = (settings or MeshSettings()).for_members(membership.n)
         self.links = {p: Link(p) for p in range(1, membership.n + 1) if p != membership.party}
         self.offset = 0
 

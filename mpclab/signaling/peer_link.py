@@ -12,7 +12,7 @@ The party with the lower id of a pair offers, always: there is no glare to resol
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mpclab.core.ids import MS, SECOND, Party
@@ -30,6 +30,10 @@ MOVES: Final = {
     "up": frozenset({"suspect", "idle"}),
     "suspect": frozenset({"up", "idle"}),
 }
+
+
+_FEW: Final = 12
+"""Members up to whom beats are as frequent as asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,15 @@ class MeshSettings:
     beat: int = 2 * SECOND
     suspect_after: int = 6 * SECOND
     dead_after: int = 15 * SECOND
+
+    def for_members(self, n: int) -> MeshSettings:
+        """These, with slower beats in a large session, where one process may have n² links: 174 a
+        second among 30 instead of 435. Three are in `dead_after` still."""
+        slower = min(self.beat * max(n, _FEW) // _FEW, self.dead_after // 3)
+        if slower <= self.beat:
+            return self
+        suspect = min(max(self.suspect_after, slower * 5 // 2), self.dead_after)
+        return replace(self, beat=slower, suspect_after=suspect)
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ from mpclab.signaling.negotiate import (
     sign_confirm,
     sign_offer,
 )
-from mpclab.signaling.peer_link import MOVES, Link
+from mpclab.signaling.peer_link import MOVES, Link, MeshSettings
 from mpclab.signaling.relay import (
     PIECE,
     WINDOW,
@@ -774,3 +774,14 @@ def test_a_malformed_url_of_a_server_is_blamed(url: str) -> None:
     effects = end.on_link(Rehomed(url))
     assert of(effects, Output) == []
     assert [blame.reason for blame in of(effects, Blame)] == ["malformed url of a server"]
+
+
+def test_beats_are_slower_in_a_large_session_and_three_fit_before_a_link_is_dead() -> None:
+    plain = MeshSettings()
+    assert plain.for_members(12) is plain
+    large = plain.for_members(30)
+    assert (large.beat, large.suspect_after) == (5 * SECOND, 12_500_000)
+    for n in range(13, 200):
+        paced = plain.for_members(n)
+        assert plain.beat <= paced.beat <= paced.dead_after // 3
+        assert 2 * paced.beat < paced.suspect_after <= paced.dead_after
