@@ -14,14 +14,16 @@ can say what happened.
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from mpclab.consensus.agreement import Agreement, Submit
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.ids import MS, SECOND, Party
 from mpclab.core.node import Node
 from mpclab.core.notes import BecameLeader, Blocked, Decided, EnteredView, Phase, Round
+from mpclab.core.wire import Message
 from mpclab.faults.network import Delay, Network
+from mpclab.faults.plan import parse_fault, schedule
 from mpclab.testing.cluster import AT, IDENTITIES, Cluster, smallest
 from mpclab.testing.sessions import Sessions
 from mpclab.testing.storms import storm
@@ -58,6 +60,8 @@ class Conformance:
     """Whether it assumes that every message arrives in time: no partition, no loss."""
     seeds: ClassVar[range] = range(30)
     """Of the random trials; as many again with crashes in the middle of steps."""
+    tells: ClassVar[tuple[str, ...]] = ()
+    """Steps that a quiet run notes: the note's word, and the phase if it is one."""
     options: ClassVar[dict[str, Any]] = {}
 
     # --- building -------------------------------------------------------------------------------
@@ -184,6 +188,26 @@ class Conformance:
         c.run_until(lambda: c.all_decided("a", "b"))
         c.check_agreement()
 
+    def test_whoever_was_away_for_long_takes_up_all_and_keeps_it(self) -> None:
+        """More than any log keeps as it came: what is cut off, taken over and stored anew is the
+        same after all have crashed."""
+        c = self.cluster()
+        names = [f"op{k}" for k in range(12)]
+        is_log = self.progress and self.protocol.orders  # others leave that to the coordinator
+        for k, op in enumerate(names):
+            if k == 1 and is_log:
+                c.crash(c.n)
+            if k == 11 and is_log:
+                c.restart(c.n)
+            submit(c, op, by=1 + k % 2)
+            c.run_until(lambda op=op: c.all_decided(op))  # type: ignore[misc]
+        c.run_until(lambda: c.all_decided(*names))
+        before = {p: set(c.log(p)) for p in c.members}
+        c.crash(*c.members)
+        c.restart(*c.members)
+        c.run_until(lambda: all(before[p] <= set(c.log(p)) for p in c.members))
+        c.check_agreement()
+
     def test_two_halves_never_decide_apart(self) -> None:
         """A quorum of just a half lets both sides go their own way."""
         if self.punctual:
@@ -232,6 +256,57 @@ class Conformance:
             c.check_agreement()
             c.heal()
             c.run_until(lambda c=c: c.all_decided("a"))  # type: ignore[misc]
+            c.check_agreement()
+
+    def test_what_is_lost_is_said_again(self) -> None:
+        """Each kind of message in turn does not reach one party for a while."""
+        for kind in self.kinds():
+            for party in (1, 2, 3):
+                c = self.cluster()
+                lost = {"kind": "loss", "rate": 1.0, "messages": [kind], "to": [party],
+                        "for": "200ms"}  # fmt: skip
+                schedule(parse_fault(lost, c.n), c.world)
+                c.run(1)
+                submit(c, "a", by=2)
+                c.run_until(lambda c=c: c.all_decided("a"), 120_000)  # type: ignore[misc]
+                assert c.blamed() == set(), kind
+
+    def kinds(self) -> list[str]:
+        """The kinds of messages of the protocol."""
+        types = self.protocol._message_types()
+        classes = get_args(types) or (types,)
+        return [cls.__name__ for cls in classes if cls is not Message]
+
+    # --- where the vote is inside ---------------------------------------------------------------
+
+    def test_as_many_approvals_as_are_needed_commit(self) -> None:
+        if not self.protocol.votes_inside:
+            return
+        for needed in (3, 4):
+            for against in (0, 1, 2):
+                c = self.cluster(4, needed=needed)
+                for p in range(c.n - against + 1, c.n + 1):
+                    c.parent(p).vote = False
+                submit(c, "a", by=1)
+                c.run_until(lambda c=c: all(map(c.settled, ["a"])), 60_000)  # type: ignore[misc]
+                c.check_agreement()
+                assert bool(c.log(1)) is (c.n - against >= needed), (needed, against)
+
+    def test_one_that_has_not_voted_gives_nothing_up_that_others_may_commit(self) -> None:
+        """Three of four are enough; the fourth has not voted, and hears nothing more."""
+        if not self.protocol.votes_inside or self.punctual:
+            return
+        for vote in (None, False):
+            c = self.cluster(4, needed=3)
+            c.parent(4).vote = vote
+            submit(c, "a", by=1)
+            c.run(15)
+            c.cut([4], [1, 2, 3])
+            c.run(10_000)
+            assert all(c.log(p) == ["a"] for p in (1, 2, 3)), c.story()
+            assert not c.parent(4).refused, c.story()
+            c.heal()
+            c.run_until(lambda c=c: c.log(4) == ["a"])  # type: ignore[misc]
             c.check_agreement()
 
     def test_without_a_majority_nothing_is_decided(self) -> None:
@@ -310,6 +385,8 @@ class Conformance:
         steps = (Phase, Round, EnteredView, BecameLeader)
         noted = [r for r in c.world.trace.of(rows.Noted) if isinstance(r.note, steps)]
         assert noted, "note the steps of the protocol: Phase, Round, EnteredView or BecameLeader"
+        told = {" ".join((r.word, getattr(r.note, "phase", ""))).strip() for r in noted}
+        assert set(self.tells) <= told, f"not told: {sorted(set(self.tells) - told)}"
 
     def test_it_notes_whom_it_waits_for(self) -> None:
         c = self.cluster(5)
@@ -381,6 +458,7 @@ def conformance(
     punctual: bool = False,
     chooses: bool = True,
     seeds: range = range(30),
+    tells: tuple[str, ...] = (),
     **options: Any,
 ) -> type[Conformance]:
     """The suite for one protocol, as a class that pytest collects when its name begins with Test.
@@ -390,6 +468,7 @@ def conformance(
         rivals: whether several values are submitted for one operation.
         chooses: whether it must come to one of them in the end.
         seeds: of the random trials.
+        tells: steps that a quiet run notes.
         options: what the protocol is built with.
     """
     fields = {
@@ -399,6 +478,7 @@ def conformance(
         "punctual": punctual,
         "chooses": chooses,
         "seeds": seeds,
+        "tells": tells,
         "options": options,
     }
     return type(f"Test{protocol.__name__}", (Conformance,), fields)

@@ -2,17 +2,27 @@
 
 from typing import Any, Final
 
-HOUSE: Final[dict[str, dict[str, Any]]] = {
+TOLD: Final[dict[str, tuple[str, ...]]] = {
+    "2pc": ("phase prepare", "phase commit"),
+    "3pc": ("phase prepare", "phase pre-commit"),
+    "raft": ("phase candidate", "became-leader"),
+    "pbft": ("entered-view", "became-leader", "phase prepared"),
+    "hotstuff": ("entered-view", "became-leader", "phase pre-commit"),
+    "chained-hotstuff": ("entered-view", "became-leader"),
+    "hotstuff-2": ("entered-view", "became-leader"),
+    "tendermint": ("phase propose", "phase precommit"),
+    "bracha": ("phase init", "phase ready"),
+    "ben-or": ("phase report", "phase decide"),
+}
+"""What a quiet run of each tells of its steps."""
+_BUILT: Final[dict[str, dict[str, Any]]] = {
     "2pc": {"progress": False},
     "3pc": {"progress": False, "punctual": True},
     "raft": {"patience": 1_000_000, "compaction": 4},
-    "pbft": {},
-    "hotstuff": {},
-    "chained-hotstuff": {},
-    "hotstuff-2": {},
-    "tendermint": {},
     "bracha": {"chooses": False},
-    "ben-or": {},
+}
+HOUSE: Final[dict[str, dict[str, Any]]] = {
+    name: {"tells": told, **_BUILT.get(name, {})} for name, told in TOLD.items()
 }
 """Not `direct`, which agrees on nothing. Reliable broadcast (`bracha`) decides no two of rival
 values, and may decide none. Three-phase commit assumes that there are no partitions."""

@@ -171,7 +171,7 @@ def _wants(
     for k in range(count):
         at = begun + draw.randint(0, 30) if together else draw.randint(0, 2_500)
         found.append(Want(at * MS, f"op{k}", draw.randint(1, n)))
-        if protocol.orders and draw.random() < 0.15:  # another party has another valid value
+        if not protocol.votes_inside and draw.random() < 0.2:  # another has another valid value
             other = (at + draw.randint(0, 300)) * MS
             found.append(Want(other, f"op{k}", draw.choice(honest), 1))
     return found

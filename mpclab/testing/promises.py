@@ -164,7 +164,7 @@ class Statements:
         for question, answer in self.promises(me, to, msg):
             known = self.answers.setdefault(question, answer)
             if known is not answer and known != answer:
-                raise Broken(f"{_told(question)}: {known!r:.90} and {answer!r:.90}")
+                raise Broken(f"{_told(question)}: {_short(known)} and {_short(answer)}")
         self._never_back(me, msg)
 
     def _never_back(self, me: Party, msg: Any) -> None:
@@ -182,8 +182,19 @@ class Statements:
 
 def _told(question: tuple[Any, ...]) -> str:
     word, *about = question
-    short = [digest("told", part)[:3].hex() if isinstance(part, bytes) else part for part in about]
-    return f"{word} {tuple(short)}"
+    return f"{word} {_short(tuple(about))}"
+
+
+def _short(value: Any) -> str:
+    """In so few letters that two different ones can be told apart."""
+    match value:
+        case tuple():
+            return f"({', '.join(map(_short, value))})"
+        case bytes():
+            return digest("told", value)[:3].hex()
+        case int() | str() | None:
+            return str(value)
+    return _short(repr(value).encode())
 
 
 __all__ = ["PROMISES", "Broken", "Promise", "Promises", "Statements", "tendermint_promises"]

@@ -3,9 +3,9 @@
 `storm(name, seed)` draws everything from its seed (`plans`): n, delays that overtake each other,
 messages that come seconds late across view changes, loss, doubled messages, slow links, partitions
 that flap, crashes in the middle of a step, a party that was away, operations that come one by one
-or all at once, up to f liars (each with its own key, by a strategy that changes at times) beside
-others that crash. Then the network heals, everybody is up, the liars go on, and it must end. It
-does a world's part itself, with no trace.
+or all at once, up to f liars (each with its own key, by a strategy that changes at times, or all by
+one) beside others that crash. Then the network heals, everybody is up, the liars go on, and it must
+end. It does a world's part itself, with no trace.
 
 Judged without mpclab's checks: no two honest parties decide differently, by operation or by place
 in the log, and each comes to the places in their order; what is decided is one of the valid values
@@ -65,7 +65,7 @@ class Member(Parent):
 
 
 STRATEGIES = (
-    "honest", "equivocate", "lie", "twice", "silent", "some", "late", "replay", "field",
+    "honest", "equivocate", "lie", "twice", "silent", "some", "late", "replay", "field", "attack",
 )  # fmt: skip
 
 
@@ -83,7 +83,9 @@ class Liar:
         if not words.to or words.path != AT:
             return [words]
         draw = self.draw
-        if draw.random() < 0.15:
+        if self.storm.scheme:
+            self.strategy = self.storm.scheme
+        elif draw.random() < 0.15:
             self.strategy = draw.choice(STRATEGIES)
         self.past.append(words)
         half = tuple(p for p in words.to if (p + self.storm.plan.seed) % 2)
@@ -97,6 +99,8 @@ class Liar:
             case "late":
                 self.storm.say_later(self.me, draw.randint(50, 2_000) * MS, words)
                 return []
+            case "attack":
+                return self._attack(words)
             case "replay":
                 old = draw.choice(self.past)
                 return [words, Words(old.path, words.to, old.msg)]
@@ -111,6 +115,15 @@ class Liar:
                 rest = tuple(p for p in words.to if p not in half)
                 return [Words(words.path, rest, words.msg), Words(other.path, half, other.msg)]
         return [other]
+
+    def _attack(self, words: Words) -> Iterable[Words]:
+        """Play our part in a known attack on the protocol, where there is one."""
+        machine: Any = self.storm.nodes[self.me].machine(AT)
+        if not machine.attacks:
+            return [words]
+        script = list(machine.attacks.values())[self.storm.plan.seed % len(machine.attacks)]
+        self.storm.lies += 1
+        return [Words(words.path, to, msg) for to, msg in script(machine, words.to, words.msg)]
 
     def _other(self, words: Words) -> Words | None:
         """Something else to say: the protocol's own variant, or one field, signed again."""
@@ -142,6 +155,8 @@ class Storm:
         self.protocol = protocol or agreement(plan.protocol)
         self.options = {"patience": PATIENCE, **plan.options, **options}
         self.draw = random.Random(f"{plan.protocol} {plan.seed} network")
+        # In every third run all liars do one thing all the time: they collude.
+        self.scheme = STRATEGIES[plan.seed // 3 % len(STRATEGIES)] if plan.seed % 3 == 0 else ""
         self.now = 0
         self.queue: list[tuple[int, int, Any]] = []
         self.pushed = self.messages = self.lies = 0
@@ -170,6 +185,13 @@ class Storm:
             if want.by in plan.liars:
                 self.others |= {own: other, other: own}
 
+    def _name_of(self, value: bytes) -> str:
+        return self.valid.get(value, "")
+
+    def _meaning_of(self, value: bytes) -> bytes:
+        """Of one operation all valid values mean the same, where nothing chooses one of them."""
+        return value if self.protocol.orders else self._name_of(value).encode()
+
     # --- the world --------------------------------------------------------------------------
 
     def push(self, at: int, what: Any) -> None:
@@ -183,7 +205,7 @@ class Storm:
         self.in_this_life[p] = set()
         machine = self.protocol(
             IDENTITIES[p], self.keys, valid=self.valid.__contains__,
-            names=lambda value: self.valid.get(value, ""), **self.options,
+            names=self._name_of, means=self._meaning_of, **self.options,
         )  # fmt: skip
         seed = f"{self.plan.seed} {p} {life}"
         node = self.nodes[p] = Node(
@@ -276,6 +298,8 @@ class Storm:
         self.in_this_life[p].add(op)
         if self.valid.get(value.value) != op:
             self.problems.append(f"{p} decided an invalid value for {op}")
+        if not self.protocol.orders:
+            here = (op.encode(), None)  # values of one meaning
         if self.decided[p].setdefault(op, here) != here:
             self.problems.append(f"{p} decided {op} otherwise than before")
 
@@ -393,14 +417,16 @@ class Storm:
                     self.problems.append(f"{p} fails on a message of {sender}: {error!r}")
 
     def submit(self, want: Want) -> None:
-        everyone = self.protocol.everyone_submits
-        value, n = value_of(want.op, want.version), self.plan.n
+        everyone, n = self.protocol.everyone_submits, self.plan.n
         for rank in range(n if everyone or self.now > self.plan.healed else 1):
             p = (want.by - 1 + rank) % n + 1
             if p not in self.nodes or self.settled(p, want.op):
                 continue
             if self.protocol.votes_inside and p != want.by:
                 continue
+            value = value_of(want.op, (want.version + self.lives[p] - 1) % 2)
+            if value not in self.valid:  # in its next life it holds another, if there is one
+                value = value_of(want.op, want.version)
             ask: Any = Submit(want.op, value, rank)
             if everyone and self.protocol.refuses and p in self.plan.opposed and p != want.by:
                 ask = Oppose(want.op, "opposed")
