@@ -190,6 +190,10 @@ def _parser() -> argparse.ArgumentParser:
         "--host", metavar="[ADDRESS:]PORT",
         help="be the signaling server when ours is gone for some seconds, and tell the others",
     )  # fmt: skip
+    party.add_argument(
+        "--tell", action="store_true",
+        help="tell a lab in this session what happens here, signed; never a secret",
+    )  # fmt: skip
     party.add_argument("--propose", metavar="TEXT", help="propose this note once all are here")
     party.add_argument("--until", type=int, metavar="N", help="leave after N settled operations")
     party.add_argument("--attached", action="store_true", help=argparse.SUPPRESS)

@@ -58,7 +58,7 @@ def be_party(args: argparse.Namespace) -> int:
         return _be(args, TellingTrace())  # whoever started us wants every row
     with stoppable():
         try:
-            return _be(args, TailTrace(file=args.record))
+            return _be(args, TailTrace(file=args.record, deliveries=args.tell))
         except KeyboardInterrupt:  # before there was a place to give up
             return 0
 
@@ -208,12 +208,17 @@ def _entry(args: argparse.Namespace, keys: Mapping[Party, bytes]) -> Entry:
 
 def _follow(lab: Lab, args: argparse.Namespace, voice: Voice) -> int:
     news = _News(lab, args.id, args.until, voice)
+def _follow(lab: Lab, args: argparse.Namespace) -> int:
+    assert isinstance(lab.world, RealWorld)
+    news = _News(lab, args.id, args.until)
     proposed = args.propose is None
     began, joined = time.monotonic(), False
     heir = Heir(lab, args.id, args.host, args.url) if args.host else None
     user = _User(lab, args, voice)
     while True:
         news.say()
+        if args.tell and args.id in lab.world.actors:
+            lab.world.tell(args.id)
         if failure := _failure(lab):
             voice.say((failure, "red"), event="failed", reason=failure)
             return FAILED

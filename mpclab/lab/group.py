@@ -19,6 +19,7 @@ from mpclab.core.node import Coins, Node
 from mpclab.core.notes import NotAdmitted
 from mpclab.core.numbers import Number, number
 from mpclab.core.peers import AcceptKey
+from mpclab.core.telling import WantRows
 from mpclab.crypto.identity import PUBLIC_BYTES, Identity
 from mpclab.lab.incarnation import APP, SESSION, Incarnation
 from mpclab.lab.journal import Journal, verb
@@ -44,6 +45,7 @@ from mpclab.signaling.party import (
 from mpclab.signaling.tickets import Entry
 from mpclab.trace.rows import Linked, Noted, Output
 from mpclab.worlds.base import Build, Stored, World
+from mpclab.worlds.live import LiveWorld
 
 BY_HAND = "hand"
 REACHED = ("confirmed", "relay")
@@ -88,8 +90,10 @@ class Group:
         self.process_files: ProcessFiles | None = None  # of parties in processes of their own
         self.urls: dict[Party, str] = {}  # where those reach the server, if not as we do
         self.tracker = Tracker(world.trace, base, scenario.parties)
+        self.tracker.here = self.identities.keys
         self._joined: set[Party] = set()
         self.faulty: frozenset[Party] = frozenset()  # those whose proposals keep no run going
+        self._listens = False  # one of us hears what parties elsewhere tell
         self._expected = 0
         self._attempts = 0
         self._rows_read = 0
@@ -226,6 +230,16 @@ class Group:
         if self.scenario.mesh == "negotiated":
             for actor in actors:
                 self.world.ask(actor, (), JoinSession())
+            if wanted:
+                self._listen(min(wanted))
+
+    def _listen(self, party: Party) -> None:
+        """Hear what parties elsewhere tell of themselves, where there are such parties."""
+        elsewhere = len(self.identities) < self.scenario.parties
+        if isinstance(self.world, LiveWorld) and elsewhere and not self._listens:
+            if self.world.keeps_rows and not self._is_process(party):
+                self._listens = True
+                self.world.ask(self.actor(party), (), WantRows())
 
     @verb
     def leave(self, *parties: Party) -> Done:
@@ -333,6 +347,7 @@ class Group:
         """Whether every operation has ended at every party that is up, or has expired where
         nothing is left to happen: no message is on its way, nobody waits for anything."""
         taking_part = self.joined if self.scenario.mesh == "negotiated" else self.present
+        taking_part = (*taking_part, *self.tracker.elsewhere)
         progress = self.tracker.progress(taking_part, self._expected, self.faulty)
         return progress is Progress.SETTLED or (
             progress is Progress.EXPIRED and self.world.is_idle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 from mpclab.core.ids import MS, SERVER, Party
 from mpclab.trace.fold import UP, Operation, State
 from mpclab.trace.log import Trace
-from mpclab.trace.rows import WORLD, Noted
+from mpclab.trace.rows import WORLD, Dropped, Noted
 
 FINAL = ("executed", "failed", "aborted")
 """Where an operation ends for good at a party."""
@@ -96,6 +96,8 @@ class Tracker:
         self._base = base
         self._read = 0
         self.state = State()
+        self.heard: set[Party] = set()  # actors that had a row themselves, here or told from there
+        self.here: Callable[[], Collection[Party]] = tuple  # the parties that are ours
         # These leave out the operations that have ended, of which there may be thousands.
         self._unsettled: set[str] = set()  # by id, at those who are `_up_then`
         self._up_then: list[Party] = []
@@ -112,13 +114,29 @@ class Tracker:
             self._read += 1
             if row.actor in self._ours:
                 self.state.apply(row)
+                if type(row) is not Dropped:  # which a sender here may say of a party elsewhere
+                    self.heard.add(row.actor)
                 if type(row) is Noted and (op := getattr(row.note, "op", "")):
                     self._unsettled.add(op)
                     self._changed.add(op)
                     one = self.state.operations.get(op)
-                    if one is not None and one.proposed_at is not None:
+                    if one is not None and (one.proposed_at is not None or self._foreign(row, one)):
                         self._place.setdefault(op, len(self._place))
         return self.state
+
+    def _foreign(self, row: Noted, one: Operation) -> bool:
+        """Whether a party here heard of what one elsewhere proposed, whose rows are not here."""
+        here = self.here()
+        if one.by is None or one.by in here or self._base + one.by in self.heard:
+            return False
+        return row.actor - self._base in here
+
+    @property
+    def elsewhere(self) -> tuple[Party, ...]:
+        """The parties that are not ours and tell of themselves."""
+        self.follow()
+        heard = {actor - self._base for actor in self.heard if actor > SERVER}
+        return tuple(sorted(heard - set(self.here())))
 
     def progress(
         self, parties: tuple[Party, ...], expected: int, faulty: frozenset[Party] = frozenset()
@@ -135,7 +153,9 @@ class Tracker:
         worst = Progress.SETTLED
         for op in sorted(self._unsettled):
             one = state.operations.get(op)
-            found = Progress.SETTLED if one is None else _progress(one, up, self._base, faulty)
+            found = Progress.SETTLED
+            if one is not None and (one.proposed_at is not None or op in self._place):
+                found = _progress(one, up, self._base, faulty)
             if found is Progress.SETTLED:
                 self._unsettled.discard(op)
             elif found is Progress.OPEN:
@@ -173,7 +193,11 @@ class Tracker:
     def _up(self, parties: tuple[Party, ...]) -> list[Party]:
         states = self.follow().parties
         return [
-            p for p in parties if (one := states.get(self._base + p)) is not None and one.life == UP
+            p
+            for p in parties
+            if (one := states.get(self._base + p)) is not None
+            and one.life == UP
+            and self._base + p in self.heard  # of others we only know that they are in the session
         ]
 
 
@@ -182,8 +206,6 @@ def _progress(one: Operation, up: list[Party], base: Party, faulty: frozenset[Pa
     decided = words & {"committed", *FINAL}
     if words <= {*FINAL}:
         return Progress.SETTLED
-    if one.proposed_at is None:
-        return Progress.SETTLED  # votes on something that nobody proposed
     if not decided and (one.by is not None and one.by - base in faulty):
         return Progress.EXPIRED  # a liar's own may never end, whatever the others do
     if not decided and words <= {"expired", ""} and "expired" in words:

@@ -4,6 +4,7 @@
     ("signaling",)  Client         talks to the server, knows who is there
     ("mesh",)       Mesh           a link to every other member, or the relay
     ("session",) or ("app",)       the application: a coordinator, or a machine of your own
+    ("rows",)       Telling        tells a lab elsewhere of us, or hears of others; if asked to
 
 The application is spawned when every member is reachable, or, where its class says
 `starts = "joined"`, right after the server's welcome. It is told of the others by the asks of
@@ -27,6 +28,7 @@ from mpclab.core.ids import Party, Path, check_session_id
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.peers import AcceptKey, Introduced, PeerDown, PeerUp
+from mpclab.core.telling import ROWS, TellRows, WantRows
 from mpclab.crypto.identity import PUBLIC_BYTES, Identity
 from mpclab.crypto.transcript import digest
 from mpclab.signaling.client import Client
@@ -51,6 +53,7 @@ from mpclab.signaling.mesh import Disband, Mesh, TellServer
 from mpclab.signaling.messages import NONCE_BYTES
 from mpclab.signaling.peer_link import MeshSettings
 from mpclab.signaling.tickets import Entry
+from mpclab.signaling.telling import Telling
 
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 
@@ -208,6 +211,8 @@ class PartyMachine(Machine):
         self._running = False
         self._kept: list[Any] = []  # for the application, once it runs
         self._application: Machine | None = None
+        self._epoch = 0
+        self._tells = False  # or hears
 
     @property
     def is_running(self) -> bool:
@@ -216,7 +221,7 @@ class PartyMachine(Machine):
 
     def start(self, ctx: Ctx) -> None:
         config = self.config
-        epoch = int(ctx.stored.get("epoch", b"0")) + 1
+        epoch = self._epoch = int(ctx.stored.get("epoch", b"0")) + 1
         ctx.persist("epoch", b"%d" % epoch)
         # The epoch makes incarnations differ even where a simulation draws the same coins again.
         incarnation = digest("mpclab presence", ctx.rng.randbytes(NONCE_BYTES), epoch)[:NONCE_BYTES]
@@ -227,6 +232,8 @@ class PartyMachine(Machine):
         self._application = self._make_app(config)
         ctx.spawn("signaling", Client(membership, config.roster, config.client))
         ctx.spawn("mesh", Mesh(membership, config.mesh))
+        if ctx.stored.get("wants-rows"):
+            self._tell(ctx, WantRows())
         if config.join:
             ctx.ask("signaling", GoOnline())
 
@@ -261,6 +268,10 @@ class PartyMachine(Machine):
                     ctx.ask(self.app_name, wanted)
                 else:
                     self._kept.append(wanted)
+            case WantRows() | TellRows():
+                if isinstance(ask, WantRows):
+                    ctx.persist("wants-rows", b"1")
+                self._tell(ctx, ask)
             case HostedServer(url):
                 ctx.ask("mesh", TellServer(url))
             case Shout(text):
@@ -270,6 +281,16 @@ class PartyMachine(Machine):
                     f"a party does not know {type(ask).__name__}; ask {self.app_name!r} for "
                     f"what belongs to the application"
                 )
+
+    def _tell(self, ctx: Ctx, ask: WantRows | TellRows) -> None:
+        (name,) = ROWS
+        if not self._tells:
+            self._tells = True
+            config = self.config
+            ctx.spawn(name, Telling(config.session, config.identity, self._epoch, self.keys))
+            for party in sorted(self.up):
+                ctx.ask(name, PeerUp(party, self.up[party]))
+        ctx.ask(name, ask)
 
     # --- news from below ------------------------------------------------------------------
 
@@ -321,6 +342,8 @@ class PartyMachine(Machine):
         else:
             self.up.pop(news.party, None)
         ready = len(self.up) == len(ctx.others)
+        if self._tells:
+            ctx.ask(ROWS[0], news)
         if self._running:
             ctx.ask(self.app_name, news)
         elif ready:

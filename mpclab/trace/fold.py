@@ -333,6 +333,8 @@ class State:
         actor, op = row.actor, note.op
         one = self.operations.setdefault(op, Operation(op))
         match note:
+            case notes.Proposed(_, _, by) if None not in (by, one.by) and by != one.by:
+                pass  # somebody else's, as a party elsewhere told it
             case notes.Proposed(_, kind, by, text):
                 one.kind = one.kind or kind
                 one.by = actor if one.by is None and by is None else one.by or by

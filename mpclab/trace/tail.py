@@ -1,8 +1,9 @@
 """`TailTrace`: a trace that keeps its newest rows only, for programs that run for weeks.
 
 Old rows go, unless there is a file to write them to. Deliveries, which are most of any trace, are
-counted and written, never kept. Positions stay what they were: row 70,000 is row 70,000 also when
-the first 60,000 are gone, and reads as `LOST` then; so a reader that polls needs no second way.
+counted and written, and kept only if one asks for it. Positions stay what they were: row 70,000 is
+row 70,000 also when the first 60,000 are gone, and reads as `LOST` then; so a reader that polls
+needs no second way.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class TailTrace(Trace):
     """The newest rows of a trace.
 
     Args:
-        keep: how many rows (deliveries are not kept at all).
+        keep: how many rows.
+        deliveries: keep those too, among the rows; otherwise they are counted and written only.
         file: write every row to it, a JSON object a line, as it happens; `Trace.load` reads it.
             It is readable by its owner alone: rows hold texts, proposals, votes, addresses and
             who spoke with whom, but no key and no share.
@@ -80,8 +82,11 @@ class TailTrace(Trace):
         UsageError: the file cannot be written.
     """
 
-    def __init__(self, keep: int = KEEP, file: str | FilePath | None = None) -> None:
+    def __init__(
+        self, keep: int = KEEP, file: str | FilePath | None = None, *, deliveries: bool = False
+    ) -> None:
         super().__init__()
+        self._with_deliveries = deliveries
         self.rows = Tail(keep)
         self._arrived = 0
         self._end = 0
@@ -105,7 +110,10 @@ class TailTrace(Trace):
         self._write(row)
 
     def delivered(self, at: int, actor: Party, sender: Party, id: int) -> None:
-        self._arrived += 1
+        if self._with_deliveries:
+            self.rows.append(Delivered(at, actor, sender, id))
+        else:
+            self._arrived += 1
         if self._file is not None:
             self._write(Delivered(at, actor, sender, id))
 

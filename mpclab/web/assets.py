@@ -125,6 +125,10 @@ def build(folder: Path) -> None:
     lock["packages"] = {}  # what its own distribution has is nothing that we serve
     (runtime / "pyodide-lock.json").write_text(json.dumps(lock), encoding="utf-8")
     _copy_libraries(modules, folder)
+    (folder / "qr").mkdir()
+    for name in ("index.js", "decode.js"):
+        code = _without_comments((modules / "qr" / name).read_text(encoding="utf-8"))
+        (folder / "qr" / name).write_text(code, encoding="utf-8")
     (wheel,) = packages.wheels()
     shutil.copy(wheel, folder / "msgspec.whl")
     (folder / "mpclab.zip").write_bytes(_zip())
@@ -233,16 +237,49 @@ for (const name of process.argv.slice(1)) {
 
 
 def _pack(folder: Path) -> None:
-    """Beside each file that gains by it, its content gzipped and in Brotli."""
-    worth = []
+    """Beside each file that gains by it, its content gzipped and in Brotli. What was packed once is
+    kept: the runtime is a few megabytes that rarely change, and take seconds."""
+    known = packages.cache() / "packed-1"
+    missing: dict[str, list[Path]] = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = file.read_bytes()
-        packed = gzip.compress(content, 9, mtime=0)
-        if len(packed) < 0.9 * len(content):
-            worth.append(file)
-            file.with_name(f"{file.name}.gz").write_bytes(packed)
-    names = [file.relative_to(folder).as_posix() for file in worth]
-    packages.run([*packages.node(), "--input-type=module", "-e", _BROTLI, "--", *names], folder)
+        name = hashlib.sha256(file.read_bytes()).hexdigest()
+        if not _take_packed(known, name, file):
+            missing.setdefault(name, []).append(file)
+    for name, same in list(missing.items()):
+        packed = gzip.compress(same[0].read_bytes(), 9, mtime=0)
+        same[0].with_name(f"{same[0].name}.gz").write_bytes(packed)
+        if len(packed) >= 0.9 * same[0].stat().st_size:
+            _keep(known, name, b"", b"")
+            same[0].with_name(f"{same[0].name}.gz").unlink()
+            del missing[name]
+    names = [same[0].relative_to(folder).as_posix() for same in missing.values()]
+    if names:
+        packages.run([*packages.node(), "--input-type=module", "-e", _BROTLI, "--", *names], folder)
+    for name, same in missing.items():
+        gz, br = (same[0].with_name(f"{same[0].name}{end}").read_bytes() for end in _PACKED)
+        _keep(known, name, gz, br)
+        for other in same[1:]:
+            _take_packed(known, name, other)
+
+
+_PACKED: Final = (".gz", ".br")
+
+
+def _take_packed(known: Path, name: str, file: Path) -> bool:
+    """Put a file's packed contents beside it, if they are known; empty ones gain nothing."""
+    if not (known / name).exists():
+        return False
+    for end in _PACKED:
+        if content := (known / name / f"x{end}").read_bytes():
+            file.with_name(f"{file.name}{end}").write_bytes(content)
+    return True
+
+
+def _keep(known: Path, name: str, gz: bytes, br: bytes) -> None:
+    if not (known / name).exists():
+        with packages.making(known / name) as made:
+            for end, content in zip(_PACKED, (gz, br), strict=True):
+                (made / f"x{end}").write_bytes(content)
 
 
 def main() -> None:

@@ -9,34 +9,33 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from mpclab.consensus.registry import AGREEMENTS
-from mpclab.coordinator.views import OperationView, SessionView
+from mpclab.coordinator.views import SessionView
 from mpclab.core.errors import MpclabError, UsageError
 from mpclab.core.ids import SECOND, SERVER, Party
-from mpclab.core.node import Node
+from mpclab.crypto.backup import seal, unseal
+from mpclab.crypto.errors import SealError
 from mpclab.crypto.identity import Identity
+from mpclab.faults.plan import inject, parse_fault
 from mpclab.lab import key_care
 from mpclab.lab.group import BY_HAND, Group
 from mpclab.lab.scenario import Scenario
 from mpclab.mpc.exports import SignatureRecord
-from mpclab.operations import OPERATIONS, Number, Numbers, Reference
-from mpclab.operations.parameters import Bytes, Content, Parameter, Text
-from mpclab.signaling.mesh import Mesh
-from mpclab.signaling.party import MESH, PartyMachine
-from mpclab.signaling.rooms import PATH as ROOMS
-from mpclab.signaling.rooms import Rooms, build_server
+from mpclab.operations import OPERATIONS, Number, Numbers
+from mpclab.signaling.rooms import build_server
 from mpclab.signaling.status import RoomsSettings
-from mpclab.trace import palette
-from mpclab.trace.rows import Blamed, Delivered, Linked, Noted
+from mpclab.trace.rows import Blamed, Linked, Noted
 from mpclab.trace.tail import TailTrace
 from mpclab.view.feed import Feed
+from mpclab.web import shown as shown_as
 from mpclab.worlds.browser import BrowserWorld, Page
-from mpclab.worlds.browser.store import take_up
+from mpclab.worlds.browser.store import name_of, take_up
 
 SHOW_EVERY: Final = 0.06
 """Seconds between two states for the page, at least."""
@@ -44,14 +43,8 @@ VOTE_WITHIN: Final = 600 * SECOND
 """The time for votes on what is proposed here: people have to read it, and find their phones."""
 _KEPT_ROWS: Final = 20_000
 _FLOW_ROWS: Final = 30_000
+_LABEL: Final = "mpclab party of a tab"
 _NEWEST: Final = 60  # operations and blames that the page is shown
-
-
-class _Recent(TailTrace):
-    """The newest rows, deliveries among them: the diagram shows them."""
-
-    def delivered(self, at: int, actor: Party, sender: Party, id: int) -> None:
-        self.rows.append(Delivered(at, actor, sender, id))
 
 
 @dataclass(frozen=True)
@@ -65,6 +58,8 @@ class _Place:
     policy: str
     agreement: str
     url: str
+    tells: bool
+    ice: tuple[dict[str, str], ...]
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> _Place:
@@ -77,8 +72,10 @@ class _Place:
                 str(given.get("policy") or "unanimous"),
                 str(given.get("agreement") or "direct"),
                 str(given.get("url") or ""),
+                given.get("tell") == "yes",
+                tuple({str(k): str(v) for k, v in one.items()} for one in given.get("ice") or ()),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(f"the form is not complete: {error}") from None
 
 
@@ -92,9 +89,13 @@ class Tab:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self.world = BrowserWorld(page, on_step=self._changed, trace=_Recent(_KEPT_ROWS))
+        self.world = BrowserWorld(
+            page, on_step=self._changed, trace=TailTrace(_KEPT_ROWS, deliveries=True)
+        )
         self._group: Group | None = None
-        self._me: Party = 0
+        self._me: Party = 0  # of the party that is, or was, here
+        self._form = "{}"
+        self._tells = False
         self._feed: Feed | None = None
         self._feed_until = 0
         self._due = False
@@ -134,14 +135,18 @@ class Tab:
             identity = Identity.from_seed(_bytes(seed))
             items = None if kept is None else {name: _bytes(value) for name, value in kept}
             world = self.world
-            world.enter(place.url, None if items is None else take_up(items))
+            world.enter(place.url, None if items is None else take_up(items), place.ice)
+            if self._me:  # this tab was another party before: the rows of that one are over
+                world.renew(TailTrace(_KEPT_ROWS, deliveries=True))
+                self._rows_read, self._blames, self._refused, self._server_says = 0, [], "", ""
             group = Group(world, scenario)
             group.given[place.party] = identity
             group.spawn(place.party, votes=BY_HAND)
             group.join(place.party)
         except MpclabError as error:
             return json.dumps({"error": str(error)})
-        self._group, self._me = group, place.party
+        self._group, self._me, self._form = group, place.party, text
+        self._tells = place.tells
         self._begin_flow()
         self._changed()
         return json.dumps({"ok": {"public": identity.public.hex()}})
@@ -198,6 +203,34 @@ class Tab:
     def _accept_key(self, given: Mapping[str, Any]) -> Any:
         self.group.accept_key(int(given["party"]), bytes.fromhex(str(given["key"])))
 
+    def _fault(self, given: Mapping[str, Any]) -> Any:
+        """Let something go wrong here: a fault as a scenario names it."""
+        inject(parse_fault(given["fields"], self.group.scenario.parties), self.world)
+
+    def _export(self, given: Mapping[str, Any]) -> Any:
+        """All of this party under a passphrase, in base64: form, key, and what it stored."""
+        kept = self.world.kept(self._me)
+        form = {k: v for k, v in json.loads(self._form).items() if k not in ("url", "ice")}
+        content = {
+            "place": form,
+            "seed": self.group.identity(self._me).export_seed().hex(),
+            "items": {name_of(path, key): value.hex()
+                      for path, items in kept.items() for key, value in items.items()},
+        }  # fmt: skip
+        try:
+            secret = json.dumps(content, separators=(",", ":")).encode()
+            made = seal(str(given["passphrase"]), _LABEL, secret, random.SystemRandom())
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return base64.b64encode(made).decode()
+
+    def opened(self, data: Any, passphrase: str) -> str:
+        """What `export` sealed, for the page's database: place, seed and items."""
+        try:
+            return json.dumps({"ok": json.loads(unseal(passphrase, _LABEL, _bytes(data)))})
+        except SealError as error:
+            return json.dumps({"error": str(error)})
+
     def _serve(self, given: Mapping[str, Any]) -> Any:
         settings = RoomsSettings(rate=2_000, burst=4_000, ping_every=2 * SECOND)
         return self.world.host_server(build_server(settings), str(given["name"]))
@@ -220,7 +253,7 @@ class Tab:
         """What can be proposed, with the fields of each form; the agreement protocols."""
         return {
             "operations": {
-                name: {"parameters": [_field(p) for p in spec.parameters]}
+                name: {"parameters": [shown_as.field(p) for p in spec.parameters]}
                 for name, spec in OPERATIONS.items()
             },
             "agreements": {name: agreement.title for name, agreement in AGREEMENTS.items()},
@@ -236,6 +269,8 @@ class Tab:
     def _show(self) -> None:
         self._due = False
         self._read_rows()
+        if self._tells and self._me in self.world.actors:
+            self.world.tell(self._me)
         self._page.perform("state", 0, json.dumps(self.state(), separators=(",", ":")))
         if self._feed is not None and self._rows_read > self._feed_until:
             self._begin_flow()
@@ -289,13 +324,13 @@ class Tab:
             "refused": self._refused,
             "server_says": self._server_says,
             "blames": self._blames,
-            **self.world.look(self._me, _people),
+            **self.world.look(self._me, shown_as.people),
         }
         view = self._view()
         shown["running"] = view is not None
         if view is not None:
             shown |= {
-                "operations": [_operation(o) for o in view.operations[-_NEWEST:]],
+                "operations": [shown_as.operation(o) for o in view.operations[-_NEWEST:]],
                 "history": [
                     {"index": e.index, "op": e.op, "kind": e.kind, "by": e.by, "text": e.text,
                      "head": e.head}
@@ -317,7 +352,7 @@ class Tab:
     def _serving(self) -> dict[str, Any] | None:
         if SERVER not in self.world.actors:
             return None
-        status = self.world.look(SERVER, _rooms_status)
+        status = self.world.look(SERVER, shown_as.rooms_status)
         assert isinstance(status, dict)
         return {"url": self.world.server_url, **status}
 
@@ -333,6 +368,8 @@ _COMMANDS: Final[dict[str, Callable[[Tab, Mapping[str, Any]], Any]]] = {
     "stop-serving": Tab._stop_serving,
     "files": Tab._files,
     "kinds": Tab._kinds,
+    "fault": Tab._fault,
+    "export": Tab._export,
 }
 
 
@@ -340,78 +377,6 @@ def _bytes(data: Any) -> bytes:
     """Bytes that may be an array of the page's."""
     copied: bytes = data if isinstance(data, bytes) else data.to_bytes()
     return copied
-
-
-def _people(node: Node) -> dict[str, Any]:
-    root, mesh = node.machine(()), node.machine(MESH)
-    assert isinstance(root, PartyMachine)
-    assert isinstance(mesh, Mesh)
-    peers = {
-        status.party: {"online": status.online, "via": root.up.get(status.party, ""),
-                       "state": str(status.state)}
-        for status in mesh.status()
-    }  # fmt: skip
-    people = [
-        {"party": p, "colour": palette.party_colour(p), "key": key.hex() if key else "",
-         **peers.get(p, {"online": root.joined, "via": "self", "state": ""})}
-        for p in range(1, node.n + 1)
-        for key in [root.keys.get(p)]
-    ]  # fmt: skip
-    return {"joined": root.joined, "people": people}
-
-
-def _rooms_status(node: Node) -> dict[str, Any]:
-    rooms = node.machine(ROOMS)
-    assert isinstance(rooms, Rooms)
-    seen = rooms.status()
-    sessions = [
-        {"session": s.session, "n": s.n, "members": {m.party: m.state for m in s.members}}
-        for s in seen.sessions
-    ]
-    return {"connections": seen.connections, "relayed": seen.relayed, "sessions": sessions}
-
-
-def _operation(o: OperationView) -> dict[str, Any]:
-    facts = OPERATIONS[o.kind].facts(o.data) if o.kind in OPERATIONS and o.data else ()
-    return {
-        "op": o.op,
-        "kind": o.kind,
-        "by": o.by,
-        "text": o.text,
-        "params": [[name, value] for name, value in o.params],
-        "status": o.status,
-        "reason": o.reason,
-        "votes": [{"party": v.party, "approve": v.approve, "reason": v.reason} for v in o.votes],
-        "mine": o.mine,
-        "waiting_for": o.waiting_for,
-        "result": o.result,
-        "facts": [[name, value] for name, value in facts],
-        "index": o.index,
-    }
-
-
-def _field(parameter: Parameter) -> dict[str, Any]:
-    """A parameter as a field of a form."""
-    match parameter:
-        case Reference():
-            kind = "reference"
-        case Numbers():
-            kind = "numbers"
-        case Number():
-            kind = "number"
-        case Content():
-            kind = "content"
-        case Bytes():
-            kind = "bytes"
-        case _:
-            kind = "text"
-    return {
-        "name": parameter.name,
-        "kind": kind,
-        "default": parameter.default,
-        "help": parameter.help,
-        "choices": parameter.choices if isinstance(parameter, Text) else (),
-    }
 
 
 def _read_params(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:

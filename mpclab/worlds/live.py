@@ -20,6 +20,7 @@ from mpclab.core.effects import (
     Event,
     LinkClosed,
     LinkOpened,
+    Output,
     Persist,
     Prompted,
     Send,
@@ -29,6 +30,7 @@ from mpclab.core.effects import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
+from mpclab.core.telling import Told, Unheard
 from mpclab.core.wire import Frame
 from mpclab.faults.fault import Filter, Tamper
 from mpclab.faults.link_rules import LinkRules
@@ -45,6 +47,7 @@ from mpclab.worlds.recording import Recording
 from mpclab.worlds.rows import record, text_of
 from mpclab.worlds.stores import Store
 from mpclab.worlds.turns import Turns
+from mpclab.worlds.told import Ears, pieces
 
 T = TypeVar("T")
 
@@ -90,6 +93,8 @@ class LiveWorld(World):
         self._unraised: deque[NodeFailed] = deque()
         self._slow_at = 0.0  # when we last said so
         self._slowest = 0.0  # seconds, then
+        self._ears = Ears(lambda: self.trace, lambda: self.now)
+        self._told: dict[Party, tuple[int, int]] = {}  # who tells → where in the trace it is
 
     # --- the World interface ---------------------------------------------------------------
 
@@ -282,6 +287,18 @@ class LiveWorld(World):
 
         self.call(set_it)
 
+    def tell(self, actor: Party) -> None:
+        """Have an actor tell those who want it what the trace has of it since the last time."""
+        self.call(self._tell, actor)
+
+    def _tell(self, actor: Party) -> None:
+        host = self.alive(actor)
+        if host.paused is not None:
+            return
+        news, self._told[actor] = self.trace.since(self._told.get(actor, (0, 0)))
+        for told in pieces(actor, news, self.now):
+            host.ask(Asked((), told))
+
     def stepped(self) -> None:
         """Something happened that somebody may have waited for."""
         self._last_step = time.monotonic()
@@ -361,6 +378,10 @@ class LiveWorld(World):
 
     def note(self, host: Host, effect: Effect) -> None:
         """Append the row of an effect."""
+        if type(effect) is Output and type(effect.value) in (Told, Unheard):
+            self._ears.hear(host.base, effect.value)
+            self.stepped()
+            return
         record(self.trace, self.now, host.actor, effect, host.base)
 
     def send(self, host: Host, effect: Send) -> None:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlencode
+from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, expect
 
 from mpclab.lab import Lab
 from mpclab.signaling.rooms import build_server
 from mpclab.web import assets, pages
 from mpclab.worlds.real import ServerSettings, WebSocketWorld
-from tests.browser.harness import SCREENSHOTS
-
-PATIENCE = 120_000
-"""Milliseconds: Python takes seconds to begin, and more where the machine has other work."""
+from tests.browser.tabs import (
+    PATIENCE,
+    People,
+    approve,
+    check_signature,
+    fact,
+    fill,
+    head,
+    is_connected,
+    is_done,
+    operation,
+    picture,
+    propose,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(500)]
 
@@ -29,92 +38,28 @@ def server() -> Iterator[str]:
         yield world.host_server(build_server(), "127.0.0.1", 0)
 
 
-class People:
-    """The tabs of one browser. What any of them complains of in its console is kept."""
-
-    def __init__(self, context: BrowserContext, server: str) -> None:
-        self.context = context
-        self.server = server
-        self.complaints: list[str] = []
-
-    def open(self, **fields: object) -> Page:
-        """A tab, at the link that has these fields."""
-        page = self.context.new_page()
-        page.set_default_timeout(30_000)
-        page.on("console", lambda said: self._hear(said.type, said.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.goto(f"http{self.server.removeprefix('ws')}/#{urlencode(fields)}")
-        return page
-
-    def _hear(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            self.complaints.append(text)
+@pytest.fixture(scope="module")
+def people_all(chromium_browser: Browser, server: str) -> Iterator[People]:
+    context = chromium_browser.new_context(viewport={"width": 390, "height": 844})
+    yield People(context, server)
+    context.close()
 
 
 @pytest.fixture
-def people(chromium_browser: Browser, server: str) -> Iterator[People]:
-    context = chromium_browser.new_context(viewport={"width": 390, "height": 844})
-    them = People(context, server)
-    yield them
-    context.close()
-    assert not them.complaints
-
-
-def is_connected(page: Page, n: int) -> None:
-    expect(page.locator("#status")).to_contain_text(f"{n} of {n} connected", timeout=PATIENCE)
-
-
-def propose(page: Page, kind: str, **params: str) -> None:
-    page.locator("[name=kind]").select_option(kind)
-    for name, value in params.items():
-        page.locator(f"[name='param {name}']").fill(value)
-    page.get_by_role("button", name="Propose").click()
-
-
-def operation(page: Page, text: str) -> Locator:
-    return page.locator(".op", has_text=text)
-
-
-def approve(page: Page, text: str) -> None:
-    operation(page, text).get_by_role("button", name="Approve").click()
-
-
-def is_done(page: Page, text: str) -> None:
-    expect(operation(page, text).locator(".badge")).to_have_text("done", timeout=PATIENCE)
-
-
-def fact(page: Page, text: str, name: str) -> str:
-    return operation(page, text).locator(f"dt:text-is('{name}') + dd").last.inner_text()
-
-
-def check_signature(page: Page, message: str) -> None:
-    """OpenSSL accepts the signature that the tab shows."""
-    key, signature = fact(page, message, "public key"), fact(page, message, "signature")
-    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
-    public.verify(bytes.fromhex(signature), message.encode())
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep what the page shows, and see that nothing of it is wider than the screen."""
-    page.bring_to_front()
-    expect(page.locator(".flow .said")).to_contain_text("messages in view")  # it is drawn
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-    width = page.viewport_size["width"] if page.viewport_size else 0
-    box = page.locator("main").bounding_box()
-    assert box is not None
-    assert box["width"] <= width
+def people(people_all: People) -> Iterator[People]:
+    yield people_all
+    people_all.done()
+    assert not people_all.complaints
 
 
 def test_two_tabs_and_two_parties_make_a_key_and_sign(people: People, server: str) -> None:
     first = people.open()
-    expect(first.locator("form")).to_be_visible(timeout=PATIENCE)
-    for name, value in {"Session": "shop", "Parties": "4", "Shares needed": "3"}.items():
-        first.get_by_label(name).fill(value)
+    expect(first.locator("form").first).to_be_visible(timeout=PATIENCE)
+    fill(first, session="shop", parties=4, threshold=3)
     first.get_by_label("Agreement").select_option("raft")
     first.get_by_role("button", name="Create or join").click()
     link = {"session": "shop", "parties": 4, "threshold": 3, "policy": "unanimous"}
-    second = people.open(party=2, agreement="raft", **link)
+    second = people.open(party=2, agreement="raft", tell="yes", **link)
     with Lab(
         world="webrtc", url=server, session="shop", parties=4, threshold=3, agreement="raft"
     ) as lab:
@@ -137,41 +82,182 @@ def test_two_tabs_and_two_parties_make_a_key_and_sign(people: People, server: st
         for tab in (first, second):
             is_done(tab, "pay 5 to Eve")
             check_signature(tab, "pay 5 to Eve")
-        heads = [
-            tab.locator("ol.history code").first.get_attribute("title") for tab in (first, second)
-        ]
-        assert heads[0] == heads[1]
+        assert head(first) == head(second)
+
+        # The lab knows of the tab that tells, and names what tabs proposed.
+        lab.propose(by=3, kind="sign", key=1, message="named here")
+        for tab in (first, second):
+            approve(tab, "named here")
+        is_done(second, "named here")
+        outcomes = lab.run()
+        assert [(o.by, o.status) for o in outcomes] == [
+            (1, "committed"), (1, "committed"), (3, "committed"),
+        ]  # fmt: skip
+        assert {p: h.status for p, h in outcomes[1].parties.items()} == {
+            1: "unheard", 2: "executed", 3: "executed", 4: "executed",
+        }  # fmt: skip
+        assert outcomes[2].data["signature"] == fact(second, "named here", "signature")
+        assert [v for v in lab.check() if v.verdict == "violated"] == []
+        expect(first.locator(".flow .said")).to_contain_text("messages in view")
         picture(first, "tab-390")
         second.emulate_media(color_scheme="dark")
         second.set_viewport_size({"width": 1280, "height": 900})
+        expect(second.locator(".flow .said")).to_contain_text("messages in view")
         picture(second, "tab-1280-dark")
+        second.emulate_media(color_scheme="light")
         with second.expect_download() as saved:
             second.get_by_role("button", name="Save signature and key").click()
         assert saved.value.suggested_filename
 
 
-def test_three_tabs_need_no_server_but_a_tab(people: People) -> None:
-    link = {
-        "session": "nobody", "parties": 3, "threshold": 2, "policy": "threshold(2)",
-        "agreement": "direct", "server": "tab:nobody",
-    }  # fmt: skip
-    host = people.open(party=1, **link)
-    expect(host.locator(".people")).to_be_visible(timeout=PATIENCE)
-    expect(host.get_by_text("This tab is the server")).to_be_visible(timeout=PATIENCE)
-    others = [people.open(party=party, **link) for party in (2, 3)]
-    for tab in (host, *others):
+def test_a_tab_is_the_server_for_its_browser_and_by_a_code_for_another(
+    people: People, server: str, chromium_browser: Browser
+) -> None:
+    host = people.open()
+    host.get_by_role("button", name="Start server").click(timeout=PATIENCE)
+    expect(host.get_by_text("🟢 This tab is the server")).to_be_visible(timeout=PATIENCE)
+    picture(host, "tab-server-390")
+    fill(host, session="nobody", parties=3, threshold=2, policy="threshold(2)")
+    host.get_by_label("Agreement").select_option("direct")
+    host.get_by_role("button", name="Create or join").click()
+    expect(host.locator(".sessions")).to_contain_text("nobody 1 of 3", timeout=PATIENCE)
+    near = people.follow(host.evaluate("location.href"), party=2)
+
+    # Another browser, with which this one has nothing in common but what people carry over.
+    context = chromium_browser.new_context(viewport={"width": 390, "height": 844})
+    elsewhere = People(context, server)
+    host.get_by_role("button", name="Invite another browser").click()
+    link = host.locator("code.invitation").inner_text(timeout=PATIENCE)
+    expect(host.locator(".qr path")).to_have_count(1)
+    picture(host, "tab-invitation-390")
+    far = elsewhere.follow(link)
+    answer = far.locator("code.answer").inner_text(timeout=PATIENCE)
+    picture(far, "tab-answer-390")
+    host.get_by_label("Their answer").fill(answer)
+    host.get_by_role("button", name="Connect").click()
+    fill(far, party=3)
+    far.get_by_role("button", name="Join").click()
+    for tab in (host, near, far):
         is_connected(tab, 3)
-    propose(others[0], "dkg")
-    approve(others[1], "make a key together")
-    for tab in (host, *others):
+    propose(near, "dkg")
+    approve(far, "make a key together")
+    for tab in (host, near, far):
         is_done(tab, "make a key together")
+    assert head(host) == head(near) == head(far)
+
+    # The server's tab goes: the mesh lives on, and another tab is the next server.
     host.close()
-    for tab in others:
+    for tab in (near, far):
         expect(tab.locator("#status")).to_contain_text("2 of 3 still connected", timeout=PATIENCE)
-    others[0].get_by_role("button", name="Start server in this tab").click()
-    for tab in others:
-        expect(tab.locator("#status")).to_contain_text("🟢 2 of 3 connected", timeout=PATIENCE)
-    propose(others[1], "sign", message="without a server")
-    approve(others[0], "without a server")
-    is_done(others[1], "without a server")
-    check_signature(others[1], "without a server")
+    propose(far, "sign", message="without a server")
+    approve(near, "without a server")
+    for tab in (near, far):
+        is_done(tab, "without a server")
+        check_signature(tab, "without a server")
+    near.get_by_role("button", name="Start server in this tab").click()
+    expect(near.locator("#status")).to_contain_text("🟢 2 of 3 connected", timeout=PATIENCE)
+    assert not elsewhere.complaints
+    context.close()
+
+
+def test_what_goes_wrong_in_a_tab_is_borne(people: People, server: str) -> None:
+    """Loss, altered messages, a pause, and a worker that is ended in the middle of a vote."""
+    link = {
+        "session": "weather", "parties": 4, "threshold": 3, "policy": "threshold(3)",
+        "agreement": "pbft",
+    }  # fmt: skip
+    tab = people.open(party=1, **link)
+    with Lab(
+        world="webrtc", url=server, session="weather", parties=4, threshold=3,
+        policy="threshold(3)", agreement="pbft",
+    ) as lab:  # fmt: skip
+        lab.spawn(2, 3, 4)
+        lab.join(wait=False)
+        is_connected(tab, 4)
+        propose(tab, "dkg")
+        is_done(tab, "make a key together")
+        tab.get_by_text("faults of this tab").click()
+        for kind, seconds in (("loss", "2"), ("corrupt", "2"), ("hold", "1"), ("pause", "1")):
+            tab.locator("[name=fault]").select_option(kind)
+            tab.locator("[name=seconds]").fill(seconds)
+            tab.get_by_role("button", name="Break it").click()
+            if kind == "pause":  # who is paused proposes nothing
+                lab.propose(by=2, kind="note", text="in spite of pause")
+            else:
+                propose(tab, "note", text=f"in spite of {kind}")
+            is_done(tab, f"in spite of {kind}")
+
+        # The worker is ended at once; another one takes up what was stored, the share of the key
+        # among it, and the vote that went on without it.
+        tab.locator("[name=fault]").select_option("crash")
+        tab.locator("[name=seconds]").fill("0.2")
+        tab.get_by_role("button", name="Break it").click()
+        expect(tab.locator("#status")).to_have_text("🔴 crashed")
+        lab.propose(by=2, kind="note", text="while it was away")
+        is_connected(tab, 4)
+        is_done(tab, "while it was away")
+        propose(tab, "sign", message="after a crash")
+        is_done(tab, "after a crash")
+        check_signature(tab, "after a crash")
+
+
+def test_a_party_is_sealed_moved_and_never_twice_in_one_browser(
+    people: People, chromium_browser: Browser, server: str, tmp_path: Path
+) -> None:
+    """One party alone is a session, too: it has a key, under a passphrase, and can be moved."""
+    tab = people.open(session="alone", parties=1, threshold=1, agreement="direct")
+    fill(tab, party=1)
+    tab.locator("form").first.get_by_text("more").click()
+    fill(tab, passphrase="a tale of two tabs")
+    tab.get_by_role("button", name="Join").click()
+    is_connected(tab, 1)
+    propose(tab, "note", text="written here")
+    is_done(tab, "written here")
+    key = tab.locator(".people code").get_attribute("title")
+
+    # A second tab with the same identity hears of the first, and leaves it alone.
+    link = {"session": "alone", "parties": 1, "threshold": 1, "agreement": "direct"}
+    twin = people.open(party=1, **link)
+    expect(twin.locator("#said")).to_contain_text("open in another tab", timeout=PATIENCE)
+    twin.evaluate("document.querySelector('#said').textContent = ''")
+
+    tab.get_by_text("export this party", exact=True).click()
+    tab.locator("[name=seals]").fill("moving house")
+    with tab.expect_download() as saved:
+        tab.get_by_role("button", name="Export this party").click()
+    file = tmp_path / "alone.mpclab"
+    saved.value.save_as(file)
+    assert b"written here" not in file.read_bytes()
+    tab.get_by_role("button", name="Leave").click()
+
+    # After that only the passphrase opens it here.
+    for passphrase, says in (("", "under a passphrase"), ("a tale of two", "another passphrase")):
+        fill(tab, party=1)
+        tab.evaluate("document.querySelector('main details').open = true")
+        fill(tab, passphrase=passphrase)
+        tab.get_by_role("button", name="Join").click()
+        expect(tab.locator("#said")).to_contain_text(says, timeout=PATIENCE)
+
+    # Elsewhere it is the same party, with its history.
+    context = chromium_browser.new_context(viewport={"width": 390, "height": 844})
+    elsewhere = People(context, server)
+    there = elsewhere.open()
+    there.get_by_text("exported from another browser").click(timeout=PATIENCE)
+    there.locator("[name=backup]").set_input_files(file)
+    there.locator("[name=opens]").fill("moving houses")
+    there.get_by_role("button", name="Take it up here").click()
+    expect(there.locator("#said")).to_contain_text("another passphrase", timeout=PATIENCE)
+    there.locator("[name=opens]").fill("moving house")
+    there.get_by_role("button", name="Take it up here").click()
+    is_connected(there, 1)
+    assert there.locator(".people code").get_attribute("title") == key
+    expect(there.locator("ol.history")).to_contain_text("written here")
+
+    # Without a network the page is there all the same, from the service worker.
+    there.evaluate("navigator.serviceWorker.ready.then(() => undefined)")
+    context.set_offline(True)
+    there.reload()
+    expect(there.locator("ol.history")).to_contain_text("written here", timeout=PATIENCE)
+    expect(there.locator("#status")).to_contain_text("🔴")
+    elsewhere.complaints.clear()  # that there is no network
+    context.close()

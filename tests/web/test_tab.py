@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -15,12 +16,13 @@ from tests.web.pages import Browser, FakePage
 FORM: dict[str, Any] = {"threshold": 2, "agreement": "raft"}
 
 
-def meet(browser: Browser, n: int, **more: Any) -> list[FakePage]:
+def meet(browser: Browser, n: int, tells: Collection[int] = (), **more: Any) -> list[FakePage]:
     """Tabs of one session, the first of which is the server; all are connected."""
     tabs = [browser.tab() for _ in range(n)]
     tabs[0].do("serve", name="here")
     for party, tab in enumerate(tabs, 1):
-        tab.start("session", party, n, url="tab:here", **{**FORM, **more})
+        told = {"tell": "yes"} if party in tells else {}
+        tab.start("session", party, n, url="tab:here", **{**FORM, **more, **told})
     browser.run(lambda: all(is_linked(tab, n) for tab in tabs))
     return tabs
 

@@ -55,22 +55,57 @@ export class Database {
   }
 }
 
-// The seed of this party's identity: the one that was kept, or a new one. Where the browser has
-// no WebCrypto (a page over plain http from another machine) it ends with the page: kept is false.
-export async function identity(database) {
-  const subtle = globalThis.crypto.subtle;
-  if (database === null || subtle === undefined) {
-    return { seed: globalThis.crypto.getRandomValues(new Uint8Array(32)), kept: false };
+const bytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (two) => parseInt(two, 16));
+
+// Write what an exported party had, in place of all that is here.
+export function restored(database, items) {
+  return new Promise((resolve, reject) => {
+    const transaction = database.db.transaction(ITEMS, "readwrite", { durability: "strict" });
+    const store = transaction.objectStore(ITEMS);
+    store.clear();
+    for (const [name, value] of Object.entries(items)) store.put(bytes(value), name);
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error);
+  });
+}
+
+const gcm = (iv) => ({ name: "AES-GCM", iv });
+const random = (count) => globalThis.crypto.getRandomValues(new Uint8Array(count));
+
+// A seed under two keys: one that cannot leave the browser, and one that a passphrase gives, if
+// there is one. `derive(passphrase, salt)` makes that one.
+async function keep(database, seed, passphrase, derive) {
+  const { subtle } = globalThis.crypto;
+  let [plain, salt, inner] = [seed, null, null];
+  if (passphrase) {
+    [salt, inner] = [random(16), random(12)];
+    const own = await subtle.importKey("raw", derive(passphrase, salt), "AES-GCM", false, ["encrypt"]);
+    plain = new Uint8Array(await subtle.encrypt(gcm(inner), own, seed));
   }
-  const [key, sealed] = await Promise.all([database.own("key"), database.own("sealed")]);
-  if (key !== undefined && sealed !== undefined) {
-    const plain = await subtle.decrypt({ name: "AES-GCM", iv: sealed.iv }, key, sealed.data);
-    return { seed: new Uint8Array(plain), kept: true };
-  }
-  const seed = globalThis.crypto.getRandomValues(new Uint8Array(32));
   const wrapping = await subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
-  const iv = globalThis.crypto.getRandomValues(new Uint8Array(12));
-  const data = await subtle.encrypt({ name: "AES-GCM", iv }, wrapping, seed);
-  await database.keepOwn([["key", wrapping], ["sealed", { iv, data }]]);
+  const iv = random(12);
+  const data = await subtle.encrypt(gcm(iv), wrapping, plain);
+  await database.keepOwn([["key", wrapping], ["sealed", { iv, data, salt, inner }]]);
+}
+
+// The seed of this party's identity: the one that was kept, or `given`, or a new one. Where the
+// browser has no WebCrypto (a page over plain http from another machine) it ends with the page: kept
+// is false.
+export async function identity(database, passphrase, derive, given = null) {
+  const { subtle } = globalThis.crypto;
+  if (database === null || subtle === undefined) return { seed: given ?? random(32), kept: false };
+  const [key, sealed] = await Promise.all([database.own("key"), database.own("sealed")]);
+  if (given === null && key !== undefined && sealed !== undefined) {
+    let plain = new Uint8Array(await subtle.decrypt(gcm(sealed.iv), key, sealed.data));
+    if (sealed.salt) {
+      if (!passphrase) throw new Error("this party is under a passphrase: name it (more)");
+      const own = await subtle.importKey("raw", derive(passphrase, sealed.salt), "AES-GCM", false, ["decrypt"]);
+      plain = await subtle.decrypt(gcm(sealed.inner), own, plain).then((opened) => new Uint8Array(opened),
+        () => { throw new Error("this is another passphrase than that of this party"); });
+    } else if (passphrase) await keep(database, plain, passphrase, derive);
+    return { seed: plain, kept: true };
+  }
+  const seed = given ?? random(32);
+  await keep(database, seed, passphrase, derive);
   return { seed, kept: true };
 }

@@ -1,10 +1,14 @@
 // The page's side of a party: its worker, and the links that a worker cannot have. The verbs are
 // listed in `mpclab/worlds/browser/page.py`.
 
+import { Air, Listener, Neighbour, Wire } from "./air.js";
+
 const GATHERING = 1500; // ms that our own addresses may take
 const ROOM = 1 << 20; // bytes given to a data channel at once
 const MOST = 64 << 20; // bytes that may wait for a peer
 const TAB_ANSWERS = 2000; // ms that a server in another tab may take
+const LOOK = 3000; // ms between two looks whether Python still answers
+const HUNG = 45000; // ms without an answer after which it is ended
 
 // A data channel of our party to another one.
 class Channel {
@@ -137,85 +141,34 @@ class Socket {
   }
 }
 
-// The way to a server in another tab of this browser, or in this one.
-class Neighbour {
-  constructor(tell, number, name) {
+// The way to a server through the page that holds ours in a frame, a notebook: its messages go
+// wherever that page can reach, such as the notebook's kernel.
+class Framed {
+  constructor(tell, number, port) {
     this.over = false;
-    this.id = crypto.getRandomValues(new Uint32Array(4)).join("-");
-    this.air = new BroadcastChannel(`mpclab server ${name}`);
+    this.number = number;
+    this.port = port;
     this.end = (reason) => {
       if (!this.over) { this.close(); tell("closed", number, reason); }
     };
-    const patience = setTimeout(() => this.end("no tab of this browser is that server"), TAB_ANSWERS);
-    this.air.onmessage = ({ data }) => {
-      if (data.to !== this.id || this.over) return;
-      if (data.what === "accept") { clearTimeout(patience); tell("opened", number, ""); }
-      else if (data.what === "text") tell("received", number, data.text);
-      else if (data.what === "close") this.end(data.text || "the server closed the connection");
+    if (port === null) { queueMicrotask(() => this.end("no notebook holds this page")); return; }
+    this.hear = ({ data }) => {
+      if (this.over || data?.link !== number) return;
+      if (data.what === "opened") tell("opened", number, "");
+      else if (data.what === "received") tell("received", number, String(data.text));
+      else if (data.what === "closed") this.end(String(data.text || "connection lost"));
     };
-    this.post("open");
+    port.addEventListener("message", this.hear);
+    port.postMessage({ link: number, what: "open" });
   }
 
-  post(what, text = "") { this.air.postMessage({ to: "server", from: this.id, what, text }); }
-
-  say(text) { if (!this.over) this.post("text", text); }
+  say(text) { if (!this.over) this.port.postMessage({ link: this.number, what: "say", text }); }
 
   close() {
     if (this.over) return;
     this.over = true;
-    this.post("close");
-    this.air.close();
-  }
-}
-
-// Be a server for the tabs of this browser.
-class Listener {
-  constructor(page, name) {
-    this.page = page;
-    this.numbers = new Map(); // a client's id → its number
-    this.ids = new Map();
-    this.over = false;
-    this.air = new BroadcastChannel(`mpclab server ${name}`);
-    this.air.onmessage = ({ data }) => { if (data.to === "server") this.hear(data); };
-  }
-
-  async hear({ from, what, text }) {
-    if (what === "anybody") { this.air.postMessage({ to: "", what: "here" }); return; }
-    if (what === "open" && !this.numbers.has(from)) {
-      this.numbers.set(from, 0);
-      const number = await this.page.ask("accept");
-      if (!number) { this.post(from, "close", "the server has stopped"); return; }
-      this.numbers.set(from, number);
-      this.ids.set(number, from);
-      this.page.links.set(number, {
-        say: (said) => this.post(from, "text", said),
-        close: (reason) => { this.forget(number); this.post(from, "close", reason); },
-      });
-      this.post(from, "accept");
-      this.page.tell("greeted", number, `tab ${from}`);
-      return;
-    }
-    const number = this.numbers.get(from);
-    if (!number) return;
-    if (what === "text") this.page.tell("received", number, text);
-    else if (what === "close") {
-      this.forget(number);
-      this.page.links.delete(number);
-      this.page.tell("closed", number, "the tab closed the connection");
-    }
-  }
-
-  post(to, what, text = "") { if (!this.over) this.air.postMessage({ to, what, text }); }
-
-  forget(number) {
-    this.numbers.delete(this.ids.get(number));
-    this.ids.delete(number);
-  }
-
-  close() {
-    for (const id of this.numbers.keys()) this.post(id, "close", "the server stopped");
-    this.over = true;
-    this.air.close();
+    this.port?.removeEventListener("message", this.hear ?? null);
+    this.port?.postMessage({ link: this.number, what: "close" });
   }
 }
 
@@ -224,18 +177,53 @@ export class Page {
   constructor({ show, flow, died }) {
     this.links = new Map();
     this.listener = null;
+    this.wire = null; // to a server that another browser's tab is, by a code
+    this.port = null; // to the notebook that holds this page
+    this.shown = { state: (text) => show(JSON.parse(text)), flow: (text, data) => flow(data, text === "begin"), died };
+    addEventListener("pagehide", () => this.vanish());
+    addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
+    this.begin();
+    setInterval(() => this.look(), LOOK);
+  }
+
+  // A worker, which has nothing of an earlier one.
+  begin() {
     this.asked = new Map();
     this.next = 1;
     this.events = [];
-    this.shown = { state: (text) => show(JSON.parse(text)), flow: (text, data) => flow(data, text === "begin"), died };
-    this.worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "mpclab" });
-    this.worker.onmessage = ({ data }) => this.hear(data);
-    this.worker.onerror = (event) => died(event.message || "the worker could not be loaded");
-    addEventListener("pagehide", () => this.vanish());
+    this.heard = this.looked = performance.now();
+    const worker = this.worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "mpclab" });
+    worker.onmessage = ({ data }) => { if (worker === this.worker) this.hear(data); };
+    worker.onerror = (event) => { if (worker === this.worker) this.shown.died(event.message || "the worker could not be loaded"); };
+  }
+
+  // End it at once, as a machine that loses its power; its links go too.
+  crash() {
+    this.worker.terminate();
+    this.worker = null;
+    for (const { reject } of this.asked.values()) reject(new Error("this party has ended"));
+    this.vanish();
+    this.links.clear();
+    this.listener = null;
+  }
+
+  // The watchdog: Python that does not answer for so long never will. A page that was asleep itself,
+  // or stopped, knows nothing of that time.
+  look() {
+    const now = performance.now();
+    const slept = now - this.looked - LOOK;
+    this.looked = now;
+    if (this.worker === null) return;
+    if (slept > LOOK) this.heard += slept;
+    if (now - this.heard > HUNG) {
+      this.crash();
+      this.shown.died("it did not answer any more");
+    } else this.worker.postMessage({ id: 0, ask: "alive" });
   }
 
   // Ask the worker; its answer.
   ask(what, more = {}) {
+    if (this.worker === null) return Promise.reject(new Error("this party has ended"));
     const id = this.next++;
     this.worker.postMessage({ id, ask: what, ...more });
     return new Promise((resolve, reject) => this.asked.set(id, { resolve, reject }));
@@ -247,15 +235,16 @@ export class Page {
   tell(...event) {
     this.events.push(event);
     if (this.events.length === 1) queueMicrotask(() => {
-      this.worker.postMessage({ events: this.events });
+      this.worker?.postMessage({ events: this.events });
       this.events = [];
     });
   }
 
   hear(data) {
+    this.heard = performance.now();
     if (data.verbs) for (const verb of data.verbs) this.perform(...verb);
     else if (data.died) this.shown.died(data.died);
-    else {
+    else if (data.answer) {
       const asked = this.asked.get(data.answer);
       this.asked.delete(data.answer);
       if (data.error === undefined) asked.resolve(data.ok);
@@ -273,8 +262,7 @@ export class Page {
       case "state": this.shown.state(text); break;
       case "flow": this.shown.flow(text, data); break;
       case "connect": {
-        const near = text.startsWith("tab:");
-        this.links.set(number, near ? new Neighbour(tell, number, text.slice(4)) : new Socket(tell, number, text));
+        this.links.set(number, this.way(tell, number, text));
         break;
       }
       case "offer":
@@ -294,6 +282,18 @@ export class Page {
       default: throw new Error(`no such verb: ${verb}`);
     }
   }
+
+  // The way to a server: in a tab of this browser, at the other end of a code, behind the notebook
+  // that holds this page, or on the network.
+  way(tell, number, url) {
+    if (url.startsWith("tab:")) return new Neighbour(tell, number, new Air(url.slice(4)), TAB_ANSWERS);
+    if (url === "code:") return new Neighbour(tell, number, this.wire?.isOpen ? this.wire.end() : null, TAB_ANSWERS);
+    if (url === "frame:") return new Framed(tell, number, this.port);
+    return new Socket(tell, number, url);
+  }
+
+  // A wire to whoever invited us with a code.
+  dial(ice, changed) { return (this.wire = new Wire(ice, changed)); }
 
   // The page goes: whoever we serve, and whoever serves us, is told.
   vanish() {

@@ -5,7 +5,7 @@ import sodium from "./libsodium-wrappers.mjs";
 import { secp256k1 } from "./noble/curves/secp256k1.js";
 import { ed25519 } from "./noble/curves/ed25519.js";
 import { primitives } from "./primitives.mjs";
-import { Database, identity } from "./database.js";
+import { Database, identity, restored } from "./database.js";
 
 let tab = null; // mpclab.web.tab.Tab
 let database = null; // null: nothing is kept
@@ -85,6 +85,12 @@ async function fetched(name) {
   return response.arrayBuffer();
 }
 
+const nameOf = (place) => `mpclab ${place.session} ${place.party}`;
+
+// Argon2id (RFC 9106) at libsodium's "interactive" limits: 64 MiB.
+const derived = (passphrase, salt) => sodium.crypto_pwhash(32, passphrase, salt, sodium.crypto_pwhash_OPSLIMIT_INTERACTIVE,
+  sodium.crypto_pwhash_MEMLIMIT_INTERACTIVE, sodium.crypto_pwhash_ALG_ARGON2ID13);
+
 // What the page asks for, each with an answer.
 const answers = {
   async boot() {
@@ -92,16 +98,27 @@ const answers = {
     tab = await boot(files);
     return JSON.parse(tab.command('{"do":"kinds"}')).ok;
   },
-  async start({ place }) {
-    const name = `mpclab ${place.session} ${place.party}`;
-    database = await Database.open(name).catch(() => null);
-    const own = await identity(database);
+  async start({ place, passphrase }) {
+    database = await Database.open(nameOf(place)).catch(() => null);
+    const own = await identity(database, passphrase, derived);
     if (!own.kept) database = null;
     const kept = database === null ? undefined : await database.read();
     const answer = JSON.parse(tab.start(JSON.stringify(place), own.seed, kept));
     own.seed.fill(0);
     if (answer.error) throw new Error(answer.error);
     return { ...answer.ok, kept: own.kept };
+  },
+  // A party from a file: into this browser's database, unless it has that party already.
+  async restore({ data, passphrase }) {
+    const { ok, error } = JSON.parse(tab.opened(data, passphrase));
+    if (error) throw new Error(error);
+    const its = await Database.open(nameOf(ok.place));
+    if (await its.own("sealed") !== undefined) throw new Error("this browser has that party already");
+    await restored(its, ok.items);
+    const seed = Uint8Array.from(ok.seed.match(/../g), (two) => parseInt(two, 16));
+    const { kept } = await identity(its, "", derived, seed);
+    if (!kept) throw new Error("this browser keeps nothing here: use https, or this machine's own address");
+    return ok.place;
   },
   async accept() { return tab.accept(); },
   async command({ command }) {
@@ -112,6 +129,7 @@ const answers = {
 };
 
 onmessage = async ({ data }) => {
+  if (data.ask === "alive") { postMessage({ answer: 0 }); return; }
   if (data.events) {
     for (const [what, ...rest] of data.events) if (tab !== null) guarded(() => tab.told(what, ...rest));
     return;

@@ -5,7 +5,7 @@ Links have numbers, given here, never twice. `text` and `data` of a verb:
 ==========  ==============================================  ==================================
 verb        text                                            answered by `BrowserWorld`'s
 ==========  ==============================================  ==================================
-connect     a server's url, `ws:…`, `wss:…` or `tab:NAME`   `opened`, then `received`, `closed`
+connect     a server's url, see `world`                     `opened`, then `received`, `closed`
 say         one message to the server, or to a client
 close       why; nothing is told of this link any more
 listen      a NAME: be the server `tab:NAME`                `accepted`, `greeted` for each client

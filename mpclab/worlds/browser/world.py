@@ -2,8 +2,9 @@
 
 Python runs in a worker, which has no peer connections: so what is done with links are verbs to the
 page (`page.Page`), and what happens to them are the methods here that the page calls. A party's
-server may be one on the network (`ws:`, `wss:`), or another tab of the same browser (`tab:NAME`);
-and this world may itself host the server, which is the machine of `signaling.rooms` as ever.
+server may be one on the network (`ws:`, `wss:`), another tab of the same browser (`tab:NAME`) or of
+one that invited us with a code (`code:`), or behind the notebook that shows us (`frame:`); and this
+world may itself host the server, which is the machine of `signaling.rooms` as ever.
 
 The fingerprint of the peer's certificate is that of its description: a browser completes no
 handshake with another one (W3C WebRTC §5.5; RFC 8827 §6.5). Where it shows the certificate it used,
@@ -13,9 +14,9 @@ the page compares.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, assert_never
+from typing import assert_never
 
 import msgspec
 
@@ -80,7 +81,6 @@ class BrowserWorld(LiveWorld):
 
     Args:
         page: performs verbs.
-        ice: STUN and TURN servers as `RTCPeerConnection` takes them; none by default.
         on_step: called after each step of a node here.
     """
 
@@ -90,14 +90,13 @@ class BrowserWorld(LiveWorld):
         self,
         page: Page,
         *,
-        ice: list[dict[str, Any]] | None = None,
         on_step: Callable[[], None] = lambda: None,
         trace: Trace | None = None,
     ) -> None:
         self._on_step = on_step
         self.page = page
         self._kept: Items | None = None
-        self._ice = ice or []
+        self._ice: Sequence[Mapping[str, str]] = ()
         self._url = ""
         self._served = ""  # the name under which we serve
         self._links: dict[int, _Link] = {}
@@ -113,10 +112,20 @@ class BrowserWorld(LiveWorld):
     def server_url(self) -> str:
         return f"tab:{self._served}" if self._served else self._url
 
-    def enter(self, url: str, kept: Items | None) -> None:
+    def enter(self, url: str, kept: Items | None, ice: Sequence[Mapping[str, str]] = ()) -> None:
         """From now on parties meet at `url` ("": the server that this tab hosts), and what they
-        persist is kept with what was `kept` before; None: it is not kept."""
-        self._url, self._kept = url, kept
+        persist is kept with what was `kept` before; None: it is not kept. `ice`: STUN and TURN
+        servers as `RTCPeerConnection` takes them."""
+        self._url, self._kept, self._ice = url, kept, ice
+
+    def renew(self, trace: Trace) -> None:
+        """Write rows to another trace from now on: who was here has left."""
+        self.trace = trace
+        self._told.clear()
+
+    def kept(self, actor: Party) -> Items:
+        """What a party here has stored."""
+        return self.alive(actor).store.load()
 
     def host_server(self, build: Build, address: str = "", port: int = 0) -> str:
         """Be the server for tabs of this browser; `address` is the name that they know it by."""
@@ -260,7 +269,7 @@ class BrowserWorld(LiveWorld):
         if (old := self._to_server.get(host.actor)) is not None:
             self._end(old, "connecting anew")
         url = url or self.server_url
-        if not url.startswith(("ws:", "wss:", "tab:")):
+        if not url.startswith(("ws:", "wss:", "tab:", "code:", "frame:")):
             self.linked(host, LinkClosed(path, SERVER, 0, "connection refused"))
             return
         number = self._number(_Link(host.actor, path, SERVER, 0))

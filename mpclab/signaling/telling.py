@@ -1,0 +1,148 @@
+"""`Telling`: parties tell of themselves, if they wish, to those who keep a trace of the session.
+
+Who wants rows says so to every member, with the number of the first one that it lacks. Who tells
+keeps its newest rows for those, signs every piece of them, and sends what they lack and what comes
+up. Nobody has to tell, and nothing depends on what is told but what a lab shows.
+
+A lab takes from a party rows about that party alone (`worlds.told`); so a liar can lie about
+itself, as it can in every message, and in nobody's name. Pieces are signed over the session, the
+life of the teller and the place of their first row, beside being sealed or on a confirmed link:
+they can be shown to others. Memory: `KEPT` bytes at the teller; a listener hands on what it hears.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from mpclab.core.errors import PeerFault, UsageError
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.peers import PeerDown, PeerUp
+from mpclab.core.telling import TellRows, Told, Unheard, WantRows
+from mpclab.core.wire import Message
+from mpclab.crypto.identity import Identity, verify
+
+KEPT: Final = 8 << 20
+"""Bytes of rows that a teller keeps for those who come to want them."""
+PIECE: Final = 256 << 10
+"""Bytes of rows in one message, at most."""
+LABEL: Final = "mpclab rows"
+
+
+class Wanted(Message, frozen=True):
+    """Tell me what you do: of `life`, from row number `since` on; 0, 0: all that you have."""
+
+    background: ClassVar[bool] = True
+
+    life: int
+    since: int
+
+
+class Rows(Message, frozen=True):
+    """Rows of the sender in its `life`-th incarnation, `count` from number `first` on, JSON, a line
+    each; read at its time `at` (µs), and signed."""
+
+    background: ClassVar[bool] = True
+
+    life: int
+    first: int
+    count: int
+    at: int
+    rows: bytes
+    signature: bytes
+
+
+class Telling(Machine):
+    """Tells, hears, or both.
+
+    Args:
+        keys: the members' identity keys, as they become known.
+        life: which incarnation of ours this is.
+    """
+
+    messages = Wanted | Rows
+
+    def __init__(
+        self, session: str, identity: Identity, life: int, keys: Mapping[Party, bytes]
+    ) -> None:
+        self._session = session
+        self._identity = identity
+        self._life = life
+        self._keys = keys
+        self.listens = False
+        self._up: set[Party] = set()
+        self._kept: deque[Rows] = deque()
+        self._bytes = 0
+        self._next = 0  # number of our next row
+        self._to: dict[Party, int] = {}  # who wants ours → the number of the next
+        self._heard: dict[Party, tuple[int, int]] = {}  # who tells → its life, its next number
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        match ask:
+            case WantRows():
+                self.listens = True
+                for party in sorted(self._up):
+                    self._want(ctx, party)
+            case TellRows(rows, count, at):
+                self._keep(rows, count, at)
+                for party in sorted(self._to):
+                    self._tell(ctx, party)
+            case PeerUp(party):
+                self._up.add(party)
+                if self.listens:
+                    self._want(ctx, party)
+            case PeerDown(party):
+                self._up.discard(party)
+                self._to.pop(party, None)
+                if party in self._heard:
+                    ctx.output(Unheard(party))
+            case _:
+                raise UsageError(f"no such ask of who tells: {type(ask).__name__}")
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Wanted | Rows) -> None:
+        match msg:
+            case Wanted(life, since):
+                first = self._kept[0].first if self._kept else self._next
+                self._to[sender] = max(first, since) if life == self._life else first
+                self._tell(ctx, sender)
+            case Rows():
+                self._take(ctx, sender, msg)
+
+    # --- telling ----------------------------------------------------------------------------
+
+    def _keep(self, rows: bytes, count: int, at: int) -> None:
+        parts = (self._session, self._life, self._next, count, at, rows)
+        signature = self._identity.sign(LABEL, *parts)
+        self._kept.append(Rows(self._life, self._next, count, at, rows, signature))
+        self._next += count
+        self._bytes += len(rows)
+        while self._bytes > KEPT and len(self._kept) > 1:
+            self._bytes -= len(self._kept.popleft().rows)
+
+    def _tell(self, ctx: Ctx, party: Party) -> None:
+        for piece in self._kept:
+            if piece.first >= self._to[party]:
+                ctx.send(party, piece)
+                self._to[party] = piece.first + piece.count
+
+    # --- hearing ----------------------------------------------------------------------------
+
+    def _want(self, ctx: Ctx, party: Party) -> None:
+        ctx.send(party, Wanted(*self._heard.get(party, (0, 0))))
+
+    def _take(self, ctx: Ctx, sender: Party, msg: Rows) -> None:
+        if not self.listens:
+            return
+        key = self._keys.get(sender)
+        parts = (self._session, msg.life, msg.first, msg.count, msg.at, msg.rows)
+        if key is None or not verify(key, LABEL, parts, msg.signature):
+            raise PeerFault("rows that it did not sign")
+        if len(msg.rows) > PIECE or msg.rows.count(b"\n") != msg.count or msg.first < 0:
+            raise PeerFault("malformed rows")
+        life, following = self._heard.get(sender, (0, 0))
+        if msg.life < life or (msg.life == life and msg.first < following):
+            return  # told already
+        self._heard[sender] = msg.life, msg.first + msg.count
+        ctx.output(Told(sender, msg.rows, msg.at, msg.life != life))

@@ -1,0 +1,44 @@
+// What the address says after #: a link to a session, and in a tab of a party who it is.
+
+const FIELDS = ["session", "party", "parties", "threshold", "policy", "agreement", "server", "tell", "code"];
+
+export function fromAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  return Object.fromEntries(FIELDS.filter((f) => given.has(f)).map((f) => [f, given.get(f)]));
+}
+
+export function toAddress(fields) {
+  return `#${new URLSearchParams(FIELDS.filter((f) => fields[f]).map((f) => [f, fields[f]]))}`;
+}
+
+// The link that invites to a session; who we are in it stays here.
+export function linkTo({ party, tell, code, ...rest }, more = {}) {
+  return `${location.origin}${location.pathname}${toAddress({ ...rest, ...more })}`;
+}
+
+// Where the parties of a session meet: at the server of this page unless the fields say otherwise.
+export function serverOf(fields) {
+  if (fields.server) return fields.server;
+  const secure = location.protocol === "https:";
+  return `${secure ? "wss" : "ws"}://${location.host}/`;
+}
+
+// STUN and TURN servers, a line each: `stun:host`, or `turn:host user password`. They are this
+// browser's, for all its sessions.
+export const ice = {
+  get text() { try { return localStorage.getItem("mpclab ice") ?? ""; } catch { return ""; } },
+  set text(value) { try { localStorage.setItem("mpclab ice", value); } catch { /* not kept */ } },
+  get servers() {
+    return this.text.split("\n").map((line) => line.trim().split(/\s+/)).filter(([url]) => url)
+      .map(([urls, username, credential]) => (username ? { urls, username, credential } : { urls }));
+  },
+  // What is wrong with it; "": nothing.
+  wrong(text) {
+    for (const line of text.split("\n").map((one) => one.trim()).filter(Boolean)) {
+      const [url, ...login] = line.split(/\s+/);
+      if (!/^(stun|stuns|turn|turns):[A-Za-z0-9.:[\]-]+(\?transport=(udp|tcp))?$/.test(url)) return `${url}: write stun:HOST or turn:HOST`;
+      if (login.length !== (url.startsWith("turn") ? 2 : 0)) return `${url}: ${url.startsWith("turn") ? "a user and a password follow" : "nothing follows"}`;
+    }
+    return "";
+  },
+};

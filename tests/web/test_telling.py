@@ -1,0 +1,133 @@
+"""Parties elsewhere tell of themselves: a lab shows them, and no liar speaks for another."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from mpclab.core import notes
+from mpclab.core.effects import Asked
+from mpclab.core.telling import TellRows, Told, WantRows
+from mpclab.trace import rows
+from mpclab.trace.log import Trace
+from mpclab.worlds.told import Ears
+from tests.web.pages import Browser, FakePage
+from tests.web.test_tab import agree, meet
+
+
+def holdings(listener: FakePage, number: int) -> dict[int, str]:
+    """What each party holds of an operation, as the listener's lab shows it."""
+    outcome = listener.tab.group.outcomes()[number - 1]
+    return {party: held.status for party, held in outcome.parties.items()}
+
+
+def test_who_tells_is_in_the_outcomes_and_who_does_not_is_not_waited_for() -> None:
+    browser = Browser()
+    tabs = meet(browser, 3, tells={2})
+    listener = tabs[0]
+    listener.tab.world.ask(1, (), WantRows())
+    agree(browser, tabs, tabs[1], "dkg")
+    browser.run(lambda: holdings(listener, 1).get(2) == "executed")
+    assert holdings(listener, 1) == {1: "executed", 2: "executed", 3: "unheard"}
+    (made,) = listener.tab.group.outcomes()
+    assert (made.status, made.by, bool(made.data)) == ("committed", 2, True)
+    # Proposed where nobody tells: it has its number all the same.
+    signed = agree(browser, tabs, tabs[2], "sign", message="by a silent one")
+    assert listener.tab.group.outcomes()[1].op == signed["op"]
+    assert listener.tab.group.settled()
+    actors = {row.actor for row in listener.tab.world.trace}
+    assert actors >= {0, 1, 2}
+    assert 3 not in actors
+
+
+def test_what_was_told_before_comes_too_and_after_a_reload_it_goes_on() -> None:
+    browser = Browser()
+    tabs = meet(browser, 2, tells={2}, agreement="direct")
+    agree(browser, tabs, tabs[1], "note", text="first")
+    tabs[0].tab.world.ask(1, (), WantRows())
+    browser.run(lambda: holdings(tabs[0], 1).get(2) == "executed")
+    tabs[1].close()
+    browser.run(lambda: tabs[0].tab.group.tracker.follow().parties[2].life == "crashed")
+    again = tabs[1] = browser.tab()
+    again.start("session", 2, 2, url="tab:here", threshold=2, agreement="direct", tell="yes")
+    browser.run(lambda: tabs[0].tab.group.tracker.follow().parties[2].life == "up")
+    agree(browser, tabs, tabs[0], "note", text="second")
+    browser.run(lambda: holdings(tabs[0], 2).get(2) == "executed")
+    told = [r for r in tabs[0].tab.world.trace if r.actor == 2 and isinstance(r, rows.Noted)]
+    texts = [r.note.text for r in told if isinstance(r.note, notes.Proposed)]
+    assert texts.count("first") <= 1
+
+
+def test_rows_of_a_liar_are_about_the_liar_alone() -> None:
+    browser = Browser()
+    tabs = meet(browser, 3, tells={3})
+    listener, liar = tabs[0], tabs[2]
+    listener.tab.world.ask(1, (), WantRows())
+    agree(browser, tabs, tabs[0], "note", text="true")
+    browser.run(lambda: holdings(listener, 1).get(3) == "executed")
+    op = listener.operation("note")["op"]
+    before = [r for r in listener.tab.world.trace if r.actor != 3]
+    forged: list[rows.Row] = [
+        rows.Noted(1, 2, ("session",), notes.Aborted(op, "forged")),
+        rows.Noted(1, 0, (), notes.Joined("session", 2)),
+        rows.Noted(1, 3, ("x",), notes.Closed("session")),
+        rows.Noted(1, 3, (), notes.Crashed()),
+        rows.Noted(1, 3, ("session",), notes.Proposed("forged", "note", 2, "not mine")),
+        rows.Fault(1, rows.WORLD, 0, "crash", "begin", (2,), "", False, "crashed"),
+        rows.Fault(1, 3, 0, "crash", "begin", (2,), "", False, "crashed"),
+        rows.Lied(1, 3, (), "", 0, ()),
+        rows.Delivered(1, 3, -4, 2**80),
+        rows.Linked(1, 3, 999_999, "open"),
+    ]
+    lines = [msgspec.json.encode(row) for row in forged]
+    lines += [b"{}", b"[" * 5_000, b"\xff", json.dumps({"row": "noted"}).encode()]
+    marker = msgspec.json.encode(rows.Noted(1, 3, ("session",), notes.Remark("the end", {})))
+    blob = b"".join(line + b"\n" for line in [*lines, marker])
+    host = liar.tab.world.alive(3)
+    host.ask(Asked((), TellRows(blob, len(lines) + 1, 2**62)))
+    browser.run(
+        lambda: any(
+            isinstance(r, rows.Noted) and getattr(r.note, "what", "") == "the end"
+            for r in listener.tab.world.trace
+        )
+    )
+    after = [r for r in listener.tab.world.trace if r.actor != 3]
+    assert [r for r in after[: len(before)] if r not in before] == []
+    assert not any("forged" in str(r) or "999" in str(r) for r in listener.tab.world.trace)
+    assert holdings(listener, 1) == {1: "executed", 2: "unheard", 3: "executed"}
+    assert not listener.tab.world.failures
+
+
+def test_rows_that_their_teller_did_not_sign_are_blamed() -> None:
+    browser = Browser()
+    tabs = meet(browser, 2, tells={2})
+    tabs[0].tab.world.ask(1, (), WantRows())
+    node = tabs[1].tab.world.alive(2).node
+    assert node is not None
+    browser.run(lambda: node.machine(("rows",)) is not None)
+    machine = node.machine(("rows",))
+    machine._identity = tabs[0].tab.group.identity(1)  # type: ignore[union-attr]
+    agree(browser, tabs, tabs[0], "note", text="x")
+    browser.run(
+        lambda: any(b["reason"] == "rows that it did not sign" for b in tabs[0].state["blames"])
+    )
+
+
+@pytest.mark.parametrize("ahead", [-5_000_000, 0, 7_000_000])
+def test_no_row_lies_in_the_future_whatever_the_tellers_clock_says(ahead: int) -> None:
+    trace, now = Trace(), 1_000_000
+    ears = Ears(lambda: trace, lambda: now)
+    for at in (10, 400_000, 900_000):
+        row = rows.Noted(at + ahead, 2, ("x",), notes.Remark("r", {}))
+        now = 1_000_000 + at
+        ears.hear(0, Told(2, msgspec.json.encode(row) + b"\n", at + ahead + 50, at == 10))
+    told = [r for r in trace if isinstance(r, rows.Noted) and r.path]
+    assert len(told) == 3
+    times = [r.at for r in told]
+    assert times == sorted(times)
+    assert times[-1] <= now
+    # The gaps are those of the teller's clock.
+    assert [b - a for a, b in pairwise(times)] == [399_990, 500_000]
