@@ -14,6 +14,16 @@ SECTIONS = (
     "simulation", "real", "links", "endurance", "relay", "widgets", "clicks", "frames",
     "consensus_figures", "mpc",
 )  # fmt: skip
+    "simulation",
+    "real",
+    "links",
+    "relay",
+    "widgets",
+    "frames",
+    "consensus_figures",
+    "mpc",
+    "tabs",
+)
 
 
 def main(wanted: list[str]) -> int:

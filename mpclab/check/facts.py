@@ -13,7 +13,7 @@ from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party
 from mpclab.core.notes import Note, class_of
-from mpclab.trace import Fault, Lied, Noted, Row, Sent, Trace
+from mpclab.trace import Dropped, Fault, Lied, Linked, Noted, Row, Sent, Trace
 from mpclab.trace.flights import Flight, flights
 from mpclab.trace.fold import UP, Decision, State
 
@@ -34,6 +34,10 @@ PolicyLike: TypeAlias = "str | NeedsApprovals"
 
 class MessagesGone(Exception):
     """A check asks for messages, which the trace did not keep."""
+
+
+_REACHED = ("confirmed", "relay")
+"""States of a link at whose other end is somebody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,14 @@ class Facts:
     @property
     def honest(self) -> tuple[Party, ...]:
         return tuple(p for p in self.members if p not in self.faulty)
+
+    @cached_property
+    def elsewhere(self) -> frozenset[Party]:
+        """Members to whom others were linked, and of whom the trace has no row: they run somewhere
+        else and tell nothing, so what they proposed and approved is known from others alone."""
+        linked = {r.peer for r in self.rows if type(r) is Linked and r.state in _REACHED}
+        seen = {r.actor for r in self.rows if type(r) is not Dropped}
+        return frozenset(self.members) & linked - seen
 
     # --- what was noted ---
 

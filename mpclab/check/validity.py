@@ -52,7 +52,8 @@ def _aborted(facts: Facts) -> str:
 def _commits(facts: Facts, commits: list[Decision]) -> Found:
     found: Found = []
     born = {note.op: i for i, _, note in reversed(facts.told(notes.Proposed))}
-    if facts.faulty:
+    untold = facts.faulty | facts.elsewhere
+    if untold:
         # A liar's own proposal need not be in the trace; that others heard it must be.
         for op, heard in facts.known.items():
             born.setdefault(op, min(heard.values()))
@@ -63,9 +64,9 @@ def _commits(facts: Facts, commits: list[Decision]) -> Found:
             found.append((f"party {d.party} committed {d.op}, which nobody had proposed", [d.row]))
         elif facts.votes:  # else it is a protocol without an approval gate
             cast = _cast(facts, d)
-            yes = {v.party for v in cast.values() if v.approve} | facts.faulty
+            yes = {v.party for v in cast.values() if v.approve} | untold
             if len(yes) < facts.needed:
-                by = names(sorted(yes - facts.faulty))
+                by = names(sorted(yes - untold))
                 said = f"party {d.party} committed {d.op} when only {by} had approved it"
                 rows = [d.row, *(v.row for v in cast.values())]
                 found.append((f"{said}; {facts.needed} must", rows))
@@ -82,7 +83,7 @@ def _aborts(facts: Facts) -> Found:
     for d in facts.aborts():
         note = getattr(facts.rows[d.row], "note", None)
         assert isinstance(note, notes.Aborted)
-        if d.op not in facts.known and not facts.faulty:
+        if d.op not in facts.known and not facts.faulty | facts.elsewhere:
             found.append((f"party {d.party} aborted {d.op}, which nobody had proposed", [d.row]))
             continue
         cast = _cast(facts, d)

@@ -4,6 +4,7 @@ from mpclab.panels import Coordinator
 Coordinator(parties=4)
 """
 
+from mpclab.panels.browser_party import BrowserParty
 from mpclab.panels.connections import ConnectionsPanel
 from mpclab.panels.coordinator import Coordinator
 from mpclab.panels.faults import FaultPanel
@@ -22,6 +23,7 @@ from mpclab.panels.world import WorldPanel
 
 __all__ = [
     "PANELS",
+    "BrowserParty",
     "ConnectionsPanel",
     "Coordinator",
     "FaultPanel",

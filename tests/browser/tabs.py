@@ -9,7 +9,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl, urlencode
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, FrameLocator, Locator, Page, expect
 
 from tests.browser.harness import SCREENSHOTS
 
@@ -76,41 +76,41 @@ def fill(page: Page, **fields: object) -> None:
         page.locator(f"main [name={name}]").fill(str(value), timeout=PATIENCE)
 
 
-def is_connected(page: Page, n: int, of: int = 0) -> None:
+def is_connected(page: Page | FrameLocator, n: int, of: int = 0) -> None:
     expect(page.locator("#status")).to_contain_text(f"{n} of {of or n} connected", timeout=PATIENCE)
 
 
-def propose(page: Page, kind: str, **params: str) -> None:
+def propose(page: Page | FrameLocator, kind: str, **params: str) -> None:
     page.locator("[name=kind]").select_option(kind)
     for name, value in params.items():
         page.locator(f"[name='param {name}']").fill(value)
     page.get_by_role("button", name="Propose").click()
 
 
-def operation(page: Page, text: str) -> Locator:
+def operation(page: Page | FrameLocator, text: str) -> Locator:
     return page.locator(".op", has_text=text)
 
 
-def approve(page: Page, text: str) -> None:
+def approve(page: Page | FrameLocator, text: str) -> None:
     operation(page, text).get_by_role("button", name="Approve").click()
 
 
-def is_done(page: Page, text: str) -> None:
+def is_done(page: Page | FrameLocator, text: str) -> None:
     expect(operation(page, text).locator(".badge")).to_have_text("done", timeout=PATIENCE)
 
 
-def fact(page: Page, text: str, name: str) -> str:
+def fact(page: Page | FrameLocator, text: str, name: str) -> str:
     return operation(page, text).locator(f"dt:text-is('{name}') + dd").last.inner_text()
 
 
-def check_signature(page: Page, message: str) -> None:
+def check_signature(page: Page | FrameLocator, message: str) -> None:
     """OpenSSL accepts the signature that the tab shows."""
     key, signature = fact(page, message, "public key"), fact(page, message, "signature")
     public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
     public.verify(bytes.fromhex(signature), message.encode())
 
 
-def head(page: Page) -> str | None:
+def head(page: Page | FrameLocator) -> str | None:
     """The hash of the whole history, as a tab has it."""
     return page.locator("ol.history code").first.get_attribute("title")
 

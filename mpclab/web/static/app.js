@@ -99,7 +99,7 @@ async function crash(milliseconds) {
 }
 
 addEventListener("unhandledrejection", (event) => complain(event.reason));
-if ("serviceWorker" in navigator) navigator.serviceWorker.register("./offline.js", { scope: "./" }).catch(() => {});
+if ("serviceWorker" in navigator && parent === window) navigator.serviceWorker.register("./offline.js", { scope: "./" }).catch(() => {});
 // Another invitation, pasted into a tab that is in no session.
 addEventListener("hashchange", () => {
   const given = fromAddress();

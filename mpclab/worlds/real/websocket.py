@@ -119,7 +119,7 @@ class WebSocketWorld(WithProcesses):
         if url:
             check_url(url)
         self._url = url
-        self._trust = _trust(authority)
+        self.trust = _trust(authority)  # what certificates of servers are checked against
         self._settings = server
         self._certificate = certificate
         self._server: SocketServer | None = None
@@ -482,7 +482,7 @@ class WebSocketWorld(WithProcesses):
             host.feed(Delivered(SERVER, frame))
 
         handlers = Handlers(lambda: self.linked(host, LinkOpened(path, SERVER)), received, closed)
-        client = self._clients[host.actor] = SocketClient(url, handlers, self._trust)
+        client = self._clients[host.actor] = SocketClient(url, handlers, self.trust)
         self.spawn(client.dial())
 
     def answers(self, url: str) -> Future[bool]:
@@ -497,7 +497,7 @@ class WebSocketWorld(WithProcesses):
                 heard.set_result(answer)
 
         handlers = Handlers(lambda: None, lambda _: settle(True), lambda _: settle(False))
-        client = SocketClient(url, handlers, self._trust)
+        client = SocketClient(url, handlers, self.trust)
         self.spawn(client.dial())
         try:
             async with asyncio.timeout(OPEN_WITHIN):
