@@ -12,18 +12,8 @@ import sys
 
 SECTIONS = (
     "simulation", "real", "links", "endurance", "relay", "widgets", "clicks", "frames",
-    "consensus_figures", "mpc",
+    "consensus_figures", "mpc", "tabs",
 )  # fmt: skip
-    "simulation",
-    "real",
-    "links",
-    "relay",
-    "widgets",
-    "frames",
-    "consensus_figures",
-    "mpc",
-    "tabs",
-)
 
 
 def main(wanted: list[str]) -> int:

@@ -52,8 +52,8 @@ from mpclab.signaling.events import (
 from mpclab.signaling.mesh import Disband, Mesh, TellServer
 from mpclab.signaling.messages import NONCE_BYTES
 from mpclab.signaling.peer_link import MeshSettings
-from mpclab.signaling.tickets import Entry
 from mpclab.signaling.telling import Telling
+from mpclab.signaling.tickets import Entry
 
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 

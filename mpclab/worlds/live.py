@@ -46,8 +46,8 @@ from mpclab.worlds.host import Host, Loop, Timer
 from mpclab.worlds.recording import Recording
 from mpclab.worlds.rows import record, text_of
 from mpclab.worlds.stores import Store
-from mpclab.worlds.turns import Turns
 from mpclab.worlds.told import Ears, pieces
+from mpclab.worlds.turns import Turns
 
 T = TypeVar("T")
 
