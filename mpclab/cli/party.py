@@ -207,10 +207,8 @@ def _entry(args: argparse.Namespace, keys: Mapping[Party, bytes]) -> Entry:
 
 
 def _follow(lab: Lab, args: argparse.Namespace, voice: Voice) -> int:
-    news = _News(lab, args.id, args.until, voice)
-def _follow(lab: Lab, args: argparse.Namespace) -> int:
     assert isinstance(lab.world, RealWorld)
-    news = _News(lab, args.id, args.until)
+    news = _News(lab, args.id, args.until, voice)
     proposed = args.propose is None
     began, joined = time.monotonic(), False
     heir = Heir(lab, args.id, args.host, args.url) if args.host else None
