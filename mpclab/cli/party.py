@@ -25,7 +25,7 @@ from mpclab.cli.hands import HELP, Approver, Hands, Lines, lines_of, shown, type
 from mpclab.cli.heir import Heir
 from mpclab.cli.profile import contacts, identity_file, key_named, profile
 from mpclab.cli.show import console
-from mpclab.cli.signals import raise_descriptor_limit, stoppable
+from mpclab.cli.signals import stoppable
 from mpclab.cli.text import line
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
@@ -52,7 +52,6 @@ FAILED = 3
 
 def be_party(args: argparse.Namespace) -> int:
     """Join, vote, and say what happens, until Ctrl-C or `--until` operations are settled."""
-    raise_descriptor_limit()
     if args.attached:
         die_with_parent()
         return _be(args, TellingTrace())  # whoever started us wants every row

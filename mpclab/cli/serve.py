@@ -19,7 +19,7 @@ from mpclab.cli.operating import Desk, public_key, rooms_of, unix_at_zero
 from mpclab.cli.server_log import ServerLog
 from mpclab.cli.server_options import resolve, show
 from mpclab.cli.show import console
-from mpclab.cli.signals import raise_descriptor_limit, stoppable
+from mpclab.cli.signals import stoppable
 from mpclab.cli.workers import supervise
 from mpclab.core.errors import StateError, UsageError
 from mpclab.core.ids import SECOND, SERVER
@@ -50,7 +50,6 @@ def serve(args: argparse.Namespace) -> int:
         return supervise(args)
     if args.worker:
         die_with_parent()
-    raise_descriptor_limit()
     certificate = _certificate(args)
     operator = load_key(args.operator) if args.operator else None
     rooms = _rooms(args, operator.public if operator else b"")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
-from mpclab.core.effects import Effect, Persist, Send, Started
+from mpclab.core.effects import Effect, Event, Persist, Send, Started
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party
 from mpclab.trace import rows
@@ -22,6 +22,7 @@ from mpclab.trace.tail import TailTrace
 from mpclab.worlds.failures import NodeFailed
 from mpclab.worlds.host import Host
 from mpclab.worlds.live import QUIET, LiveWorld
+from mpclab.worlds.real.descriptors import explained, raise_descriptor_limit
 from mpclab.worlds.real.failpoints import from_environment
 from mpclab.worlds.real.loop import LoopThread
 from mpclab.worlds.real.store import SqliteStore
@@ -59,6 +60,7 @@ class RealWorld(LiveWorld):
         record: bool = False,
         trace: Trace | None = None,
     ) -> None:
+        raise_descriptor_limit()
         self._folder = FilePath(folder) if folder is not None else None
         self._activity = threading.Event()
         self._closed = False
@@ -180,11 +182,18 @@ class RealWorld(LiveWorld):
         """An exception that nobody awaited, in a callback or a task: a bug of ours."""
         if self.excuses(context):
             return
-        error = context.get("exception") or RuntimeError(context["message"])
+        error = self._explained(context.get("exception") or RuntimeError(context["message"]))
         failure = NodeFailed(rows.WORLD, self.now, Started(), error, self.seed)
         self.failures.append(failure)
         self._unraised.append(failure)
         self.stepped()
+
+    def failed(self, host: Host, event: Event, error: Exception) -> None:
+        super().failed(host, event, self._explained(error))
+
+    def _explained(self, error: Exception) -> Exception:
+        parties = sum(actor != SERVER for actor in self.actors)
+        return explained(error, parties, channels=self.name == "webrtc")
 
     def excuses(self, context: dict[str, Any]) -> bool:
         """Whether an exception that nobody awaited is no bug of ours."""
