@@ -177,10 +177,12 @@ class AsyncParty:
         """The shared keys that we know."""
         return await self._do(self._lab.keys, self.me)
 
-    async def events(self) -> AsyncIterator[Any]:
-        """Our notes (`mpclab.core.notes`) from now on, as they are made."""
+    def events(self) -> AsyncIterator[Any]:
+        """Our notes (`mpclab.core.notes`) from this call on, as they are made."""
+        return self._events(len(self._lab.trace.rows))
+
+    async def _events(self, read: int) -> AsyncIterator[Any]:
         rows = self._lab.trace.rows
-        read = len(rows)
         while True:
             while read < len(rows):
                 row = rows[read]
