@@ -413,3 +413,69 @@ def test_after_a_crash_decisions_are_told_again_and_nothing_of_old_heights_is_sa
     assert replica.log == ["a"]
     assert votes(said) == []
     assert replica.machine.locked_round == -1
+
+
+# --- what is refused, and what is harmless ----------------------------------------------------
+
+
+def test_what_was_decided_is_not_valid_again() -> None:
+    replica = two()
+    replica.hear(4, TendermintCommits((commit(A),)))
+    for p in (3, 4):
+        replica.hear(p, prevote(p, NIL_BLOCK, 1, height=1))
+    assert votes(replica.hear(3, propose(A, 1, height=1)))[0] == ("Prevote", 1, NIL)
+
+
+def test_a_message_that_comes_twice_is_no_crime() -> None:
+    replica = two()
+    for _ in range(2):
+        replica.hear(1, propose(A), prevote(1, A), precommit(1, A))
+        replica.hear(3, A[0])
+    assert replica.blamed == []
+
+
+@pytest.mark.parametrize("op", ["", "a"])
+def test_a_request_that_is_not_valid_is_refused(op: str) -> None:
+    replica = Alone(Tendermint, 2, valid=lambda value: value != b"bad")
+    replica.hear(3, TendermintRequest(op, b"bad" if op else b"good"))
+    assert replica.blamed == [3]
+    assert replica.machine.backlog.pending == {}
+
+
+def test_rounds_of_the_next_height_are_not_ours() -> None:
+    replica = two()
+    for p in (3, 4):
+        replica.hear(p, prevote(p, NIL_BLOCK, 3, height=1))
+    assert (replica.machine.height, replica.machine.round) == (0, 0)
+    assert "again" in replica.timers, "an honest party is ahead: we ask"
+
+
+def test_an_answer_holds_what_was_lacking_and_no_more() -> None:
+    holder = locked_on_a()
+    assert holder.hear(4, TendermintStatus(0, 2, 0)) == []
+    assert holder.hear(4, TendermintStatus(0, 3, 0)) == []
+    one = Alone(Tendermint, 1)
+    said = one.submit("a", b"value of a")
+    assert one.hear(4, TendermintStatus(0, 0, -1)) == said
+    assert one.hear(4, TendermintStatus(0, 1, -1)) == [], "it is in a later round than we are"
+
+
+def test_who_proposed_in_an_earlier_round_does_not_say_it_again() -> None:
+    one = Alone(Tendermint, 1)
+    (proposal, *_) = one.submit("a", b"value of a")
+    for p in (3, 4):
+        one.hear(p, prevote(p, NIL_BLOCK, 1))
+    assert one.machine.round == 1
+    assert proposal not in one.fire("again")
+
+
+def test_a_page_of_decisions_is_bounded() -> None:
+    replica = two()
+    many = [
+        commit((TendermintRequest(f"op{h}", b"x" * 60_000),), height=h)
+        for h in range(5)
+    ]  # fmt: skip
+    for one in many:
+        replica.hear(4, TendermintCommits((one,)))
+    (page, *_) = replica.hear(3, TendermintStatus(0, 0, -1))
+    assert page == TendermintCommits(tuple(many[:2])), "128 KiB of values"
