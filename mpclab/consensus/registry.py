@@ -17,6 +17,7 @@ from mpclab.consensus.tendermint import Tendermint
 from mpclab.consensus.three_phase import ThreePhase
 from mpclab.consensus.two_phase import TwoPhase
 from mpclab.consensus.wrong import (
+    EarlierTermRaft,
     ForgetfulRaft,
     KnownCoinBenOr,
     MessageCountingBracha,
@@ -56,6 +57,7 @@ WRONG: dict[str, type[Agreement]] = {
     "wrong-pbft": Pbft2f,
     "wrong-pbft-new-view": TrustingPbft,
     "wrong-raft": ForgetfulRaft,
+    "wrong-raft-commit": EarlierTermRaft,
     "wrong-hotstuff": UnlockedHotStuff,
     "wrong-hotstuff-2": UnlockedHotStuff2,
     "wrong-tendermint": UnlockedTendermint,

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from mpclab.consensus.agreement import Agreement
+from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.lab.scenario import Scenario
 from mpclab.model.explorer import Explorer
@@ -125,6 +126,7 @@ def explore(
     fair: int = FAIR_ENDS,
     reduce: bool = True,
     exact: bool = False,
+    after: Sequence[str] = (),
     progress: Callable[[int, int], bool | None] = lambda states, depth: None,
     **options: Any,
 ) -> Exploration:
@@ -144,6 +146,9 @@ def explore(
         fair: ends of fair paths to follow on, at the most; 0: none.
         reduce: leave out orders that lead to the same.
         exact: tell apart who came first wherever a dictionary does.
+        after: steps that every run begins with, each by words that are in its text (as a
+            counterexample's lines are): what is known to be the way to an interesting moment need
+            not be found. Their crashes and timers count as others do; `depth` does not count them.
         progress: called now and then with the states and the depth so far; `False` cancels.
         options: of the protocol (`patience=…`).
 
@@ -155,7 +160,7 @@ def explore(
         repeats=repeats, torn=torn, liars=liars, options=options,
     )  # fmt: skip
     while True:
-        search = _Search(asked, depth, budget, seconds, fair, reduce, exact, progress)
+        search = _Search(asked, depth, budget, seconds, fair, reduce, exact, after, progress)
         try:
             return search.run()
         except OrderMatters:
@@ -172,6 +177,7 @@ class _Search:
         fair: int,
         reduce: bool,
         exact: bool,
+        after: Sequence[str],
         progress: Callable[[int, int], bool | None],
     ) -> None:
         self.began = time.process_time()
@@ -183,7 +189,7 @@ class _Search:
         self.seconds = seconds
         self.most_fair = fair
         self.progress = progress
-        self.initial = self.model.initial
+        self.initial, self.before = _begun(self.model, after)
         if self.reduction is not None:
             self.initial = self.reduction.merged(self.initial)
         self.came: dict[State, tuple[State, Step] | None] = {self.initial: None}
@@ -262,4 +268,22 @@ class _Search:
         while (before := self.came[state]) is not None:
             state, step = before
             steps.append(step)
-        return tuple(reversed(steps))
+        return (*self.before, *reversed(steps))
+
+
+def _begun(model: Explorer, after: Sequence[str]) -> tuple[State, tuple[Step, ...]]:
+    """The state after these steps, and the steps.
+
+    Raises:
+        UsageError: none of the steps that can happen then is called so.
+    """
+    state, taken = model.initial, []
+    for number, words in enumerate(after, 1):
+        ways = [way for step in model.enabled(state) for way in model.follow(state, step)]
+        found = next((way for way in ways if words in way[0].text), None)
+        if found is None:
+            can = "; ".join(sorted({way[0].text for way in ways}))
+            raise UsageError(f"after[{number - 1}]: no step is called {words!r}; there are: {can}")
+        step, state, _ = found
+        taken.append(step)
+    return state, tuple(taken)

@@ -112,3 +112,14 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     nothing = run_on({"delay": "20ms", "loss": 1.0}, until="1s")
     with pytest.raises(UsageError, match="messages arrived"):
         calibrate(nothing)
+
+
+def test_delays_that_depend_on_each_other_are_told_from_those_that_do_not() -> None:
+    network = {"delay": "exponential(30ms)", "ordered": False}
+    apart = calibrate(run_on(network), seeds=1)
+    # One draw after the other: only their number tells how far from 0 they may be.
+    assert abs(apart.dependence) < 2 * apart.independent
+    slow = [{"at": "0ms", "for": "1200ms", "kind": "delay", "delay": "200ms"}]
+    bursts = calibrate(run_on(network, faults=slow), seeds=1)
+    assert bursts.dependence > 3 * bursts.independent
+    assert "a delay depends on the one before it by" in str(bursts)

@@ -8,7 +8,7 @@ import pytest
 from mpclab import plugins
 from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.registry import agreement
-from mpclab.core import Ctx
+from mpclab.core import Ctx, UsageError
 from mpclab.lab import Scenario
 from mpclab.search import explore, sweep, walk
 
@@ -105,3 +105,50 @@ def test_a_lock_that_is_not_minded_is_found_by_a_sweep() -> None:
     failing = found.failing()
     assert failing is not None
     assert failing.run().violated
+
+
+# Ongaro and Ousterhout, Fig. 8, with three servers: each line is one step, as in the paper's (a) to
+# (d), up to the moment in which party 3 leads term 4 and is about to write over `a`.
+FIGURE_8 = """
+timer election of party 1
+party 2 gets RaftRequestVote(term=1
+party 1 gets RaftRequestVoteResponse(term=1
+party 3 gets RaftRequestVote(term=1
+party 1 submits a
+party 1 crashes
+timer election of party 3
+party 2 gets RaftRequestVote(term=2
+party 3 gets RaftRequestVoteResponse(term=2
+party 3 submits b
+party 3 crashes
+party 1 comes back
+timer election of party 1
+timer election of party 1
+party 2 gets RaftRequestVote(term=3
+party 1 gets RaftRequestVoteResponse(term=3
+party 2 gets RaftAppendEntries(term=3, prev=2
+party 1 gets RaftAppendEntriesResponse(term=3
+party 2 gets RaftAppendEntries(term=3, prev=0
+party 1 gets RaftAppendEntriesResponse(term=3
+party 2 gets RaftAppendEntries(term=3, prev=1
+party 1 gets RaftAppendEntriesResponse(term=3
+party 3 comes back
+timer election of party 3
+timer election of party 3
+party 2 gets RaftRequestVote(term=4
+party 3 gets RaftRequestVoteResponse(term=4
+""".strip().splitlines()
+
+
+def test_a_commit_of_an_earlier_term_is_found_from_figure_8_on() -> None:
+    bounds = {"timers": 6, "crashes": 2, "prevote": False, "batch": 1, "reduce": False, "fair": 0}
+    told = {"parties": 3, "submits": {1: "a", 3: "b"}, "after": FIGURE_8, "depth": 3, **bounds}
+    wrong = explore("wrong-raft-commit", **told).counterexample
+    assert wrong is not None
+    assert "overwrote a decided entry" in wrong.problem
+    assert wrong.scenario.run().violated
+    right = explore("raft", **told)
+    assert right.counterexample is None
+    assert right.stopped == "runs of 3 events"
+    with pytest.raises(UsageError, match="no step is called 'party 2 flies'; there are: party"):
+        explore("raft", **{**told, "after": ["party 2 flies"]})
