@@ -16,13 +16,14 @@ activate different results. For an honest party signs one record at most, is nev
 and so must have signed whatever became active anywhere. A participant that cheats is convicted with
 proof, and the rest go on while `needed` dealers and `threshold` receivers are left. A participant
 that is *silent* cannot be told from a slow one: the result is `Aborted(missing=…)`, within a
-deadline for each round, `participants + 3` rounds at the most. The reason names the proposal that
-goes on without it. It is left to a vote, and not done here, for two reasons. Who is left out of a
-refresh loses its share: with t - 1 liars among the rest, n - 1 ≥ 2t - 1 holders are needed for t
-honest ones to be left, so in 2 of 3 or 3 of 5 liars could have the honest leave each other out
-until nobody can sign. And a party that has signed, and then is cut off, is silent too: to deal anew
-without it makes two results, of which it may complete the one and the rest the other. Secrecy needs
-fewer than `threshold` corrupt receivers.
+deadline for each round, `participants + 3` rounds at the most, and the reason names the proposal
+that goes on without it. Secrecy needs fewer than `threshold` corrupt receivers.
+
+With `leaves_silent` it goes on by itself, as far as that is sound. Who waited a round in vain for
+some before it signed says so, signed, and waits one round more. Whom `threshold` others could not
+hear is left out, unblamed, like a cheat: one of them is honest. But the honest may be slow too, and
+t - 1 liars may say that they hear nothing: so nobody is left out when fewer than 2t - 1 would be
+left, of whom t are honest. That is one of 2-of-4, two of 3-of-7, and nobody of 3-of-5.
 
 What is impossible, and so not claimed: that all honest parties activate in bounded time or none
 does, when messages may be lost at the last moment. A party that signed and then gave up keeps its
@@ -59,8 +60,10 @@ from mpclab.mpc.dealer import Dealer
 from mpclab.mpc.facts import Facts, Parameters
 from mpclab.mpc.gossip import ROUNDS
 from mpclab.mpc.messages import (
+    ABSENT,
     ACK,
     CONFIRM,
+    Absence,
     Ack,
     Certificate,
     Complaint,
@@ -68,6 +71,7 @@ from mpclab.mpc.messages import (
     Deal,
     Equivocation,
     Want,
+    absence_parts,
     ack_parts,
     confirm_parts,
 )
@@ -104,9 +108,10 @@ class SharedDealing(Dealer):
         gated: report `Ready` and sign only when our parent asks to `Proceed`.
         excluded: those that were convicted in dealings before this one.
         rules: for the key's use, as they stand in its record.
+        leaves_silent: whether those who are silent before the last round are left out.
     """
 
-    messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Want | Certificate
+    messages: ClassVar[Any] = Deal | Ack | Confirm | Equivocation | Absence | Want | Certificate
     may_deal_anew: ClassVar[bool] = True
 
     def __init__(
@@ -126,9 +131,10 @@ class SharedDealing(Dealer):
         gated: bool = False,
         excluded: tuple[Party, ...] = (),
         rules: str = "",
+        leaves_silent: bool = False,
     ) -> None:
         dealers, receivers = tuple(sorted(dealers)), tuple(sorted(receivers))
-        fixed = (dealers, receivers, threshold, group.name, parts, rules)
+        fixed = (dealers, receivers, threshold, group.name, parts, rules, int(leaves_silent))
         parameters = Parameters(
             digest("mpclab dealing parameters", context, self.kind, fixed),
             dealers,
@@ -137,7 +143,9 @@ class SharedDealing(Dealer):
             group,
         )
         facts = Facts(parameters, self.flaw, self.commitments, self.hidden_flaw, self.fit_together)
+        facts.witnesses = threshold if leaves_silent else 0
         super().__init__(parameters, facts)
+        self.leaves_silent, self.said_who = leaves_silent, False
         self.identity = identity
         self.threshold, self.needed = threshold, needed
         self.deadline, self.present = deadline, present
@@ -249,11 +257,15 @@ class SharedDealing(Dealer):
         while self.outcome is None and self.phase != "confirm" and not self.bound:
             out = self.facts.excluded
             holders = [p for p in self.parameters.receivers if p not in out]
+            cheats = self.facts.cheats
             if ctx.me in out:
-                self._end(ctx, Aborted("this party was convicted", blamed=out))
+                why = (
+                    "this party was convicted" if ctx.me in cheats else "the others did not hear us"
+                )
+                self._end(ctx, Aborted(why, blamed=cheats))
             elif len(self._counted()) < self.needed or len(holders) < self.threshold:
                 few = "too few are left" if out else "too few take part"
-                self._end(ctx, Aborted(f"cheating was proved, and {few}", blamed=out))
+                self._end(ctx, Aborted(f"cheating was proved, and {few}", blamed=cheats))
             elif any(self._lacking()):
                 return
             elif self.facts.uncover(self._counted()):
@@ -264,9 +276,9 @@ class SharedDealing(Dealer):
                 if self.number < len(self.participants):
                     self._acknowledge(ctx, self.number + 1)
                 else:
-                    self._end(ctx, Aborted("no agreement on who cheated", blamed=out))
+                    self._end(ctx, Aborted("no agreement on who cheated", blamed=cheats))
             elif out and not self.may_deal_anew:
-                self._end(ctx, Aborted("cheating was proved", blamed=out))
+                self._end(ctx, Aborted("cheating was proved", blamed=cheats))
             elif out:
                 self._deal_anew(ctx, out)
                 return
@@ -331,7 +343,8 @@ class SharedDealing(Dealer):
                 self._tell(ctx, self._observers(ctx))
                 self._end(ctx, value)
             case Aborted():
-                blamed = tuple(sorted({*self.anew, *value.blamed}))
+                cheats = self.facts.cheats
+                blamed = tuple(sorted({*(p for p in self.anew if p in cheats), *value.blamed}))
                 self._end(ctx, msgspec.structs.replace(value, blamed=blamed))
             case Bound():
                 self.bound = True
@@ -406,7 +419,7 @@ class SharedDealing(Dealer):
             record = pending.record.to_bytes()
             signed = tuple(confirms[p] for p in self.participants)
             self._finish(ctx, Certificate((), record, signed), pending.record)
-        elif self.outcome is None and (late := self.facts.excluded):
+        elif self.outcome is None and (late := self.facts.cheats):
             # We signed a record that they signed too: only they can still complete it. It may be
             # complete elsewhere already, and so:
             # 1. party 1 signs; 2. cheat 3 shows party 2 that it cheated, so that 2 never signs,
@@ -507,9 +520,17 @@ class SharedDealing(Dealer):
         accusers = [p for p in self.active if set(lacking.proofs) & set(self._excluded_by(p))]
         silent = {*lacking.deals, *lacking.acks, *lacking.confirms, *accusers} - {ctx.me}
         missing = tuple(sorted(silent))
+        if self.leaves_silent and not self.said_who and missing and self.phase != "confirm":
+            self.said_who = True
+            said = Absence(ctx.me, missing)
+            parts = absence_parts(self.parameters.context, said)
+            signature = self.identity.sign(ABSENT, *parts)
+            ctx.multicast(self.participants, msgspec.structs.replace(said, signature=signature))
+            ctx.set_timer("deadline", self.deadline)
+            return
         named = ", ".join(map(str, missing))
         what = {"deal": "dealing", "ack": "acknowledgement", "confirm": "confirmation"}[self.phase]
-        blamed = self.facts.excluded
+        blamed = self.facts.cheats
         reason = f"no {what} from {named} in time{self.way_out(missing)}"
         self._end(ctx, Aborted(reason, missing=missing, blamed=blamed))
 

@@ -46,6 +46,7 @@ class Dkg(SharedDealing):
         gated: bool = False,
         excluded: tuple[Party, ...] = (),
         rules: str = "",
+        leaves_silent: bool = False,
     ) -> None:
         super().__init__(
             context,
@@ -62,6 +63,7 @@ class Dkg(SharedDealing):
             gated=gated,
             excluded=excluded,
             rules=rules,
+            leaves_silent=leaves_silent,
         )
         self.params = Params(suite, threshold, self.participants, self.parameters.context)
 
@@ -121,6 +123,7 @@ class Dkg(SharedDealing):
             gated=self.gated,
             excluded=tuple(sorted({*self.excluded, *out})),
             rules=self.rules,
+            leaves_silent=self.leaves_silent,
         )
 
 

@@ -8,6 +8,9 @@ the same. Grounds of a conviction, with proof for everyone:
 * a sealed share that does not fit the commitments, disclosed by its receiver;
 * such a complaint when the share does fit, or when the disclosure is wrong;
 * claiming to have seen a dealing that its dealer did not sign.
+
+Where that was agreed on, a party is out too, and not convicted, when `threshold` others say that
+it was silent: one of them is honest. Not more are left out than leave 2·threshold - 1 in.
 """
 
 from __future__ import annotations
@@ -25,15 +28,18 @@ from mpclab.crypto.groups import Group
 from mpclab.mpc import envelopes
 from mpclab.mpc.envelopes import SCALAR_BYTES, EncryptionContext
 from mpclab.mpc.messages import (
+    ABSENT,
     ACK,
     CONFIRM,
     DEAL,
+    Absence,
     Ack,
     Complaint,
     Confirm,
     Deal,
     Equivocation,
     Receipt,
+    absence_parts,
     ack_parts,
     confirm_parts,
     deal_hash,
@@ -75,10 +81,15 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Conviction:
-    """Why a party is out, and the messages that convince everyone who hears them."""
+    """Why a party is out, and the messages that convince everyone who hears them.
+
+    Attributes:
+        cheated: whether it is to blame; who is slow looks silent.
+    """
 
     reason: str
     evidence: tuple[Message, ...]
+    cheated: bool = True
 
 
 @dataclass
@@ -102,6 +113,9 @@ class Facts:
     acks: dict[tuple[int, Party], Ack] = field(default_factory=dict)
     confirms: dict[Party, Confirm] = field(default_factory=dict)
     convicted: dict[Party, Conviction] = field(default_factory=dict)
+    absences: dict[Party, Absence] = field(default_factory=dict)
+    witnesses: int = 0
+    """So many must say that a party is silent for it to be left out; 0: nobody is."""
     fitting: tuple[Party, ...] = ()
     """The dealers whose dealings were last found to fit together."""
     ours: tuple[tuple[tuple[Party, ...], int], tuple[Receipt, ...]] = (((), 0), ())
@@ -110,6 +124,11 @@ class Facts:
     @property
     def excluded(self) -> tuple[Party, ...]:
         return tuple(sorted(self.convicted))
+
+    @property
+    def cheats(self) -> tuple[Party, ...]:
+        """Those of them that are to blame."""
+        return tuple(p for p in self.excluded if self.convicted[p].cheated)
 
     def receipt(self, dealer: Party) -> Receipt:
         return Receipt(dealer, self.hashes[dealer], self.deals[dealer].signature)
@@ -129,6 +148,8 @@ class Facts:
                 self._add_confirm(msg, ours)
             case Equivocation():
                 self._add_equivocation(msg)
+            case Absence():
+                self._add_absence(msg, ours)
 
     # --- dealings -------------------------------------------------------------------------
 
@@ -306,8 +327,34 @@ class Facts:
         elif old.digest != confirm.digest:
             self._convict(party, "confirmed two different transcripts", old, confirm)
 
+    # --- silence --------------------------------------------------------------------------
+
+    def _add_absence(self, absence: Absence, ours: bool) -> None:
+        party, participants = absence.party, self.parameters.participants
+        if party not in participants or not set(absence.silent) <= set(participants):
+            raise PeerFault("brought word of silence of or by a non-participant")
+        parts = absence_parts(self.parameters.context, absence)
+        key = self.parameters.keys[party]
+        if not ours and not genuine(key, ABSENT, parts, absence.signature):
+            raise PeerFault(f"brought word of silence that party {party} did not sign")
+        self.absences.setdefault(party, absence)
+        if not self.witnesses:
+            return
+        for silent in sorted({p for said in self.absences.values() for p in said.silent}):
+            said = tuple(a for _, a in sorted(self.absences.items()) if silent in a.silent)
+            left = len(participants) - len(self.convicted) - 1
+            if (
+                silent not in self.convicted
+                and len(said) >= self.witnesses
+                and left >= 2 * self.witnesses - 1
+            ):
+                evidence = said[: self.witnesses]
+                self.convicted[silent] = Conviction("was silent", evidence, cheated=False)
+
     def _convict(self, party: Party, reason: str, *evidence: Message) -> None:
-        self.convicted.setdefault(party, Conviction(reason, evidence))
+        known = self.convicted.get(party)
+        if known is None or not known.cheated:
+            self.convicted[party] = Conviction(reason, evidence)
 
 
 @lru_cache(maxsize=4096)

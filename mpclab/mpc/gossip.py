@@ -128,7 +128,8 @@ class FactSharing(Machine):
             self.reported.add(party)
             if self.phase:  # a party that is done stores nothing more
                 ctx.persist(f"evidence/{party}", msgspec.msgpack.encode(conviction.evidence))
-            ctx.blame(party, conviction.reason, Strength.PROOF)
+            if conviction.cheated:
+                ctx.blame(party, conviction.reason, Strength.PROOF)
             for msg in conviction.evidence:
                 ctx.multicast(self._peers(ctx), msg)
 

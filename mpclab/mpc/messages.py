@@ -15,6 +15,7 @@ from mpclab.crypto import identity
 from mpclab.crypto.transcript import Part, digest
 
 DEAL, ACK, CONFIRM = "mpclab dealing", "mpclab dealing accepted", "mpclab dealing confirmed"
+ABSENT = "mpclab dealing not heard"
 """Labels of signatures."""
 
 
@@ -68,6 +69,14 @@ class Confirm(Message, frozen=True):
     party: Party
     digest: bytes
     signature: bytes
+
+
+class Absence(Message, frozen=True):
+    """`party` waited a whole round in vain for the words of these."""
+
+    party: Party
+    silent: tuple[Party, ...]
+    signature: bytes = b""
 
 
 class Equivocation(Message, frozen=True):
@@ -129,6 +138,10 @@ def ack_parts(context: bytes, ack: Ack) -> tuple[Part, ...]:
 def _hash(receipts: tuple[Receipt, ...]) -> bytes:
     """Remembered: honest participants have seen the same."""
     return digest("mpclab receipts", tuple((s.dealer, s.hash, s.signature) for s in receipts))
+
+
+def absence_parts(context: bytes, absence: Absence) -> tuple[Part, ...]:
+    return context, absence.party, absence.silent
 
 
 def confirm_parts(context: bytes, party: Party, digest: bytes) -> tuple[Part, ...]:

@@ -33,7 +33,8 @@ class KeyRecord(Message, frozen=True):
         suite: name of the ciphersuite.
         commitments: to the shared polynomial; the first is the public key.
         holders: those that have a share.
-        excluded: those that were found cheating while it was made.
+        excluded: those that were left out while it was made: cheats, and the silent where that was
+            agreed on.
         transcript: hash of how it was made, which every holder signed, 32 bytes.
         rules: for its use, as its makers agreed; empty for none. Read by `operations.rules`.
     """

@@ -47,6 +47,7 @@ class Refresh(SharedDealing):
         gated: bool = False,
         excluded: tuple[Party, ...] = (),
         rules: str | None = None,
+        leaves_silent: bool = False,
     ) -> None:
         self.record, self.key, self.share = record, record.key(), share
         if share is not None and share.key != self.key:
@@ -66,6 +67,7 @@ class Refresh(SharedDealing):
             gated=gated,
             excluded=excluded,
             rules=record.rules if rules is None else rules,
+            leaves_silent=leaves_silent,
         )
 
     def again(self, out: tuple[Party, ...]) -> Refresh:
@@ -80,6 +82,7 @@ class Refresh(SharedDealing):
             gated=self.gated,
             excluded=tuple(sorted({*self.excluded, *out})),
             rules=self.rules,
+            leaves_silent=self.leaves_silent,
         )
 
     def way_out(self, missing: tuple[Party, ...]) -> str:

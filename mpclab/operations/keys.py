@@ -91,6 +91,7 @@ def share_of(execution: Execution, op: str) -> KeyShare | None:
 
 def present_key(execution: Execution) -> Callable[[SharedKey], Result]:
     identity = execution.identity  # alone: a machine that lingers keeps nobody's old secrets
+    why = "" if execution.params.get("silent") == "leave-out" else "the cheating "
 
     def present(shared: SharedKey) -> Result:
         from mpclab.mpc.records import seal_share
@@ -99,7 +100,7 @@ def present_key(execution: Execution) -> Callable[[SharedKey], Result]:
         many = f"{record.threshold} of {len(record.holders)}"
         text = f"{_curve(record)} key {record.public.hex()}, {many}"
         if record.excluded:
-            text += f", without the cheating {_parties(record.excluded)}"
+            text += f", without {why}{_parties(record.excluded)}"
         if record.rules:
             text += f"; {Rules.parse(record.rules)}"
         secret = b"" if shared.share is None else seal_share(identity, shared.share)
@@ -221,6 +222,12 @@ def _parties(parties: Iterable[Party]) -> str:
     return f"part{'y' if len(named) == 1 else 'ies'} {', '.join(named)}"
 
 
+_SILENT = Text(
+    "silent",
+    default="stop",
+    choices=("stop", "leave-out"),
+    help="leave-out: go on without who is silent, while 2t - 1 are left",
+)
 _KEY = Reference(
     "key", default="", empty=True, help="the operation that made it, or its name; none: the newest"
 )
@@ -247,6 +254,7 @@ def _dkg(execution: Execution) -> Machine:
         present=present_key(execution),
         gated=True,
         rules=_rules_for(execution),
+        leaves_silent=execution.params["silent"] == "leave-out",
     )
 
 
@@ -294,6 +302,7 @@ def _refresh(execution: Execution) -> Machine:
         present=present_key(execution),
         gated=True,
         rules=_rules_for(execution) if "rules" in execution.params else None,
+        leaves_silent=execution.params.get("silent") == "leave-out",
     )
 
 
@@ -511,9 +520,10 @@ KEY_OPERATIONS = (
             Numbers("members", default=(), low=1, help="who holds it; none named: all"),
             Text("name", default="", empty=True, longest=64, help="to name it by later"),
             RulesParameter("rules", default="", help="who may use it, for what, approved by whom"),
+            _SILENT,
         ),
         sentence="make a key together ({curve})",
-        shown=("rules",),
+        shown=("rules", "silent"),
         validate=_new_name,
         facts=_key_facts,
         resumable=True,
@@ -582,8 +592,9 @@ KEY_OPERATIONS = (
     OperationSpec(
         "refresh",
         _refresh,
-        (_KEY,),
+        (_KEY, _SILENT),
         sentence="give all holders of key {key} new shares",
+        shown=("silent",),
         validate=needs_key,
         complete=_find_key,
         facts=_key_facts,

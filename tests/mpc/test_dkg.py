@@ -24,7 +24,9 @@ from mpclab.mpc import envelopes
 from mpclab.mpc.dealing import SharedKey
 from mpclab.mpc.dkg import Dkg
 from mpclab.mpc.messages import (
+    ABSENT,
     ACK,
+    Absence,
     Ack,
     Certificate,
     Complaint,
@@ -33,6 +35,7 @@ from mpclab.mpc.messages import (
     Equivocation,
     Receipt,
     Want,
+    absence_parts,
     ack_parts,
 )
 from mpclab.mpc.records import KeyRecord
@@ -46,7 +49,10 @@ def dkg(n: int, t: int, **options: Any) -> Any:
     def make(p: Party) -> Dkg:
         members = options.get("participants", tuple(range(1, n + 1)))
         suite = options.get("suite", FROST_ED25519)
-        return Dkg(CONTEXT, IDENTITIES[p], KEYS, t, members, suite, deadline=DEADLINE)
+        leaves = options.get("leaves_silent", False)
+        return Dkg(
+            CONTEXT, IDENTITIES[p], KEYS, t, members, suite, deadline=DEADLINE, leaves_silent=leaves
+        )
 
     return make
 
@@ -587,3 +593,39 @@ def test_a_silent_dealer_stops_it_and_the_reason_names_the_way_on() -> None:
         assert outcome.reason.endswith(
             "in time; to go on without, propose dkg with members [1, 2, 4]"
         )
+
+
+@pytest.mark.parametrize(
+    ("n", "t", "absent", "made"),
+    [(4, 2, (3,), True), (5, 3, (2,), False), (7, 3, (2, 5), True), (7, 3, (2, 5, 6), False)],
+)
+def test_the_silent_are_left_out_while_enough_are_left(
+    n: int, t: int, absent: tuple[Party, ...], made: bool
+) -> None:
+    """2t - 1, of whom t are honest."""
+    cast = Cast(n, dkg(n, t, leaves_silent=True), cheats=dict.fromkeys(absent, lambda *said: []))
+    cast.run()
+    assert not cast.accused()
+    outcomes = {p: cast.outcome(p) for p in cast.honest}
+    if made:
+        check_key(outcomes)
+        assert {o.record.excluded for o in outcomes.values()} == {absent}
+        assert {o.record.holders for o in outcomes.values()} == {cast.honest}
+    else:
+        assert all(isinstance(outcome, Aborted) for outcome in outcomes.values())
+
+
+def test_liars_who_hear_nothing_leave_no_honest_one_out() -> None:
+    """t - 1 words of silence are none."""
+
+    def deaf(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        said = Absence(ctx.me, (1, 2))
+        parts = absence_parts(machine.parameters.context, said)
+        signed = msgspec.structs.replace(said, signature=machine.identity.sign(ABSENT, *parts))
+        return [(to, msg), ((1, 2, 3, 4, 5), signed)]
+
+    cast = Cast(7, dkg(7, 3, leaves_silent=True), cheats={6: deaf, 7: deaf})
+    cast.run()
+    outcomes = {p: cast.outcome(p) for p in cast.honest}
+    check_key(outcomes)
+    assert {o.record.excluded for o in outcomes.values()} == {()}
