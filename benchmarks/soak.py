@@ -14,7 +14,7 @@ Ctrl-C ends with the summary so far.
 two effects, bad links, rivals and a liar (`mpclab.testing.key_sweep`).
 
 `--mutants NAME` asks instead which mistakes in a protocol its tests would see, and lists those that
-survive.
+survive; a reason is known for some (`docs/mutants.md`).
 """
 
 from __future__ import annotations
@@ -207,9 +207,11 @@ def mutate(protocol: str) -> int:
     console = Console(highlight=False)
     survivors = []
     every = list(mutants(AGREEMENTS[protocol]))
+    known = survivors().get(protocol, {}).get("left", {})
     for number, mutant in enumerate(every, 1):
         seen = kill(conformance(mutant.build(), **HOUSE[protocol]), budget=20.0)
-        console.print(f"{number}/{len(every)} {mutant}: {seen or '[red]survives[/]'}")
+        why = seen or known.get(mutant.key, "") or "[red]survives[/]"
+        console.print(f"{number}/{len(every)} {mutant}: {why}")
         if not seen:
             survivors.append(mutant)
     console.print(f"{len(every) - len(survivors)} of {len(every)} are seen")

@@ -1,8 +1,8 @@
 """What the documents say of the code, printed from the code: `make docs-tables` writes it.
 
-Whole files (`docs/lies.md`, `docs/notes.md`, `docs/wire.json`) and, in files that people write,
-what stands between `<!-- NAME -->` and `<!-- /NAME -->`: tables of what can be chosen, layers,
-diagrams of legal moves. A test compares them with what is printed now.
+Whole files (`docs/lies.md`, `docs/mutants.md`, `docs/notes.md`, `docs/wire.json`) and, in files
+that people write, what stands between `<!-- NAME -->` and `<!-- /NAME -->`: tables of what can be
+chosen, layers, diagrams of legal moves. A test compares them with what is printed now.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mpclab.signaling import client, messages, peer_link, relay
 from mpclab.signaling.mesh import Mesh
 from mpclab.signaling.negotiate import Confirm
 from tools.lies_table import table as lies_table
+from tools.mutants_table import table as mutants_table
 from tools.notes_table import table as notes_table
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -175,7 +176,11 @@ def members(types: Any) -> tuple[type[Message], ...]:
 
 # --- writing --------------------------------------------------------------------------------------
 
-FILES: dict[str, Callable[[], str]] = {"docs/notes.md": notes_table, "docs/wire.json": wire}
+FILES: dict[str, Callable[[], str]] = {
+    "docs/notes.md": notes_table,
+    "docs/wire.json": wire,
+    "docs/mutants.md": mutants_table,
+}
 
 TRIED: dict[str, Callable[[], str]] = {"docs/lies.md": lies_table}
 """Printed from runs, which take seconds: their own tests compare them."""
