@@ -110,11 +110,12 @@ class Facts:
 
     @cached_property
     def elsewhere(self) -> frozenset[Party]:
-        """Members to whom others were linked, and of whom the trace has no row: they run somewhere
-        else and tell nothing, so what they proposed and approved is known from others alone."""
+        """Members that run somewhere else: they tell of themselves late, or, where others were
+        linked to them and the trace has no row of them, never."""
         linked = {r.peer for r in self.rows if type(r) is Linked and r.state in _REACHED}
         seen = {r.actor for r in self.rows if type(r) is not Dropped}
-        return frozenset(self.members) & linked - seen
+        late = {party for _, party, note in self.told(notes.Started) if note.elsewhere}
+        return frozenset(self.members) & (late | (linked - seen))
 
     # --- what was noted ---
 

@@ -600,12 +600,15 @@ class Closed(Note, frozen=True):
 
 
 class Started(Note, frozen=True):
-    """The actor runs for the first time.
+    """The actor runs for the first time; `elsewhere`: not here, and it tells of itself, so that its
+    rows come later than what they brought about.
 
     Written by: the world.
-    Read by: the state (life), plots, panels.
+    Read by: the state (life), plots, panels; `elsewhere` by the check of validity.
     Without it: the actor counts as up when its first row appears.
     """
+
+    elsewhere: bool = False
 
 
 class Crashed(Note, frozen=True):

@@ -63,7 +63,7 @@ class Ears:
             return
         assert type(news) is Told
         if actor not in self._ahead:
-            trace.append(rows.Noted(now, actor, (), notes.Started()))
+            trace.append(rows.Noted(now, actor, (), notes.Started(elsewhere=True)))
         elif news.begins or actor in self._gone:
             trace.append(rows.Noted(now, actor, (), notes.Restarted(amnesia=False)))
         if news.begins or now - news.at < self._ahead.get(actor, 0):

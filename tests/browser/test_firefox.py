@@ -39,8 +39,10 @@ def test_a_tab_of_firefox_and_parties_of_ours_make_a_key_and_sign(tmp_path: Path
                 "document.querySelector('#status').textContent",
                 lambda said: "3 of 3 connected" in said,
             )
-            ways = tab.evaluate("document.querySelector('.people').textContent")
-            assert ways.count("connected directly") == 2
+            tab.until(
+                "document.querySelector('.people').textContent",
+                lambda said: said.count("connected directly") == 2,
+            )
             tab.evaluate(
                 "(() => { const kind = document.querySelector('[name=kind]'); kind.value = 'dkg';"
                 " kind.dispatchEvent(new Event('change')); })()"
