@@ -98,6 +98,16 @@ def test_catching_up_takes_messages_linear_in_what_was_missed(missed: int) -> No
     assert c.blamed() == set()
 
 
+def test_who_missed_the_last_decision_learns_it_by_gossip() -> None:
+    c = Cluster(Tendermint, 4, patience=200 * MS)
+    c.cut([4], [1, 2, 3])
+    c.submit(1, "a")
+    c.run(500)
+    assert c.log(3) == ["a"]
+    c.heal()
+    c.run_until(lambda: c.all_decided("a"), 3_000)
+
+
 def test_it_says_whom_it_waits_for() -> None:
     c = Cluster(Tendermint, 4, patience=100 * MS)
     c.crash(3, 4)
