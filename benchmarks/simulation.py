@@ -2,8 +2,8 @@
 
 All times are of this process's CPU, the best of some runs, ours and each peer's in turn; a shared
 machine stretches both alike, so trust the ratios. Where the core is compiled, the Python one is
-run beside it. `--against FOLDER` runs an older checkout's
-engine in turn with ours, on the same votes; `--long` takes minutes more.
+run beside it. `--against FOLDER` runs an older checkout's engine in turn with ours, on the same
+votes; `--only throughput` leaves the rest out; `--long` takes minutes more.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ ROUNDS = {4: 1500, 10: 300, 32: 30, 100: 4, 300: 1, 1000: 1}
 BFT_SIMULATOR = {4: 0.3, 16: 5.8, 32: 37.7, 64: 279.0, 128: 3719.0, 256: 50_000.0}
 """Wang et al., BFT-Simulator (JavaScript): ms of CPU a PBFT decision until two thirds decided, as
 recorded on such a machine before; it is not run here."""
+QUANTAS = {16: 12.6, 32: 67.0, 64: 265.0, 128: 847.0, 256: 2_780.0}
+"""Oglio et al., QUANTAS (C++): the same, recorded on such a machine before."""
 
 
 def cpu(work: Callable[[], object], runs: int = 3) -> float:
@@ -100,7 +102,7 @@ def throughput(against: Path | None) -> None:
 
 
 def decisions(long: bool) -> None:
-    heading("PBFT, until all have decided: ms of CPU a decision (BFT-Simulator: recorded before)")
+    heading("PBFT, until all have decided: ms of CPU a decision (peers: recorded before)")
     for n, count in ((4, 200), (16, 20), (32, 10), (128, 2), *(((256, 1),) if long else ())):
         network = Network(Delay("normal", 250 * MS, 50 * MS), ordered=False)
         cluster = Cluster(Pbft, n, network=network, patience=600 * SECOND)
@@ -114,7 +116,10 @@ def decisions(long: bool) -> None:
 
         took = cpu(decide, 2) / count * 1000
         known = BFT_SIMULATOR.get(n)
-        show(Result(f"{n} replicas", took, "ms", None, False, "BFT-Simulator", known))
+        aim = {32: 4.0, 128: 50.0}.get(n)
+        show(Result(f"{n} replicas", took, "ms", aim, False, "BFT-Simulator", known))
+        if n in QUANTAS:
+            print(f"{'':<61}{QUANTAS[n] / took:.2f} × QUANTAS ({QUANTAS[n]:,.1f})", flush=True)
 
 
 def a_log(count: int) -> None:
