@@ -24,7 +24,7 @@ from mpclab.faults.network import Network
 from mpclab.lab import play
 from mpclab.testing import experiments
 from mpclab.trace.short import ShortTrace
-from mpclab.worlds.simulated import SimulatedWorld
+from mpclab.search import explore
 from benchmarks.votes import voting_world
 from tests.test_compiled import containers
 from tests.worlds.test_differential import LINKS, _chat
@@ -44,6 +44,9 @@ Node.strict = False
 for n in (2, 5, 17, 70):
     for links in range(len(LINKS)):
         print(n, links, _chat(n, links))
+for faults in ({}, {"crashes": 1, "torn": True}, {"liars": {2}}):
+    found = explore("2pc", parties=2, **faults)
+    print(found.states, found.transitions, found.depth, found.exhausted, found.decided)
 for trace in (None, ShortTrace(100), ShortTrace(0)):
     world = voting_world(6, 40, trace=trace)
     world.run(limit=5_000 * MS)

@@ -8,6 +8,7 @@ signaling server, whose clients may be browsers.
 
 import sys
 from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
@@ -76,6 +77,10 @@ def _strict(
             raise msgspec.DecodeError("nested too deeply") from None
 
     return decode
+
+
+FUNCTIONS: tuple[type, ...] = (FunctionType, BuiltinFunctionType, type(decoder))
+"""The types of functions, of compiled ones too: what never changes."""
 
 
 class Unreadable(Exception):

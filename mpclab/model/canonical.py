@@ -17,9 +17,10 @@ import msgspec
 
 from mpclab.core.machine import Machine
 from mpclab.core.node import Node
+from mpclab.core.wire import FUNCTIONS
 
 _PLAIN = (int, str, bytes, float, bool, type(None))
-_BY_IDENTITY = (type, types.FunctionType, types.BuiltinFunctionType, random.Random)
+_BY_IDENTITY = (type, *FUNCTIONS, random.Random)
 
 
 def digest_of(node: Node, *, exact: bool = True) -> bytes:

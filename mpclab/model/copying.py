@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 import pickle
 import random
-import types
 from typing import Any
 
 from mpclab.core.node import Node
+from mpclab.core.wire import FUNCTIONS
 
-_SHARED = (type, types.FunctionType, types.BuiltinFunctionType, random.Random)
+_SHARED = (type, *FUNCTIONS, random.Random)
 
 
 class Copies:
