@@ -133,7 +133,7 @@ class AsyncParty:
         """
         try:
             async with asyncio.timeout(timeout):
-                await self._until(lambda: len(self._up()) == self._lab.group.scenario.parties - 1)
+                await self._until(self._reaches_all)
         except TimeoutError:
             raise UsageError(await self._do(self._lab.group.explain_unready)) from None
 
@@ -163,15 +163,18 @@ class AsyncParty:
         return view.operations if view is not None else ()
 
     async def settled(self, op: str, timeout: float = 60.0) -> Any:
-        """An operation once it has ended here: executed, failed, aborted or expired.
+        """An operation, perhaps one that we are yet to hear of, once it has ended here: executed,
+        failed, aborted or expired.
 
         Raises:
             TimeoutError: it has not, in time.
         """
         async with asyncio.timeout(timeout):
-            while (one := await self.operation(op)).status not in _OVER:
+            while True:
+                for one in await self.operations():
+                    if one.op == op and one.status in _OVER:
+                        return one
                 await self._look()
-        return one
 
     async def keys(self) -> tuple[KeyInfo, ...]:
         """The shared keys that we know."""
@@ -209,9 +212,11 @@ class AsyncParty:
                     await self.vote(one.op, decision is True, reason or "not wanted here")
             await asyncio.sleep(_LOOK)
 
-    def _up(self) -> tuple[Party, ...]:
-        view = self._lab.group.session_of(self.me)
-        return view.up if view is not None else ()
+    def _reaches_all(self) -> bool:
+        group = self._lab.group
+        group.connected()  # it takes note of what the server says
+        view = group.session_of(self.me)
+        return view is not None and len(view.up) == group.scenario.parties - 1
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not await self._do(condition):

@@ -235,15 +235,17 @@ def test_an_approver_that_fails_is_heard_of_and_a_refused_party_says_why() -> No
         raise RuntimeError("no database")
 
     async def serve(url: str) -> None:
-        async with AsyncParty(
-            url, session="s", party=1, parties=1, relay=True, approve=broken
-        ) as one:
-            await one.ready()
+        shared = {"session": "s", "parties": 2, "relay": True}
+        async with (
+            AsyncParty(url, party=1, **shared) as one,
+            AsyncParty(url, party=2, approve=broken, **shared) as two,
+        ):
+            await asyncio.gather(one.ready(), two.ready())
             op = await one.propose("note", text="x")
             with pytest.raises(RuntimeError, match="no database"):
-                await one.settled(op)
-            async with AsyncParty(url, session="s", party=1, parties=2, relay=True) as other:
-                with pytest.raises(UsageError, match="n = 2, but this session has n = 1"):
+                await two.settled(op)
+            async with AsyncParty(url, session="s", party=1, parties=3, relay=True) as other:
+                with pytest.raises(UsageError, match="n = 3, but this session has n = 2"):
                     await other.ready(timeout=5)
 
     with Lab(world="websocket", parties=1) as lab:
