@@ -318,6 +318,9 @@ class TendermintBase(Agreement):
             polka = msgspec.msgpack.decode(data, type=TendermintPolka)
             if polka.height == self.height:
                 self.valid_value = polka
+                if polka.round > self.round:  # line 55: the crash came before we stored that
+                    self.round, self.step = polka.round, PROPOSE_STEP
+                    self.prevote = self.precommit = None
                 for one in polka.block:
                     self.backlog.add(one.op, one.value)
         if (data := stored.get("proposal")) is not None:

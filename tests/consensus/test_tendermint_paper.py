@@ -406,6 +406,21 @@ def test_a_crash_amid_a_vote_leaves_none_or_the_same(after: int) -> None:
     assert not said or machine.locked == id_of(A)
 
 
+@pytest.mark.parametrize("after", range(6))
+def test_a_crash_on_the_way_to_a_later_round_proposes_nothing_of_the_future(after: int) -> None:
+    replica = two()
+    replica.hear(3, prevote(3, NIL_BLOCK, 1))
+    replica.hear(4, prevote(4, NIL_BLOCK, 1))
+    assert replica.machine.round == 1, "its own"
+    replica.tear(3, TendermintPolka(0, 2, A, proof(PREVOTE, A, 2)), after)
+    replica.submit("b", b"value of b")
+    for _, msg in replica.said:
+        if isinstance(msg, TendermintProposal):
+            one = Alone(Tendermint, 1)
+            one.hear(2, msg)
+            assert one.blamed == []
+
+
 def test_after_a_crash_decisions_are_told_again_and_nothing_of_old_heights_is_said() -> None:
     replica = locked_on_a()
     replica.hear(4, TendermintCommits((commit(A),)))
