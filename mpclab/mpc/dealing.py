@@ -23,7 +23,9 @@ With `leaves_silent` it goes on by itself, as far as that is sound. Who waited a
 some before it signed says so, signed, and waits one round more. Whom `threshold` others could not
 hear is left out, unblamed, like a cheat: one of them is honest. But the honest may be slow too, and
 t - 1 liars may say that they hear nothing: so nobody is left out when fewer than 2t - 1 would be
-left, of whom t are honest. That is one of 2-of-4, two of 3-of-7, and nobody of 3-of-5.
+left, of whom t are honest; nor fewer than (n + t) / 2, for two halves of a network that is cut
+would make a key each, and any two sets of so many have t in common, so an honest one, which signs
+once. That is one of 2-of-4, two of 3-of-7 and of 2-of-7, and nobody of 3-of-5.
 
 What is impossible, and so not claimed: that all honest parties activate in bounded time or none
 does, when messages may be lost at the last moment. A party that signed and then gave up keeps its
@@ -144,6 +146,8 @@ class SharedDealing(Dealer):
         )
         facts = Facts(parameters, self.flaw, self.commitments, self.hidden_flaw, self.fit_together)
         facts.witnesses = threshold if leaves_silent else 0
+        n = len({*facts.parameters.participants, *excluded})  # of the first dealing
+        facts.fewest = max(2 * threshold - 1, (n + threshold + 1) // 2)
         super().__init__(parameters, facts)
         self.leaves_silent, self.said_who = leaves_silent, False
         self.identity = identity

@@ -10,7 +10,7 @@ the same. Grounds of a conviction, with proof for everyone:
 * claiming to have seen a dealing that its dealer did not sign.
 
 Where that was agreed on, a party is out too, and not convicted, when `threshold` others say that
-it was silent: one of them is honest. Not more are left out than leave 2·threshold - 1 in.
+it was silent: one of them is honest. Not more are left out than leave `fewest` in.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ class Facts:
     absences: dict[Party, Absence] = field(default_factory=dict)
     witnesses: int = 0
     """So many must say that a party is silent for it to be left out; 0: nobody is."""
+    fewest: int = 0
+    """So many at least are left when a silent one is left out (see `dealing`)."""
     fitting: tuple[Party, ...] = ()
     """The dealers whose dealings were last found to fit together."""
     ours: tuple[tuple[tuple[Party, ...], int], tuple[Receipt, ...]] = (((), 0), ())
@@ -343,11 +345,7 @@ class Facts:
         for silent in sorted({p for said in self.absences.values() for p in said.silent}):
             said = tuple(a for _, a in sorted(self.absences.items()) if silent in a.silent)
             left = len(participants) - len(self.convicted) - 1
-            if (
-                silent not in self.convicted
-                and len(said) >= self.witnesses
-                and left >= 2 * self.witnesses - 1
-            ):
+            if silent not in self.convicted and len(said) >= self.witnesses and left >= self.fewest:
                 evidence = said[: self.witnesses]
                 self.convicted[silent] = Conviction("was silent", evidence, cheated=False)
 

@@ -226,7 +226,7 @@ _SILENT = Text(
     "silent",
     default="stop",
     choices=("stop", "leave-out"),
-    help="leave-out: go on without who is silent, while 2t - 1 are left",
+    help="leave-out: go on without the silent, while 2t - 1 and (n + t) / 2 are left",
 )
 _KEY = Reference(
     "key", default="", empty=True, help="the operation that made it, or its name; none: the newest"

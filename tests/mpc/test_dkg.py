@@ -602,7 +602,7 @@ def test_a_silent_dealer_stops_it_and_the_reason_names_the_way_on() -> None:
 def test_the_silent_are_left_out_while_enough_are_left(
     n: int, t: int, absent: tuple[Party, ...], made: bool
 ) -> None:
-    """2t - 1, of whom t are honest."""
+    """2t - 1, of whom t are honest, and more than half."""
     cast = Cast(n, dkg(n, t, leaves_silent=True), cheats=dict.fromkeys(absent, lambda *said: []))
     cast.run()
     assert not cast.accused()
@@ -613,6 +613,19 @@ def test_the_silent_are_left_out_while_enough_are_left(
         assert {o.record.holders for o in outcomes.values()} == {cast.honest}
     else:
         assert all(isinstance(outcome, Aborted) for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize(("n", "t", "half"), [(7, 2, 3), (6, 2, 3), (4, 1, 2)])
+def test_two_halves_of_a_network_make_no_key_each(n: int, t: int, half: int) -> None:
+    """The halves are silent to each other, and each is more than 2t - 1."""
+
+    def cut(machine: Any, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        near = tuple(p for p in to if (p <= half) == (ctx.me <= half))
+        return [(near, msg)] if near else []
+
+    cast = Cast(n, dkg(n, t, leaves_silent=True), cheats=dict.fromkeys(range(1, n + 1), cut)).run()
+    made = {o.record for p in range(1, n + 1) if isinstance(o := cast.outcome(p), SharedKey)}
+    assert len(made) <= 1
 
 
 def test_liars_who_hear_nothing_leave_no_honest_one_out() -> None:
