@@ -586,8 +586,7 @@ class Rooms(Machine):
                 ctx.output(ForgetRoom(ask.session))
             return
         pending, msg = client.pending, client.pending.join
-        if granted:
-            client.pending = None
+        if granted and _has_seat(ask.room, msg.party, ask.connection):
             if pending.opens and msg.session not in self.rooms:
                 if not self._open_room(ctx, client.origin, msg):
                     why = GiveSeatUp(msg.session, msg.party, ask.connection, None, NO_ROOM[0])
@@ -596,6 +595,7 @@ class Rooms(Machine):
                     return
             if ask.room is not None:
                 self._merge(ctx, msg.session, ask.room, but=msg.party)
+            client.pending = None  # until now it kept the room from being closed
             self._seat(ctx, ask.connection, client, msg)
             return
         pending.tries += 1
@@ -779,6 +779,13 @@ class Rooms(Machine):
 
     def _say(self, ctx: Ctx, text: str) -> None:
         self.log.append(LogLine(ctx.now, text))
+
+
+def _has_seat(room: SharedRoom | None, party: Party, connection: Connection) -> bool:
+    """Whether the seat that a connection was granted is its own still: meanwhile the room may have
+    been closed, or the seat freed."""
+    seat = room.seats.get(party) if room is not None else None
+    return seat is not None and seat.connection == connection
 
 
 def _announced(client: _Client) -> str:
