@@ -1,6 +1,7 @@
 """Several servers behind one Redis are one server: rooms, seats, messages, tickets; and what is
 lost when one of them, or Redis, is killed: a reconnect of its own clients, and nothing else."""
 
+import asyncio
 import random
 import time
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ from mpclab.signaling.messages import (
     Refused,
     Relay,
     Relayed,
+    Roster,
     Welcome,
+    Who,
 )
 from mpclab.signaling.rooms import PATH, CloseSession, FreeSeat, build_server
 from mpclab.signaling.status import RoomsSettings
@@ -272,3 +275,65 @@ def test_a_redis_that_is_not_there_is_waited_for(servers: Servers) -> None:
 def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError, match="--redis"):
         Backplane(BackplaneSettings("http://hidden:secret@x"), site=None)  # type: ignore[arg-type]
+
+
+# --- what crosses on its way --------------------------------------------------------------------
+
+
+def online(member: Member) -> list[int]:
+    member.say(Who())
+    roster = member.hear(Roster)
+    assert isinstance(roster, Roster)
+    return [m.party for m in roster.members if m.online]
+
+
+def meanwhile(
+    monkeypatch: pytest.MonkeyPatch, world: WebSocketWorld, nth: int, word: str, do: object
+) -> None:
+    """`do` while the server waits for its `nth` answer about a room's servers, and let it have
+    the answer when it has heard of an event with that word."""
+    assert world._backplane is not None
+    gone, hear = world._backplane._gone, world._backplane._hear
+    asked: list[set[str]] = []
+    events: list[str] = []
+
+    async def slow(servers: set[str]) -> set[str]:
+        asked.append(servers)
+        if len(asked) == nth:
+            await asyncio.to_thread(do)  # type: ignore[arg-type]
+            while not any(word in event for event in events):
+                await asyncio.sleep(0.01)
+        return await gone(servers)
+
+    def told(channel: str, data: bytes) -> None:
+        hear(channel, data)
+        events.append(data.decode(errors="replace"))
+
+    monkeypatch.setattr(world._backplane, "_gone", slow)
+    monkeypatch.setattr(world._backplane, "_hear", told)
+
+
+def test_a_member_that_comes_elsewhere_while_we_look_is_there(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world, a), (_, b) = servers.start(), servers.start()
+    came_in(Member(b, "s", 2))
+    late: list[Member] = []
+    # The second answer is of the room after our claim.
+    meanwhile(monkeypatch, world, 2, '"party":3', lambda: late.append(Member(b, "s", 3)))
+    one = came_in(Member(a, "s", 1))
+    came_in(late[0])
+    assert online(one) == [1, 2, 3]
+    say(one, 3, "hello")
+    assert heard(late[0]) == "1: hello"
+
+
+def test_a_session_that_is_closed_while_a_seat_is_claimed_is_opened_anew(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world, a), (other, b) = servers.start(), servers.start()
+    came_in(Member(b, "s", 2))
+    meanwhile(
+        monkeypatch, world, 2, '"closed":1', lambda: other.ask(SERVER, PATH, CloseSession("s"))
+    )
+    assert online(came_in(Member(a, "s", 1))) == [1]

@@ -60,6 +60,7 @@ A_PARCEL: Final = 512 * 1024
 """Bytes of messages that go in one publication."""
 OUT_OF_TOUCH: Final = "the servers are out of touch with each other"
 _BEATS: Final = 4  # in a lease
+_MOST_FETCHES: Final = 8  # of one room, that changes all the time
 _PATIENCE: Final = 5.0  # seconds that Redis may take for an answer
 
 Ticket: TypeAlias = tuple[bytes, int]
@@ -389,8 +390,15 @@ class Backplane:
         )
 
     async def _fetch(self, session: str) -> tuple[SharedRoom | None, dict[bytes, Ticket]]:
-        """A room as it is, and its used tickets. Seats of servers that are gone are marked left."""
+        """A room as it is, and its used tickets. Seats of servers that are gone are marked left.
+
+        A change that was heard of while Redis answered is in no answer that was older: such a room
+        is fetched again, or the change would be undone here, and nobody would tell of it again.
+        """
+        self._seen.setdefault(session, 0)  # from now on we want to hear of it
+        tries = 0
         while True:
+            tries += 1
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.hgetall(self._key("room", session))
                 pipe.hgetall(self._key("used", session))
@@ -404,6 +412,9 @@ class Backplane:
                 if name.startswith(b"seat/")
             }
             dead = await self._gone({_server(r) for r in records.values() if r.on} - {self.me})
+            version = fields[b"v"].decode() if records else ""
+            if records and int(version) < self._seen.get(session, 0) and tries < _MOST_FETCHES:
+                continue
             if not any(r.on and _server(r) in dead for r in records.values()):
                 break
             for party, record in records.items():
@@ -411,8 +422,9 @@ class Backplane:
                     await self._bury(session, party, record, fields[b"seat/%d" % party].decode())
         used = {bytes.fromhex(n.decode()): _ticket(v) for n, v in tickets.items()}
         if not records:
+            if session not in self.site.shared_rooms():
+                self._seen.pop(session, None)
             return None, used
-        version = fields[b"v"].decode()
         self._seen[session] = max(int(version), self._seen.get(session, 0))
         seats = {party: self._seat(session, party, r) for party, r in records.items()}
         return SharedRoom(version, fields[b"terms"], seats, used), used
@@ -606,10 +618,8 @@ class Backplane:
                 self.site.deliver(session, party, text)
             return
         event, session = _decode_event(data), name
-        if event.by == self.me or session not in self.site.shared_rooms():
-            return
-        if event.seq <= self._seen.get(session, 0):
-            return  # we have seen the room since
+        if event.by == self.me or event.seq <= self._seen.get(session, event.seq):
+            return  # not of a room of ours, or we have seen it since
         self._seen[session] = event.seq
         if event.closed:
             self.site.ask_rooms(RoomClosed(session, event.why))
