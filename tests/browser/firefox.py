@@ -20,6 +20,9 @@ PREFERENCES = {
     "datareporting.policy.dataSubmissionEnabled": False,
     # Where only loopback exists Firefox would have no address to offer.
     "media.peerconnection.ice.loopback": True,
+    # Nobody outside the browser resolves its `….local` names, and from loopback it checks nothing
+    # by which its address could be learned.
+    "media.peerconnection.ice.obfuscate_host_addresses": False,
 }
 START_SECONDS = 60
 PATIENCE = 120.0
