@@ -191,7 +191,9 @@ def _dependence(links: Iterable[list[Flight]], per_byte: float) -> tuple[float, 
         times = _times(arrived, per_byte)
         if len(times) < ENOUGH or not np.ptp(times):
             continue
-        ranks = np.argsort(np.argsort(times, kind="stable")).astype(float)
+        # Equal delays share a rank, their mean (Spearman 1904); by order they would seem to rise.
+        _, which, counts = np.unique(times, return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(counts) - (counts - 1) / 2)[which]
         ranks = (ranks - ranks.mean()) / ranks.std()
         total += float(ranks[1:] @ ranks[:-1])
         pairs += len(ranks) - 1
