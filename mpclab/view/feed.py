@@ -49,7 +49,7 @@ from mpclab.trace.rows import (
     Sent,
 )
 
-_VIA: Final = {"link": 0, "relay": 1, "none": 2}
+_VIA: Final = {"link": 0, "pieces": 0, "relay": 1, "none": 2}
 _DELIVERED, _DROPPED = 1, 2
 _SENT: Final = (
     ("at", "f64"), ("sender", "i16"), ("receiver", "i16"), ("kind", "u16"), ("path", "u16"),

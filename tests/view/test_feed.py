@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from mpclab import Lab
+from mpclab.core.machine import Ctx, Machine
+from mpclab.core.wire import PIECE, Message
 from mpclab.trace import Trace
 from mpclab.trace.flights import flights
 from mpclab.trace.fold import fold
@@ -71,6 +73,24 @@ class Reader:
         return found
 
 
+class Shout(Message, frozen=True):
+    """More than one frame holds."""
+
+    data: bytes
+
+
+class Shouts(Machine):
+    """Everybody shouts."""
+
+    messages = Shout
+
+    def start(self, ctx: Ctx) -> None:
+        ctx.broadcast(Shout(bytes(2 * PIECE)))
+
+    def on_message(self, ctx: Ctx, sender: int, msg: Shout) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     """Losses, copies, a crash, a partition, a late message, a leader and one more."""
@@ -109,6 +129,19 @@ def test_the_messages_are_the_flights_of_the_trace(trace: Trace) -> None:
     assert reader.messages() == expected(trace)
     fates = {message[10] for message in reader.messages()}
     assert fates >= {"delivered", "dropped"}
+
+
+def test_a_message_in_pieces_is_one_of_them() -> None:
+    with Lab(parties=2, mesh="ready", protocol=Shouts) as lab:
+        lab.spawn()
+        lab.run()
+    reader = Reader()
+    chunk = Feed(lab.trace).read()
+    assert chunk is not None
+    reader.take(chunk)
+    assert reader.messages() == expected(lab.trace)
+    kinds = [message[3] for message in reader.messages()]
+    assert kinds.count("Shout") == 2
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
