@@ -139,7 +139,8 @@ class Telling(Machine):
         parts = (self._session, msg.life, msg.first, msg.count, msg.at, msg.rows)
         if key is None or not verify(key, LABEL, parts, msg.signature):
             raise PeerFault("rows that it did not sign")
-        if len(msg.rows) > PIECE or msg.rows.count(b"\n") != msg.count or msg.first < 0:
+        fits = len(msg.rows) <= PIECE and msg.rows.count(b"\n") == msg.count
+        if not fits or msg.first < 0 or msg.life < 1:
             raise PeerFault("malformed rows")
         life, following = self._heard.get(sender, (0, 0))
         if msg.life < life or (msg.life == life and msg.first < following):

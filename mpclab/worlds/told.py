@@ -16,11 +16,14 @@ from mpclab.core.ids import SERVER, Party
 from mpclab.core.telling import ROWS, TellRows, Told, Unheard
 from mpclab.core.wire import decoder
 from mpclab.trace import rows
+from mpclab.trace.fold import WEAKEST_FIRST
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import STRIDE
 
 MOST = 300_000
-"""Rows that one party may tell; more are not taken."""
+"""Rows of one party, with those about its coming and going; more are not taken."""
+MOST_BYTES = 64 << 20
+"""Bytes of rows that one party may tell; more are not taken."""
 PIECE = 128 << 10
 """Bytes of rows that are told at once, about."""
 
@@ -36,6 +39,7 @@ _SERVERS = (
 )  # fmt: skip
 """What only the server says."""
 _LARGEST = 1 << 62
+_VIA = ("link", "relay", "pieces", "none")
 
 
 class Ears:
@@ -50,31 +54,37 @@ class Ears:
         self._now = now
         self._ahead: dict[Party, int] = {}  # µs to add to its times
         self._count: dict[Party, int] = {}
+        self._bytes: dict[Party, int] = {}
         self._gone: set[Party] = set()
 
     def hear(self, base: Party, news: Told | Unheard) -> None:
         """One output of `signaling.telling`."""
-        actor, now, trace = base + news.party, self._now(), self._trace()
+        actor, now = base + news.party, self._now()
         if type(news) is Unheard:
             if actor not in self._gone and actor in self._ahead:
                 self._gone.add(actor)
                 why = "not reached any more"
-                trace.append(rows.Noted(now, actor, (), notes.Crashed(why=why)))
+                self._take(rows.Noted(now, actor, (), notes.Crashed(why=why)))
             return
         assert type(news) is Told
         if actor not in self._ahead:
-            trace.append(rows.Noted(now, actor, (), notes.Started(elsewhere=True)))
+            self._take(rows.Noted(now, actor, (), notes.Started(elsewhere=True)))
         elif news.begins or actor in self._gone:
-            trace.append(rows.Noted(now, actor, (), notes.Restarted(amnesia=False)))
-        if news.begins or now - news.at < self._ahead.get(actor, 0):
-            self._ahead[actor] = now - news.at
+            self._take(rows.Noted(now, actor, (), notes.Restarted(amnesia=False)))
+        ahead = now - news.at
+        if news.begins or ahead < self._ahead.get(actor, ahead + 1):
+            self._ahead[actor] = ahead
         self._gone.discard(actor)
         for line in news.rows.splitlines():
-            row = self._read(base, news.party, line, now)
-            if row is None or self._count.get(actor, 0) >= MOST:
-                continue
-            self._count[actor] = self._count.get(actor, 0) + 1
-            trace.append(row)
+            size = self._bytes.get(actor, 0) + len(line)
+            if size <= MOST_BYTES and (row := self._read(base, news.party, line, now)) is not None:
+                self._bytes[actor] = size
+                self._take(row)
+
+    def _take(self, row: rows.Row) -> None:
+        count = self._count[row.actor] = self._count.get(row.actor, 0) + 1
+        if count <= MOST:
+            self._trace().append(row)
 
     def _read(self, base: Party, party: Party, line: bytes, now: int) -> rows.Row | None:
         """A row as one of ours; None: it is not about who told it, or nothing to be told."""
@@ -86,8 +96,14 @@ class Ears:
             return None
         if type(row) is rows.Noted and not _is_its_own(row, party):
             return None
-        numbers = (*getattr(row, "to", ()), getattr(row, "sender", 0), getattr(row, "peer", 0))
-        if not all(0 <= n < STRIDE for n in numbers) or not 0 <= getattr(row, "id", 0) < _LARGEST:
+        named = [getattr(row, name, 0) or 0 for name in ("sender", "peer", "party")]
+        numbers = (*getattr(row, "to", ()), *named)
+        counts = [getattr(row, name, 0) for name in ("id", "size", "attempt")]
+        if not all(0 <= n < STRIDE for n in numbers) or not all(0 <= n < _LARGEST for n in counts):
+            return None
+        if type(row) is rows.Sent and (row.via not in _VIA or len(set(row.to)) != len(row.to)):
+            return None
+        if type(row) is rows.Linked and row.state not in WEAKEST_FIRST:
             return None
         at = min(max(0, row.at + self._ahead[base + party]), now)
         row = msgspec.structs.replace(row, at=at, actor=base + party)

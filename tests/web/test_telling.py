@@ -10,9 +10,12 @@ import pytest
 
 from mpclab.core import notes
 from mpclab.core.effects import Asked
-from mpclab.core.telling import TellRows, Told, WantRows
+from mpclab.core.telling import TellRows, Told, Unheard, WantRows
 from mpclab.trace import rows
+from mpclab.trace.fold import fold
 from mpclab.trace.log import Trace
+from mpclab.view import Feed
+from mpclab.worlds import told
 from mpclab.worlds.told import Ears
 from tests.web.pages import Browser, FakePage
 from tests.web.test_tab import agree, meet
@@ -115,6 +118,58 @@ def test_rows_that_their_teller_did_not_sign_are_blamed() -> None:
     browser.run(
         lambda: any(b["reason"] == "rows that it did not sign" for b in tabs[0].state["blames"])
     )
+
+
+HOSTILE: list[rows.Row] = [
+    rows.Sent(1, 3, 1, (1,), ("x",), "Note", 10, via="by owl"),
+    rows.Sent(1, 3, 2, (1,), ("x",), "Note", -1),
+    rows.Sent(1, 3, 3, (1,), ("x",), "Note", 2**80),
+    rows.Sent(1, 3, 4, (1,) * 9_000, ("x",), "Note", 10),
+    rows.Linked(1, 3, 1, "by owl"),
+    rows.Linked(1, 3, 1, "open", -(2**80)),
+    rows.Blamed(1, 3, ("x",), 2**80, "r", "strong"),
+]
+
+
+@pytest.mark.parametrize("row", HOSTILE)
+def test_rows_that_no_host_writes_are_not_taken(row: rows.Row) -> None:
+    trace = Trace()
+    honest = rows.Sent(1, 3, 5, (1, 2), ("x",), "Note", 10, via="relay")
+    blob = b"".join(msgspec.json.encode(one) + b"\n" for one in (row, honest))
+    Ears(lambda: trace, lambda: 1_000).hear(0, Told(3, blob, 5, True))
+    assert [type(r) for r in trace] == [rows.Noted, rows.Sent]
+    assert Feed(trace, parties=range(1, 4)).read() is not None
+    assert fold(trace).link(1, 3) == ""
+
+
+def test_rows_of_no_life_are_malformed_and_stop_nobody() -> None:
+    browser = Browser()
+    tabs = meet(browser, 2, tells={2})
+    tabs[0].tab.world.ask(1, (), WantRows())
+    node = tabs[1].tab.world.alive(2).node
+    assert node is not None
+    browser.run(lambda: node.machine(("rows",)) is not None)
+    machine = node.machine(("rows",))
+    machine._life = 0  # type: ignore[union-attr]
+    agree(browser, tabs, tabs[0], "note", text="x")
+    browser.run(lambda: any(b["reason"] == "malformed rows" for b in tabs[0].state["blames"]))
+    assert not tabs[0].tab.world.failures
+
+
+def test_no_party_tells_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(told, "MOST", 50)
+    monkeypatch.setattr(told, "MOST_BYTES", 10_000)
+    comes_and_goes, talks = Trace(), Trace()
+    ears = Ears(lambda: comes_and_goes, lambda: 1_000)
+    for _ in range(100):
+        ears.hear(0, Told(3, b"", 5, True))
+        ears.hear(0, Unheard(3))
+    assert len(comes_and_goes) == 50
+    ears = Ears(lambda: talks, lambda: 1_000)
+    long = msgspec.json.encode(rows.Output(1, 3, ("x",), "x" * 3_000))
+    for _ in range(20):
+        ears.hear(0, Told(3, long + b"\n", 5, False))
+    assert len(talks) == 1 + 3
 
 
 @pytest.mark.parametrize("ahead", [-5_000_000, 0, 7_000_000])
