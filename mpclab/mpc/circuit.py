@@ -216,9 +216,11 @@ class Circuit:
         self.steps.append(Step("dot", wire, (left, right)))
         return wire
 
-    def open(self, secret: Wire) -> Wire:
-        """Tell everyone; a round, after all that is checked before."""
-        level = max([secret.level, *(s.wire.level for s in self.steps if s.kind == "zero")])
+    def open(self, secret: Wire, *, waits: bool = True) -> Wire:
+        """Tell everyone; a round, after all that is checked before if it `waits`."""
+        level = secret.level
+        if waits:
+            level = max([level, *(s.wire.level for s in self.steps if s.kind == "zero")])
         wire = self._wire(secret.length, level + 1, public=True)
         self.steps.append(Step("open", wire, (secret,)))
         return wire

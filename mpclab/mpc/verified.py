@@ -12,17 +12,20 @@ is multiplied by a random number and opened: not 0 means that somebody cheated, 
 result. A cheat passes with a chance of less than the number of values divided by P.
 
 Whose shares do not lie on one polynomial is found likewise: the two sums are opened, each hidden by
-a random number. What is opened in between, random squares and masked differences, is opened before
-it is checked, and tells nothing, whatever was done to it.
+a random number. So is what is opened in between and depends on an input, the masked differences of
+comparisons: the values behind each are checked before it is opened, since a difference or a mask
+that somebody spoiled would tell of them. Only random squares are opened unchecked: no input is in
+them, and their roots are checked before they mask anything.
 
 What it does not do: name the cheat, or go on without it. It costs about two and a half times as
-much. Note: the paper opens r in the end; here it stays secret, so that there can be several checks,
-as many as there are things to open.
+much, and four rounds more for each comparison that waits for another. Note: the paper opens r in
+the end; here it stays secret, so that there can be several checks, as many as there are things to
+open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mpclab.mpc.circuit import Circuit, P, Step, Vector, Wire
 
@@ -39,15 +42,23 @@ class _Doubling:
 
     Attributes:
         plain, mac: x and r·x, by the wire's index in the circuit that is doubled; public ones have
-            no r·x. `unchecked`: those that no check has covered.
+            no r·x.
+        unchecked: those that no check has covered, in order, by the index of x in `made`.
+        behind: which of these a wire is made of, by its index in the circuit that is doubled.
+        covered: what the check opened that covered a value, by the index of x.
+        private: wires that depend on an input.
     """
 
     def __init__(self, circuit: Circuit) -> None:
         self.made = Circuit()
         self.plain: dict[int, Wire] = {}
         self.mac: dict[int, Wire] = {}
-        self.unchecked: list[tuple[Wire, Wire]] = []
-        self.checked: Wire | None = None  # what the last check opened
+        self.unchecked: dict[int, tuple[Wire, Wire]] = {}
+        self.behind: dict[int, frozenset[int]] = {}
+        self.covered: dict[int, Wire] = {}
+        self.private: set[int] = set()
+        self.checks: list[Wire] = []
+        self.zeros: list[Wire] = []  # of the circuit that is doubled: ranges
         self.r = self.made.random(1)
         results = _opened_for_results(circuit)
         for step in circuit.steps:
@@ -58,6 +69,9 @@ class _Doubling:
     def _double(self, step: Step, is_result: bool) -> None:
         c, at = self.made, step.wire.index
         args = [self.plain[arg.index] for arg in step.args]
+        behind = frozenset[int]().union(*(self.behind[arg.index] for arg in step.args))
+        if step.party or any(arg.index in self.private for arg in step.args):
+            self.private.add(at)
         match step.kind:
             case "local":
                 assert step.local is not None
@@ -70,12 +84,23 @@ class _Doubling:
                     self.mac[at] = self._local(step, args)
             case "open" | "zero":
                 if step.kind == "zero" or is_result:
-                    self._check()
-                    args = [self._after_check(args[0])]
-                opened = c.open(*args) if step.kind == "open" else c.zero(args[0], step.why)
-                self.plain[at] = opened
+                    self._check(tuple(self.unchecked))
+                    args = [self._after(args[0], self.checks)]
+                elif at in self.private:
+                    self._check(tuple(key for key in self.unchecked if key in behind))
+                    args = [self._after(args[0], [self.covered[key] for key in behind])]
+                if step.kind == "zero":
+                    self.plain[at] = c.zero(args[0], step.why)
+                    self.zeros.append(self.plain[at])
+                else:
+                    if is_result or at in self.private:
+                        args = [self._after(args[0], self.zeros)]
+                        behind = frozenset()
+                    self.plain[at] = c.open(*args, waits=False)
             case _:
                 self._share(step, args)
+                behind |= {self.plain[at].index}
+        self.behind[at] = behind
 
     def _share(self, step: Step, args: list[Wire]) -> None:
         """What is shared anew: an input, a random number, a product."""
@@ -97,7 +122,7 @@ class _Doubling:
             self.mac[at] = c.mul(left, args[1]) if step.kind == "mul" else c.dot(left, args[1])
         else:
             self.mac[at] = c.mul(wire, self.r.take([0] * wire.length))
-        self.unchecked.append((wire, self.mac[at]))
+        self.unchecked[wire.index] = wire, self.mac[at]
 
     def _local(self, step: Step, args: list[Wire]) -> Wire:
         """r·f(x) for an affine f: f(r·x) - f(0) + r·f(0)."""
@@ -108,28 +133,31 @@ class _Doubling:
             _affine(step, secret), *macs, self.r, *public, length=step.wire.length
         )
 
-    def _after_check(self, wire: Wire) -> Wire:
-        """Not opened before the last check is passed."""
-        if self.checked is None:
+    def _after(self, wire: Wire, checks: Iterable[Wire]) -> Wire:
+        """Not opened before these checks are passed."""
+        last = max(checks, key=lambda check: check.level, default=None)
+        if last is None or last.level <= wire.level:
             return wire
-        return self.made.local(lambda v, _: v, wire, self.checked, length=wire.length)
+        return self.made.local(lambda v, _: v, wire, last, length=wire.length)
 
-    def _check(self) -> None:
-        if not self.unchecked:
+    def _check(self, keys: tuple[int, ...]) -> None:
+        if not keys:
             return
         c = self.made
-        values = c.join(*(value for value, _ in self.unchecked))
-        macs = c.join(*(mac for _, mac in self.unchecked))
-        self.unchecked = []
+        found = [self.unchecked.pop(key) for key in keys]
+        values = c.join(*(value for value, _ in found))
+        macs = c.join(*(mac for _, mac in found))
         # After all of them are fixed: the shares of α were drawn in the first round, and are opened
         # when everybody has everything else.
         drawn = c.local(lambda v, *_: v, c.random(1), values, macs, length=1)
-        alpha = c.open(drawn)
+        alpha = c.open(drawn, waits=False)
         total, mac = (c.local(_combined, alpha, vector, length=1) for vector in (values, macs))
         hidden = c.join(total, mac) + c.random(2)
-        c.open(hidden)  # that the shares fit together is what is looked at
+        c.open(hidden, waits=False)  # that the shares fit together is what is looked at
         difference = mac - c.mul(total, self.r)
-        self.checked = c.zero(c.mul(difference, c.random(1)), CHEATED)
+        passed = c.zero(c.mul(difference, c.random(1)), CHEATED)
+        self.checks.append(passed)
+        self.covered.update(dict.fromkeys(keys, passed))
 
 
 def _opened_for_results(circuit: Circuit) -> set[int]:

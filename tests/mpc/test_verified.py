@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.rounds import Aborted
@@ -13,6 +16,7 @@ from mpclab.core.wire import Message
 from mpclab.mpc import arithmetic
 from mpclab.mpc.circuit import Circuit, P
 from mpclab.mpc.compute import Compute, Part, pack, unpack
+from mpclab.mpc.evaluation import Evaluation
 from mpclab.mpc.program import compiled, median
 from mpclab.mpc.verified import verified
 from mpclab.testing.cast import DEADLINE, Cast
@@ -114,3 +118,38 @@ def test_what_a_result_is_made_of_is_checked_before_it_is_opened() -> None:
     checks = [s.wire.level for s in doubled.steps if s.kind == "zero"]
     assert checks
     assert result.level > max(checks)
+
+
+def test_what_somebody_spoiled_is_not_compared() -> None:
+    """2^90 is added to a product, which is multiplied by party 1's number and then compared: the
+    masked difference would tell that number above the mask."""
+    parties, spoiled = PARTIES[:3], 2**90
+    program = compiled(lambda v: v[1] * v[2] * v[0] < 40, parties, low=0, high=15)
+
+    def told(circuit: Circuit) -> int:
+        """How often the number of party 1 can be seen in what is opened."""
+        found = 0
+        pairs = [s for s in circuit.steps if s.kind != "local" and s.wire.level == 2]
+        places = [
+            sum(before.wire.length for before in pairs[:i])
+            for i, step in enumerate(pairs)
+            if step.kind == "mul" and step.wire.length == 1
+        ]
+        for place in places:
+            sides = {p: Evaluation(circuit, p, parties, [GIVEN[p]]) for p in parties}
+            coins = {p: random.Random(p) for p in parties}
+            with suppress(PeerFault):
+                for k in range(circuit.rounds):
+                    out = {p: side.outgoing(k, coins[p]) for p, side in sides.items()}
+                    for vector in out[3].values() if k == 1 else ():
+                        vector[place] += spoiled
+                    for p, side in sides.items():
+                        side.incoming(k, {q: out[q][p] for q in parties})
+            opened = [s.wire.index for s in circuit.steps if s.kind == "open"]
+            seen = [x for index in opened for x in sides[2].values.get(index, ())]
+            # Lagrange's coefficient of party 3 is 1 here.
+            found += sum(abs(value - GIVEN[1] * spoiled) < 2**60 for value in seen)
+        return found
+
+    assert told(program.circuit), "the lie does tell it where nothing is verified"
+    assert not told(verified(program.circuit))
