@@ -148,8 +148,9 @@ class Secret:
         return 1 - (self < other)
 
     def __eq__(self, other: object) -> Secret:  # type: ignore[override]
-        assert isinstance(other, Secret | int | Decimal | float)
-        return 1 - (self < other) - (self > other)
+        if not isinstance(other, Secret | int | Decimal | float):
+            raise TypeError(f"a secret number is not compared with {other!r:.40}")
+        return _bounded(1 - (self < other) - (self > other), 0, 1)
 
     def __ne__(self, other: object) -> Secret:  # type: ignore[override]
         return 1 - (self == other)
@@ -206,7 +207,8 @@ class Secret:
     def __mod__(self, other: Secret | Plain) -> Secret:
         quotient = self // other
         a, b = self._aligned(other)
-        return _bounded(a - quotient * b, 0, b.high)
+        # Of 0 nothing is left over: then it is a itself, and must not be compared as less.
+        return _bounded(a - quotient * b, 0, b.high if b.low else max(a.high, b.high))
 
     def __truediv__(self, other: Secret | Plain) -> Secret:
         return divide(self, other, QUOTIENT_PLACES)

@@ -65,6 +65,29 @@ def test_division_is_that_of_python(a: int, b: int, d: int) -> None:
     assert values(divided, a, b, d, low=-60, high=60) == divided([a, b, d])
 
 
+def test_whether_two_are_equal_is_a_bit() -> None:
+    def alike(v: list[Any]) -> list[Any]:
+        return [(v[0] == v[1]) & (v[1] != v[2]), ~(v[0] == 2), select(v[0] == v[1], 5, v[2])]
+
+    assert values(alike, 1, 1, 2, low=0, high=3) == [1, 1, 5]
+    assert values(alike, 2, 1, 3, low=0, high=3) == [0, 0, 3]
+    with pytest.raises(UsageError, match="not compared with None"):
+        values(lambda v: v[0] == None, 1, 1, 2)  # noqa: E711
+
+
+def test_what_is_left_of_a_division_by_zero_is_hidden_as_what_it_is() -> None:
+    """It is the whole number: masked as one below the divisor, its upper bits would be seen."""
+    found: list[int] = []
+
+    def rest(v: list[Any]) -> Any:
+        left = v[0] % (v[1] < v[2])
+        found.append(left.high)
+        return left
+
+    assert values(rest, 900, 5, 4, low=0, high=1000) == [900]
+    assert found[-1] >= 1000
+
+
 @pytest.mark.parametrize("n", [3, 4, 5, 6])
 def test_a_network_sorts_every_pattern(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The 0-1 principle (Knuth 5.3.4): what sorts all patterns of two values sorts everything."""
