@@ -10,17 +10,21 @@
     lab.propose(by=1, kind="above-the-mean")
 
 What such a function may do with secret numbers stands in `mpc.program`. All parties must have the
-same one: a digest of its source is a parameter, signed with the proposal, and whoever has another
-function of that name rejects, however it votes.
+same one: a digest of its source, of its bounds, and of the numbers, texts and functions that it
+uses from around it is a parameter, signed with the proposal, and whoever has another function of
+that name rejects, however it votes.
 """
 
 from __future__ import annotations
 
+import dis
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
+from types import CodeType, FunctionType
 from typing import Any, TypeVar, overload
 
 from mpclab.core.errors import UsageError
@@ -54,12 +58,65 @@ class _Same:
 
 
 def source_of(function: Written) -> str:
-    """A digest of a function's source, 16 hexadecimal digits."""
+    """A function's source; of one that has none, typed into an interpreter, what it does."""
     try:
-        text = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):  # typed into an interpreter
-        text = repr((function.__code__.co_code, function.__code__.co_consts))
-    return digest("mpclab computation", text.encode()).hex()[:16]
+        return textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):
+        return "".join(
+            repr((code.co_code, code.co_names, code.co_varnames, _constants(code)))
+            for code in _codes(function.__code__)
+        )
+
+
+def meaning_of(function: Written, source: str, *fixed: object) -> str:
+    """A digest of a function's source, of what is `fixed` beside it, and of the numbers, texts and
+    functions that it uses from around it: 16 hexadecimal digits."""
+    parts, seen, waiting = [source, repr(fixed)], {function}, [function]
+    while waiting:
+        used = _used(waiting.pop())
+        for name, value in sorted(used.items()):
+            if isinstance(value, FunctionType) and not str(value.__module__).startswith("mpclab."):
+                if value not in seen:
+                    seen.add(value)
+                    waiting.append(value)
+                    parts.append(f"{name}: {source_of(value)}")
+            elif _is_plain(value):
+                parts.append(f"{name} = {value!r}")
+    return digest("mpclab computation", tuple(part.encode() for part in parts)).hex()[:16]
+
+
+def _codes(code: CodeType) -> list[CodeType]:
+    """A function's code and that of all that is written in it."""
+    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
+    return [code, *(each for one in inner for each in _codes(one))]
+
+
+def _constants(code: CodeType) -> list[object]:
+    return [const for const in code.co_consts if not isinstance(const, CodeType)]
+
+
+def _used(function: Written) -> dict[str, object]:
+    """What a function uses from around it, by name, as it is now."""
+    names = {
+        step.argval
+        for code in _codes(function.__code__)
+        for step in dis.get_instructions(code)
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    found = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    for name, cell in cells:
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # it has no value yet
+            continue
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, int | float | str | bytes | Decimal)
 
 
 @overload
@@ -108,11 +165,15 @@ def computation(
         if not isinstance(error.__cause__, LookupError):  # it may be for more than three
             raise
     kind = name or function.__name__.replace("_", "-").lower()
-    ours = source_of(function)
+    source = source_of(function)
     said = sentence or (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".") or kind
 
+    def ours() -> str:
+        bounds = (str(low), str(high))
+        return meaning_of(function, source, numbers, decimals, *bounds)
+
     def complete(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
-        return {**params, "function": ours}
+        return {**params, "function": ours()}
 
     def make(execution: Execution) -> Machine:
         return machine_of(execution, function, numbers, decimals, low, high)
@@ -128,7 +189,7 @@ def computation(
             sentence=said.replace("{", "{{").replace("}", "}}"),
             shown=(*SHOWN, "function"),
             complete=complete,
-            rules=lambda params, known: _Same(kind, ours, params["function"]),
+            rules=lambda params, known: _Same(kind, ours(), params["function"]),
             facts=facts_of,
         )
     )

@@ -15,6 +15,7 @@ from mpclab.lab import Lab
 from mpclab.mpc.circuit import P
 from mpclab.mpc.compute import Part, Told, pack, unpack
 from mpclab.operations import OPERATIONS
+from mpclab.operations.own import meaning_of, source_of
 from mpclab.testing.sessions import Sessions
 
 GIVEN = {1: 52, 2: 48, 3: 61, 4: 175, 5: 39}
@@ -76,6 +77,40 @@ def test_who_has_another_function_of_that_name_rejects() -> None:
     s.run()
     assert "another function by 'spread'" in s.session(2).ledger.operations[op].mine.reason
     assert "executed" not in s.statuses(op).values()
+
+
+def meanings(*texts: str) -> list[str]:
+    """Of `f` in each of these, typed where no source is kept."""
+    found = []
+    for text in texts:
+        names: dict[str, Any] = {}
+        exec(text, names)
+        found.append(meaning_of(names["f"], source_of(names["f"])))
+    return found
+
+
+def test_a_function_means_its_bounds_too_and_what_it_uses() -> None:
+    def f(v: Any) -> Any:
+        return v[0] + v[1]
+
+    source = source_of(f)
+    assert meaning_of(f, source, 1, 0, "0", "9") != meaning_of(f, source, 1, 0, "0", "99")
+    same, again, other_name, inner, inner_other = meanings(
+        "def f(v): return sum(v)",
+        "def f(v): return sum(v)",
+        "def f(v): return max(v)",
+        "def f(v): return sum(x > 1 for x in v)",
+        "def f(v): return sum(x < 1 for x in v)",
+    )
+    assert same == again
+    assert len({same, other_name, inner, inner_other}) == 4
+    limits = meanings(
+        "L = 1\ndef f(v): return sum(x > L for x in v)",
+        "L = 2\ndef f(v): return sum(x > L for x in v)",
+        "def g(x): return x + 1\ndef f(v): return g(v[0])",
+        "def g(x): return x - 1\ndef f(v): return g(v[0])",
+    )
+    assert len(set(limits)) == 4
 
 
 def test_what_cannot_be_computed_is_refused_where_it_is_written() -> None:
