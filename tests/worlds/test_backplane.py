@@ -4,15 +4,17 @@ lost when one of them, or Redis, is killed: a reconnect of its own clients, and 
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from mpclab.core import SECOND, UsageError
 from mpclab.core.ids import SERVER
+from mpclab.core.sharing import ClaimSeat, GiveSeatUp, Seat, SeatClaimed, SharedRoom
 from mpclab.signaling.messages import (
     Announce,
     Announced,
@@ -337,3 +339,159 @@ def test_a_session_that_is_closed_while_a_seat_is_claimed_is_opened_anew(
         monkeypatch, world, 2, '"closed":1', lambda: other.ask(SERVER, PATH, CloseSession("s"))
     )
     assert online(came_in(Member(a, "s", 1))) == [1]
+
+
+class Site:
+    """A server's world that notes what its rooms are asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.rooms: dict[str, SharedRoom] = {}
+        self._work: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, closing: bool = False) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    def ask_rooms(self, ask: Any) -> None:
+        self.asked.append(ask)
+
+    def shared_rooms(self) -> dict[str, SharedRoom]:
+        return self.rooms
+
+    def deliver(self, session: str, party: int, text: bytes) -> None:
+        raise AssertionError
+
+    def granted(self) -> int:
+        return sum(isinstance(it, SeatClaimed) and it.granted for it in self.asked)
+
+
+def alone(servers: Servers, body: Callable[[Backplane, Site], Coroutine[Any, Any, None]]) -> None:
+    """Run `body` with a backplane whose rooms it plays itself."""
+
+    async def run() -> None:
+        site = Site()
+        url = f"redis://127.0.0.1:{servers.port}/0"
+        backplane = Backplane(BackplaneSettings(url, lease=LEASE), site)
+        backplane.start()
+        try:
+            await soon(lambda: not backplane.why_not_ready())
+            await body(backplane, site)
+        finally:
+            await backplane.stop(goodbye=True)
+
+    asyncio.run(run())
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def claim(session: str, party: int, connection: int, version: str = "") -> ClaimSeat:
+    member = b'{"party":%d}' % party
+    seat = Seat(bytes([party]) * 32, member, connection, 0)
+    return ClaimSeat(connection, session, version, b"{}", party, seat, None)
+
+
+async def is_online(backplane: Backplane, session: str, party: int) -> bool:
+    value = await backplane._redis.hget(backplane._key("room", session), f"seat/{party}")
+    return b'"on":1' in (value or b"")
+
+
+async def is_left(backplane: Backplane, session: str, party: int) -> None:
+    async with asyncio.timeout(30):
+        while await is_online(backplane, session, party):
+            await asyncio.sleep(0.01)
+
+
+def test_hundreds_that_come_at_once_all_find_a_connection(servers: Servers) -> None:
+    async def body(backplane: Backplane, site: Site) -> None:
+        for number in range(200):
+            backplane.do(claim(f"s{number}", 1, number + 1))
+        await soon(lambda: len(site.asked) == 200)
+        assert [a for a in site.asked if not a.granted] == []
+
+    alone(servers, body)
+
+
+def test_a_seat_that_is_claimed_while_its_room_is_looked_after_stays_ours(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(backplane: Backplane, site: Site) -> None:
+        first = claim("s", 1, 1)
+        backplane.do(first)
+        await soon(site.granted)
+        version = site.asked[-1].room.version
+        site.rooms["s"] = SharedRoom("", b"{}", {1: first.seat}, {})
+        restore = backplane._restore
+
+        async def slow(**given: Any) -> Any:
+            answer = await restore(**given)
+            backplane.do(claim("s", 2, 2, version))
+            for _ in range(30):  # time enough, if it were let
+                await asyncio.sleep(0.01)
+            return answer
+
+        with monkeypatch.context() as patch:
+            patch.setattr(backplane, "_restore", slow)
+            await backplane._resync_room("s")
+        await soon(lambda: site.granted() == 2)
+        assert await is_online(backplane, "s", 2)
+
+    alone(servers, body)
+
+
+def test_what_redis_could_not_be_told_is_told_later(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(backplane: Backplane, site: Site) -> None:
+        lost = False
+        run = backplane._claim
+
+        async def unanswered(**given: Any) -> Any:
+            await run(**given)
+            raise TimeoutError
+
+        async def away(**given: Any) -> Any:
+            nonlocal lost
+            lost = True
+            raise ConnectionError
+
+        first = claim("s", 1, 1)
+        backplane.do(first)
+        await soon(site.granted)
+        with monkeypatch.context() as patch:
+            patch.setattr(backplane, "_leave", away)
+            kept = msgspec.structs.replace(first.seat, connection=None)
+            backplane.do(GiveSeatUp("s", 1, 1, kept, "connection lost"))
+            await soon(lambda: lost)
+        await is_left(backplane, "s", 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(backplane, "_claim", unanswered)
+            backplane.do(claim("t", 1, 2))
+            await soon(lambda: len(site.asked) == 2)
+        assert site.asked[-1].why_not
+        await is_left(backplane, "t", 1)
+
+    alone(servers, body)
+
+
+def test_rooms_that_take_long_do_not_cost_a_server_its_lease(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(backplane: Backplane, site: Site) -> None:
+        began = asyncio.Event()
+
+        async def stuck() -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(backplane, "_look_after_rooms", stuck)
+        await began.wait()
+        at = backplane._heard_at
+        await soon(lambda: backplane._heard_at > at + LEASE / 2)
+
+    alone(servers, body)

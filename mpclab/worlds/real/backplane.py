@@ -67,6 +67,14 @@ Ticket: TypeAlias = tuple[bytes, int]
 
 
 @dataclass(frozen=True)
+class _Resync:
+    """A room of ours is to be as it is in Redis, and the other way round."""
+
+    session: str
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True)
 class BackplaneSettings:
     """Where Redis is, and how servers use it. Times in seconds.
 
@@ -235,10 +243,13 @@ class Backplane:
         if settings.login is not None:
             more["username"], more["password"] = settings.login
         try:
-            self._redis = redis.Redis.from_url(
+            # Who finds no connection free waits: everybody may leave at once.
+            pool = redis.BlockingConnectionPool.from_url(
                 settings.url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE,
-                retry=Retry(NoBackoff(), 0), protocol=2, max_connections=64, **more,
+                retry=Retry(NoBackoff(), 0), protocol=2, max_connections=64, timeout=_PATIENCE,
+                **more,
             )  # fmt: skip
+            self._redis = redis.Redis.from_pool(pool)
         except ValueError as error:
             raise UsageError(f"--redis {settings.url.partition('://')[0]}: {error}") from error
         self._errors = (RedisError, OSError, TimeoutError)
@@ -250,10 +261,12 @@ class Backplane:
         self._where: dict[int, tuple[str, str, Party]] = {}  # our number → server, session, party
         self._next = -1
         self._seen: dict[str, int] = {}  # session → the newest change that we know
-        self._todo: dict[str, deque[Any]] = {}  # session → what the machine wants, in order
+        self._todo: dict[str, deque[Any]] = {}  # session → what is to be done, in order
+        self._owed: list[GiveSeatUp] = []  # what Redis could not be told
         self._waiting: dict[str, list[tuple[str, int, bytes]]] = {}  # server → messages
         self._waiting_bytes = 0
         self._has_messages = asyncio.Event()
+        self._has_beaten = asyncio.Event()
         self._born = b""
         self._restored = False  # our members' seats are there, since Redis forgot
         self._settled_at = float("inf")  # monotonic; nobody new gets in before
@@ -266,7 +279,7 @@ class Backplane:
 
     def start(self) -> None:
         """Begin to listen, to beat and to send; Redis may come later."""
-        for work in (self._beat_on(), self._listen_on(), self._send_on()):
+        for work in (self._beat_on(), self._mend_on(), self._listen_on(), self._send_on()):
             task = asyncio.get_running_loop().create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -295,7 +308,7 @@ class Backplane:
     def do(self, wanted: Any) -> None:
         """Do what the rooms machine put out: in order for each session, and not now."""
         match wanted:
-            case WantRoom() | ClaimSeat() | GiveSeatUp() | ForgetRoom():
+            case WantRoom() | ClaimSeat() | GiveSeatUp() | ForgetRoom() | _Resync():
                 todo = self._todo.get(wanted.session)
                 if todo is not None:
                     todo.append(wanted)
@@ -322,11 +335,11 @@ class Backplane:
             wanted = todo.popleft()
             try:
                 await self._do(wanted)
-            except self._errors:
-                self._not_now(wanted)
+            except self._errors as error:
+                self._not_now(wanted, error)
         del self._todo[session]
 
-    def _not_now(self, wanted: Any) -> None:
+    def _not_now(self, wanted: Any, error: Exception) -> None:
         match wanted:
             case WantRoom(connection, session):
                 self.site.ask_rooms(RoomIs(connection, session, None, {}, OUT_OF_TOUCH))
@@ -335,6 +348,19 @@ class Backplane:
                     wanted.connection, wanted.session, False, None, {}, OUT_OF_TOUCH
                 )
                 self.site.ask_rooms(answer)
+                kept = msgspec.structs.replace(
+                    wanted.seat, connection=None, kept_until=_unix() + _LEAST
+                )
+                # Redis may have granted it, and only its answer been lost.
+                self._owed.append(
+                    GiveSeatUp(
+                        wanted.session, wanted.party, wanted.connection, kept, "connection lost"
+                    )
+                )
+            case GiveSeatUp(whose="mine"):
+                self._owed.append(wanted)
+            case _Resync(_, done) if not done.done():
+                done.set_exception(error)
             case _:
                 pass  # `_resync` sees to it
 
@@ -363,6 +389,10 @@ class Backplane:
                     )
                 if session not in site.shared_rooms():
                     self._forget(session)
+            case _Resync(session, done):
+                await self._resync_now(session)
+                if not done.done():
+                    done.set_result(None)
 
     async def _try_claim(self, claim: ClaimSeat) -> bool:
         name, user, expires = claim.used or (b"", b"", 0)
@@ -509,6 +539,24 @@ class Backplane:
                 pass
             await asyncio.sleep(self.settings.lease / _BEATS)
 
+    async def _mend_on(self) -> None:
+        """After each beat what may take longer than we have until the next."""
+        while not self._stopped:
+            await self._has_beaten.wait()
+            self._has_beaten.clear()
+            with contextlib.suppress(*self._errors):
+                await self._mend()
+
+    async def _mend(self) -> None:
+        if not self._restored:
+            born = self._born
+            await self._resync()
+            self._restored = born == self._born
+        owed, self._owed = self._owed, []
+        for wanted in owed:
+            self.do(wanted)
+        await self._look_after_rooms()
+
     async def _beat(self) -> None:
         """Renew our lease; see who is gone, and whether Redis has forgotten everything."""
         milliseconds = round(self.settings.lease * 1000)
@@ -529,11 +577,8 @@ class Backplane:
             self._settled_at = time.monotonic() + max(0.0, left)
             self._seen.clear()  # its numbers begin anew
             self._born = born
-        if not self._restored:
-            await self._resync()
-            self._restored = True
         self._heard_at = time.monotonic()
-        await self._look_after_rooms()
+        self._has_beaten.set()
 
     async def _look_after_rooms(self) -> None:
         """Keep our rooms from expiring, and mark the seats of servers that are gone."""
@@ -554,6 +599,13 @@ class Backplane:
             await self._resync_room(session)
 
     async def _resync_room(self, session: str) -> None:
+        """`_resync_now` when it is its turn: a seat that is just being claimed is in Redis and not
+        in our replica, as is one that was left while Redis was away."""
+        done = asyncio.get_running_loop().create_future()
+        self.do(_Resync(session, done))
+        await done
+
+    async def _resync_now(self, session: str) -> None:
         """Put our members' seats where they are missing, and learn what we missed."""
         room = self.site.shared_rooms().get(session)
         if room is None:
@@ -579,6 +631,7 @@ class Backplane:
         now, _ = await self._fetch(session)
         if now is None:
             return
+        self.site.ask_rooms(RoomChanged(session, now))
         ours = {seat.connection for seat in room.seats.values()}
         for party, seat in now.seats.items():
             number = seat.connection
@@ -589,7 +642,6 @@ class Backplane:
                 await self._change_seat(
                     session, party, "mine", self._id(number), record, "connection lost"
                 )
-        self.site.ask_rooms(RoomChanged(session, now))
 
     # --- what other servers say -----------------------------------------------------------------
 
