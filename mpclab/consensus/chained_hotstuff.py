@@ -160,7 +160,7 @@ class ChainedHotStuff(HotStuffBase):
             self.enter(ctx, block.view, tell=False)  # a quorum was in the view before
         self._update(ctx, sender, justify)
         self.shown = max(self.shown, justify.view)
-        if block.view != self.view or self.voted[0] >= block.view:
+        if block.view != self.view or self.voted[0] >= block.view or not self.is_first(digest):
             return
         self.add_block(ctx, digest, block)
         # Alg. 1, safeNode

@@ -152,7 +152,9 @@ class HotStuff(HotStuffBase):
         if justify.phase != self.PHASES[0] or block.parent != justify.block:
             raise PeerFault("proposed a block that its certificate does not justify")
         digest = digest_of(block)
-        if self.voted[0] < self.view:  # the first of its view is the one we keep
+        if not self.is_first(digest):
+            return
+        if self.voted[0] < self.view:
             self.add_block(ctx, digest, block)
         if self.is_safe(digest, justify):
             self.lock(justify)

@@ -103,6 +103,8 @@ class HotStuffBase(Agreement):
     # --- the pacemaker ---
     new_views: dict[int, dict[Party, QC]]
     """By view: the highest certificates of those who are in it, to us as its leader."""
+    first: tuple[int, bytes]
+    """The latest view in which we kept a proposed block, and that block."""
     wishes: dict[Party, int]
     """The highest view that each party wished for."""
     wish: int
@@ -130,6 +132,7 @@ class HotStuffBase(Agreement):
         self.new_views, self.wishes, self.wish = {}, {}, 0
         self.failures = 0
         self.timing = False
+        self.first = 0, ROOT
         self.last_sent = {}
         self._recover(ctx)
         ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
@@ -438,6 +441,13 @@ class HotStuffBase(Agreement):
         if digest not in self.tree.blocks:
             self.tree.add(digest, block)
             ctx.persist(f"block/{digest.hex()}", _encode(block))
+
+    def is_first(self, digest: bytes) -> bool:
+        """Whether this is the first block that is proposed to us in this view. A liar that leads it
+        may propose any number that nobody votes for; we keep one."""
+        if self.first[0] < self.view:
+            self.first = self.view, digest
+        return self.first[1] == digest
 
     def keep(self, ctx: Ctx) -> None:
         """Store what we must never contradict: before the message that says it."""

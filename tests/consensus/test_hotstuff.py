@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mpclab.consensus.chained_hotstuff import ChainedGeneric, ChainedHotStuff
 from mpclab.consensus.hotstuff import HotStuff, HotStuffAdvance, HotStuffPropose
+from mpclab.consensus.hotstuff2 import HotStuff2
 from mpclab.consensus.hotstuff_base import HotStuffBase
 from mpclab.consensus.hotstuff_blocks import PAGE, BlockFetch
 from mpclab.consensus.hotstuff_messages import (
@@ -25,6 +26,7 @@ from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.wire import Message
 from mpclab.faults.network import Delay, Network
+from mpclab.testing.alone import Alone
 from mpclab.testing.cluster import AT, IDENTITIES, Cluster
 from mpclab.trace import rows
 
@@ -338,6 +340,21 @@ def test_new_views_of_one_party_take_one_place(protocol: type[HotStuffBase]) -> 
     c.run(100)
     for p in c.honest:
         assert sum(4 in heard for heard in c.machine(p).new_views.values()) <= 1
+
+
+@pytest.mark.parametrize("protocol", [HotStuff, ChainedHotStuff, HotStuff2])
+def test_of_what_one_leader_proposes_in_a_view_one_block_is_kept(
+    protocol: type[HotStuffBase],
+) -> None:
+    """Party 3 is locked, so that it votes for none of them."""
+    three = Alone(protocol, 3)
+    three.machine.locked = QC(protocol.PHASES[0], 9, b"locked" * 5, ())
+    genesis = three.machine.genesis
+    kind = ChainedGeneric if protocol is ChainedHotStuff else HotStuffPropose
+    for k in range(20):
+        three.hear(1, kind(Block(1, ROOT, "a", bytes([k])), genesis))
+    assert len(three.machine.tree.waiting) == 1
+    assert sum(key.startswith("block/") for key in three.disk) == 1
 
 
 # --- catching up -------------------------------------------------------------------------------
