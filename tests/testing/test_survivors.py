@@ -1,0 +1,131 @@
+"""Mistakes that the suite of `mpclab.testing` does not see in its time, which a claim of the
+protocol's own tests does: what `docs/mutants.md` refers to. Each holds for the protocol itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, get_args
+
+import pytest
+
+from mpclab.consensus.hotstuff_messages import QC, ROOT, Block, HotStuffProof, HotStuffVote
+from mpclab.consensus.raft_messages import RaftAppendEntriesResponse
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.core.errors import PeerFault
+from mpclab.testing.alone import Alone
+from mpclab.testing.cluster import IDENTITIES
+from mpclab.testing.mutants import Mutant, mutants
+from tests.consensus import test_raft_paper as raft_paper
+from tools.mutants_table import survivors
+
+Claim = Callable[[type[Any]], None]
+
+KEEPS_TERM = (
+    "raft persist: _keep_term: no ctx.persist('term', msgspec.msgpack.encode((self.term, se…"
+)
+SETS_TERM = "raft persist: _set_term: no self._keep_term(ctx)"
+SNAPSHOT = (
+    "raft_log persist: _snapshot: no ctx.persist('snapshot', _encode((index, term, self.kept)))"
+)
+PLACES = "raft_log persist: _snapshot: no ctx.persist(f'done/{place}', _encode(history[place]))"
+COMPACTS = "raft_log persist: compact: no self._snapshot(ctx, index, term, self.history[:count])"
+VOTES = "hotstuff_base persist: vote: no self.keep(ctx)"
+CERTIFIES = "hotstuff_base quorum: check_qc: len(parties) < self.quorum -1"
+ANSWERS = "two_phase quorum: _answer: self.enough == ctx.n +1"
+
+
+def message(protocol: type[Any], name: str) -> Any:
+    """A kind of message of a protocol: a copy of it may have copies of these."""
+    return next(c for c in get_args(protocol._message_types()) if c.__name__ == name)
+
+
+def a_leader_of_an_old_term_takes_nothing_back(protocol: type[Any]) -> None:
+    """Raft, §5.1 and Fig. 2. What is confirmed in term 5 may be committed: after a crash, too,
+    nothing of term 3 takes its place."""
+    alone = raft_paper.server(protocol, 2)
+    alone.hear(2, raft_paper.append(5, 0, 0, raft_paper.entry(5, "new")))
+    alone.restart()
+    said = alone.hear(3, raft_paper.append(3, 0, 0, raft_paper.entry(3, "old")))
+    assert [m.ok for m in said if isinstance(m, RaftAppendEntriesResponse)] == [False]
+    assert raft_paper.log_of(alone) == [(5, "new")]
+
+
+def one_vote_in_a_view_wherever_it_crashes(protocol: type[Any]) -> None:
+    """HotStuff, §4.2: a vote is stored before it is said."""
+    name = "ChainedGeneric" if protocol.__name__ == "ChainedHotStuff" else "HotStuffPropose"
+    proposal, genesis = message(protocol, name), QC(protocol.PHASES[0], 0, ROOT, ())
+    for after in range(10):
+        three = Alone(protocol, 3)
+        three.tear(1, proposal(Block(1, ROOT, "a", b"one"), genesis), after)
+        three.hear(1, proposal(Block(1, ROOT, "a", b"other"), genesis))
+        votes = [m for _, m in three.said if isinstance(m, HotStuffVote)]
+        assert len({vote.block for vote in votes if vote.view == 1}) <= 1
+
+
+def fewer_votes_certify_nothing(protocol: type[Any]) -> None:
+    """HotStuff: n - f of them make a certificate, and one less does not."""
+    replica = Alone(protocol, 1)
+    phase, voters = protocol.PHASES[-1], (2, 3, 4)
+    signed = [(p, protocol(IDENTITIES[p], {})._signed(phase, 1, ROOT).signature) for p in voters]
+    assert replica.machine.check_qc(QC(phase, 1, ROOT, tuple(signed)))
+    with pytest.raises(PeerFault):
+        replica.machine.check_qc(QC(phase, 1, ROOT, tuple(signed[:2])))
+    replica.hear(4, HotStuffProof(QC(phase, 1, ROOT, tuple(signed[:2]))))
+    assert replica.blamed == [4]
+
+
+def who_has_not_voted_and_is_asked_ends_it(protocol: type[Any]) -> None:
+    """Two-phase commit, cooperative termination: who has not voted Yes may abort, and says why."""
+    inquiry, prepare = message(protocol, "AtomicInquiry"), message(protocol, "AtomicPrepare")
+    two = Alone(protocol, 2)
+    assert ended(two.hear(3, inquiry("a", 1))) == [(False, "party 2 had not heard of it")]
+    two = Alone(protocol, 2)
+    two.hear(1, prepare("a", b"value of a"))
+    why = "party 2 had not voted when asked how it ended"
+    assert ended(two.hear(3, inquiry("a", 1))) == [(False, why)]
+
+
+def ended(said: list[Any]) -> list[tuple[bool, str]]:
+    return [(m.commit, m.reason) for m in said if type(m).__name__ == "AtomicOutcome"]
+
+
+SEEN: list[tuple[str, str, Claim]] = [
+    ("raft", KEEPS_TERM, raft_paper.test_one_vote_a_term_first_come_first_served),
+    ("raft", KEEPS_TERM, a_leader_of_an_old_term_takes_nothing_back),
+    ("raft", SETS_TERM, raft_paper.test_one_vote_a_term_first_come_first_served),
+    ("raft", SETS_TERM, a_leader_of_an_old_term_takes_nothing_back),
+    ("raft", SNAPSHOT, raft_paper.test_applied_entries_become_a_snapshot),
+    ("raft", PLACES, raft_paper.test_applied_entries_become_a_snapshot),
+    ("raft", COMPACTS, raft_paper.test_applied_entries_become_a_snapshot),
+    ("hotstuff", VOTES, one_vote_in_a_view_wherever_it_crashes),
+    ("chained-hotstuff", VOTES, one_vote_in_a_view_wherever_it_crashes),
+    ("hotstuff", CERTIFIES, fewer_votes_certify_nothing),
+    ("chained-hotstuff", CERTIFIES, fewer_votes_certify_nothing),
+    ("2pc", ANSWERS, who_has_not_voted_and_is_asked_ends_it),
+]
+
+
+@cache
+def all_of(name: str) -> list[Mutant]:
+    return list(mutants(AGREEMENTS[name], kinds=("persist", "quorum")))
+
+
+@pytest.mark.parametrize(("name", "key", "claim"), SEEN)
+def test_a_claim_sees_what_the_suite_does_not(name: str, key: str, claim: Claim) -> None:
+    claim(AGREEMENTS[name])
+    made = [mutant for mutant in all_of(name) if mutant.key == key]
+    assert made, "no such mistake is made any more"
+    for mutant in made:
+        with pytest.raises((Exception, pytest.fail.Exception)):
+            claim(mutant.build())
+
+
+def test_the_document_refers_to_these() -> None:
+    told = {
+        (name, key)
+        for name, found in survivors().items()
+        for key, why in found["left"].items()
+        if "test_survivors" in why
+    }
+    assert told == {(name, key) for name, key, _ in SEEN}
