@@ -23,7 +23,8 @@ an adversary who also orders the messages could then keep the parties apart.
 
 Deviation: a party that has decided says both its messages of the next round at once and stops;
 that is all the others need to decide in that round. Whoever is behind is told what was decided,
-believes it when so many say it that one of them is honest, and tells it in its turn.
+believes it when so many say it that one of them is honest, and tells it in its turn: which counts
+as its word in every round in which it said nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -303,6 +304,8 @@ class BenOr(Agreement):
                 same = sum(b == bit for b in it.settled.values())
                 if it.decision is None and same >= self.adopt:
                     self._take_over(ctx, op, it, bit)
+                else:
+                    self._advance(ctx, op, it)
 
     def _check(
         self,
@@ -328,7 +331,8 @@ class BenOr(Agreement):
         """Count the first n − t messages of a step, exactly those, and act on them."""
         while it.round and it.decision is None:
             proposing = len(it.proposals) < it.round
-            said = it.heard.get((BenOrReport if proposing else BenOrProposal, it.round), {})
+            heard = it.heard.get((BenOrReport if proposing else BenOrProposal, it.round), {})
+            said = it.settled | heard  # who took a decision over says nothing else any more
             if len(said) < self.n - self.t or ctx.me not in said:
                 return
             ones = sum(bit == 1 for bit in said.values())

@@ -20,6 +20,7 @@ from mpclab.consensus.benor import (
 from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
 from mpclab.faults.network import Delay, Network
+from mpclab.testing.alone import Alone
 from mpclab.testing.cluster import Cluster
 from mpclab.testing.figures import Split, rounds_until_somebody_decides
 from mpclab.trace import rows
@@ -223,3 +224,18 @@ def test_what_one_party_speaks_of_first_has_bounds_and_costs_others_nothing() ->
         c.submit(p, "a")
     c.run_until(lambda: c.all_decided("a"))
     assert c.blamed() == set()
+
+
+def test_who_took_a_decision_over_is_counted_in_the_rounds_that_follow() -> None:
+    """Protocol B, n = 11 and t = 2: party 1 has decided; liars 10 and 11 told party 2 alone that
+    they had, too, and say nothing to others. Nine words are needed, and two tell how it ended."""
+    three = Alone(BenOr, 3, 11, byzantine=True)
+    three.submit("a", b"value of a")
+    for p in (1, *range(4, 10)):
+        assert not three.hear(p, BenOrReport("a", 1, 1))
+    three.hear(1, BenOrSettled("a", 1))
+    assert three.log == []
+    assert three.hear(2, BenOrSettled("a", 1)) == [BenOrProposal("a", 1, 1)]
+    for p in (1, *range(4, 10)):
+        three.hear(p, BenOrProposal("a", 1, 1))
+    assert three.log == ["a"]
