@@ -126,6 +126,7 @@ class Roast(Machine):
         self.responsive: dict[Party, Answer] = {}
         self.last: dict[Party, Answer] = {}
         self.waiting: dict[Party, bytes] = {}  # for an answer in which session
+        self.used: dict[Party, set[tuple[bytes, ...]]] = {}  # commitments of answered sessions
         self.restarts: dict[Party, int] = {}
         self.sessions: dict[bytes, _Open] = {}
         self.bad: set[Party] = set()
@@ -244,12 +245,16 @@ class Roast(Machine):
             self._convict(ctx, sender, "invalid nonce commitment")
             return
         found = self.sessions.get(answer.session)
+        was_answered = found is not None and self.waiting.get(sender) != answer.session
+        if was_answered or answer.hiding in self.used.get(sender, ()):
+            return  # said before what we have, and come late: nobody signs with these any more
         if found is not None and self.waiting.get(sender) == answer.session:
             shares = self._right_shares(found.session, sender, answer)
             if shares is None:
                 self._convict(ctx, sender, "a wrong signature share")
                 return
             found.shares[sender] = shares
+            self.used.setdefault(sender, set()).add(self.last[sender].hiding)
         elif sender in self.waiting:  # it was restarted, or says so
             self.restarts[sender] = self.restarts.get(sender, 0) + 1
             if self.restarts[sender] > RESTARTS:

@@ -92,6 +92,24 @@ def test_any_t_honest_holders_sign_a_batch(lie: Any) -> None:
         assert signed_at(cast) < DEADLINE, f"{bad}: no deadline is waited for"
 
 
+@pytest.mark.parametrize("bad", [(1, 4), (2, 5), (3, 4)])
+def test_an_older_answer_that_comes_late_puts_nobody_off_the_list(bad: tuple[Party, ...]) -> None:
+    last: dict[tuple[Party, Any], Answer] = {}
+
+    def again(machine: Machine, ctx: Ctx, msg: Message, to: Any) -> Any:
+        if not isinstance(msg, Answer):
+            return [(to, msg)]
+        before = last.get((ctx.me, to), msg)
+        last[ctx.me, to] = msg
+        return [(to, msg), (to, before)]
+
+    cheats = {p: answers_once if p in bad else again for p in HOLDERS}
+    cast = Cast(N, roast, cheats=cheats).run()
+    assert not cast.accused()
+    for p in set(HOLDERS) - set(bad):
+        assert not isinstance(cast.outcome(p), Aborted)
+
+
 def test_one_coordinator_does_where_all_is_well() -> None:
     cast = Cast(N, roast).run()
     assert {cast.outcome(p) for p in HOLDERS} == {cast.outcome(1)}
