@@ -5,6 +5,7 @@ Whoever approves sees the whole proposal first: its sentence, and every paramete
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import subprocess
@@ -45,6 +46,8 @@ class Lines:
         threading.Thread(target=self._read, name="mpclab input", daemon=True).start()
 
     def _read(self) -> None:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")
         while text := sys.stdin.readline(LONGEST_LINE):
             self._lines.put(text)
 
@@ -76,6 +79,8 @@ class Hands:
             UsageError: it cannot be done; says why.
         """
         lab, me = self._lab, self._me
+        if not _is_text(request):
+            raise UsageError("half of a surrogate pair is no text")
         try:
             match request:
                 case {"do": "propose", "kind": str(kind), **rest}:
@@ -93,6 +98,8 @@ class Hands:
                     return {"waiting": [o for o in self._all() if is_waiting(o)]}
                 case {"do": "history"}:
                     view = lab.group.session_of(me)
+                    if view is None:
+                        raise UsageError("the session has not begun")
                     lines = [msgspec.to_builtins(entry) for entry in view.history]
                     return {"history": lines, "head": view.head}
                 case {"do": "keys"}:
@@ -151,6 +158,15 @@ class Hands:
              "key": (self._lab.group.key_of(party) or b"").hex()}
             for party in self._lab.group.everyone
         ]  # fmt: skip
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all texts in it can be written as bytes: JSON may have what no text has."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_waiting(operation: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Daily use: an identity, contacts, typed commands, JSON lines, an approving program, asyncio."""
 
 import asyncio
+import io
 import json
 import os
 import pty
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpclab.cli import main
-from mpclab.cli.hands import typed
+from mpclab.cli.hands import Hands, Lines, typed
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
 from mpclab.lab.async_party import AsyncParty
@@ -251,3 +252,28 @@ def test_an_approver_that_fails_is_heard_of_and_a_refused_party_says_why() -> No
     with Lab(world="websocket", parties=1) as lab:
         lab.start_server(port=0)
         asyncio.run(serve(lab.world.server_url))
+
+
+def test_what_cannot_be_done_costs_an_error_and_not_the_party() -> None:
+    with Lab(parties=2) as lab:
+        lab.start_server()
+        lab.spawn(1)
+        hands = Hands(lab, 1, {})
+        with pytest.raises(UsageError, match="not begun"):
+            hands.do({"do": "history"})
+        for request in (
+            {"do": "say", "text": "\ud800"},
+            {"do": "propose", "kind": "note", "params": {"text": "\ud800"}},
+        ):
+            with pytest.raises(UsageError, match="no text"):
+                hands.do(request)
+
+
+def test_bytes_that_are_no_text_do_not_end_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"say \xff\nhelp\n"), "utf-8"))
+    lines = Lines()
+    found: list[str] = []
+    while len(found) < 2:
+        if (text := lines.take()) is not None:
+            found.append(text)
+    assert found == ["say \ufffd\n", "help\n"]
