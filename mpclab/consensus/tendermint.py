@@ -261,8 +261,7 @@ class Tendermint(TendermintBase):
             ctx.blame(self.proposer(ctx, self.height, self.round), "proposed an invalid block")
             self._prevote(ctx, NIL)
             return
-        for one in proposal.block:  # so that we wait for it, and propose it ourselves
-            self.backlog.add(one.op, one.value)
+        self.want(proposal.block)
         if self.may_prevote(name, proposal.valid_round):
             self._prevote(ctx, name)
         else:
@@ -291,8 +290,7 @@ class Tendermint(TendermintBase):
         """Lines 42 and 43: stored with its proof, since nobody else may hold it."""
         self.valid_value = polka
         ctx.persist("valid", msgspec.msgpack.encode(polka))
-        for one in polka.block:
-            self.backlog.add(one.op, one.value)
+        self.want(polka.block)
 
     def _decide(self, ctx: Ctx, commit: TendermintCommit) -> None:
         """Lines 51 to 54."""

@@ -19,6 +19,7 @@ from mpclab.consensus.tendermint_messages import (
     NIL,
     PRECOMMIT,
     PREVOTE,
+    Block,
     TendermintCommit,
     TendermintCommits,
     TendermintPolka,
@@ -171,6 +172,12 @@ class TendermintBase(Agreement):
         parts = self.height, self.round, name
         return TendermintPrecommit(*parts, self.identity.sign(PRECOMMIT, self.session, *parts))
 
+    def want(self, block: Block) -> None:
+        """Wait for what was proposed, and propose it ourselves, as far as there is room."""
+        for one in block:
+            if len(self.backlog.pending) < self.OPEN:
+                self.backlog.add(one.op, one.value)
+
     # --- what is heard ---
 
     def log_of(self, height: int, round: int) -> RoundLog | None:
@@ -321,8 +328,7 @@ class TendermintBase(Agreement):
                 if polka.round > self.round:  # line 55: the crash came before we stored that
                     self.round, self.step = polka.round, PROPOSE_STEP
                     self.prevote = self.precommit = None
-                for one in polka.block:
-                    self.backlog.add(one.op, one.value)
+                self.want(polka.block)
         if (data := stored.get("proposal")) is not None:
             self.proposed = msgspec.msgpack.decode(data, type=TendermintProposal)
         for msg in self.own_words(ctx):  # what we may have said is said again

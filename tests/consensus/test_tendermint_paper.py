@@ -326,6 +326,13 @@ def test_what_one_party_makes_us_keep_is_bounded() -> None:
     assert len(replica.machine.logs) <= 2 * (Tendermint.REACH + 1)
 
 
+def test_what_a_proposer_makes_us_wait_for_is_bounded() -> None:
+    replica = two()
+    block = tuple(TendermintRequest(f"op{k}", b"v") for k in range(2 * Tendermint.OPEN))
+    replica.hear(1, propose(block))
+    assert len(replica.machine.backlog.pending) == Tendermint.OPEN
+
+
 # --- gossip: whatever an honest party got, all get ---------------------------------------------
 
 
