@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.votes import voting_world
 from mpclab.core.errors import UsageError
 from mpclab.core.notes import Started
 from mpclab.trace.log import Trace
@@ -67,3 +68,14 @@ def test_a_full_disk_ends_the_recording_and_nothing_else() -> None:
         trace.append(row(at))
     trace.flush()
     assert trace.rows[-1] == row(19_999)
+
+
+def test_a_simulated_world_tells_a_tail_of_deliveries(tmp_path: Path) -> None:
+    whole = voting_world(4, 2)
+    tail = voting_world(4, 2, trace=TailTrace(keep=1, file=tmp_path / "rows"))
+    for world in (whole, tail):
+        world.run()
+    tail.trace.close()  # type: ignore[attr-defined]
+    assert len(tail.trace) == len(whole.trace)
+    assert tail.trace.deliveries == whole.trace.deliveries > 0
+    assert Trace.load(tmp_path / "rows").digest() == whole.trace.digest()

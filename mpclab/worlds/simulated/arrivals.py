@@ -38,6 +38,7 @@ def let_arrive(
         Whether any message arrived.
     """
     heap, known, carries, cells = queue.heap, hosts.data, links.carries, trace.cells
+    hears = None if type(trace).delivered is Trace.delivered else trace.delivered
     arrived = False
     while type(entry := heap.item) is Multicast:
         multicast, time = entry, heap.time
@@ -64,7 +65,10 @@ def let_arrive(
         queue.now = time
         queue.background = multicast.background
         frame = in_flight.frame
-        cells.add(time, actor, in_flight.source, frame.id)
+        if hears is None:
+            cells.add(time, actor, in_flight.source, frame.id)
+        else:  # this trace does something of its own with them
+            hears(time, actor, in_flight.source, frame.id)
         done = node.take(in_flight.sender, frame, time)
         if node.contained:
             contained(host, Delivered(in_flight.sender, frame))
