@@ -104,9 +104,14 @@ def read(path: FilePath) -> Iterator[Row]:
     pa = _pyarrow()
     try:
         for batch in _batches(path):
+            batch.validate(full=True)  # pyarrow may abort the process on one that is not
             yield from _rows(batch.to_pydict())
-    except (pa.ArrowException, msgspec.ValidationError, KeyError, TypeError) as error:
+    except (pa.ArrowException, msgspec.DecodeError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: not a trace: {error}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise  # of the system: no such file, …
+        raise UsageError(f"{path}: not a trace: {error}") from error  # pyarrow's, of what it read
 
 
 def _batches(path: FilePath) -> Iterator[Any]:
@@ -124,6 +129,8 @@ def _rows(cells: dict[str, list[Any]]) -> Iterator[Row]:
     arrivals = zip(cells["at"], cells["actor"], cells["sender"], cells["id"], strict=True)
     for number, (kind, arrival) in enumerate(zip(cells["row"], arrivals, strict=True)):
         if kind == "delivered":
+            if {*map(type, arrival)} != {int}:
+                raise TypeError(f"a delivery is four whole numbers, not {arrival}")
             yield Delivered(*arrival)
             continue
         names = _KINDS[kind].__struct_fields__

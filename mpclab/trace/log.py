@@ -5,6 +5,7 @@ become `Delivered` rows when somebody reads them. Order is the order of appendin
 """
 
 import hashlib
+import struct
 from array import array
 from collections.abc import Iterator
 from itertools import islice
@@ -22,6 +23,7 @@ from mpclab.trace.rows import Delivered, Noted, Row, Sent
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decode = msgspec.json.Decoder(Row).decode
+_NO_ROOM = (OverflowError, struct.error)  # an actor or a time that no run has
 _AT_ONCE = 4096  # rows made or written together
 
 
@@ -181,14 +183,17 @@ class Trace:
         """
         trace = cls()
         if FilePath(path).suffix in columnar.ENDINGS:
-            for row in columnar.read(FilePath(path)):
-                trace.append(row)
+            try:
+                for row in columnar.read(FilePath(path)):
+                    trace.append(row)
+            except _NO_ROOM as error:
+                raise UsageError(f"{path}: not a trace: {error}") from error
             return trace
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
                     trace.append(_decode(line))
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, *_NO_ROOM) as error:
                     raise UsageError(
                         f"{path}, line {number}: not a row of a trace: {error}"
                     ) from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset
+import pyarrow.parquet
 import pytest
 
 from mpclab.core import UsageError
+from mpclab.core.notes import Started
 from mpclab.lab import play
 from mpclab.testing import experiments
 from mpclab.trace import Delivered, Trace, columnar, rows
@@ -65,6 +68,47 @@ def test_other_files_are_refused(ending: str, tmp_path: Path) -> None:
             writer.write(table)
     with pytest.raises(UsageError, match="not a trace"):
         Trace.load(file)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("note", ["{", None]),
+        ("note", ['{"word":"no such word"}', None]),
+        ("at", [0, None]),
+        ("sender", [None, None]),
+        ("actor", [1, 2**40]),
+    ],
+)
+def test_wrong_cells_are_refused(column: str, values: list[Any], tmp_path: Path) -> None:
+    trace = Trace()
+    trace.append(rows.Noted(0, 1, (), Started()))
+    trace.append(Delivered(1, 2, 3, 4))
+    trace.save(file := tmp_path / "run.parquet")
+    table = pyarrow.parquet.read_table(file)
+    at = table.schema.get_field_index(column)
+    wrong = table.set_column(at, column, pyarrow.array(values, table.schema.field(at).type))
+    pyarrow.parquet.write_table(wrong, file)
+    with pytest.raises(UsageError, match="not a trace"):
+        Trace.load(file)
+
+
+@pytest.mark.parametrize("ending", columnar.ENDINGS)
+def test_damaged_files_are_read_or_refused(ending: str, tmp_path: Path) -> None:
+    trace = Trace()
+    trace.append(rows.Noted(0, 1, (), Started()))
+    trace.append(Delivered(1, 2, 3, 4))
+    trace.save(file := tmp_path / f"run{ending}")
+    good, refused = file.read_bytes(), 0
+    for at in range(0, len(good), 11):
+        file.write_bytes(good[:at] + bytes([good[at] ^ 0x11]) + good[at + 1 :])
+        try:
+            list(Trace.load(file))
+        except UsageError:
+            refused += 1
+    assert refused
+    with pytest.raises(FileNotFoundError):
+        Trace.load(tmp_path / f"none{ending}")
 
 
 def test_without_pyarrow_it_says_what_to_install(

@@ -122,7 +122,16 @@ def test_the_digest_sees_the_order(items: list[Row]) -> None:
     assert logged(items).digest() != logged(items[::-1]).digest()
 
 
-@pytest.mark.parametrize("line", ["nonsense", "{}", '{"row":"delivered","at":"x","actor":1}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "{}",
+        '{"row":"delivered","at":"x","actor":1}',
+        '{"row":"delivered","at":1,"actor":9999999999,"sender":1,"id":1}',
+        '{"row":"delivered","at":99999999999999999999,"actor":1,"sender":1,"id":1}',
+    ],
+)
 def test_a_file_that_is_no_trace_is_refused_by_line(tmp_path: Path, line: str) -> None:
     file = tmp_path / "trace.jsonl"
     good = '{"row":"delivered","at":1,"actor":2,"sender":1,"id":1}'
