@@ -38,7 +38,7 @@ class Cells:
 
     def add(self, at: int, actor: Party, sender: Party, id: int) -> None:
         packed = self._kept[1]
-        if id < _LARGE:
+        if 0 <= id < _LARGE:
             packed += _pack(at, actor, sender, id)
         else:
             self._large[len(self)] = id
@@ -48,7 +48,7 @@ class Cells:
 
     def _forget(self) -> None:
         gone, packed = self._kept
-        cut = len(packed) // SIZE - (self.keep or 0)
+        cut = len(packed) // SIZE - (self.keep or 1)  # one says when the last arrived
         self._kept = (gone + cut, packed[cut * SIZE :])
         for number in [number for number in self._large if number < gone + cut]:
             del self._large[number]

@@ -55,7 +55,7 @@ cdef class Cells:
             self._forget()
 
     cdef _forget(self):
-        cdef Py_ssize_t cut = self._size - self.keep
+        cdef Py_ssize_t cut = self._size - (self.keep or 1)
         memmove(self._cells, self._cells + cut, (self._size - cut) * sizeof(Cell))
         self._size -= cut
         self._gone += cut

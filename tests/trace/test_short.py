@@ -116,3 +116,10 @@ def test_a_lab_without_messages_holds_none() -> None:
         assert lab.trace.deliveries > 12
         assert not list(lab.trace.of(Sent, Delivered))
         assert [v.verdict for v in lab.check("agreement", "integrity")] == ["ok", "ok"]
+
+
+def test_the_end_is_known_when_no_delivery_is_kept() -> None:
+    trace = ShortTrace(0)
+    for at in range(1, 10_000):
+        trace.delivered(at, 1, 2, at)
+        assert trace.end == at

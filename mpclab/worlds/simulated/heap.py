@@ -1,6 +1,6 @@
 """`Heap`: entries in the order of their time, and of their number where times are equal.
 
-`heap.pyx` is the same in C, for `make compiled`; `tests/worlds/test_heap.py` holds both to sorting.
+`heap.pyx` is the same in C, for `make compiled`; `tests/test_compiled.py` holds both to sorting.
 """
 
 from __future__ import annotations
