@@ -16,6 +16,9 @@ from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import format_duration, parse_duration
 from mpclab.faults.draws import table, uniform, uniforms
 
+LONGEST = 2.0**61
+"""No delay is longer, µs: 70,000 years. So also the sum of one and any time fits 64 bits."""
+
 _SHAPES = {
     "constant": ("value",),
     "uniform": ("low", "high"),
@@ -57,19 +60,23 @@ class Delay:
     def sample(self, base: int, lane: int) -> int:
         """The delay of draw (`base`, `lane`), µs, never negative."""
         if self.shape == "constant":
-            return int(self.a)
+            return int(min(self.a, LONGEST))
         return self.of(uniform(base, 2 * lane), uniform(base, 2 * lane + 1))
 
     def of(self, u: float, v: float) -> int:
         """The delay that two uniform numbers in (0, 1) stand for, µs."""
-        return int(self.a if self.shape == "constant" else self._quantile(u, v, math))
+        try:
+            drawn = self.a if self.shape == "constant" else self._quantile(u, v, math)
+        except OverflowError:  # no float is so large
+            drawn = LONGEST
+        return int(min(drawn, LONGEST))
 
     def samples(self, base: int, lanes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`sample` for many lanes at once; shape `(len(lanes),)`, int64 µs."""
         import numpy as np
 
         if self.shape == "constant":
-            return np.full(len(lanes), int(self.a), dtype=np.int64)
+            return np.full(len(lanes), int(min(self.a, LONGEST)), dtype=np.int64)
         twice = 2 * lanes
         return self._many(uniforms(base, twice), uniforms(base, twice + 1))  # type: ignore[arg-type]
 
@@ -80,7 +87,7 @@ class Delay:
         import numpy as np
 
         if self.shape == "constant":
-            return [[int(self.a)] * len(lanes)] * rows
+            return [[int(min(self.a, LONGEST))] * len(lanes)] * rows
         u = table(state, first, rows, 1, 2 * lanes)
         v = table(state, first, rows, 1, 2 * lanes + np.uint64(1))
         delays: list[list[int]] = self._many(u, v).tolist()
@@ -93,7 +100,8 @@ class Delay:
         bits: where that could make another integer, it is left to `of`."""
         import numpy as np
 
-        drawn = np.asarray(self._quantile(u, v, np))
+        with np.errstate(over="ignore"):
+            drawn: npt.NDArray[np.float64] = np.minimum(self._quantile(u, v, np), LONGEST)
         delays = drawn.astype(np.int64)
         doubtful = (np.abs(drawn - np.rint(drawn)) < 1e-6 + 1e-12 * drawn) & (drawn != 0.0)
         for at in zip(*np.nonzero(doubtful), strict=True):

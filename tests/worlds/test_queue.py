@@ -2,12 +2,23 @@
 
 from functools import partial
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.votes import voting_world
 from mpclab.core.effects import LinkClosed
 from mpclab.core.wire import Frame
-from mpclab.worlds.simulated.queue import Action, InFlight, Multicast, Queue, Scheduled, Timer
+from mpclab.faults.network import Network, parse_delay
+from mpclab.worlds.simulated.queue import (
+    FOREVER,
+    Action,
+    InFlight,
+    Multicast,
+    Queue,
+    Scheduled,
+    Timer,
+)
 
 
 def frame(id: int = 1, background: bool = False) -> Frame:
@@ -152,3 +163,33 @@ def test_the_count_is_what_counting_gives(script: list[tuple[str, int, int, bool
             assert now == model.pop(first)[0]
         assert queue.foreground == sum(not background for _, _, background in model.values())
         assert (queue.next_time is None) == (not model)
+
+
+def test_what_is_beyond_the_last_moment_happens_then() -> None:
+    queue = Queue()
+    queue.push(2**80, event(1))
+    queue.advance(2**80)
+    assert queue.now == FOREVER
+    queue.push(2**90, event(2))
+    queue.set_timer(3, (), "late", 2**70, False)
+    assert drain(queue) == [(FOREVER, "actor 1"), (FOREVER, "actor 2"), (FOREVER, "late")]
+
+
+@pytest.mark.parametrize("n", [3, 70])
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize(
+    "delay", ["4611686018427387904us", "pareto(10ms, 0.02)", "pareto(1s, 1e-4)"]
+)
+def test_time_never_goes_back_however_long_a_message_takes(
+    n: int, ordered: bool, delay: str
+) -> None:
+    world = voting_world(n, 2)
+    world.network = Network(delay=parse_delay(delay), ordered=ordered)
+    before = 0
+    while world.step():
+        assert before <= world.now <= FOREVER
+        before = world.now
+    again = voting_world(n, 2)
+    again.network = world.network
+    again.run(limit=2**90)
+    assert again.trace.digest() == world.trace.digest()

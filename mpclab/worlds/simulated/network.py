@@ -20,7 +20,7 @@ from mpclab.faults.network import Network
 from mpclab.trace import rows
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import speaker
-from mpclab.worlds.simulated.queue import InFlight, Multicast, Queue
+from mpclab.worlds.simulated.queue import FOREVER, InFlight, Multicast, Queue
 
 FEW = 64
 """Receivers up to which lists are quicker than NumPy's arrays."""
@@ -188,6 +188,8 @@ class SimulatedNetwork:
             order = sorted(range(len(times)), key=times.__getitem__)
             times = [times[i] for i in order]
             receivers = [receivers[i] for i in order]
+        if times[-1] > FOREVER:
+            times = [min(time, FOREVER) for time in times]
         self._queue.push(times[0], Multicast(in_flight, receivers, times))
 
     def _count_draws(self, stream: Stream) -> None:
@@ -236,7 +238,7 @@ class SimulatedNetwork:
             times = np.maximum(times, last[dst])
             last[dst] = times
         order = np.argsort(times, kind="stable")
-        arrivals = times[order].tolist()
+        arrivals = np.minimum(times[order], FOREVER).tolist()
         if arrivals:
             self._queue.push(arrivals[0], Multicast(in_flight, dst[order].tolist(), arrivals))
 

@@ -129,7 +129,9 @@ class Queue:
         self._number += 1
         if time < self.now:
             time = self.now
-        self.heap.push(time if time < FOREVER else FOREVER, self._number, item)
+        elif time > FOREVER:
+            time = FOREVER
+        self.heap.push(time, self._number, item)
         if not item.background:
             self.foreground += 1
 
@@ -202,7 +204,7 @@ class Queue:
 
     def advance(self, time: int) -> None:
         """Let time pass until `time`, though nothing is due."""
-        self.now = max(self.now, time)
+        self.now = max(self.now, min(time, FOREVER))
 
     def pop(self) -> Any:
         """The entry that `next_time` has just announced; its time is now. A multicast stays until
