@@ -9,12 +9,14 @@ import contextlib
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,9 @@ OPTIONS = {
 }
 
 
-def build(folder: str = compiled.FOLDER) -> None:
-    """Compile all modules into `folder`."""
+def build(folder: str = compiled.FOLDER, optimize: str = "-O1") -> None:
+    """Compile all modules into `folder`; `optimize` is for the C compiler."""
+    _need_all()
     os.makedirs(folder, exist_ok=True)
     made_from = compiled.manifest()
     Path(folder, compiled.MANIFEST).unlink(missing_ok=True)
@@ -37,10 +40,27 @@ def build(folder: str = compiled.FOLDER) -> None:
         for module in compiled.MODULES:  # the C compiler works on one while Cython does the next
             c_file = os.path.join(scratch, module + ".c")
             _to_c(module, c_file)
-            linking.append(pool.submit(_link, c_file, compiled.file_of(folder, module)))
+            linking.append(pool.submit(_link, c_file, compiled.file_of(folder, module), optimize))
         for one in linking:
             one.result()
     Path(folder, compiled.MANIFEST).write_text(made_from, encoding="ascii")
+
+
+def _need_all() -> None:
+    """Say in a sentence what is missing on this machine."""
+    compiler, header = _linker()[0], os.path.join(sysconfig.get_path("include"), "Python.h")
+    if find_spec("Cython") is None:
+        sys.exit("the core cannot be compiled: Cython is missing (pip install 'mpclab[compiled]')")
+    if shutil.which(compiler) is None:
+        sys.exit(
+            f"the core cannot be compiled: there is no C compiler {compiler!r} (gcc, libc6-dev)"
+        )
+    if not os.path.exists(header):
+        sys.exit(f"the core cannot be compiled: {header} is missing (python3-dev)")
+
+
+def _linker() -> list[str]:
+    return shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
 
 
 def _to_c(module: str, c_file: str) -> None:
@@ -59,16 +79,16 @@ def _to_c(module: str, c_file: str) -> None:
         sys.exit(f"Cython cannot compile {module}:\n{said.getvalue()}")
 
 
-def _link(c_file: str, target: str) -> None:
-    link = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
+def _link(c_file: str, target: str, optimize: str) -> None:
     position = shlex.split(sysconfig.get_config_var("CCSHARED") or "")
     include = sysconfig.get_path("include")
-    partial = c_file + ".so"
-    command = [*link, *position, "-O1", "-g0", "-w", "-I", include, "-o", partial, c_file]
+    partial = target + ".new"
+    command = [*_linker(), *position, optimize, "-g0", "-w", "-I", include, "-o", partial, c_file]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
+        Path(partial).unlink(missing_ok=True)
         sys.exit(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
-    Path(target).write_bytes(Path(partial).read_bytes())
+    os.replace(partial, target)  # who runs with the old one still has it
 
 
 if __name__ == "__main__":
