@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,9 +280,11 @@ _ORDER: Final = list(dict.fromkeys(option.section for option in OPTIONS))
 
 
 def _without_password(option: Option, value: Any) -> Any:
-    if option.name == "redis" and urlsplit(value).password is not None:
-        return value.replace(f":{urlsplit(value).password}@", ":…@")
-    return value
+    if option.name != "redis":
+        return value
+    if (password := urlsplit(value).password) is not None:
+        value = value.replace(f":{password}@", ":…@")
+    return re.sub(r"(?<=[?&]password=)[^&]*", "…", value)
 
 
 def _toml(value: Any) -> str:

@@ -356,3 +356,10 @@ def test_show_config_ends_at_once() -> None:
     shown = run("serve", "--show-config", "--rate", "9")
     assert shown.returncode == 0
     assert "rate = 9\n" in shown.stdout
+
+
+@pytest.mark.parametrize("url", ["redis://u:secret@h/0", "redis://h/0?db=1&password=secret"])
+def test_show_config_shows_no_password(url: str) -> None:
+    shown = run("serve", "--show-config", "--redis", url)
+    assert shown.returncode == 0
+    assert "secret" not in shown.stdout
