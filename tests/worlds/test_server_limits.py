@@ -119,6 +119,14 @@ def test_behind_a_trusted_proxy_the_address_that_it_names_counts(
             assert server._origins == {origin if proxies else "127.0.0.1": 1}
 
 
+def test_a_proxy_of_ipv4_is_known_where_both_families_are_listened_at() -> None:
+    with WebSocketWorld(server=ServerSettings(proxies=("127.0.0.1",))) as world:
+        world.host_server(build_server(), "::", 0)
+        with Raw(world, **{"X-Forwarded-For": "192.0.2.7"}):
+            assert world._server is not None
+            assert world._server._origins == {"192.0.2.7": 1}
+
+
 def test_each_address_behind_a_proxy_has_its_own_share() -> None:
     with (
         serve(proxies=("127.0.0.1",), per_address=2) as world,

@@ -69,6 +69,13 @@ def is_address(host: str) -> bool:
     return False
 
 
+def as_written(address: str) -> str:
+    """A peer's address as people write it: where both families are listened at, the kernel has
+    192.0.2.1 as ::ffff:192.0.2.1, which is in no network of IPv4."""
+    mapped = address.lower().removeprefix("::ffff:")
+    return mapped if mapped != address and "." in mapped else address
+
+
 def is_unspecified(host: str) -> bool:
     with suppress(ValueError):
         return ip_address(host).is_unspecified

@@ -37,6 +37,7 @@ try:
 except ImportError:
     from websockets.utils import apply_mask
 
+from mpclab.worlds.real.listening import as_written
 from mpclab.worlds.real.ws_http import session_in
 from mpclab.worlds.real.ws_settings import ServerSettings
 
@@ -130,7 +131,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.address = (peer[0], peer[1]) if isinstance(peer, tuple) else ("", 0)
-        self.origin = self.origin or self.address[0]
+        self.origin = self.origin or as_written(self.address[0])
         if not (self.server.has_admitted(self) or self.server.admits(self)):
             self._transport.write(
                 b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"

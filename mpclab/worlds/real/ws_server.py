@@ -32,6 +32,7 @@ from websockets.http11 import Request, Response
 
 from mpclab.worlds.real import ws_http
 from mpclab.worlds.real.listening import (
+    as_written,
     bind,
     forwarded,
     host_of,
@@ -421,7 +422,7 @@ class SocketServer:
                     await asyncio.sleep(0.05)
                     continue
                 connection = Connection(self)
-                connection.origin = address[0]
+                connection.origin = as_written(address[0])
                 if not self.admits(connection):
                     client.close()  # no TLS yet, so no words either
                     continue
