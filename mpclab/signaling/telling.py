@@ -28,6 +28,9 @@ KEPT: Final = 8 << 20
 """Bytes of rows that a teller keeps for those who come to want them."""
 PIECE: Final = 256 << 10
 """Bytes of rows in one message, at most."""
+AGAIN: Final = 4
+"""How often who wants rows may ask again while it can be reached: each time it gets all that it
+lacks, as it says."""
 LABEL: Final = "mpclab rows"
 
 
@@ -77,6 +80,7 @@ class Telling(Machine):
         self._bytes = 0
         self._next = 0  # number of our next row
         self._to: dict[Party, int] = {}  # who wants ours → the number of the next
+        self._asked: dict[Party, int] = {}  # who wants ours → how often it asked, while up
         self._heard: dict[Party, tuple[int, int]] = {}  # who tells → its life, its next number
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
@@ -96,6 +100,7 @@ class Telling(Machine):
             case PeerDown(party):
                 self._up.discard(party)
                 self._to.pop(party, None)
+                self._asked.pop(party, None)
                 if party in self._heard:
                     ctx.output(Unheard(party))
             case _:
@@ -104,6 +109,9 @@ class Telling(Machine):
     def on_message(self, ctx: Ctx, sender: Party, msg: Wanted | Rows) -> None:
         match msg:
             case Wanted(life, since):
+                asked = self._asked[sender] = self._asked.get(sender, 0) + 1
+                if asked > 1 + AGAIN:
+                    return  # a few bytes of it are megabytes of ours
                 first = self._kept[0].first if self._kept else self._next
                 self._to[sender] = max(first, since) if life == self._life else first
                 self._tell(ctx, sender)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from mpclab.core import notes
 from mpclab.core.effects import Asked
+from mpclab.core.peers import PeerDown
 from mpclab.core.telling import TellRows, Told, Unheard, WantRows
+from mpclab.signaling.telling import AGAIN, Telling, Wanted
 from mpclab.trace import rows
 from mpclab.trace.fold import fold
 from mpclab.trace.log import Trace
@@ -154,6 +158,24 @@ def test_rows_of_no_life_are_malformed_and_stop_nobody() -> None:
     agree(browser, tabs, tabs[0], "note", text="x")
     browser.run(lambda: any(b["reason"] == "malformed rows" for b in tabs[0].state["blames"]))
     assert not tabs[0].tab.world.failures
+
+
+def test_who_asks_again_and_again_is_not_told_again_and_again() -> None:
+    browser = Browser()
+    tabs = meet(browser, 2, tells={2})
+    tabs[0].tab.world.ask(1, (), WantRows())
+    agree(browser, tabs, tabs[0], "note", text="x")
+    browser.run(lambda: holdings(tabs[0], 1).get(2) == "executed")
+    heard: list[int] = []
+    machine = tabs[1].tab.world.alive(2).node.machine(("rows",))  # type: ignore[union-attr]
+    assert isinstance(machine, Telling)
+    ctx = SimpleNamespace(send=lambda to, piece: heard.append(piece.first))
+    for _ in range(100):
+        machine.on_message(cast("Any", ctx), 1, Wanted(0, 0))
+    assert heard.count(0) == AGAIN
+    machine.on_ask(cast("Any", ctx), PeerDown(1, "gone"))
+    machine.on_message(cast("Any", ctx), 1, Wanted(0, 0))
+    assert heard.count(0) == AGAIN + 1
 
 
 def test_no_party_tells_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
