@@ -1,7 +1,8 @@
 // The service worker: after the first load the pages come from here, also without a network.
 // ASSETS and VERSION are written by `mpclab.web.assets`.
 
-const VERSION = "@VERSION@";
+const OURS = `mpclab ${registration.scope} `; // others of this origin have caches too
+const VERSION = `${OURS}@VERSION@`;
 const ASSETS = JSON.parse(`@ASSETS@`);
 
 addEventListener("install", (event) => {
@@ -10,7 +11,7 @@ addEventListener("install", (event) => {
 
 addEventListener("activate", (event) => {
   event.waitUntil((async () => {
-    for (const name of await caches.keys()) if (name !== VERSION) await caches.delete(name);
+    for (const name of await caches.keys()) if (name.startsWith(OURS) && name !== VERSION) await caches.delete(name);
     await clients.claim();
   })());
 });
