@@ -220,7 +220,8 @@ class Secret:
         unit = 10 ** (self.places - places)
         moved = Secret(self.wire + unit // 2, self.low + unit // 2, self.high + unit // 2)
         found = moved // unit
-        return Secret(found.wire, found.low, found.high, places)
+        rounded = Secret(found.wire, found.low, found.high, places)
+        return rounded.with_places(max(places, 0))  # as whole numbers, to tens too
 
     def __abs__(self) -> Secret:
         turned = self.is_negative() * 2

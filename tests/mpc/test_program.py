@@ -65,6 +65,12 @@ def test_division_is_that_of_python(a: int, b: int, d: int) -> None:
     assert values(divided, a, b, d, low=-60, high=60) == divided([a, b, d])
 
 
+def test_numbers_are_rounded_to_tens() -> None:
+    program = compiled(lambda v: round(v[0], -1), (1, 2, 3), low=0, high=30)
+    found = evaluate(program, {1: (15,), 2: (1,), 3: (2,)})
+    assert program.words(found) == "20"
+
+
 def test_whether_two_are_equal_is_a_bit() -> None:
     def alike(v: list[Any]) -> list[Any]:
         return [(v[0] == v[1]) & (v[1] != v[2]), ~(v[0] == 2), select(v[0] == v[1], 5, v[2])]
