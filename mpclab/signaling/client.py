@@ -209,7 +209,11 @@ class Client(Machine):
             raise UsageError("not in a session now: join first, or wait for the server")
         if to != 0 and to not in self.present:
             raise UsageError(f"party {to} is not in the session now")
-        if not text or len(text.encode()) > MAX_TEXT:
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise UsageError("text has half of a character (a lone surrogate)") from None
+        if not 0 < size <= MAX_TEXT:
             raise UsageError(f"a text has 1 to {MAX_TEXT} bytes")
         self._texts_sent += 1
         membership = self.membership

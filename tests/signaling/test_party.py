@@ -97,6 +97,7 @@ def test_lines_of_text_go_to_one_or_to_all() -> None:
         (Tell(1, "me"), "no party 1 to tell; others are 2, 3"),
         (Tell(9, "x"), "no party 9"),
         (Shout(""), "a text has 1 to"),
+        (Shout("\ud800"), "half of a character"),
         (JoinSession(), "is in session 's'"),
         ("dance", "does not know str"),
     ],
