@@ -697,10 +697,16 @@ class Rooms(Machine):
         else:
             room.slots.pop(party, None)
         if ours is not None and ours > 0:
-            # The same party joined at another server, or an operator freed its seat.
-            moved = seat is not None and seat.connection is not None
-            reason = "the same party joined again" if moved else why
-            self._part(ctx, ours, reason, "close one of them" if moved else "")
+            # The same party joined at another server, an operator freed its seat, or it was
+            # given away while this server was out of touch.
+            reason, hint = why, ""
+            if new is not None and new.connection is not None:
+                assert slot is not None
+                if new.member.key == slot.member.key:
+                    reason, hint = "the same party joined again", "close one of them"
+                else:
+                    reason, hint = "another key has this seat now", "join again, at a free seat"
+            self._part(ctx, ours, reason, hint)
             self._forget(ctx, ours, reason)
         was_there = ours is not None
         changed = slot is None or new is None or slot.member != new.member
