@@ -269,7 +269,9 @@ class SharedDealing(Dealer):
                 self._end(ctx, Aborted(why, blamed=cheats))
             elif len(self._counted()) < self.needed or len(holders) < self.threshold:
                 few = "too few are left" if out else "too few take part"
-                self._end(ctx, Aborted(f"cheating was proved, and {few}", blamed=cheats))
+                why = f"cheating was proved, and {few}" if cheats else few
+                silent = tuple(sorted(set(out) - set(cheats)))
+                self._end(ctx, Aborted(why, missing=silent, blamed=cheats))
             elif any(self._lacking()):
                 return
             elif self.facts.uncover(self._counted()):

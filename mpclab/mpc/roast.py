@@ -169,7 +169,7 @@ class Roast(Machine):
                 ctx.multicast(self.holders, Resend(0))
         else:
             silent = tuple(p for p in self.holders if p not in self.last) if self.last else ()
-            why = f"fewer than {self.record.threshold} holders answered"
+            why = f"fewer than {self.record.threshold} holders gave a right share in time"
             self._end(ctx, Aborted(why, missing=silent, blamed=tuple(sorted(self.bad))))
 
     # --- a signer -------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def test_too_few_end_without_a_signature() -> None:
     for p in cast.honest:
         outcome = cast.outcome(p)
         assert isinstance(outcome, Aborted)
-        assert outcome.reason == "fewer than 3 holders answered"
+        assert outcome.reason == "fewer than 3 holders gave a right share in time"
         assert not outcome.blamed
 
 
