@@ -34,6 +34,8 @@ HELP: Final = """\
   leave                       give my seat up, and end"""
 APPROVE_WITHIN: Final = 120.0
 """Seconds that a program of `--approve-with` may take."""
+_APPROVERS: Final = 4
+"""Runs of that program at once: whoever proposes much starts no more."""
 APPROVED, REJECTED = 0, 1
 LONGEST_LINE: Final = 1 << 20
 
@@ -293,6 +295,8 @@ class Approver:
         self._vote = vote
         self._complain = complain
         self._asked: set[str] = set()
+        self._waiting: SimpleQueue[tuple[str, str]] = SimpleQueue()
+        self._workers = 0
         self._answers: SimpleQueue[tuple[str, int | None, str]] = SimpleQueue()
 
     def ask(self, operation: Mapping[str, Any]) -> None:
@@ -300,8 +304,14 @@ class Approver:
         op = operation["op"]
         if op not in self._asked:
             self._asked.add(op)
-            text = json.dumps(operation)
-            threading.Thread(target=self._run, args=(op, text), daemon=True).start()
+            self._waiting.put((op, json.dumps(operation)))
+            if self._workers < _APPROVERS:
+                self._workers += 1
+                threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._run(*self._waiting.get())
 
     def _run(self, op: str, text: str) -> None:
         try:
