@@ -30,11 +30,17 @@ def test_a_tab_of_firefox_and_parties_of_ours_make_a_key_and_sign(tmp_path: Path
         lab.spawn(2, 3)
         lab.join()
         link = {
-            "session": "fox", "party": 1, "parties": 3, "threshold": 2, "policy": "unanimous",
-            "agreement": "raft", "tell": "yes",
+            "session": "fox", "parties": 3, "threshold": 2, "policy": "unanimous",
+            "agreement": "raft",
         }  # fmt: skip
         with firefox(tmp_path) as tab:
             tab.open(f"http{url.removeprefix('ws')}/#{urlencode(link)}")
+            tab.until("document.querySelectorAll('[name=tell]').length", lambda there: there == 1)
+            tab.evaluate(
+                "document.querySelector('[name=party]').value = 1;"
+                " document.querySelector('[name=tell]').checked = true"
+            )
+            tab.click("Join")
             tab.until(
                 "document.querySelector('#status').textContent",
                 lambda said: "3 of 3 connected" in said,

@@ -59,7 +59,13 @@ def test_two_tabs_and_two_parties_make_a_key_and_sign(people: People, server: st
     first.get_by_label("Agreement").select_option("raft")
     first.get_by_role("button", name="Create or join").click()
     link = {"session": "shop", "parties": 4, "threshold": 3, "policy": "unanimous"}
-    second = people.open(party=2, agreement="raft", tell="yes", **link)
+    second = people.open(agreement="raft", tell="yes", **link)
+    fill(second, party=2)
+    second.get_by_text("more", exact=True).click()
+    tells = second.get_by_label("Let a lab see what happens here")
+    expect(tells).not_to_be_checked()  # no link has that wish for us
+    tells.check()
+    second.get_by_role("button", name="Join").click()
     with Lab(
         world="webrtc", url=server, session="shop", parties=4, threshold=3, agreement="raft"
     ) as lab:

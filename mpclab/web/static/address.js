@@ -4,10 +4,19 @@ const FIELDS = ["session", "party", "parties", "threshold", "policy", "agreement
 
 export function fromAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
-  return Object.fromEntries(FIELDS.filter((f) => given.has(f)).map((f) => [f, given.get(f)]));
+  const fields = Object.fromEntries(FIELDS.filter((f) => given.has(f)).map((f) => [f, given.get(f)]));
+  // To tell a lab is the wish of who sits here, in this tab or a cell of theirs; no link has it for them.
+  if (!fields.server?.startsWith("frame:") && wished.session !== fields.session) delete fields.tell;
+  return fields;
 }
 
+const wished = {
+  get session() { try { return sessionStorage.getItem("mpclab tell"); } catch { return null; } },
+  set session(id) { try { sessionStorage.setItem("mpclab tell", id); } catch { /* asked for again after a reload */ } },
+};
+
 export function toAddress(fields) {
+  if (fields.tell) wished.session = fields.session;
   return `#${new URLSearchParams(FIELDS.filter((f) => fields[f]).map((f) => [f, fields[f]]))}`;
 }
 
