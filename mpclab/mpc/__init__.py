@@ -13,6 +13,7 @@ _HOMES = {
     "Evaluation": "evaluation",
     "Input": "compute",
     "KeyRecord": "records",
+    "P": "circuit",
     "PACKAGE": "packages",
     "Package": "packages",
     "Part": "compute",
@@ -23,14 +24,15 @@ _HOMES = {
     "Sign": "sign",
     "SignatureRecord": "exports",
     "open_share": "records",
+    "pack": "compute",
     "unpack": "compute",
 }
 
 if TYPE_CHECKING:
     from mpclab.mpc.beacon import Beacon
-    from mpclab.mpc.circuit import Circuit
+    from mpclab.mpc.circuit import Circuit, P
     from mpclab.mpc.coin import Coin
-    from mpclab.mpc.compute import Compute, Input, Part, unpack
+    from mpclab.mpc.compute import Compute, Input, Part, pack, unpack
     from mpclab.mpc.dealing import SharedKey
     from mpclab.mpc.dkg import Dkg
     from mpclab.mpc.evaluation import Evaluation
@@ -52,6 +54,7 @@ __all__ = [
     "Evaluation",
     "Input",
     "KeyRecord",
+    "P",
     "Package",
     "Part",
     "Refresh",
@@ -61,6 +64,7 @@ __all__ = [
     "Sign",
     "SignatureRecord",
     "open_share",
+    "pack",
     "unpack",
 ]
 

@@ -10,10 +10,12 @@ of two honest ones.
 from mpclab.testing.alone import Alone
 from mpclab.testing.cluster import Cluster
 from mpclab.testing.conformance import Conformance, conformance
+from mpclab.testing.gauntlet import gauntlet
 from mpclab.testing.kill import kill
 from mpclab.testing.mutants import Mutant, mutants
+from mpclab.testing.plans import plan_of
 from mpclab.testing.sessions import Sessions
-from mpclab.testing.storms import first_failure, storm
+from mpclab.testing.storms import Storm, first_failure, shrunk, storm
 from mpclab.testing.sweep import contest, trial
 from mpclab.testing.twins import twins_of
 
@@ -23,11 +25,15 @@ __all__ = [
     "Conformance",
     "Mutant",
     "Sessions",
+    "Storm",
     "conformance",
     "contest",
     "first_failure",
+    "gauntlet",
     "kill",
     "mutants",
+    "plan_of",
+    "shrunk",
     "storm",
     "trial",
     "twins_of",
