@@ -19,6 +19,7 @@ and their curves are imported when something is executed: a session is light unt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -510,6 +511,20 @@ def _signature_facts(data: bytes) -> Facts:
     )
 
 
+_new_shares = partial(
+    OperationSpec,
+    validate=needs_key,
+    complete=_find_key,
+    facts=_key_facts,
+    after=the_key,
+    retires=the_key,
+    resumable=True,
+    about=about_key,
+    held_by=holders_of,
+    certified=True,
+)
+"""An operation after which a key's holders have new shares, and no old ones."""
+
 KEY_OPERATIONS = (
     OperationSpec(
         "dkg",
@@ -589,39 +604,21 @@ KEY_OPERATIONS = (
         follows=True,
         resumable=True,
     ),
-    OperationSpec(
+    _new_shares(
         "refresh",
         _refresh,
         (_KEY, _SILENT),
         sentence="give all holders of key {key} new shares",
         shown=("silent",),
-        validate=needs_key,
-        complete=_find_key,
-        facts=_key_facts,
-        after=the_key,
-        retires=the_key,
-        resumable=True,
-        about=about_key,
-        held_by=holders_of,
-        certified=True,
     ),
-    OperationSpec(
+    _new_shares(
         "rules",
         _refresh,
         (_KEY, RulesParameter("rules", help="in place of all that it has; {} for none")),
         sentence="give key {key} other rules: {rules}",
-        validate=needs_key,
-        complete=_find_key,
         rules=_old_and_new,
-        facts=_key_facts,
-        after=the_key,
-        retires=the_key,
-        resumable=True,
-        about=about_key,
-        held_by=holders_of,
-        certified=True,
     ),
-    OperationSpec(
+    _new_shares(
         "reshare",
         _reshare,
         (
@@ -631,15 +628,6 @@ KEY_OPERATIONS = (
             Numbers("dealers", default=(), low=1, help="old holders that deal; none named: all"),
         ),
         sentence="give key {key} to other holders",
-        validate=needs_key,
-        complete=_find_key,
-        facts=_key_facts,
-        after=the_key,
-        retires=the_key,
-        resumable=True,
-        about=about_key,
-        held_by=holders_of,
-        certified=True,
     ),
     OperationSpec(
         "repair",
