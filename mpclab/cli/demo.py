@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mpclab.cli.console import console
 from mpclab.cli.report import write_report
 from mpclab.cli.shipped import SCENARIOS
-from mpclab.cli.show import console, run_with_progress, show
+from mpclab.cli.show import run_with_progress, show
 from mpclab.cli.text import line
 from mpclab.lab.lab import Lab
 from mpclab.lab.run import Run

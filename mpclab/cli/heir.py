@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 
-from mpclab.cli.show import console
+from mpclab.cli.console import console
 from mpclab.cli.text import line
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, Party

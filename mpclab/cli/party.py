@@ -20,11 +20,11 @@ import msgspec
 from rich.text import Text
 
 from mpclab.cli.attached import TellingTrace, serve
+from mpclab.cli.console import console
 from mpclab.cli.folders import login_in
 from mpclab.cli.hands import HELP, Approver, Hands, Lines, lines_of, shown, typed
 from mpclab.cli.heir import Heir
 from mpclab.cli.profile import contacts, identity_file, key_named, profile
-from mpclab.cli.show import console
 from mpclab.cli.signals import stoppable
 from mpclab.cli.text import line
 from mpclab.core import notes

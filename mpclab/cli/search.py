@@ -71,8 +71,8 @@ def _command(
 
 
 def _explore(args: argparse.Namespace) -> int:
+    from mpclab.cli.console import console
     from mpclab.cli.shipped import file_of
-    from mpclab.cli.show import console
     from mpclab.lab.scenario import Scenario
     from mpclab.search import explore, walk
 
@@ -116,8 +116,8 @@ def _explore(args: argparse.Namespace) -> int:
 def _sweep(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
+    from mpclab.cli.console import console
     from mpclab.cli.shipped import file_of
-    from mpclab.cli.show import console
     from mpclab.search import sweep
 
     over = {key: [_value(v) for v in text.split(",")] for key, text in map(_pair, args.over)}
@@ -169,7 +169,7 @@ def _run_of(name: str, seed: int | None) -> Any:
 
 def _say(text: str) -> None:
     """Print a text of several lines, of which peers may have written words."""
-    from mpclab.cli.show import console
+    from mpclab.cli.console import console
 
     for one in text.split("\n"):
         console.print(line(one), soft_wrap=True)
@@ -190,9 +190,9 @@ def _value(text: str) -> Any:
 
 
 def _shrink(args: argparse.Namespace) -> int:
+    from mpclab.cli.console import console
     from mpclab.cli.report import write_report
     from mpclab.cli.shipped import file_of
-    from mpclab.cli.show import console
     from mpclab.lab.scenario import Scenario
     from mpclab.search import shrink
 

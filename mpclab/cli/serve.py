@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mpclab.cli.console import console
 from mpclab.cli.folders import home, login_in
 from mpclab.cli.operating import Desk, public_key, rooms_of, unix_at_zero
 from mpclab.cli.server_log import ServerLog
 from mpclab.cli.server_options import resolve, show
-from mpclab.cli.show import console
 from mpclab.cli.signals import stoppable
 from mpclab.cli.workers import supervise
 from mpclab.core.errors import StateError, UsageError

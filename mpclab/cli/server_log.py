@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mpclab.cli.show import console
+from mpclab.cli.console import console
 from mpclab.cli.text import line, plain
 from mpclab.core import notes
 from mpclab.core.ids import SERVER

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from typing import Any
-
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from mpclab.check import Verdict
+from mpclab.cli.console import console
 from mpclab.cli.text import line
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.run import Run, play
 from mpclab.lab.scenario import Scenario
-
-
-class SteadyConsole(Console):
-    """A console whose program goes on when nobody reads it any more, or its disk is full."""
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        try:
-            super().print(*objects, **options)
-        except OSError:
-            self.quiet = True
-            super().print()  # forget what could not be written
-            self.quiet = False
-
-    def on_broken_pipe(self) -> None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-console = SteadyConsole(highlight=False, markup=False, emoji=False)
 
 GREEN, RED, YELLOW = "green", "red", "yellow"
 SIGNS = {

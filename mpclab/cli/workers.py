@@ -18,8 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from mpclab.cli.console import console
 from mpclab.cli.folders import home
-from mpclab.cli.show import console
 from mpclab.cli.signals import stoppable
 from mpclab.cli.text import line
 from mpclab.core.errors import UsageError
