@@ -7,39 +7,40 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
-from mpclab.check.agreement import agreement
-from mpclab.check.blame import blame
-from mpclab.check.delivery import delivery
 from mpclab.check.facts import Facts, MessagesGone, PolicyLike
-from mpclab.check.integrity import integrity
-from mpclab.check.linearizability import linearizability
-from mpclab.check.order import durability, leaders, total_order
-from mpclab.check.termination import termination
-from mpclab.check.validity import certificates, validity
 from mpclab.check.verdict import Verdict, unknown
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
-from mpclab.core.registry import Registry, read_arguments, word_of
+from mpclab.core.registry import Later, Registry, read_arguments, word_of
 from mpclab.trace import Trace
 
 Check: TypeAlias = Callable[..., Verdict]
 """`check(facts)` judges; what a file may set of it are its further parameters."""
 
-_OURS: dict[str, Check] = {
-    "agreement": agreement,
-    "validity": validity,
-    "integrity": integrity,
-    "termination": termination,
-    "total-order": total_order,
-    "linearizability": linearizability,
-    "durability": durability,
-    "leaders": leaders,
-    "certificates": certificates,
-    "blame": blame,
-    "delivery": delivery,
+_OURS = {
+    "agreement": "agreement",
+    "validity": "validity",
+    "integrity": "integrity",
+    "termination": "termination",
+    "total-order": "order",
+    "linearizability": "linearizability",
+    "durability": "order",
+    "leaders": "order",
+    "certificates": "validity",
+    "blame": "blame",
+    "delivery": "delivery",
 }
+"""The module of each, where it is a function of the same name."""
 
-CHECKS: Registry[Check] = Registry("check", _OURS, accepts=inspect.isfunction, word=word_of)
+CHECKS: Registry[Check] = Registry(
+    "check",
+    {
+        word: Later(f"mpclab.check.{module}", word.replace("-", "_"))
+        for word, module in _OURS.items()
+    },
+    accepts=inspect.isfunction,
+    word=word_of,
+)
 """Every check by its word, and those that you registered."""
 
 
@@ -161,8 +162,7 @@ def spell(item: Any, where: str = "checks") -> str:
     """
     text = str(item)
     if inspect.isfunction(item):
-        text = next((w for w, f in CHECKS.items() if f is item), "")
-        text = text or word_of(CHECKS.register(item))
+        text = CHECKS.word_of(item) or word_of(CHECKS.register(item))
     elif isinstance(item, Mapping):
         if "kind" in item:
             word, given = item["kind"], {k: v for k, v in item.items() if k != "kind"}

@@ -6,7 +6,6 @@ import argparse
 import gc
 import json
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,9 +19,10 @@ OK, VIOLATED, BAD_INPUT, CRASHED = 0, 1, 2, 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0 fine, 1 a check is violated, 2 bad input, 3 a fault
     of the program, which says where."""
-    parser = _parser()
-    args = parser.parse_args(arguments)
-    args.arguments_given = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(next((word for word in given if not word.startswith("-")), ""))
+    args = parser.parse_args(given)
+    args.arguments_given = given
     try:
         status: int = args.run(args)
         return status
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(plain(f"mpclab {args.command}: {error}"), file=sys.stderr)
         return BAD_INPUT
     except Exception:
+        import traceback
+
         traceback.print_exc()
         return CRASHED
     except KeyboardInterrupt:
@@ -50,13 +52,17 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str) -> argparse.ArgumentParser:
+    """The parser for `command`; others' options, where they are in modules of their own, are left
+    out: to import them takes longer than some commands do. "": of none yet."""
     parser = argparse.ArgumentParser(
         prog="mpclab",
         description="A laboratory for parties that must agree and then act together.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="say which this is")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog=parser.prog
+    )
 
     run = commands.add_parser("run", help="run a scenario file and judge what happened")
     run.add_argument("file", nargs="?", help="a scenario (YAML), or the name of one that we ship")
@@ -82,30 +88,38 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     serve = commands.add_parser("serve", help="run a signaling server until Ctrl-C")
-    from mpclab.cli.server_options import add_options
+    if command == "serve":
+        from mpclab.cli.server_options import add_options
 
-    add_options(serve)
+        add_options(serve)
     serve.set_defaults(run=_serve)
 
-    from mpclab.cli.server import add_invite
-    from mpclab.cli.server import add_parser as add_server
-
     server = commands.add_parser("server", help="what a server's operator asks of it")
-    add_server(server)
+    if command == "server":
+        from mpclab.cli.server import add_parser as add_server
+
+        add_server(server)
     server.set_defaults(run=_server)
 
     invite = commands.add_parser("invite", help="let somebody into a session of ours")
-    add_invite(invite)
+    if command == "invite":
+        from mpclab.cli.server import add_invite
+
+        add_invite(invite)
     invite.set_defaults(run=_invite)
 
-    from mpclab.cli.profile import add_contacts, add_init
-
     init = commands.add_parser("init", help="make our identity on this machine, and our profile")
-    add_init(init)
+    if command == "init":
+        from mpclab.cli.profile import add_init
+
+        add_init(init)
     init.set_defaults(run=_init)
 
     contacts = commands.add_parser("contacts", help="names for others' keys")
-    add_contacts(contacts)
+    if command == "contacts":
+        from mpclab.cli.profile import add_contacts
+
+        add_contacts(contacts)
     contacts.set_defaults(run=_contacts)
 
     party = commands.add_parser("party", help="be one party of a session, in this process")
@@ -201,10 +215,11 @@ def _parser() -> argparse.ArgumentParser:
     party.add_argument("--first-frame", type=int, default=1, help=argparse.SUPPRESS)
     party.set_defaults(run=_party)
 
-    from mpclab.cli.keys import add_parser
-
     keys = commands.add_parser("keys", help="a party's identity key, and its shares of keys")
-    add_parser(keys)
+    if command == "keys":
+        from mpclab.cli.keys import add_parser
+
+        add_parser(keys)
     keys.set_defaults(run=_keys)
 
     lab = commands.add_parser("lab", help="open JupyterLab on the first notebook")

@@ -1,20 +1,28 @@
-"""Agreement protocols: one file each, beside its paper, behind one interface and one registry."""
+"""Agreement protocols: one file each, beside its paper, behind one interface and one registry.
+
+The protocols are imported when they are first used.
+"""
+
+from typing import TYPE_CHECKING
 
 from mpclab.consensus.agreement import Agreement, Cast, Decided, Oppose, Refused, Submit, VoteWanted
-from mpclab.consensus.benor import BenOr
-from mpclab.consensus.bracha import Bracha
-from mpclab.consensus.chained_hotstuff import ChainedHotStuff
-from mpclab.consensus.direct import Direct
-from mpclab.consensus.hotstuff import HotStuff
-from mpclab.consensus.hotstuff2 import HotStuff2
 from mpclab.consensus.options import Options
-from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.quorum import max_faulty
-from mpclab.consensus.raft import Raft
 from mpclab.consensus.registry import AGREEMENTS
-from mpclab.consensus.tendermint import Tendermint
-from mpclab.consensus.three_phase import ThreePhase
-from mpclab.consensus.two_phase import TwoPhase
+from mpclab.core.registry import names_of
+
+if TYPE_CHECKING:
+    from mpclab.consensus.benor import BenOr
+    from mpclab.consensus.bracha import Bracha
+    from mpclab.consensus.chained_hotstuff import ChainedHotStuff
+    from mpclab.consensus.direct import Direct
+    from mpclab.consensus.hotstuff import HotStuff
+    from mpclab.consensus.hotstuff2 import HotStuff2
+    from mpclab.consensus.pbft import Pbft
+    from mpclab.consensus.raft import Raft
+    from mpclab.consensus.tendermint import Tendermint
+    from mpclab.consensus.three_phase import ThreePhase
+    from mpclab.consensus.two_phase import TwoPhase
 
 __all__ = [
     "AGREEMENTS",
@@ -39,3 +47,20 @@ __all__ = [
     "VoteWanted",
     "max_faulty",
 ]
+
+__getattr__ = names_of(
+    __name__,
+    {
+        "BenOr": "benor",
+        "Bracha": "bracha",
+        "ChainedHotStuff": "chained_hotstuff",
+        "Direct": "direct",
+        "HotStuff": "hotstuff",
+        "HotStuff2": "hotstuff2",
+        "Pbft": "pbft",
+        "Raft": "raft",
+        "Tendermint": "tendermint",
+        "ThreePhase": "three_phase",
+        "TwoPhase": "two_phase",
+    },
+)

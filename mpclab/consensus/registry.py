@@ -4,66 +4,52 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpclab.consensus.agreement import Agreement
-from mpclab.consensus.benor import BenOr
-from mpclab.consensus.bracha import Bracha
-from mpclab.consensus.chained_hotstuff import ChainedHotStuff
-from mpclab.consensus.direct import Direct
-from mpclab.consensus.hotstuff import HotStuff
-from mpclab.consensus.hotstuff2 import HotStuff2
 from mpclab.consensus.options import Options
-from mpclab.consensus.pbft import Pbft
-from mpclab.consensus.raft import Raft
-from mpclab.consensus.tendermint import Tendermint
-from mpclab.consensus.three_phase import ThreePhase
-from mpclab.consensus.two_phase import TwoPhase
-from mpclab.consensus.wrong import (
-    EarlierTermRaft,
-    ForgetfulRaft,
-    KnownCoinBenOr,
-    MessageCountingBracha,
-    OneEcho,
-    Pbft2f,
-    TrustingPbft,
-    UnlockedHotStuff,
-    UnlockedHotStuff2,
-    UnlockedTendermint,
-)
-from mpclab.core.registry import Registry, word_of
+from mpclab.core.registry import Later, Registry, word_of
 
-_OURS: dict[str, type[Agreement]] = {
-    "direct": Direct,
-    "2pc": TwoPhase,
-    "3pc": ThreePhase,
-    "raft": Raft,
-    "pbft": Pbft,
-    "hotstuff": HotStuff,
-    "chained-hotstuff": ChainedHotStuff,
-    "hotstuff-2": HotStuff2,
-    "tendermint": Tendermint,
-    "bracha": Bracha,
-    "ben-or": BenOr,
+_OURS: dict[str, tuple[str, str]] = {
+    "direct": ("direct", "Direct"),
+    "2pc": ("two_phase", "TwoPhase"),
+    "3pc": ("three_phase", "ThreePhase"),
+    "raft": ("raft", "Raft"),
+    "pbft": ("pbft", "Pbft"),
+    "hotstuff": ("hotstuff", "HotStuff"),
+    "chained-hotstuff": ("chained_hotstuff", "ChainedHotStuff"),
+    "hotstuff-2": ("hotstuff2", "HotStuff2"),
+    "tendermint": ("tendermint", "Tendermint"),
+    "bracha": ("bracha", "Bracha"),
+    "ben-or": ("benor", "BenOr"),
+}
+"""The module and the class of each: a run imports the one that it names."""
+
+_WRONG: dict[str, tuple[str, str]] = {
+    "wrong-direct": ("one_echo", "OneEcho"),
+    "wrong-pbft": ("pbft_2f", "Pbft2f"),
+    "wrong-pbft-new-view": ("pbft_trusting", "TrustingPbft"),
+    "wrong-raft": ("raft_forgets", "ForgetfulRaft"),
+    "wrong-raft-commit": ("raft_earlier", "EarlierTermRaft"),
+    "wrong-hotstuff": ("hotstuff_unlocked", "UnlockedHotStuff"),
+    "wrong-hotstuff-2": ("hotstuff2_unlocked", "UnlockedHotStuff2"),
+    "wrong-tendermint": ("tendermint_unlocked", "UnlockedTendermint"),
+    "wrong-bracha": ("bracha_messages", "MessageCountingBracha"),
+    "wrong-ben-or": ("benor_known_coin", "KnownCoinBenOr"),
 }
 
 AGREEMENTS: Registry[type[Agreement]] = Registry(
     "agreement",
-    _OURS,
+    {word: Later(f"mpclab.consensus.{module}", name) for word, (module, name) in _OURS.items()},
     accepts=lambda thing: isinstance(thing, type) and issubclass(thing, Agreement),
     word=word_of,
 )
 """Those to choose from, and those that you registered."""
 
-WRONG: dict[str, type[Agreement]] = {
-    "wrong-direct": OneEcho,
-    "wrong-pbft": Pbft2f,
-    "wrong-pbft-new-view": TrustingPbft,
-    "wrong-raft": ForgetfulRaft,
-    "wrong-raft-commit": EarlierTermRaft,
-    "wrong-hotstuff": UnlockedHotStuff,
-    "wrong-hotstuff-2": UnlockedHotStuff2,
-    "wrong-tendermint": UnlockedTendermint,
-    "wrong-bracha": MessageCountingBracha,
-    "wrong-ben-or": KnownCoinBenOr,
-}
+WRONG: Registry[type[Agreement]] = Registry(
+    "agreement",
+    {
+        word: Later(f"mpclab.consensus.wrong.{module}", name)
+        for word, (module, name) in _WRONG.items()
+    },
+)
 """Each with one mistake, to be caught: for lessons and tests, never among the choices."""
 
 
@@ -80,8 +66,8 @@ def word(protocol: str | type[Agreement]) -> str:
     """The word of a protocol; a class of your own is registered if it was not."""
     if isinstance(protocol, str):
         return protocol
-    known = [w for w, cls in {**AGREEMENTS, **WRONG}.items() if cls is protocol]
-    return known[0] if known else word_of(AGREEMENTS.register(protocol))
+    known = AGREEMENTS.word_of(protocol) or WRONG.word_of(protocol)
+    return known or word_of(AGREEMENTS.register(protocol))
 
 
 def options(name: str, given: Mapping[str, Any], field: str = "agreement") -> Options:

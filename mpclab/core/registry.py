@@ -6,15 +6,18 @@ documentation's tables, and is suggested where a word is nearly right. `mpclab.r
 thing into the registry that it belongs to.
 
 A thing of the house keeps its word; one of yours may be registered again, as a notebook's cell is
-run more than once.
+run more than once. Things of the house may be imported `Later`, when they are first looked at: one
+run needs one protocol and a few faults of them all.
 """
 
 from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import Duration, format_duration, parse_duration
@@ -25,12 +28,45 @@ REGISTRIES: list[Registry[Any]] = []
 """All that take what `register` is given, in the order in which their modules were imported."""
 
 
+class Later(NamedTuple):
+    """A thing that is imported when it is first looked at.
+
+    Attributes:
+        module: where it is; `name` is what it is called there.
+        key: what it is found by in that, if that is a table of several.
+    """
+
+    module: str
+    name: str
+    key: str = ""
+
+    def load(self) -> Any:
+        found = getattr(import_module(self.module), self.name)
+        return found[self.key] if self.key else found
+
+    def means(self, thing: Any) -> bool:
+        """Whether `thing` is the class or function that this would import."""
+        named = getattr(thing, "__qualname__", None)
+        return not self.key and named == self.name and thing.__module__ == self.module
+
+
+def names_of(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's `__getattr__` that imports names from its modules when they are first used."""
+
+    def find(name: str) -> Any:
+        if name in homes:
+            return getattr(import_module(f"{package}.{homes[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return find
+
+
 class Registry(Mapping[str, T], Generic[T]):
     """From words to things of one kind; reads as a mapping.
 
     Args:
         kind: what they are, in the singular: "agreement".
-        things: those of the house.
+        things: those of the house, or from where to import them.
         accepts: whether something is of this kind; None: a registry for some purpose of its own,
             which `register` never chooses and in which any word may be replaced.
         word: the word that a thing gives itself.
@@ -39,13 +75,13 @@ class Registry(Mapping[str, T], Generic[T]):
     def __init__(
         self,
         kind: str,
-        things: Mapping[str, T] | Iterable[tuple[str, T]] = (),
+        things: Mapping[str, T | Later] = MappingProxyType({}),
         *,
         accepts: Callable[[Any], bool] | None = None,
         word: Callable[[T], str] | None = None,
     ) -> None:
         self.kind = kind
-        self._things: dict[str, T] = dict(things)
+        self._things: dict[str, T | Later] = dict(things)
         self._own = frozenset(self._things if accepts else ())
         self._accepts = accepts
         self._word = word
@@ -67,14 +103,14 @@ class Registry(Mapping[str, T], Generic[T]):
             raise UsageError(
                 f"{self.kind} {word!r}: name it with lower-case letters, digits and dashes"
             )
-        if word in self._own and self._things[word] is not thing:
+        if word in self._own and not self._is(word, thing):
             raise UsageError(f"{self.kind} {word!r} is one of mpclab's own; choose another word")
         self._things[word] = thing
         return thing
 
-    def seal(self) -> None:
-        """Count everything registered so far as the house's own."""
-        self._own = frozenset(self._things)
+    def word_of(self, thing: T) -> str | None:
+        """The word by which `thing` is known here; nothing is imported."""
+        return next((word for word in self._things if self._is(word, thing)), None)
 
     def unregister(self, word: str) -> None:
         """Forget a thing that is not of the house."""
@@ -90,18 +126,18 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         if word not in self._things:
             raise UsageError(f"{where or self.kind}: {word!r} is not known{nearest(word, self)}")
-        return self._things[word]
+        return self._thing(word)
 
     @property
     def added(self) -> dict[str, T]:
         """The things registered beyond the house's own."""
-        return {word: thing for word, thing in self._things.items() if word not in self._own}
+        return {word: self._thing(word) for word in self._things if word not in self._own}
 
     def __getitem__(self, word: str) -> T:
         return self.find(word)
 
     def get(self, word: str, default: Any = None) -> Any:
-        return self._things.get(word, default)
+        return self._thing(word) if word in self._things else default
 
     def __contains__(self, word: object) -> bool:
         return word in self._things
@@ -114,6 +150,18 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Registry[T]:
         return self  # code, not state: a forked world knows the same things
+
+    def _thing(self, word: str) -> T:
+        thing = self._things[word]
+        if isinstance(thing, Later):
+            loaded: T = thing.load()
+            self._things[word] = loaded
+            return loaded
+        return thing
+
+    def _is(self, word: str, thing: Any) -> bool:
+        known = self._things[word]
+        return known.means(thing) if isinstance(known, Later) else known is thing
 
 
 def word_of(thing: Any) -> str:

@@ -20,7 +20,7 @@ from mpclab.core.effects import Effect, Words
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER, Party, format_duration, parse_duration
 from mpclab.core.node import Node
-from mpclab.core.registry import Registry
+from mpclab.core.registry import Later, Registry
 from mpclab.faults.link_rules import LinkRules
 
 Filter: TypeAlias = Callable[[list[Effect], "AdversaryContext"], list[Effect]]
@@ -403,8 +403,67 @@ class Fault:
         return (inspect.getdoc(cls) or cls.kind).splitlines()[0]
 
 
+_HOMES = {
+    "nodes": {
+        "crash": "Crash",
+        "restart": "Restart",
+        "pause": "Pause",
+        "slow": "Slow",
+        "skew": "Skew",
+        "leave": "Leave",
+    },
+    "byzantine": {
+        "silent": "Silent",
+        "equivocate": "Equivocate",
+        "lie": "Lie",
+        "vote-twice": "VoteTwice",
+        "replay": "Replay",
+        "garbage": "Garbage",
+        "send-to-some": "SendToSome",
+        "last-moment": "LastMoment",
+        "filter": "Custom",
+    },
+    "links": {
+        "delay": "ExtraDelay",
+        "jitter": "Jitter",
+        "bandwidth": "Bandwidth",
+        "reorder": "Reorder",
+        "hold": "Hold",
+        "loss": "Loss",
+        "duplicate": "Duplicate",
+        "corrupt": "Corrupt",
+        "no-link": "NoLink",
+        "reset": "Reset",
+    },
+    "partitions": {
+        "partition": "Partition",
+    },
+    "schemes": {
+        "flood": "Flood",
+        "adaptive": "Adaptive",
+        "attack": "KnownAttack",
+        "one-field": "OneField",
+    },
+    "server": {
+        "server-stop": "Stop",
+        "server-kill": "Kill",
+        "server-restart": "ServerRestart",
+        "server-slow": "ServerSlow",
+        "server-drop": "Withhold",
+        "server-forge": "Forge",
+        "server-replay": "ServerReplay",
+        "server-swap-fingerprints": "SwapFingerprints",
+    },
+}
+"""The kinds of the house, by the module in which each is a class."""
+
 KINDS: Registry[type[Fault]] = Registry(
     "fault",
+    {
+        word: Later(f"mpclab.faults.{module}", name)
+        for module, kinds in _HOMES.items()
+        for word, name in kinds.items()
+    },
     accepts=lambda thing: isinstance(thing, type) and issubclass(thing, Fault) and bool(thing.kind),
     word=lambda cls: cls.kind,
 )

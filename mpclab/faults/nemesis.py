@@ -12,9 +12,7 @@ from typing import Any
 
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import MS, SECOND, Party, format_duration
-from mpclab.faults.byzantine import ByzantineFault
 from mpclab.faults.fault import Fault
-from mpclab.faults.nodes import PartyFault
 from mpclab.faults.plan import KINDS, parse_fault
 
 DEFAULT = ("partition", "loss", "delay", "crash", "pause")
@@ -78,6 +76,9 @@ def drawable(n: int = 4) -> tuple[str, ...]:
 
 
 def _draw(rng: random.Random, fields: dict[str, Any], n: int, liars: list[Party]) -> Fault | None:
+    from mpclab.faults.byzantine import ByzantineFault
+    from mpclab.faults.nodes import PartyFault
+
     drawn = fields["kind"]
     kind = fields["kind"] = "crash" if drawn == "torn-crash" else drawn
     if issubclass(KINDS[kind], ByzantineFault):
@@ -100,6 +101,9 @@ def _draw(rng: random.Random, fields: dict[str, Any], n: int, liars: list[Party]
 def _within(before: list[Fault], fault: Fault, liars: set[Party], limit: int) -> bool:
     """Whether `fault` leaves at most `limit` parties faulty at any time, and no party with two
     faults of its own at once."""
+    from mpclab.faults.byzantine import ByzantineFault
+    from mpclab.faults.nodes import PartyFault
+
     if not isinstance(fault, PartyFault):
         return True
     lying = {f.party for f in [*before, fault] if isinstance(f, ByzantineFault)}

@@ -15,7 +15,6 @@ from typing import Any
 
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import Party
-from mpclab.faults import byzantine, links, nodes, partitions, schemes, server  # noqa: F401  kinds
 from mpclab.faults.fault import KINDS, Fault, FaultTarget
 
 __all__ = [
@@ -29,8 +28,6 @@ __all__ = [
     "parse_fault",
     "schedule",
 ]
-
-KINDS.seal()
 
 
 def parse_fault(fields: Mapping[str, Any], n: int, index: int | None = None) -> Fault:

@@ -29,8 +29,7 @@ from mpclab.lab.outcome import Outcomes, Progress, Tracker
 from mpclab.lab.processes import ProcessConfig, ProcessFiles, check_world
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import VOTES, Scenario
-from mpclab.mpc.compute import Input
-from mpclab.operations import OPERATIONS, input_path
+from mpclab.operations import OPERATIONS
 from mpclab.operations.proposal import operation_id
 from mpclab.signaling.client import Client
 from mpclab.signaling.events import NO_ENTRY
@@ -321,6 +320,9 @@ class Group:
 
     @verb
     def give(self, party: Party, operation: Operation, given: tuple[Number, ...]) -> Done:
+        from mpclab.mpc.compute import Input
+        from mpclab.operations import input_path
+
         path = input_path(operation.kind, operation.id, self.app)
         self.world.ask(self.actor(party), path, Input(tuple(map(number, given))))
         return Done(f"party {party} gave its input")

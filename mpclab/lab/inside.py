@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,8 +21,10 @@ from mpclab.core.node import Node
 from mpclab.lab.journal import Deed
 from mpclab.lab.kin import Kin
 from mpclab.lab.travel import repeat
-from mpclab.view.feed import Change
 from mpclab.worlds.simulated import SimulatedWorld
+
+if TYPE_CHECKING:
+    from mpclab.view.feed import Change
 
 MOST_CHANGES: Final = 40_000
 """Changes that a page holds, about 1 MB."""
@@ -170,6 +172,8 @@ def watch(
     world = lab.world
     assert isinstance(world, SimulatedWorld)
     held: dict[Party, Fields] = {}
+    from mpclab.view.feed import Change
+
     found: list[Change] = []
     cursor = (0, 0)
 

@@ -6,7 +6,6 @@ of an entry in the system's keyring (the `keyring` library, an optional extra).
 
 from __future__ import annotations
 
-import getpass
 import importlib
 import os
 import random
@@ -167,4 +166,6 @@ def _passphrase(path: Path) -> str:
         return known
     if not sys.stdin.isatty():
         raise UsageError(f"{path} is sealed: set MPCLAB_PASSPHRASE, or start in a terminal")
-    return getpass.getpass(f"passphrase of {path}: ")
+    from getpass import getpass
+
+    return getpass(f"passphrase of {path}: ")

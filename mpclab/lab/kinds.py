@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
+from importlib import import_module
 
 from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.registry import AGREEMENTS, WRONG, agreement
@@ -18,7 +19,7 @@ from mpclab.core.errors import UsageError, nearest
 from mpclab.core.machine import Machine
 from mpclab.core.wire import Message
 from mpclab.faults.fault import Fault
-from mpclab.faults.schemes import KnownAttack
+from mpclab.operations import OPERATIONS
 
 _LINKS = ("mpclab.signaling", "mpclab.core.pieces")
 
@@ -39,13 +40,15 @@ def check_messages(fault: Fault, protocol: str, where: str) -> None:
     """
     kinds: tuple[str, ...] = getattr(fault, "messages", None) or ()
     chosen = agreement(protocol)
-    if isinstance(fault, KnownAttack) and fault.name not in chosen.attacks:
-        near = nearest(fault.name, chosen.attacks)
+    attack: str = getattr(fault, "name", "") if fault.kind == "attack" else ""
+    if attack and attack not in chosen.attacks:
+        near = nearest(attack, chosen.attacks)
         field = where.replace(".messages", ".name")
-        raise UsageError(f"{field}: {fault.name!r} is not a known attack on {protocol}{near}")
+        raise UsageError(f"{field}: {attack!r} is not a known attack on {protocol}{near}")
     mine = spoken_by(chosen)
     session = {kind: cls for kind, cls in spoken_by(Session).items() if _sent(chosen, kind)}
-    known = {cls.__name__: cls for cls in _all(Message)}
+    spoken = all(kind in mine or kind in session for kind in kinds)
+    known = {} if spoken else _every_kind()
     for kind in kinds:
         if kind not in known:
             near = nearest(kind, {*mine, *session} or known)
@@ -74,6 +77,14 @@ def _sent(protocol: type[Agreement], kind: str) -> bool:
 
 def _varied() -> set[str]:
     return {cls.__name__ for cls in stories.VARIED}
+
+
+def _every_kind() -> dict[str, type[Message]]:
+    """All messages of the house and of what was registered. Imports all that speak."""
+    for things in (AGREEMENTS, WRONG, OPERATIONS):
+        list(things.values())
+    import_module("mpclab.signaling.party")
+    return {cls.__name__: cls for cls in _all(Message)}
 
 
 def _all(base: type[Message]) -> Iterator[type[Message]]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mpclab.check import Check, Verdict, run_checks
 from mpclab.core import notes
@@ -32,10 +32,8 @@ from mpclab.core.numbers import Number
 from mpclab.faults.nemesis import DEFAULT as NEMESIS
 from mpclab.faults.nemesis import nemesis
 from mpclab.faults.plan import Fault, Injection, inject, parse_fault, schedule
-from mpclab.lab import key_care
 from mpclab.lab.group import Group
 from mpclab.lab.journal import CLOSED, Journal, Place, verb
-from mpclab.lab.key_care import KeyInfo
 from mpclab.lab.operation import Operation
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.pace import Pacer
@@ -49,9 +47,12 @@ from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Noted
 from mpclab.trace.short import KEEP, ShortTrace
-from mpclab.view import Living, page
 from mpclab.worlds.base import STRIDE, Build, World
 from mpclab.worlds.simulated import SimulatedWorld
+
+if TYPE_CHECKING:
+    from mpclab.lab.key_care import KeyInfo
+    from mpclab.view import Living
 
 PATIENCE = 30 * SECOND
 """How long `join` and `run` wait at the most, unless told otherwise."""
@@ -136,6 +137,8 @@ class Lab:
 
     def diagram(self, *, height: int = 640) -> Living:
         """What happened so far as a living diagram in a cell, alive also without a kernel."""
+        from mpclab.view import Living, page
+
         return Living(page(self.trace, title=repr(self)), repr(self), height)
 
     @property
@@ -319,27 +322,37 @@ class Lab:
 
     def keys(self, party: Party) -> tuple[KeyInfo, ...]:
         """The keys that a party knows and that are in use: whose, how many are needed, its name."""
-        return key_care.keys(self.group, party)
+        from mpclab.lab.key_care import keys
+
+        return keys(self.group, party)
 
     def export_share(self, party: Party, key: str, file: str | Path, passphrase: str) -> Done:
         """Back up a party's share of the key that operation `key` made or renewed, in a file that
         the passphrase opens. After a refresh it is of no use any more: export again."""
-        return key_care.export_share(self.group, party, key, Path(file), passphrase)
+        from mpclab.lab.key_care import export_share
+
+        return export_share(self.group, party, key, Path(file), passphrase)
 
     @verb
     def restore_share(self, party: Party, file: str | Path, passphrase: str) -> Done:
         """Take a party's share back from a file of `export_share`."""
-        return key_care.restore_share(self.group, party, Path(file), passphrase)
+        from mpclab.lab.key_care import restore_share
+
+        return restore_share(self.group, party, Path(file), passphrase)
 
     @verb
     def delete_share(self, party: Party, key: str) -> Done:
         """Delete a party's share for good. `reshare` takes a holder off a key for all."""
-        return key_care.delete_share(self.group, party, key)
+        from mpclab.lab.key_care import delete_share
+
+        return delete_share(self.group, party, key)
 
     @verb
     def give_secret(self, operation: Operation, secret: bytes) -> Done:
         """The secret key of an `import`, to the party that proposed it and nobody else."""
-        return key_care.give_secret(self.group, operation, secret)
+        from mpclab.lab.key_care import give_secret
+
+        return give_secret(self.group, operation, secret)
 
     def run(
         self,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
@@ -28,6 +27,8 @@ class ProcessFiles:
     """The keys and stores of one group's parties that are processes."""
 
     def __init__(self) -> None:
+        from tempfile import TemporaryDirectory
+
         self._folder = TemporaryDirectory(prefix="mpclab-", ignore_cleanup_errors=True)
 
     def write_key(self, party: Party, identity: Identity) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,14 +19,14 @@ from mpclab.lab.lab import Lab
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.replies import Done
 from mpclab.lab.scenario import Scenario
-from mpclab.lab.scheduled import play_schedule
 from mpclab.trace.columnar import ENDINGS
 from mpclab.trace.export import message_counts
 from mpclab.trace.log import Trace
 from mpclab.trace.short import ShortTrace
-from mpclab.view import Living, page
-from mpclab.view.exports import EXPORTS
-from mpclab.view.feed import Change
+
+if TYPE_CHECKING:
+    from mpclab.view import Living
+    from mpclab.view.feed import Change
 
 Progress = Callable[[str], None]
 
@@ -122,6 +122,8 @@ class Run:
         Raises:
             UsageError: another ending.
         """
+        from mpclab.view.exports import EXPORTS
+
         path = Path(file)
         if path.suffix in (".jsonl", *ENDINGS):
             self.trace.save(path)
@@ -137,10 +139,14 @@ class Run:
     def diagram(self, *, height: int = 640) -> Living:
         """The same page in a notebook's cell: alive there also without a kernel, as in a saved
         notebook or one that was made an HTML file."""
+        from mpclab.view import Living
+
         return Living(self.page(), repr(self).splitlines()[0], height)
 
     def page(self) -> str:
         """The whole run as one HTML page: outcomes, verdicts, the living diagram."""
+        from mpclab.view import page
+
         s = self.scenario
         lines: list[tuple[str, tuple[int, ...]]] = [(repr(one), ()) for one in self.outcomes]
         for v in self.verdicts:
@@ -181,6 +187,8 @@ def play(
         stop: asked now and then; once it says yes, the run is judged as far as it came.
     """
     if scenario.schedule:
+        from mpclab.lab.scheduled import play_schedule
+
         progress("following the schedule")
         trace, tracker, verdicts = play_schedule(scenario)
         faulty = frozenset(aimed_at(f for f in scenario.faults if f.byzantine))

@@ -173,3 +173,5 @@ COMPUTATIONS = (
         shown=SHOWN,
     ),
 )
+
+BY_KIND = {spec.name: spec for spec in COMPUTATIONS}

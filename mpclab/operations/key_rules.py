@@ -53,8 +53,6 @@ def rules_of(
         proposals: by operation, as far as they are known. `data_of`: the public bytes of an
             operation's result, None where there is none here.
     """
-    from mpclab.mpc.records import KeyRecord
-
     found: dict[Rules, None] = {}
     waiting, seen = [*ops], set[str]()
     while waiting:
@@ -66,6 +64,8 @@ def rules_of(
         params = dict(proposal.params)
         try:
             if (data := data_of(op)) is not None:
+                from mpclab.mpc.records import KeyRecord  # a note needs no curves
+
                 found[Rules.parse(KeyRecord.from_bytes(data).rules)] = None
                 continue
             found[Rules.parse(params.get("rules", ""))] = None

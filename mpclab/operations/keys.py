@@ -662,3 +662,5 @@ KEY_OPERATIONS = (
         resumable=True,
     ),
 )
+
+BY_KIND = {spec.name: spec for spec in KEY_OPERATIONS}

@@ -29,7 +29,7 @@ import msgspec
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Machine
-from mpclab.core.registry import Registry
+from mpclab.core.registry import Later, Registry
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.transcript import digest
 from mpclab.operations.key_rules import RuleBooks, rules_of
@@ -282,14 +282,19 @@ class OperationSpec:
 class Operations(Registry[OperationSpec]):
     """A registry: kind → `OperationSpec`. A session has the standard one unless given its own."""
 
-    def __init__(self, specs: Iterable[OperationSpec] = (), *, standard: bool = False) -> None:
+    def __init__(
+        self,
+        specs: Mapping[str, OperationSpec | Later] | Iterable[OperationSpec] = (),
+        *,
+        standard: bool = False,
+    ) -> None:
         super().__init__(
             "operation",
-            {spec.name: spec for spec in specs},
+            specs if isinstance(specs, Mapping) else {spec.name: spec for spec in specs},
             accepts=(lambda thing: isinstance(thing, OperationSpec)) if standard else None,
             word=lambda spec: spec.name,
         )
 
     def copy(self) -> Operations:
         """A registry of its own, with the same kinds."""
-        return Operations(self.values())
+        return Operations(dict(self._things))

@@ -105,3 +105,5 @@ WRITTEN_COMPUTATIONS = (
         facts=facts_of,
     ),
 )  # fmt: skip
+
+BY_KIND = {spec.name: spec for spec in WRITTEN_COMPUTATIONS}
