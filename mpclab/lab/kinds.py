@@ -50,11 +50,11 @@ def check_messages(fault: Fault, protocol: str, where: str) -> None:
     spoken = all(kind in mine or kind in session for kind in kinds)
     known = {} if spoken else _every_kind()
     for kind in kinds:
+        if kind in mine or kind in session:
+            continue
         if kind not in known:
             near = nearest(kind, {*mine, *session} or known)
             raise UsageError(f"{where}: {kind!r} is not a kind of message{near}")
-        if kind in mine or kind in session:
-            continue
         others = [w for w, cls in {**AGREEMENTS, **WRONG}.items() if kind in spoken_by(cls)]
         if others or kind in spoken_by(Session):
             whose = f"; {others[0]} does" if others else ""
