@@ -95,6 +95,12 @@ def containers() -> str:
         some = list(cells.read(19_990, 19_999))
         assert some == all_of_them[max(cells.gone, 19_990) : 19_999]
         told.append(str(len(newest)))
+        # What a reader began to read stays there for it while others append and forget.
+        reader = cells.read(19_990, 20_000)
+        first = [next(reader)] if keep != 0 else []
+        for at in range(20_000, 32_000):
+            cells.add(at, 1, 2, 2**40)
+        assert first + list(reader) == (all_of_them[19_990:] if keep != 0 else [])[-len(newest) :]
     return " ".join(told)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -25,7 +26,13 @@ class CompiledCore(BuildHookInterface):  # type: ignore[type-arg]
         sys.path.insert(0, self.root)
         from tools import compile_core
 
-        compile_core.build()
+        # Not into the checkout, which would run with it from then on.
+        self.folder = tempfile.TemporaryDirectory()
+        compile_core.build(self.folder.name)
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
-        build_data["artifacts"].append("/mpclab/_compiled/*")
+        build_data["force_include"][self.folder.name] = "mpclab/_compiled"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        if hasattr(self, "folder"):
+            self.folder.cleanup()

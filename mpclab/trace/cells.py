@@ -1,7 +1,7 @@
 """`Cells`: messages that arrived, packed to twenty bytes each.
 
 They are most of any trace, and become `Delivered` rows when somebody reads them. `cells.pyx` is the
-same in C, for `make compiled`; `tests/trace/test_cells.py` holds both to a list.
+same in C, for `make compiled`; `tests/test_compiled.py` holds both to a list.
 """
 
 from __future__ import annotations
@@ -27,35 +27,34 @@ class Cells:
         keep: how many of the newest are wanted; up to twice as many are there. None: all.
     """
 
-    __slots__ = ("_kept", "_large", "_limit", "keep")
+    __slots__ = ("_kept", "_limit", "keep")
 
     def __init__(self, keep: int | None = None) -> None:
         self.keep = keep
         self._limit = sys.maxsize if keep is None else SIZE * (2 * keep or 4096)
-        # Together, so that a reader gets both or neither: how many are gone, and those after.
-        self._kept = (0, bytearray())
-        self._large: dict[int, int] = {}  # ids that have no room, by number of the delivery
+        # Together, so that a reader gets all or nothing of what was forgotten: how many are gone,
+        # those after, and their ids that have no room, by number of the delivery.
+        self._kept: tuple[int, bytearray, dict[int, int]] = (0, bytearray(), {})
 
     def add(self, at: int, actor: Party, sender: Party, id: int) -> None:
-        packed = self._kept[1]
+        gone, packed, large = self._kept
         if 0 <= id < _LARGE:
             packed += _pack(at, actor, sender, id)
         else:
-            self._large[len(self)] = id
+            large[gone + len(packed) // SIZE] = id
             packed += _pack(at, actor, sender, _LARGE)
         if len(packed) > self._limit:
             self._forget()
 
     def _forget(self) -> None:
-        gone, packed = self._kept
+        gone, packed, large = self._kept
         cut = len(packed) // SIZE - (self.keep or 1)  # one says when the last arrived
-        self._kept = (gone + cut, packed[cut * SIZE :])
-        for number in [number for number in self._large if number < gone + cut]:
-            del self._large[number]
+        left = {number: id for number, id in large.items() if number >= gone + cut}
+        self._kept = (gone + cut, packed[cut * SIZE :], left)
 
     def __len__(self) -> int:
         """How many there were."""
-        gone, packed = self._kept
+        gone, packed, _ = self._kept
         return gone + len(packed) // SIZE
 
     @property
@@ -75,11 +74,11 @@ class Cells:
         kept."""
         if self.keep == 0:
             return
-        gone, packed = self._kept
+        gone, packed, large = self._kept
         begin = max(first, gone)
         some = bytes(packed[(begin - gone) * SIZE : max(0, last - gone) * SIZE])
         for number, cell in enumerate(_CELL.iter_unpack(some), begin):
-            yield cell if cell[3] != _LARGE else (*cell[:3], self._large[number])
+            yield cell if cell[3] != _LARGE else (*cell[:3], large[number])
 
     @property
     def gone(self) -> int:

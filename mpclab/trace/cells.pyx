@@ -59,8 +59,7 @@ cdef class Cells:
         memmove(self._cells, self._cells + cut, (self._size - cut) * sizeof(Cell))
         self._size -= cut
         self._gone += cut
-        for number in [number for number in self._large if number < self._gone]:
-            del self._large[number]
+        self._large = {number: id for number, id in self._large.items() if number >= self._gone}
 
     def __len__(self):
         return self._gone + self._size
@@ -74,12 +73,23 @@ cdef class Cells:
         return self._cells[self._size - 1].at if self._size else 0
 
     def read(self, first, last):
-        cdef Py_ssize_t begin = max(first, self.gone), number
+        # Copied at once: to make tuples may run the collector, and with it other threads, by
+        # whose appending cells are moved and forgotten.
+        cdef Py_ssize_t begin = max(first, self.gone), end = min(last, self._gone + self._size)
+        cdef Py_ssize_t number
+        cdef dict large = self._large
+        cdef bytes copied
+        cdef Cell* cells
         cdef Cell cell
         some = []
-        for number in range(begin, min(last, self._gone + self._size)):
-            cell = self._cells[number - self._gone]
-            id = cell.id if cell.id != UINT_MAX else self._large[number]
+        if begin >= end:
+            return iter(some)
+        number = begin - self._gone
+        copied = (<char*> &self._cells[number])[: (end - begin) * sizeof(Cell)]
+        cells = <Cell*> <char*> copied
+        for number in range(begin, end):
+            cell = cells[number - begin]
+            id = cell.id if cell.id != UINT_MAX else large[number]
             some.append((cell.at, cell.actor, cell.sender, id))
         return iter(some)
 

@@ -61,8 +61,17 @@ def write(rows: Iterable[Row], path: FilePath) -> None:
     """Write rows to a file, as its ending says.
 
     Raises:
-        UsageError: pyarrow is not installed.
+        UsageError: pyarrow is not installed; or a row has text or a number that columns cannot
+            hold (a half of a pair of UTF-16, 2⁶³ or more), then there is no file.
     """
+    try:
+        _write(rows, path)
+    except (_pyarrow().ArrowException, UnicodeEncodeError, OverflowError) as error:
+        path.unlink(missing_ok=True)
+        raise UsageError(f"{path.name}: a column cannot hold what a row has: {error}") from error
+
+
+def _write(rows: Iterable[Row], path: FilePath) -> None:
     pa = _pyarrow()
     columns = _columns()
     schema = pa.schema(list(columns.items()))

@@ -167,12 +167,20 @@ class Trace:
             yield _encoder.encode_lines(some)
 
     def save(self, path: str | FilePath) -> None:
-        """Write the trace as JSONL, or, by the ending of its name, as `.parquet` or `.arrow`."""
+        """Write the trace as JSONL, or, by the ending of its name, as `.parquet` or `.arrow`.
+
+        Raises:
+            UsageError: a row has what the file cannot hold; then there is no file.
+        """
         if FilePath(path).suffix in columnar.ENDINGS:
             columnar.write(self, FilePath(path))
             return
-        with open(path, "wb") as file:
-            file.writelines(self._texts())
+        try:
+            with open(path, "wb") as file:
+                file.writelines(self._texts())
+        except UnicodeEncodeError as error:
+            FilePath(path).unlink()
+            raise UsageError(f"{path}: the text of a row is not Unicode: {error}") from error
 
     @classmethod
     def load(cls, path: str | FilePath) -> "Trace":

@@ -15,9 +15,10 @@ with contextlib.redirect_stdout(io.StringIO()):
 print(*sys.modules)
 """
 
-HEAVY = {"numpy", "matplotlib", "pandas", "cryptography", "rich", "asyncio", "ssl", "aiortc",
-         "multiprocessing",
-         "websockets", "IPython", "importlib.metadata", "jupyterlab", "ipywidgets", "sqlite3"}  # fmt: skip
+HEAVY = {
+    "numpy", "matplotlib", "pandas", "cryptography", "rich", "asyncio", "ssl", "aiortc", "IPython",
+    "websockets", "importlib.metadata", "jupyterlab", "ipywidgets", "multiprocessing", "sqlite3",
+}  # fmt: skip
 
 
 def loaded(scenario: str) -> set[str]:

@@ -46,6 +46,22 @@ def test_every_kind_of_row_has_its_columns(tmp_path: Path) -> None:
     assert table["id"].to_pylist() == [None, 2**63 - 1, 7, None, 8]
 
 
+@pytest.mark.parametrize("ending", [".jsonl", *columnar.ENDINGS])
+def test_what_a_file_cannot_hold_is_said_and_leaves_none(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"run{ending}"
+    for sent in (rows.Sent(5, 1, 2**63, (2,), (), "Vote", 9),
+                 rows.Sent(5, 1, 2, (2,), (), "Vo\ud800te", 9)):  # fmt: skip
+        trace = Trace()
+        trace.append(sent)
+        if ending == ".jsonl" and sent.id == 2**63:
+            trace.save(file)
+            assert list(Trace.load(file)) == [sent]
+            continue
+        with pytest.raises(UsageError, match=r"run\."):
+            trace.save(file)
+        assert not file.exists()
+
+
 def test_deliveries_are_small(tmp_path: Path) -> None:
     trace = Trace()
     for number in range(100_000):
