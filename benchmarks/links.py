@@ -83,7 +83,27 @@ def our_mesh(n: int) -> float:
         lab.spawn()
         began = time.process_time()
         lab.join(timeout=120)
+        linked(lab, n)
         return time.process_time() - began
+
+
+def idle(n: int, seconds: float = 15.0) -> float:
+    """Share of a core that a mesh of n in one process takes, in which nothing happens."""
+    with Lab(parties=n, world="webrtc") as lab:
+        lab.start_server(port=0)
+        lab.spawn()
+        lab.join(timeout=300)
+        linked(lab, n)
+        time.sleep(seconds)  # the last links' first questions
+        began, cpu = time.monotonic(), time.process_time()
+        time.sleep(seconds)
+        return (time.process_time() - cpu) / (time.monotonic() - began)
+
+
+def linked(lab: Lab, n: int) -> None:
+    """Wait until every pair has its link; on a busy machine some are relayed at first."""
+    while len(lab.world._open) < n * (n - 1):
+        time.sleep(0.01)
 
 
 def round_trip() -> float:
@@ -166,6 +186,9 @@ def main() -> None:
             bare.append(bare_mesh(n))
         ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
         show(Result(f"mesh of {n}: CPU of ours in CPU of aiortc's alone", ratio, "×", 1.3))
+    heading("a mesh in which nothing happens, CPU time")
+    for n, aim in ((8, None), (30, 0.1)):
+        show(Result(f"mesh of {n}, in one process", idle(n), "of a core", aim))
     heading("proposal to committed at all five, in round trips of a bare data channel")
     trip = statistics.median(round_trip() for _ in range(3))
     show(Result("a round trip, 200 bytes", trip, "ms"))

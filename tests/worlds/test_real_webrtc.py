@@ -10,7 +10,7 @@ from mpclab.core import MS, SECOND, Party
 from mpclab.core.effects import Described, HangUp
 from mpclab.faults.link_rules import Delivery, Draw, LinkRules
 from mpclab.trace import rows
-from mpclab.worlds.real import data_channel
+from mpclab.worlds.real import consent, data_channel
 from mpclab.worlds.real.webrtc import WebRTCWorld
 from mpclab.worlds.real.websocket import WebSocketWorld
 from mpclab.worlds.real.world import RealWorld
@@ -320,23 +320,15 @@ def test_connections_of_others_have_certificates_of_their_own() -> None:
 
 
 def test_many_links_ask_for_consent_less_often_and_few_as_often_as_told() -> None:
-    import aioice.ice
-
-    data_channel.prepare(data_channel.ChannelSettings(consent_every=0.5))
-    before = data_channel._links
-    try:
-        for links, interval in ((8 * 7, 0.5), (20 * 19, 3.39), (30 * 29, 5.0)):
-            data_channel._count_links(links - data_channel._links)
-            assert pytest.approx(interval, abs=0.01) == aioice.ice.CONSENT_INTERVAL
-    finally:
-        data_channel._count_links(before - data_channel._links)
+    for links, interval in ((8 * 7, 0.5), (20 * 19, 3.39), (30 * 29, 7.77), (60 * 59, 8.0)):
+        assert pytest.approx(interval, abs=0.01) == consent.Pace(every=0.5, links=links).interval
 
 
 def test_links_are_counted_until_they_are_gone() -> None:
-    before = data_channel._links
+    before = consent.PACE.links
     with mesh(3):
-        assert data_channel._links == before + 6
-    assert data_channel._links == before
+        assert consent.PACE.links == before + 6
+    assert consent.PACE.links == before
 
 
 def test_offers_wait_their_turn_and_none_is_thrown_away() -> None:

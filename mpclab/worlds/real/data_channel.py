@@ -39,6 +39,7 @@ from OpenSSL import SSL
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party, Path
+from mpclab.worlds.real import consent
 from mpclab.worlds.sdp import bare
 
 WITH_AIORTC: Final = 256 * 1024
@@ -85,9 +86,9 @@ class ChannelSettings:
             server (see `addresses`).
         ice_servers: STUN and TURN servers; none by default, and never a public one unasked.
         relay_only: offer no address of ours, only those of TURN servers.
-        consent_every, consent_lost: a peer that is gone is noticed after about
-            `consent_every * consent_lost`, RFC 7675. They hold for the whole process. With more
-            than `AT_FULL_PACE` links in it we ask each less often, so that asking costs the same.
+        consent_every, consent_lost: how often a peer is asked whether it is there, and after how
+            many questions without an answer it is gone: after 3 s at the most, while a process
+            has no more than 56 ends of links (see `consent`). They hold for the whole process.
         at_once: handshakes under way at the same time: more do not end sooner, and the loop
             answers others later.
         patience: after how long a handshake no longer holds up the next.
@@ -97,7 +98,7 @@ class ChannelSettings:
     ice_servers: tuple[IceServer, ...] = ()
     relay_only: bool = False
     consent_every: float = 0.5
-    consent_lost: int = 3
+    consent_lost: int = 4
     at_once: int = 12
     patience: float = 4.0
 
@@ -360,7 +361,7 @@ class Channel:
         if self._ended or self.is_open:
             return
         self.is_open = True
-        _count_links(+1)
+        consent.PACE.links += 1
         self._leave_gate()
         sctp = self._pc.sctp
         assert sctp is not None
@@ -395,7 +396,7 @@ class Channel:
 
     def _close(self) -> None:
         if self.is_open:
-            _count_links(-1)
+            consent.PACE.links -= 1
         self.is_open = False
         self._leave_gate()
         self._waiting.clear()
@@ -459,30 +460,11 @@ def _own_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     return list(chosen)
 
 
-AT_FULL_PACE: Final = 56
-"""Ends of links in a process up to which each is asked for consent every `consent_every`: all of
-a mesh of eight."""
-_SLOWEST_CONSENT: Final = 5.0  # seconds; RFC 7675 §5.1
-_links = 0
-_consent_every = 0.5
-
-
-def _count_links(more: int) -> None:
-    """Keep what consent costs in bounds: a mesh of 30 asked 1,740 times a second."""
-    global _links
-    _links += more
-    interval = max(_consent_every, min(_SLOWEST_CONSENT, _consent_every * _links / AT_FULL_PACE))
-    aioice.ice.CONSENT_INTERVAL = interval  # type: ignore[assignment]
-
-
 def prepare(settings: ChannelSettings) -> None:
     """Put our hooks and consent times in place."""
-    global _consent_every
     aioice.ice.get_host_addresses = _own_addresses
     aiortc.rtcpeerconnection.RTCCertificate = _Certificates  # type: ignore[assignment, attr-defined]
-    aioice.ice.CONSENT_FAILURES = settings.consent_lost
-    _consent_every = settings.consent_every
-    _count_links(0)
+    consent.watch(settings.consent_every, settings.consent_lost)
 
 
 # --- and aiortc makes a certificate for each connection -----------------------------------------

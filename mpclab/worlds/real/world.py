@@ -31,6 +31,8 @@ from mpclab.worlds.stores import MemoryStore, Store
 T = TypeVar("T")
 
 _PLACES: dict[type, str] = {Persist: "persist", Send: "send"}
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.005
+"""Seconds between two looks at what a `run` waits for."""
 
 
 class RealWorld(LiveWorld):
@@ -118,6 +120,7 @@ class RealWorld(LiveWorld):
         if self.thread.is_current():
             raise RuntimeError("run() was called in the world's own thread; it would never end")
         end = None if limit is None else self.now + limit
+        pause = _SHORTEST_PAUSE
         while True:
             self._activity.clear()
             if self._unraised:
@@ -128,8 +131,10 @@ class RealWorld(LiveWorld):
             if left <= 0 or (end is None and self.call(self._idle)):
                 return False
             if self._activity.wait(left):
-                # Each step wakes us: leave the interpreter to the world's thread for a while.
-                time.sleep(0.001)
+                # Each step wakes us: leave the interpreter to the world's thread for a while, and
+                # the longer the longer this goes on, so that looking costs little beside it.
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _idle(self) -> bool:
         return not self.thread.tasks and super()._idle()
