@@ -82,18 +82,19 @@ class Facts:
         policy: PolicyLike = "unanimous",
         faulty: Iterable[Party] | None = None,
         patience: int | None = None,
+        rows: list[Row] | None = None,
     ) -> Facts:
-        """Read `trace`. `faulty=None`: those that the trace itself shows to be liars.
+        """Read `trace`. `faulty=None`: those that the trace itself shows to be liars; `rows`: its
+        rows, where they are read already.
 
         Raises:
             UsageError: n is not positive, or the policy is not one.
         """
         if n < 1:
             raise UsageError(f"n: {n} parties; a run has at least one")
-        rows = list(trace)
+        rows = list(trace) if rows is None else rows
         final = State()
-        for row in rows:
-            final.apply(row)
+        final.read(rows)
         # A malicious server is none of the parties, and neither is a liar of another session.
         liars = final.liars if faulty is None else faulty
         members = frozenset(range(1, n + 1))

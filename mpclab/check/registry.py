@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
+from operator import le
 from typing import Any, TypeAlias
 
 from mpclab.check.facts import Facts, MessagesGone, PolicyLike
@@ -12,7 +14,7 @@ from mpclab.check.verdict import Verdict, unknown
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.registry import Later, Registry, read_arguments, word_of
-from mpclab.trace import Trace
+from mpclab.trace import Row, Trace
 
 Check: TypeAlias = Callable[..., Verdict]
 """`check(facts)` judges; what a file may set of it are its further parameters."""
@@ -68,8 +70,12 @@ def run_checks(
         UsageError: a name that is no check; says which is nearest.
     """
     bound = [bind(check) for check in checks]
-    ordered, numbers = in_order(trace)
-    facts = Facts.of(ordered, n=n, policy=policy, faulty=faulty, patience=patience)
+    rows = list(trace)
+    ordered, numbers = in_order(trace, rows)
+    facts = Facts.of(
+        ordered, n=n, policy=policy, faulty=faulty, patience=patience,
+        rows=rows if numbers is None else None,
+    )  # fmt: skip
     facts.whole = trace.whole
     verdicts = [_judge(check, facts) for check in bound]
     if numbers is None:
@@ -79,16 +85,18 @@ def run_checks(
     ]
 
 
-def in_order(trace: Trace) -> tuple[Trace, list[int] | None]:
-    """The trace in the order in which things happened, and each row's number in `trace`; None:
-    as it is.
+def in_order(trace: Trace, rows: list[Row]) -> tuple[Trace, list[int] | None]:
+    """The trace, whose rows these are, in the order in which things happened, and each row's number
+    in `trace`; None: as it is.
 
     A trace is in order, even where a clock went back. But the rows of a party in a process of
     its own arrive a little late; all processes of a machine read one clock, so sorted by time an
     effect follows its cause again. Late rows are late together: where the rows of one actor go
     back in time, it is the clock that did.
     """
-    rows = list(trace)
+    times = [row.at for row in rows]
+    if all(map(le, times, islice(times, 1, None))):
+        return trace, None
     latest: dict[Party, int] = {}
     now, late = 0, False
     for row in rows:

@@ -3,7 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpclab.trace.fold import Scrubber, fold
+from mpclab.lab import play
+from mpclab.testing import experiments
+from mpclab.trace.fold import Scrubber, State, fold
 from tests.plots import scenes
 from tests.trace.rowmaker import Story, committed
 
@@ -131,3 +133,16 @@ def test_a_scrubber_follows_a_growing_trace() -> None:
 
 
 _TRACE = scenes.broken(3)
+
+
+def test_many_rows_at_once_do_what_they_do_one_by_one() -> None:
+    for protocol in ("pbft", "direct"):
+        for seed in range(3):
+            rows = list(play(experiments.draw(seed, protocol)).trace)
+            singly, together = State(), State()
+            for row in rows:
+                singly.apply(row)
+            together.read(rows[:100])
+            together.read(iter(rows[100:]))
+            together.read([])
+            assert together == singly
