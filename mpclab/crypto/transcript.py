@@ -22,11 +22,23 @@ Part: TypeAlias = bytes | str | int | tuple["Part", ...]
 
 DIGEST_BYTES = 32
 _PREFIX = b"mpclab transcript v1\0"
+_HEADS = {tag: [tag + size.to_bytes(8, "big") for size in range(256)]
+          for tag in (b"b", b"s", b"i", b"t")}  # fmt: skip
+"""Tag and length of short bodies, which nearly all are."""
 
 
 def encode(*parts: Part) -> bytes:
     """The parts as bytes, injectively."""
-    return b"".join(map(_encode_one, parts))
+    pieces: list[bytes] = []
+    for part in parts:
+        if type(part) is bytes:  # nearly all are
+            tag, body = b"b", part
+        else:
+            tag, body = _tag_and_body(part)
+        size = len(body)
+        pieces.append(_HEADS[tag][size] if size < 256 else tag + size.to_bytes(8, "big"))
+        pieces.append(body)
+    return b"".join(pieces)
 
 
 def digest(label: str, *parts: Part) -> bytes:
@@ -34,21 +46,17 @@ def digest(label: str, *parts: Part) -> bytes:
     return hashlib.sha256(_PREFIX + encode(label, *parts)).digest()
 
 
-def _encode_one(part: Part) -> bytes:
-    if type(part) is bytes:  # nearly all are
-        return b"b" + len(part).to_bytes(8, "big") + part
-    if isinstance(part, bytes):
-        tag, body = b"b", part
-    elif isinstance(part, str):
-        tag, body = b"s", part.encode()
-    elif isinstance(part, bool):
+def _tag_and_body(part: Part) -> tuple[bytes, bytes]:
+    if isinstance(part, str):
+        return b"s", part.encode()
+    if isinstance(part, bool):
         raise TypeError("a part is never a bool: say which number or text is meant")
-    elif isinstance(part, int):
+    if isinstance(part, int):
         # One bit more than the magnitude needs, for the sign: 127 is 1 byte, 128 is 2.
         magnitude = part if part >= 0 else ~part
-        tag, body = b"i", part.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
-    elif isinstance(part, tuple):
-        tag, body = b"t", encode(*part)
-    else:
-        raise TypeError(f"a part is bytes, str, int or a tuple of these, not {type(part).__name__}")
-    return tag + len(body).to_bytes(8, "big") + body
+        return b"i", part.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
+    if isinstance(part, tuple):
+        return b"t", encode(*part)
+    if isinstance(part, bytes):
+        return b"b", part
+    raise TypeError(f"a part is bytes, str, int or a tuple of these, not {type(part).__name__}")
