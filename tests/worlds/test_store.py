@@ -12,6 +12,7 @@ import pytest
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
 from mpclab.worlds.real.store import SqliteStore, StoreError
+from mpclab.worlds.real.wal import is_damaged
 
 OWNER = {"session": "alpha", "party": "1", "parties": "3", "key": "ab" * 32}
 PATH = ("session",)
@@ -126,6 +127,51 @@ def test_a_broken_store_has_a_sentence_and_is_left_as_it_is(
     assert "\n" not in str(told.value)
     assert (file.read_bytes() if file.is_file() else b"") == before
     assert os.path.lexists(file)
+
+
+def killed(folder: Path) -> tuple[Path, Path]:
+    """What a party leaves that is killed after 30 writes: its database, and the log beside it."""
+    running = SqliteStore(folder / "running.sqlite", OWNER)
+    for k in range(30):
+        running.put(PATH, f"vote/{k:02}", bytes(300))
+    file, log = folder / "a.sqlite", folder / "a.sqlite-wal"
+    file.write_bytes(running.file.read_bytes())
+    log.write_bytes((folder / "running.sqlite-wal").read_bytes())
+    running.close()
+    return file, log
+
+
+@pytest.mark.parametrize("at", [0, 9, 20, 40, 44, 60, 4000, 0.5, -12_000])
+def test_a_damaged_log_is_refused_and_left_as_it_is(tmp_path: Path, at: float) -> None:
+    file, log = killed(tmp_path)
+    size = log.stat().st_size
+    where = int(at * size) if isinstance(at, float) else at % size
+    _overwrite(log, where, bytes([log.read_bytes()[where] ^ 4]))
+    before = log.read_bytes()
+    with pytest.raises(UsageError, match=r"a\.sqlite is damaged: its log, a\.sqlite-wal"):
+        SqliteStore(file, OWNER)
+    assert log.read_bytes() == before
+
+
+@pytest.mark.parametrize("left", [0, 31, 40, 5000, 40_000, -1, -3000, -4200])
+def test_a_torn_end_of_a_log_is_no_damage(tmp_path: Path, left: int) -> None:
+    """As a power cut leaves it in the middle of a write of which nobody was told yet."""
+    file, log = killed(tmp_path)
+    _cut(log, left % log.stat().st_size if left < 0 else left)
+    found = SqliteStore(file, OWNER)
+    kept = sorted(found.load().get(PATH, {}))
+    assert kept == [f"vote/{k:02}" for k in range(len(kept))]
+    found.close()
+
+
+def test_a_log_that_begins_again_is_no_damage(tmp_path: Path) -> None:
+    running = SqliteStore(tmp_path / "a.sqlite", OWNER)
+    for k in range(30):
+        running.put(PATH, f"vote/{k:02}", bytes(3000))
+    running._open.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+    running.put(PATH, "vote/30", b"")
+    assert not is_damaged(tmp_path / "a.sqlite-wal")
+    running.close()
 
 
 @pytest.mark.parametrize("place", ["/dev/null/x", "/proc/none/x"])

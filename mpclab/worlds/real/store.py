@@ -7,7 +7,8 @@ each) and readable by its owner alone: it may hold keys.
 A file says whose it is, and is refused to anybody else: what one party of one session promised is
 no part of another. An unreadable store is refused too, with the reason; nothing is repaired,
 made anew or forgotten without being asked, since a party without its memory may vote twice. SQLite
-notices damage to its pages, not to their content: each record has a checksum of its own.
+notices damage to its pages, not to their content: each record has a checksum of its own. Nor does
+it say a word where its log is damaged: see `wal`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import msgspec
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Path
+from mpclab.worlds.real.wal import is_damaged
 from mpclab.worlds.stores import Items
 
 
@@ -90,6 +92,11 @@ class SqliteStore:
         if not head:
             raise UsageError(
                 f"{self.file} is empty: what it held is lost; remove it to begin with nothing"
+            )
+        if is_damaged(log := self.file.with_name(f"{self.file.name}-wal")):
+            raise UsageError(
+                f"{self.file} is damaged: its log, {log.name}, has lost what was written last; "
+                f"take a copy of both that is whole"
             )
         if head != b"SQLite format 3\0":
             raise UsageError(f"{self.file} is not a store of ours: not an SQLite database")
