@@ -12,7 +12,7 @@ import sys
 
 SECTIONS = (
     "simulation", "real", "links", "endurance", "relay", "widgets", "clicks", "frames",
-    "consensus_figures", "mpc", "tabs",
+    "consensus_figures", "mpc", "security", "tabs",
 )  # fmt: skip
 
 

@@ -19,9 +19,8 @@ from __future__ import annotations
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.numbers import Number, number
-from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit, Wire
+from mpclab.mpc.circuit import Circuit, Wire
 from mpclab.mpc.comparison import first_two, greatest, less
-from mpclab.mpc.evaluation import Evaluation
 
 LARGEST = 2**62 - 1
 PLACES = 9
@@ -152,13 +151,6 @@ def _numbers(
     digits = [c.digits(party, length, width) for party in inputs]
     c.check_digits()
     return [c.number(each, width) for each in digits]
-
-
-def largest_message(circuit: Circuit, participants: tuple[Party, ...]) -> int:
-    """Bytes of the longest vector that somebody sends to another in one round."""
-    side = Evaluation(circuit, participants[0], participants, [])
-    sizes = (side.lengths(k, p) for k in range(circuit.rounds) for p in participants)
-    return max(sizes, default=0) * ELEMENT_BYTES
 
 
 def check_result(kind: str, inputs: tuple[Party, ...], result: list[int]) -> None:

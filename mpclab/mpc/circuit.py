@@ -108,7 +108,7 @@ def _mul(v: Vector, w: Vector) -> Vector:
 class Step:
     """How one wire comes about: kind "input", "digits", "random", "local", "mul", "dot", "open"
     or "zero", which is opened and must be 0, or it ends, and `why`. `width`: bits of each number of
-    "digits"."""
+    "digits". `givers`: whose input each element of "zero" is made of, where it is one party's."""
 
     kind: str
     wire: Wire
@@ -118,6 +118,7 @@ class Step:
     width: int = 0
     local: Local | None = None
     why: str = OUT_OF_RANGE
+    givers: tuple[Party, ...] = ()
 
 
 class Circuit:
@@ -126,7 +127,7 @@ class Circuit:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.outputs: list[Wire] = []
-        self._digits: list[Wire] = []  # not yet checked
+        self._digits: list[tuple[Party, Wire]] = []  # not yet checked
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Circuit:
         return self  # built once, then only read
@@ -143,7 +144,7 @@ class Circuit:
     def digits(self, party: Party, count: int = 1, width: int = DIGITS) -> Wire:
         """Private numbers of `party`, each as `width` bits, lowest first. See `check_digits`."""
         wire = self.unchecked_digits(party, count, width)
-        self._digits.append(wire)
+        self._digits.append((party, wire))
         return wire
 
     def unchecked_digits(self, party: Party, count: int, width: int) -> Wire:
@@ -158,15 +159,18 @@ class Circuit:
 
     def check_digits(self) -> None:
         """End the computation unless all that was put in as digits is bits: by a combination of
-        the b·(1 - b) whose weights are drawn after all have put theirs in. A cheat passes with a
-        chance of less than the number of bits divided by P."""
+        the b·(1 - b) of each party, whose weights are drawn after all have put theirs in. A cheat
+        passes with a chance of less than the number of bits divided by P."""
         if not self._digits:
             return
-        bits = self.join(*self._digits)
-        self._digits = []
+        given, self._digits = self._digits, []
+        longest = max(bits.length for _, bits in given)
         weight = self.open(self.random(1))
-        powers = self.local(lambda v: _powers(v[0], bits.length), weight, length=bits.length)
-        self.zero(self.dot(self.mul(bits, powers), 1 - bits))
+        powers = self.local(lambda v: _powers(v[0], longest), weight, length=longest)
+        sums = [
+            self.dot(self.mul(bits, powers.take(range(bits.length))), 1 - bits) for _, bits in given
+        ]
+        self.zero(self.join(*sums), givers=tuple(party for party, _ in given))
 
     def constant(self, values: Vector) -> Wire:
         """A vector that everyone knows."""
@@ -225,10 +229,10 @@ class Circuit:
         self.steps.append(Step("open", wire, (secret,)))
         return wire
 
-    def zero(self, secret: Wire, why: str = OUT_OF_RANGE) -> Wire:
+    def zero(self, secret: Wire, why: str = OUT_OF_RANGE, givers: tuple[Party, ...] = ()) -> Wire:
         """Open it, and end the computation when it is not 0; the wire of what was opened."""
         wire = self._wire(secret.length, secret.level + 1, public=True)
-        self.steps.append(Step("zero", wire, (secret,), why=why))
+        self.steps.append(Step("zero", wire, (secret,), why=why, givers=givers))
         return wire
 
     def join(self, *wires: Wire) -> Wire:

@@ -15,6 +15,7 @@ pair takes n(n-1)/2.
 
 from __future__ import annotations
 
+from mpclab.core.ids import Party
 from mpclab.mpc.circuit import DIGITS, Circuit, Wire, least
 
 
@@ -48,15 +49,18 @@ def less(c: Circuit, a: Wire, b: Wire, width: int = DIGITS) -> tuple[Wire, Wire]
     return wins, ties
 
 
-def check_range(c: Circuit, digits: Wire, width: int, low: int, high: int) -> None:
-    """End the computation unless each of these numbers is from `low` to `high`."""
+def check_range(
+    c: Circuit, digits: Wire, width: int, low: int, high: int, givers: tuple[Party, ...]
+) -> None:
+    """End the computation unless each of these numbers, of these parties, is from `low` to
+    `high`."""
     count = digits.length // width
     if low > least(width):
         bound = c.constant([low - least(width) >> i & 1 for i in range(width)] * count)
-        c.zero(less(c, digits, bound, width)[0])
+        c.zero(less(c, digits, bound, width)[0], givers=givers)
     if high < -least(width) - 1:
         bound = c.constant([high - least(width) >> i & 1 for i in range(width)] * count)
-        c.zero(less(c, bound, digits, width)[0])
+        c.zero(less(c, bound, digits, width)[0], givers=givers)
 
 
 def chosen(c: Circuit, second: Wire, *choices: tuple[Wire, Wire]) -> tuple[Wire, ...]:

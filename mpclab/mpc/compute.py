@@ -1,39 +1,22 @@
 """`Compute`: the parties evaluate a circuit on their private inputs, round by round.
 
-A party's input never travels in a proposal and is never stored or traced: its own user gives it, by
-asking the machine with `Input`. The machine notes `input-wanted` when it waits for one. With
-everybody's first message there, rounds follow as fast as messages do. A party that is missing at
-a deadline ends it: `Aborted(missing=…)`. Lost messages are sent again. Shares of inputs are never
-stored, so a party that restarts takes no part any more: it would contradict itself.
-
-Who takes no part, where only some compute, is told the result by all who do, and believes what more
-of them say alike than may lie.
+With everybody's first message there, rounds follow as fast as messages do. A party that is missing
+at a deadline ends it: `Aborted(missing=…)`. Lost messages are sent again.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from mpclab.core import notes
-from mpclab.core.errors import PeerFault, Strength, UsageError
-from mpclab.core.ids import SECOND, Party
-from mpclab.core.machine import Ctx, Machine
-from mpclab.core.numbers import Number
-from mpclab.core.rounds import AGAIN, Aborted, Again, Finished
+from mpclab.core.errors import PeerFault
+from mpclab.core.ids import Party
+from mpclab.core.machine import Ctx
+from mpclab.core.rounds import AGAIN, Aborted, Again
 from mpclab.core.wire import Message
-from mpclab.mpc.arithmetic import scaled
-from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit, P, Vector
-from mpclab.mpc.evaluation import Evaluation, degree
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """An ask: our private input. `repr` does not show it, so no trace does."""
-
-    values: tuple[Number, ...] = field(repr=False)
+from mpclab.mpc.circuit import ELEMENT_BYTES, P, Vector
+from mpclab.mpc.computation import Computation, Input, Told, pack, unpack
+from mpclab.mpc.evaluation import Evaluation
 
 
 class Part(Message, frozen=True):
@@ -43,94 +26,26 @@ class Part(Message, frozen=True):
     data: bytes
 
 
-class Told(Message, frozen=True):
-    """The result, for who took no part: opened numbers, as elements of 16 bytes."""
+class Compute(Computation):
+    """As `Computation`; semi-honest, or as the circuit checks itself (`verified`)."""
 
-    data: bytes
-
-
-class Compute(Machine):
-    """The result of `Finished` is what `present` makes of the opened numbers.
-
-    Args:
-        circuit: what to compute. `givers`: whose inputs it takes.
-        participants: those that compute; others are told the result.
-        check: raises `UsageError` for an input that will not do. `places`: decimal ones, of
-            which inputs are whole numbers.
-        plausible: raises `ValueError` for an impossible result.
-        given: our input, if it is known beforehand; one that will not do is asked for.
-        deadline: µs for one round; `patience`: µs for everybody's input.
-    """
-
-    def __init__(
-        self,
-        circuit: Circuit,
-        givers: tuple[Party, ...],
-        participants: tuple[Party, ...],
-        *,
-        check: Callable[[tuple[Number, ...]], None] = lambda values: None,
-        places: int = 0,
-        plausible: Callable[[list[int]], None] = lambda result: None,
-        given: tuple[Number, ...] | None = None,
-        deadline: int = 10 * SECOND,
-        patience: int = 60 * SECOND,
-        present: Callable[[list[int]], Any] = lambda result: result,
-    ) -> None:
-        if len(participants) < 3:
-            raise UsageError("secure computation needs at least 3 parties: two have no majority")
-        self.circuit, self.givers, self.participants = circuit, givers, participants
-        self.check, self.given = check, given
-        self.places, self.plausible = places, plausible
-        self.deadline, self.patience, self.present = deadline, patience, present
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self.evaluation: Evaluation | None = None
         self.round = 0
         self.received: dict[tuple[int, Party], Part] = {}
         self.said: list[dict[Party, Part]] = []
-        self.told: dict[Party, bytes] = {}
-        self.result: Told | None = None
-        self.outcome: Finished[Any] | Aborted | None = None
 
-    def start(self, ctx: Ctx) -> None:
-        if ctx.me not in self.participants:
-            ctx.set_timer("deadline", self.patience + self.deadline * self.circuit.rounds)
-            ctx.set_timer("again", self.deadline)
-            return
-        if "began" in ctx.stored:
-            self._end(ctx, Aborted("this party was restarted while it computed"))
-            return
-        ctx.set_timer("deadline", self.patience)
-        ctx.set_timer("again", self.deadline // AGAIN)
-        if ctx.me not in self.givers:
-            self._enter(ctx, ())
-            return
-        why = self._flaw(self.given) if self.given is not None else ""
-        if self.given is not None and not why:
-            self._enter(ctx, self.given)
-        else:
-            ctx.note(notes.InputWanted(numbers=self.circuit.inputs_of(ctx.me), why=why))
+    def largest_message(self) -> int:
+        me, everyone = self.participants[0], self.participants
+        return Evaluation(self.circuit, me, everyone, []).largest_message()
 
-    def _flaw(self, values: tuple[Number, ...]) -> str:
-        """Why these will not do; it does not tell them."""
-        try:
-            self.check(values)
-        except UsageError as error:
-            return str(error)
-        return ""
+    def open(self, ctx: Ctx) -> None:
+        """Nothing happens before our input is here."""
 
-    def on_ask(self, ctx: Ctx, ask: Any) -> None:
-        if not isinstance(ask, Input):
-            raise UsageError(f"a computation cannot {type(ask).__name__}")
-        if self.evaluation is not None or self.outcome is not None:
-            raise UsageError("the input was given before, or is not wanted any more")
-        self.check(ask.values)
-        self._enter(ctx, ask.values)
-
-    def _enter(self, ctx: Ctx, values: tuple[Number, ...]) -> None:
-        self.given = None
-        given = [scaled(value, self.places) for value in values]
+    def take(self, ctx: Ctx, given: list[int]) -> None:
         ctx.persist("began", b"1")
-        evaluation = Evaluation(self.circuit, ctx.me, self.participants, given)
-        self.evaluation = evaluation
+        self.evaluation = Evaluation(self.circuit, ctx.me, self.participants, given)
         self._say(ctx)
         self._go_on(ctx)
 
@@ -146,14 +61,13 @@ class Compute(Machine):
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Part | Again | Told) -> None:
         if isinstance(msg, Again) and sender not in self.participants:
-            if self.result is not None:
-                ctx.send(sender, self.result)
+            self.asked_again(ctx, sender)
             return
         if sender not in self.participants:
             raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
         if ctx.me not in self.participants:
             if isinstance(msg, Told):
-                self._hear(ctx, sender, msg)
+                self.hear(ctx, sender, msg)
             return
         if isinstance(msg, Told):
             raise PeerFault("told a result to who computes it")
@@ -182,38 +96,15 @@ class Compute(Machine):
             except PeerFault as fault:
                 ctx.blame(fault.party, fault.reason, fault.strength)
                 blamed = () if fault.party is None else (fault.party,)
-                self._end(ctx, Aborted(fault.reason, blamed=blamed))
+                self.end(ctx, Aborted(fault.reason, blamed=blamed))
                 return
             self.round += 1
             if self.round == self.circuit.rounds:
-                self._conclude(ctx, evaluation.result())
+                self.conclude(ctx, evaluation.result())
                 return
             ctx.set_timer("deadline", self.deadline)
             ctx.set_timer("again", self.deadline // AGAIN)
             self._say(ctx)
-
-    def _conclude(self, ctx: Ctx, result: list[int]) -> None:
-        try:
-            self.plausible(result)
-        except ValueError as error:
-            ctx.blame(None, str(error), Strength.SOMEONE)
-            self._end(ctx, Aborted(str(error)))
-        else:
-            self.result = Told(pack([x % P for x in result]))
-            ctx.multicast([p for p in ctx.members if p not in self.participants], self.result)
-            self._end(ctx, Finished(self.present(result)))
-
-    def _hear(self, ctx: Ctx, sender: Party, told: Told) -> None:
-        if self.outcome is not None:
-            return
-        if len(told.data) != ELEMENT_BYTES * sum(wire.length for wire in self.circuit.outputs):
-            raise PeerFault("told a result of the wrong length")
-        if max(unpack(told.data), default=0) >= P:
-            raise PeerFault("told a number outside the field")
-        self.told[sender] = told.data
-        if sum(data == told.data for data in self.told.values()) > degree(len(self.participants)):
-            result = [x if x <= P // 2 else x - P for x in unpack(told.data)]
-            self._end(ctx, Finished(self.present(result)))
 
     def _unpack(self, evaluation: Evaluation, k: int, sender: Party) -> Vector:
         data = self.received.pop((k, sender)).data
@@ -231,12 +122,7 @@ class Compute(Machine):
         if self.outcome is not None:
             return
         if ctx.me not in self.participants:
-            if name == "again":
-                ctx.set_timer("again", self.deadline)
-                ctx.multicast(self.participants, Again(0))
-                return
-            silent = tuple(p for p in self.participants if p not in self.told)
-            self._end(ctx, Aborted("nobody told a result in time", missing=silent))
+            self.wait_to_be_told(ctx, name)
             return
         missing = self._missing()
         if name == "again":
@@ -245,25 +131,11 @@ class Compute(Machine):
             return
         what = "input" if self.round == 0 else f"vector of round {self.round + 1}"
         named = ", ".join(map(str, missing))
-        self._end(ctx, Aborted(f"no {what} from {named} in time", missing=missing))
+        self.end(ctx, Aborted(f"no {what} from {named} in time", missing=missing))
 
-    def _end(self, ctx: Ctx, outcome: Finished[Any] | Aborted) -> None:
-        self.outcome, self.evaluation = outcome, None
+    def forget(self) -> None:
+        self.evaluation = None
         self.received.clear()
-        ctx.cancel_timer("deadline")
-        ctx.cancel_timer("again")
-        ctx.output(outcome)
 
 
-def pack(vector: Vector) -> bytes:
-    """Field elements as 16 bytes each, little-endian."""
-    return b"".join([x.to_bytes(ELEMENT_BYTES, "little") for x in vector])
-
-
-def unpack(data: bytes) -> Vector:
-    """`pack`, reversed; the numbers may be too large."""
-    number = int.from_bytes
-    return [number(element, "little") for (element,) in _ELEMENT.iter_unpack(data)]
-
-
-_ELEMENT = struct.Struct(f"{ELEMENT_BYTES}s")
+__all__ = ["Compute", "Input", "Part", "Told", "pack", "unpack"]

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import Party
 from mpclab.crypto.shamir import lagrange_coefficients
-from mpclab.mpc.circuit import Circuit, P, Step, Vector, least
+from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit, P, Step, Vector, least
 
 
-def degree(n: int) -> int:
+def minority(n: int) -> int:
     """How many parties may put together what they saw, of n."""
     return (n - 1) // 2
 
@@ -56,6 +56,7 @@ class Evaluation:
         participants: those that compute; each is a point. `me` is one of them.
         inputs: our private vector; empty when the circuit takes none from us.
         prime: the field.
+        degree: how many may put together what they saw, fewer than half; (n-1)//2 by default.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class Evaluation:
         participants: tuple[Party, ...],
         inputs: Vector,
         prime: int = P,
+        *,
+        degree: int | None = None,
     ) -> None:
         if len(participants) < 3:
             raise UsageError("secure computation needs at least 3 parties: two have no majority")
         self.circuit, self.me, self.participants = circuit, me, participants
         self.prime = prime
-        self.degree = degree(len(participants))
+        self.degree = minority(len(participants)) if degree is None else degree
         self.reducers = participants[: 2 * self.degree + 1]
         self.inputs = [value % prime for value in inputs]
         self.values: dict[int, Vector] = {}
@@ -100,6 +103,12 @@ class Evaluation:
     def lengths(self, k: int, sender: Party) -> int:
         """Elements in `sender`'s message of round k, to each."""
         return sum(step.wire.length for step in self.by_round[k] if self.sends(step, sender))
+
+    def largest_message(self) -> int:
+        """Bytes of the longest vector that somebody sends to another in one round."""
+        rounds = range(self.circuit.rounds)
+        sizes = (self.lengths(k, p) for k in rounds for p in self.participants)
+        return max(sizes, default=0) * ELEMENT_BYTES
 
     def outgoing(self, k: int, coins: random.Random) -> dict[Party, Vector]:
         """Our vectors of round k, by receiver, ourselves included."""
@@ -131,6 +140,10 @@ class Evaluation:
             case "random":
                 size = step.below.bit_length() + 64
                 return [coins.getrandbits(size) % step.below for _ in range(step.wire.length)]
+        return self.products(step)
+
+    def products(self, step: Step) -> Vector:
+        """Of our shares: themselves shares, of twice the degree."""
         left, right = (self.values[arg.index] for arg in step.args)
         products = [x * y for x, y in zip(left, right, strict=True)]
         if step.kind == "dot":  # shares of degree 2d add up before they are shared anew

@@ -400,7 +400,8 @@ def compiled(
         )
     digits = [c.digits(party, numbers, width) for party in givers]
     c.check_digits()
-    check_range(c, c.join(*digits), width, least_value, greatest)
+    owners = tuple(party for party in givers for _ in range(numbers))
+    check_range(c, c.join(*digits), width, least_value, greatest, owners)
     given: list[Any] = []
     for each in digits:
         whole = c.number(each, width)

@@ -37,6 +37,17 @@ def verified(circuit: Circuit) -> Circuit:
     return _Doubling(circuit).made
 
 
+def prepared(circuit: Circuit) -> tuple[Circuit, dict[int, Wire]]:
+    """A circuit without inputs and outputs, checked as a whole in its last round.
+
+    Returns:
+        The circuit, and its wires by the index of those of the given one.
+    """
+    doubling = _Doubling(circuit)
+    doubling.check_all()
+    return doubling.made, doubling.plain
+
+
 class _Doubling:
     """A circuit in the making.
 
@@ -84,7 +95,7 @@ class _Doubling:
                     self.mac[at] = self._local(step, args)
             case "open" | "zero":
                 if step.kind == "zero" or is_result:
-                    self._check(tuple(self.unchecked))
+                    self.check_all()
                     args = [self._after(args[0], self.checks)]
                 elif at in self.private:
                     self._check(tuple(key for key in self.unchecked if key in behind))
@@ -139,6 +150,9 @@ class _Doubling:
         if last is None or last.level <= wire.level:
             return wire
         return self.made.local(lambda v, _: v, wire, last, length=wire.length)
+
+    def check_all(self) -> None:
+        self._check(tuple(self.unchecked))
 
     def _check(self, keys: tuple[int, ...]) -> None:
         if not keys:

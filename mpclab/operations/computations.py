@@ -22,6 +22,7 @@ from mpclab.operations.spec import Execution, OperationSpec, Result
 
 if TYPE_CHECKING:
     from mpclab.mpc.circuit import Circuit
+    from mpclab.mpc.computation import Computation
 
 
 def input_path(kind: str, op: str, at: Path = ("session",)) -> Path:
@@ -77,19 +78,23 @@ def computing(
     Raises:
         UsageError: somebody would have to send too much at once.
     """
-    from mpclab.mpc import arithmetic
     from mpclab.mpc.compute import Compute
+    from mpclab.mpc.identifiable import Identifiable
     from mpclab.mpc.verified import verified
 
     params, members = execution.params, members_of(execution, "members")
-    if params["security"] == "malicious":
+    security = params["security"]
+    make: Callable[..., Computation] = Compute
+    if security == "malicious":
         circuit = verified(circuit)
-    if len(members) > 2 and (size := arithmetic.largest_message(circuit, members)) > MAX_MESSAGE:
-        raise UsageError(
-            f"{execution.proposal.kind}: {len(members)} parties would send messages of {size} "
-            f"bytes; {MAX_MESSAGE} are the most"
+    elif security == "identifiable":
+        make = partial(
+            Identifiable,
+            context=execution.context,
+            identity=execution.identity,
+            keys=execution.keys,
         )
-    return Compute(
+    machine = make(
         circuit,
         inputs,
         members,
@@ -102,6 +107,12 @@ def computing(
         patience=params["wait"] * SECOND,
         present=present,
     )
+    if (size := machine.largest_message()) > MAX_MESSAGE:
+        raise UsageError(
+            f"{execution.proposal.kind}: {len(members)} parties would send messages of {size} "
+            f"bytes; {MAX_MESSAGE} are the most"
+        )
+    return machine
 
 
 _WAIT = Number("wait", default=60, low=1, high=3600, help="seconds to wait for the inputs")
@@ -109,8 +120,9 @@ _MEMBERS = Numbers("members", default=(), low=1, help="who computes; none named:
 _SECURITY = Text(
     "security",
     default="semi-honest",
-    choices=("semi-honest", "malicious"),
-    help="malicious: who deviates ends it, and cannot change the result unseen",
+    choices=("semi-honest", "malicious", "identifiable"),
+    help="malicious: who deviates ends it, and cannot change the result unseen; identifiable: and "
+    "is named, if fewer than a third do",
 )
 COMMON = (_MEMBERS, _SECURITY, _WAIT)
 SHOWN = ("members", "security", "ranges")

@@ -143,6 +143,7 @@ def test_one_for_five_is_written_and_fails_for_three_by_a_sentence() -> None:
         ("histogram", {"edges": [40, 60]}, "below 40 1, from 40 2, from 60 2"),
         ("median", {"members": [1, 3, 4]}, "61"),
         ("sum", {"members": [1, 3, 4], "security": "malicious"}, "288"),
+        ("sum", {"members": [1, 3, 4, 5], "security": "identifiable"}, "327"),
     ],
 )
 def test_what_the_house_knows(kind: str, more: dict[str, Any], result: str) -> None:
