@@ -88,6 +88,21 @@ class Refused(msgspec.Struct, frozen=True):
     missing: tuple[Party, ...] = ()
 
 
+class Read(msgspec.Struct, frozen=True):
+    """Ask, where the protocol `reads`: when may we say what is decided, so that nothing is missing
+    that was decided when this was asked? Answered by `Readable`, or never: who asks has a time-out
+    of its own. `read`: a name for it, used once in this life of the party."""
+
+    read: str
+
+
+class Readable(msgspec.Struct, frozen=True):
+    """Output: `read` may be answered now, from the first `places` of the log or more."""
+
+    read: str
+    places: int
+
+
 class Learnt(msgspec.Struct, frozen=True):
     """Ask: this is how an operation of party `by` ended, as enough others say. Never answered.
 
@@ -118,7 +133,8 @@ class Cast(msgspec.Struct, frozen=True):
 
 
 class Agreement(Machine):
-    """Base of the family. Takes `Submit` (`Cast`, `Learnt`); outputs `Decided` and `Refused`.
+    """Base of the family. Takes `Submit` (`Cast`, `Learnt`, `Read`); outputs `Decided`, `Refused`
+    (`Readable`).
 
     Args:
         identity: this party's signing key, for protocols that sign.
@@ -127,6 +143,8 @@ class Agreement(Machine):
         valid: the external validity predicate.
         names: the id of the operation that a value is for. With it nobody can get one operation's
             value decided under the id of another, which then could never be decided itself.
+        changes: from a value to the parties that it makes the voters, for protocols in which some
+            members vote and all follow (`revotes`); () for other values.
         means: what a value says. Two values with one meaning differ in their proofs alone, and a
             protocol without an order may decide the one here and the other there; two meanings
             contradict each other. Without it each value means itself.
@@ -160,6 +178,11 @@ class Agreement(Machine):
     """Decides itself that an operation will not be done, and says `Refused` everywhere. Where an
     operation is neither ordered nor refused, nobody can promise that it will not be committed."""
 
+    reads: ClassVar[bool] = False
+    """Answers `Read`: says when everything that was decided before it is decided here."""
+    revotes: ClassVar[bool] = False
+    """Has voters that an operation can change."""
+
     @classmethod
     def liars(cls, n: int) -> int:
         """How many of `n` parties may lie, and not only crash, without harm to the others.
@@ -177,6 +200,7 @@ class Agreement(Machine):
         session: str = "",
         needed: int | None = None,
         names: Callable[[bytes], str] | None = None,
+        changes: Callable[[bytes], tuple[Party, ...]] = lambda value: (),
         means: Callable[[bytes], bytes] = fingerprint,
         lacks: Callable[[str, Iterable[Party]], str] = lambda op, approving: "",
         options: Options | None = None,
@@ -190,6 +214,7 @@ class Agreement(Machine):
         self.session = session
         self.needed = needed
         self.names = names
+        self.changes = changes
         self.means = means
         self.lacks = lacks
 

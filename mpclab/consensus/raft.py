@@ -2,7 +2,7 @@
 
 D. Ongaro and J. Ousterhout, "In search of an understandable consensus algorithm (extended
 version)", 2014: the sections below. Pre-vote, the check of the quorum and the refusal to unseat a
-leader: Ongaro's thesis, §9.6, §6.2 and §4.2.3.
+leader, reads, leases: Ongaro's thesis, §9.6, §6.2, §4.2.3 and §6.4.
 
 * Assumes: parties crash and restart with what they stored; nobody lies; links are authenticated.
   Messages may be lost, late, doubled or out of order. n > 2f for progress.
@@ -10,6 +10,14 @@ leader: Ongaro's thesis, §9.6, §6.2 and §4.2.3.
   different operations at one place.
 * Progress while a majority is up and delays do not grow without end: election timeouts double
   while nobody answers in time.
+
+Who votes may change, by an operation whose value `changes` the voters: joint consensus (§6). Its
+entry is C_old,new, and counts from the moment that it stands in a log; once it is committed the
+leader appends C_new, and a leader that is not in it steps down when that is committed. A party that
+does not vote follows as all do and never campaigns; the next change waits for the end of the one
+before it.
+
+A `Read` takes no entry: see `raft_reads`.
 
 An operation takes 2(n − 1) messages from its leader and one round trip to a majority; a commit
 notice tells the others at once. A submit elsewhere is forwarded. An operation stands in the log
@@ -22,7 +30,8 @@ refused and blamed, and never stored.
 Deviations: heartbeats are messages of their own, which also carry the commit index and uncover
 what was lost; a snapshot is the history of operations itself, sent in pages and without what the
 follower has (§7 sends an opaque state in chunks); votes and pre-votes that come later than a
-timeout still count, as long as our term is the one that they are for.
+timeout still count, as long as our term is the one that they are for; every party is always sent
+the log, so that new voters need not catch up first (§6 adds servers as non-voting members).
 """
 
 from collections.abc import Mapping
@@ -31,10 +40,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement, Submit
+from mpclab.consensus.agreement import Agreement, Read, Readable, Submit
 from mpclab.consensus.backlog import Backlog
 from mpclab.consensus.options import Options, count, duration, switch
-from mpclab.consensus.quorum import majority
 from mpclab.consensus.raft_followers import NOTICE, Followers
 from mpclab.consensus.raft_log import RaftLog
 from mpclab.consensus.raft_messages import (
@@ -45,9 +53,13 @@ from mpclab.consensus.raft_messages import (
     RaftHeartbeat,
     RaftHeartbeatResponse,
     RaftInstallSnapshot,
+    RaftReadIndex,
+    RaftReadIndexResponse,
     RaftRequestVote,
     RaftRequestVoteResponse,
 )
+from mpclab.consensus.raft_reads import Rounds, Wanted
+from mpclab.consensus.raft_voters import Voters, checked, final, read_final
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
@@ -73,6 +85,9 @@ class RaftOptions(Options):
     prevote: bool = switch(True, "ask before a candidacy, and stay with a leader that is heard")
     compaction: int = count(64, "applied entries in a log before they are a snapshot", most=1 << 20)
     batch: int = count(32, "entries in one message, at most", most=1024)
+    leases: bool = switch(
+        False, "answer reads under a lease, without a round; clocks must not differ much in speed"
+    )
 
     @property
     def timeouts(self) -> tuple[int, int]:
@@ -87,6 +102,8 @@ class Raft(Agreement):
 
     title = "Raft"
     orders = True
+    reads = True
+    revotes = True
     options_type = RaftOptions
     options: RaftOptions
 
@@ -128,6 +145,12 @@ class Raft(Agreement):
     page: list[RaftEntry]
     """The pages of a snapshot that is arriving."""
     backlog: Backlog
+    unread: dict[str, int]
+    """Our user's reads that no leader has answered, and how often we asked."""
+    readable: dict[str, int]
+    """Those that are answered as soon as so much of the log is applied."""
+    last_round: int
+    """The latest round of heartbeats when we last led, in this life."""
 
     @classmethod
     def liars(cls, n: int) -> int:
@@ -137,14 +160,17 @@ class Raft(Agreement):
         o = self.options
         self.election = o.timeouts
         self.heartbeat = self.election[0] // 5 if o.heartbeat is None else o.heartbeat
-        self.log = RaftLog(ctx.stored)
+        self.members = ctx.members
+        self.log = RaftLog(ctx.stored, Voters(ctx.members), self._changed)
         self.term, self.vote = 0, 0
         if (kept := ctx.stored.get("term")) is not None:
             self.term, self.vote = msgspec.msgpack.decode(kept, type=Term)
         self.commit = self.applied = self.log.start  # the snapshot is decided
         self.role, self.leader, self.followers = "follower", 0, None
-        self.heard_leader = -self.election[1]
+        # Under leases whoever comes back may have heard the leader just before it crashed.
+        self.heard_leader = ctx.now if o.leases else -self.election[1]
         self.heard = {}
+        self.unread, self.readable, self.last_round = {}, {}, 0
         self.votes, self.pre_votes, self.answers = set(), set(), set()
         self.backoff = 1
         self.page = []
@@ -177,7 +203,8 @@ class Raft(Agreement):
             # A greater term alone restarts no timer (Fig. 2), or a candidate that cannot win
             # would keep those back who can.
             self._wait(ctx)
-        if self.role == "leader":
+        if self.followers is not None:
+            self.last_round = self.followers.rounds.number
             self.followers = None
             for timer in ("heartbeat", "commit-notice", "quorum"):
                 ctx.cancel_timer(timer)
@@ -186,6 +213,8 @@ class Raft(Agreement):
             ctx.note(notes.Phase(phase=self.role, term=self.term))
         if leader:
             self.pre_votes = set()  # they were for a time without a leader
+            # This term has one. Its log may make a majority of votes that were too few (§6).
+            self.votes = set()
         if leader and leader != self.leader:
             self.leader = leader
             self._push(ctx)
@@ -210,7 +239,10 @@ class Raft(Agreement):
 
     def _again(self, ctx: Ctx) -> None:
         """The election timeout passed. When too few answered in it, it is too short."""
-        if self.role != "follower" and len(self.answers) < majority(ctx.n):
+        if ctx.me not in self.log.voters:
+            self._wait(ctx)  # §6: it may be another's to lead, and never ours
+            return
+        if self.role != "follower" and not self.log.voters.agree(self.answers):
             self.backoff = min(2 * self.backoff, self.MOST_BACKOFF)
         # The pre-vote comes first each time; a candidate that lost begins again.
         self._campaign(ctx, pre=self.options.prevote)
@@ -218,7 +250,7 @@ class Raft(Agreement):
     def _on_request_vote(self, ctx: Ctx, sender: Party, msg: RaftRequestVote) -> None:
         lease = self.backoff * self.election[0]
         in_lease = self.role == "leader" or ctx.now - self.heard_leader < lease
-        if self.options.prevote and in_lease:
+        if (self.options.prevote or self.options.leases) and in_lease:
             granted = False  # thesis §4.2.3: a follower of a live leader does not help to unseat it
         else:
             if msg.term > self.term and not msg.pre:
@@ -251,16 +283,17 @@ class Raft(Agreement):
     def _count(self, ctx: Ctx) -> None:
         """§5.2: a candidate wins with the votes of a majority in its term. Also when it asks for
         pre-votes again by then: the votes are for the term that it still is in."""
-        if self.vote == ctx.me and len(self.votes) >= majority(ctx.n):
+        if self.vote == ctx.me and self.log.voters.agree(self.votes):
             self._lead(ctx)
-        elif self.role == "pre-candidate" and len(self.pre_votes) >= majority(ctx.n):
+        elif self.role == "pre-candidate" and self.log.voters.agree(self.pre_votes):
             self._campaign(ctx, pre=False)
 
     def _lead(self, ctx: Ctx) -> None:
         self.role, self.leader = "leader", ctx.me
         ctx.note(notes.BecameLeader(term=self.term))
         ctx.cancel_timer("election")
-        self.followers = Followers(self.term, self.log, ctx.others, self.options.batch)
+        rounds = Rounds(ctx.me, self.last_round)
+        self.followers = Followers(self.term, self.log, rounds, ctx.others, self.options.batch)
         # §8: an entry of its own term tells the leader what is committed. It is also what makes
         # §5.4.2 harmless: only entries of this term are counted, the older ones come with them.
         self._append(ctx, RaftEntry(self.term, "", b""))
@@ -285,16 +318,26 @@ class Raft(Agreement):
                     ctx.set_timer("retry", self.election[0], foreground=True)
                 self.backlog.add(op, value, own=True)
                 self._push(ctx, op)
+            case Read(read):
+                self.unread[read] = 0
+                self._ask_to_read(ctx)
 
     def _push(self, ctx: Ctx, only: str = "") -> None:
         """Hand our pending operations to the leader, whoever it is now."""
         pending = self.backlog.pending
         for op in [only] if only else list(pending):
             if self.role == "leader":
-                if op not in self.log.ops:
-                    self._append(ctx, RaftEntry(self.term, op, pending[op]))
+                self._order(ctx, op, pending[op])
             elif self.leader:
                 ctx.send(self.leader, RaftForward(op, pending[op]))
+        if not only and self.unread:
+            self._ask_to_read(ctx)
+
+    def _order(self, ctx: Ctx, op: str, value: bytes) -> None:
+        """As the leader: append an operation that the log does not hold. A change of voters waits
+        for the one before it; who wants it asks again."""
+        if op not in self.log.ops and not (self._new_voters(value) and self._is_changing):
+            self._append(ctx, RaftEntry(self.term, op, value))
 
     def _retry(self, ctx: Ctx) -> None:
         if self.backlog.pending:
@@ -363,10 +406,43 @@ class Raft(Agreement):
     def _advance(self, ctx: Ctx) -> None:
         """Commit what a majority holds, if it is of this term (§5.4.2, Fig. 8)."""
         if self.followers is not None:
-            index = self.followers.replicated(ctx.n)
+            index = self.followers.replicated()
             if index > self.commit and self.log.term(index) == self.term:
                 self._commit(ctx, index)
                 self._tell(ctx)
+                self._serve_reads(ctx)  # they may have waited for an entry of this term
+                self._go_on_changing(ctx)
+
+    # --- changes of voters, §6 ------------------------------------------------------------------
+
+    def _new_voters(self, value: bytes) -> tuple[Party, ...]:
+        """The voters that an operation's value asks for; () where it changes none."""
+        return checked(self.changes(value), self.members)
+
+    def _changed(self, entry: RaftEntry, before: Voters) -> Voters:
+        """Who votes from an entry on."""
+        if not entry.op:
+            return Voters(new) if (new := read_final(entry, self.members)) else before
+        return self._switch(before, new) if (new := self._new_voters(entry.value)) else before
+
+    def _switch(self, before: Voters, new: tuple[Party, ...]) -> Voters:
+        # §6: C_old,new; neither set decides without the other until C_new.
+        return before.joint(new)
+
+    @property
+    def _is_changing(self) -> bool:
+        """A change of voters is not over: C_new is not committed."""
+        return bool(self.log.voters.new) or self.log.voters_at > self.commit
+
+    def _go_on_changing(self, ctx: Ctx) -> None:
+        """As the leader, once the latest configuration is committed: C_new after C_old,new; and
+        after C_new a leader that is not in it steps down."""
+        if self.followers is None or self.log.voters_at > self.commit:
+            return
+        if voters := self.log.voters.new:
+            self._append(ctx, final(self.term, voters))
+        elif ctx.me not in self.log.voters:
+            self._follow(ctx, 0)
 
     def _tell(self, ctx: Ctx) -> None:
         """Tell the others at once what is committed; in a burst, every other moment."""
@@ -381,6 +457,7 @@ class Raft(Agreement):
             if entry.op:
                 self.log.history.append(entry)
                 self._decide(ctx, entry)
+        self._answer_reads(ctx)
         if self.applied - self.log.start >= self.options.compaction:
             # The last few stay, for followers that are only a little behind.
             self.log.compact(ctx, self.applied - self.options.compaction // 4, self.applied)
@@ -409,11 +486,76 @@ class Raft(Agreement):
     def _on_heartbeat(self, ctx: Ctx, sender: Party, msg: RaftHeartbeat) -> None:
         if self._accept_leader(ctx, sender, msg.term):
             self._commit(ctx, msg.commit)
-        ctx.send(sender, RaftHeartbeatResponse(self.term))
+            ctx.send(sender, RaftHeartbeatResponse(self.term, msg.round))
+        else:  # it may lead our term by the time that it hears this: that was none of its rounds
+            ctx.send(sender, RaftHeartbeatResponse(self.term))
 
     def _on_heartbeat_response(self, ctx: Ctx, peer: Party, msg: RaftHeartbeatResponse) -> None:
-        if not self._newer(ctx, msg.term) and self.followers is not None:
-            self.followers.heard(ctx, peer, self.heartbeat, self.commit)
+        if self._newer(ctx, msg.term) or self.followers is None:
+            return
+        rounds = self.followers.rounds
+        if msg.term == self.term and rounds.answer(peer, msg.round, self.log.voters):
+            self._serve_reads(ctx)
+        self.followers.heard(ctx, peer, self.heartbeat, self.commit)
+
+    # --- reads, thesis §6.4 -------------------------------------------------------------------
+
+    def _ask_to_read(self, ctx: Ctx) -> None:
+        """Ask the leader, whoever it is now, how far our user's reads must see."""
+        for read in list(self.unread):
+            self.unread[read] += 1
+            if self.unread[read] > 2 * self.TRIES:
+                del self.unread[read]  # nobody is told: who reads has time-outs of its own
+            elif self.role == "leader":
+                self._want_read(ctx, Wanted(ctx.me, read))
+            elif self.leader:
+                ctx.send(self.leader, RaftReadIndex(read))
+        if self.unread:
+            ctx.set_timer("read", self.election[0], foreground=True)
+
+    def _want_read(self, ctx: Ctx, wanted: Wanted) -> None:
+        """As the leader: find out how far a read must see."""
+        if self.followers is not None and wanted not in self.followers.rounds.waiting:
+            self.followers.rounds.waiting.append(wanted)
+            self._serve_reads(ctx)
+
+    def _serve_reads(self, ctx: Ctx) -> None:
+        """Give the reads that wait their index, as far as we know it and that we still lead."""
+        if self.followers is None or self.log.term(self.commit) != self.term:
+            return  # step 1: an entry of this term is not committed yet
+        rounds = self.followers.rounds
+        while rounds.under_way or rounds.waiting:
+            sure = self._in_lease(ctx)
+            if not rounds.under_way:
+                if not sure:
+                    rounds.begin(ctx.now)
+                    self.followers.send_heartbeats(ctx, self.commit)
+                rounds.take(self.commit)
+            if not (sure or rounds.is_confirmed(self.log.voters)):
+                return
+            served, rounds.under_way = rounds.under_way, []
+            for (by, read), index in served:
+                if by == ctx.me:
+                    self._can_read(ctx, read, index)
+                else:
+                    ctx.send(by, RaftReadIndexResponse(read, index))
+
+    def _in_lease(self, ctx: Ctx) -> bool:
+        if not self.options.leases or self.followers is None:
+            return False
+        return ctx.now < self.followers.rounds.lasts(self.election[0])
+
+    def _can_read(self, ctx: Ctx, read: str, index: int) -> None:
+        if self.unread.pop(read, None) is not None:
+            self.readable[read] = index
+            self._answer_reads(ctx)
+
+    def _answer_reads(self, ctx: Ctx) -> None:
+        """Steps 4 and 5: answer what is applied."""
+        for read, index in list(self.readable.items()):
+            if index <= self.applied:
+                del self.readable[read]
+                ctx.report(Readable(read, len(self.log.history)))
 
     # --- snapshots, §7 ------------------------------------------------------------------------
 
@@ -433,10 +575,13 @@ class Raft(Agreement):
         if len(self.page) < msg.count:
             return
         history, self.page = self.page, []
-        log.install(ctx, msg.last, msg.last_term, history)
+        old, new = (checked(one, ctx.members) for one in (msg.old, msg.new))
+        voters = Voters(old, new) if old else log.first
+        log.install(ctx, msg.last, msg.last_term, history, voters)
         self.applied = self.commit = msg.last
         for entry in history[have:]:
             self._decide(ctx, entry)
+        self._answer_reads(ctx)
         ctx.note(notes.CaughtUp(records=len(history) - have, source=sender))
         self._reply(ctx, sender, True, msg.last)
 
@@ -453,11 +598,15 @@ class Raft(Agreement):
         | RaftHeartbeat
         | RaftHeartbeatResponse
         | RaftInstallSnapshot
-        | RaftForward,
+        | RaftForward
+        | RaftReadIndex
+        | RaftReadIndexResponse,
     ) -> None:
         if isinstance(msg, RaftForward):
             if not self.fits(msg.op, msg.value):
                 raise PeerFault(f"forwarded an invalid value of {msg.op!r}")
+        elif isinstance(msg, RaftReadIndex | RaftReadIndexResponse):
+            pass
         elif msg.term > self.term + self.LEAP:
             raise PeerFault(f"term {msg.term} is absurd: ours is {self.term}")
         match msg:
@@ -470,14 +619,17 @@ class Raft(Agreement):
             case RaftHeartbeat():
                 self._on_heartbeat(ctx, sender, msg)
             case RaftForward(op, value):
-                if op not in self.log.ops:
-                    self._append(ctx, RaftEntry(self.term, op, value))
+                self._order(ctx, op, value)
             case RaftRequestVote():
                 self._on_request_vote(ctx, sender, msg)
             case RaftRequestVoteResponse():
                 self._on_vote(ctx, sender, msg)
             case RaftInstallSnapshot():
                 self._on_snapshot(ctx, sender, msg)
+            case RaftReadIndex(read):
+                self._want_read(ctx, Wanted(sender, read))
+            case RaftReadIndexResponse(read, index):
+                self._can_read(ctx, read, index)
         self.heard[sender] = ctx.now
         self.backlog.hear(sender)
 
@@ -486,6 +638,8 @@ class Raft(Agreement):
             case "election" if self.role != "leader":
                 self._again(ctx)
             case "heartbeat" if self.followers is not None:
+                if self.options.leases:
+                    self.followers.rounds.begin(ctx.now)
                 self.followers.send_heartbeats(ctx, self.commit)
                 busy = self.commit < self.log.last
                 ctx.set_timer("heartbeat", self.heartbeat, background=not busy)
@@ -494,24 +648,26 @@ class Raft(Agreement):
             case "quorum":
                 # Thesis §6.2: a leader that a majority does not hear steps down.
                 recent = ctx.now - self.backoff * self.election[1]
-                active = sum(self.heard.get(p, -1) >= recent for p in ctx.others)
-                if active + 1 < majority(ctx.n):
+                active = {p for p in ctx.others if self.heard.get(p, -1) >= recent}
+                if not self.log.voters.agree({ctx.me, *active}):
                     self._follow(ctx, 0)
                 else:
                     ctx.set_timer("quorum", self.backoff * self.election[1], background=True)
             case "retry":
                 self._retry(ctx)
+            case "read":
+                self._ask_to_read(ctx)
 
     # --- lies, for adversaries alone --------------------------------------------------------
 
-    unvaried = (RaftHeartbeatResponse,)
+    unvaried = (RaftHeartbeatResponse, RaftReadIndex)
 
     def variant(self, msg: Message, values: Mapping[bytes, bytes]) -> Message | None:
         """Another value in entries, another place up to which all is decided, the contrary of an
         answer. Nothing in Raft is signed, and it promises nothing against that."""
         match msg:
-            case RaftHeartbeat(term, commit):
-                return RaftHeartbeat(term, commit - 1 if commit else 1)
+            case RaftHeartbeat(commit=commit):
+                return msgspec.structs.replace(msg, commit=commit - 1 if commit else 1)
             case RaftAppendEntries(entries=entries) if other := _retold(entries, values):
                 return msgspec.structs.replace(msg, entries=other)
             case RaftAppendEntries(commit=commit):

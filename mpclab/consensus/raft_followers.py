@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpclab.consensus.quorum import majority
 from mpclab.consensus.raft_log import RaftLog
 from mpclab.consensus.raft_messages import (
     RaftAppendEntries,
@@ -13,6 +12,7 @@ from mpclab.consensus.raft_messages import (
     RaftHeartbeat,
     RaftInstallSnapshot,
 )
+from mpclab.consensus.raft_reads import Rounds
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import MS, Party
 from mpclab.core.machine import Ctx
@@ -38,12 +38,16 @@ class Followers:
     Args:
         term: that term.
         log: the leader's.
-        others: the parties that follow.
+        rounds: the leader's heartbeat rounds.
+        others: the parties that follow, voters or not.
         batch: entries in one message, at most.
     """
 
-    def __init__(self, term: int, log: RaftLog, others: tuple[Party, ...], batch: int) -> None:
+    def __init__(
+        self, term: int, log: RaftLog, rounds: Rounds, others: tuple[Party, ...], batch: int
+    ) -> None:
         self.term = term
+        self.rounds = rounds
         self.log = log
         self.batch = batch
         # Fig. 2: nextIndex begins at the leader's last index + 1, matchIndex at 0
@@ -80,7 +84,9 @@ class Followers:
             page = log.page(first, self.batch)
             ctx.send(
                 peer,
-                RaftInstallSnapshot(self.term, log.start, log.start_term, first, log.kept, page),
+                RaftInstallSnapshot(
+                    self.term, log.start, log.start_term, first, log.kept, page, *log.told_at_start
+                ),
             )
             first += len(page)
             if first >= log.kept:
@@ -117,10 +123,10 @@ class Followers:
             progress.next = progress.match + 1
             self.send(ctx, peer, commit)
 
-    def replicated(self, n: int) -> int:
-        """The highest index that a majority of `n` holds, ourselves included."""
-        held = sorted([self.log.last, *(p.match for p in self.of.values())], reverse=True)
-        return held[majority(n) - 1]
+    def replicated(self) -> int:
+        """The highest index that a majority of the voters holds; of both sets during a change."""
+        held = {peer: progress.match for peer, progress in self.of.items()}
+        return self.log.voters.reached({**held, self.rounds.me: self.log.last})
 
     def send_heartbeats(self, ctx: Ctx, commit: int) -> None:
         """A follower is told to commit no further than its log is known to equal ours."""
@@ -143,4 +149,4 @@ class Followers:
         progress = self.of[peer]
         progress.told = min(commit, progress.match)
         progress.told_at = ctx.now
-        ctx.send(peer, RaftHeartbeat(self.term, progress.told))
+        ctx.send(peer, RaftHeartbeat(self.term, progress.told, self.rounds.number))

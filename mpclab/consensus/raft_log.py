@@ -4,16 +4,19 @@ Index 1 is the first entry. The applied part is the *history*: the operations in
 the empty entries that new leaders write. A snapshot is the history up to some index, so a
 compacted log is a history, the place where it ends, and the entries after it.
 
-Stored: `log/<index>` an entry, `done/<place>` an operation of the snapshot, `snapshot` its end.
+Stored: `log/<index>` an entry, `done/<place>` an operation of the snapshot, `snapshot` its end with
+the voters there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from mpclab.consensus.raft_messages import RaftEntry
+from mpclab.consensus.raft_voters import Voters
+from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 
 PAGE_BYTES = 128 * 1024
@@ -32,8 +35,24 @@ def _first(entries: Sequence[RaftEntry]) -> tuple[RaftEntry, ...]:
     return tuple(entries)
 
 
+class Mark(msgspec.Struct, array_like=True, frozen=True):
+    """The end of the snapshot, as stored: where, how many operations, who votes (empty: all)."""
+
+    index: int
+    term: int
+    count: int
+    old: tuple[int, ...] = ()
+    new: tuple[int, ...] = ()
+
+
 class RaftLog:
-    """The entries, the snapshot before them, and which operations they hold."""
+    """The entries, the snapshot before them, and which operations they hold.
+
+    Args:
+        stored: what is on the disk.
+        first: who votes at the beginning.
+        changed: who votes from an entry on, and who did before it; the same where it changes none.
+    """
 
     start: int
     """Index of the last entry that the snapshot replaces (Fig. 13: lastIncludedIndex)."""
@@ -46,21 +65,56 @@ class RaftLog:
     """Those after `start`."""
     ops: set[str]
     """The operations in history and entries: an operation is appended once."""
+    configurations: list[tuple[int, Voters]]
+    """Who votes from which index on: at `start`, and where an entry after it changes that."""
 
-    def __init__(self, stored: Mapping[str, bytes]) -> None:
-        self.start, self.start_term, count = 0, 0, 0
-        if (mark := stored.get("snapshot")) is not None:
-            self.start, self.start_term, count = msgspec.msgpack.decode(
-                mark, type=tuple[int, int, int]
-            )
+    def __init__(
+        self,
+        stored: Mapping[str, bytes],
+        first: Voters,
+        changed: Callable[[RaftEntry, Voters], Voters] = lambda entry, voters: voters,
+    ) -> None:
+        self.first = first
+        self.changed = changed
+        self.start, self.start_term, count, voters = 0, 0, 0, first
+        if (kept := stored.get("snapshot")) is not None:
+            mark = msgspec.msgpack.decode(kept, type=Mark)
+            self.start, self.start_term, count = mark.index, mark.term, mark.count
+            if mark.old:
+                voters = Voters(mark.old, mark.new)
+        self.configurations = [(self.start, voters)]
         self.history = [
             msgspec.msgpack.decode(stored[f"done/{k}"], type=RaftEntry) for k in range(count)
         ]
         self.entries = []
         self.kept = count
         while (data := stored.get(f"log/{self.last + 1}")) is not None:
-            self.entries.append(msgspec.msgpack.decode(data, type=RaftEntry))
+            self._add(msgspec.msgpack.decode(data, type=RaftEntry))
         self.ops = {e.op for e in self.history} | {e.op for e in self.entries if e.op}
+
+    def _add(self, entry: RaftEntry) -> None:
+        self.entries.append(entry)
+        if (voters := self.changed(entry, self.voters)) != self.voters:
+            self.configurations.append((self.last, voters))
+
+    @property
+    def voters(self) -> Voters:
+        """§6: a server uses the latest configuration in its log, committed or not."""
+        return self.configurations[-1][1]
+
+    @property
+    def voters_at(self) -> int:
+        """The index of the entry that `voters` is from."""
+        return self.configurations[-1][0]
+
+    def _told(self, voters: Voters) -> tuple[tuple[Party, ...], tuple[Party, ...]]:
+        """As messages and the disk have it: empty for those of the beginning."""
+        return ((), ()) if voters == self.first else (voters.old, voters.new)
+
+    @property
+    def told_at_start(self) -> tuple[tuple[Party, ...], tuple[Party, ...]]:
+        """The voters at the end of the snapshot, as a message has them."""
+        return self._told(self.configurations[0][1])
 
     @property
     def last(self) -> int:
@@ -92,7 +146,7 @@ class RaftLog:
         return _first(self.history[place : min(place + most, self.kept)])
 
     def append(self, ctx: Ctx, entry: RaftEntry) -> None:
-        self.entries.append(entry)
+        self._add(entry)
         if entry.op:
             self.ops.add(entry.op)
         ctx.persist(f"log/{self.last}", _encode(entry))
@@ -103,6 +157,9 @@ class RaftLog:
         for index in range(self.last, last, -1):
             ctx.persist(f"log/{index}", None)
             self.ops.discard(self.entries.pop().op)
+        # §6: with its entry a configuration goes, and the one before it holds again.
+        while len(self.configurations) > 1 and self.voters_at > last:
+            self.configurations.pop()
 
     def compact(self, ctx: Ctx, index: int, applied: int) -> None:
         """Put all up to `index` into the snapshot; the history reaches to `applied`."""
@@ -110,9 +167,12 @@ class RaftLog:
             return  # it is in the snapshot already
         tail = self.entries[index - self.start : applied - self.start]
         count = len(self.history) - sum(bool(entry.op) for entry in tail)
-        self._snapshot(ctx, index, term, self.history[:count])
+        before = [voters for at, voters in self.configurations if at <= index]
+        self._snapshot(ctx, index, term, self.history[:count], before[-1])
 
-    def install(self, ctx: Ctx, index: int, term: int, history: Sequence[RaftEntry]) -> None:
+    def install(
+        self, ctx: Ctx, index: int, term: int, history: Sequence[RaftEntry], voters: Voters
+    ) -> None:
         """Take another's snapshot (§7). Entries after it stay where the log agrees with it.
 
         A crash may fall between any two of the deeds:
@@ -125,16 +185,20 @@ class RaftLog:
         """
         if self.term(index) != term:
             self.truncate(ctx, self.start)
-        self._snapshot(ctx, index, term, history)
+        self._snapshot(ctx, index, term, history, voters)
         self.history = list(history)
         self.ops = {e.op for e in self.history} | {e.op for e in self.entries if e.op}
 
-    def _snapshot(self, ctx: Ctx, index: int, term: int, history: Sequence[RaftEntry]) -> None:
+    def _snapshot(
+        self, ctx: Ctx, index: int, term: int, history: Sequence[RaftEntry], voters: Voters
+    ) -> None:
         for place in range(self.kept, len(history)):
             ctx.persist(f"done/{place}", _encode(history[place]))
         self.kept = len(history)
-        ctx.persist("snapshot", _encode((index, term, self.kept)))
+        ctx.persist("snapshot", _encode(Mark(index, term, self.kept, *self._told(voters))))
         for old in range(self.start + 1, min(index, self.last) + 1):
             ctx.persist(f"log/{old}", None)
         del self.entries[: index - self.start]
         self.start, self.start_term = index, term
+        later = [one for one in self.configurations if one[0] > index]
+        self.configurations = [(index, voters), *later]

@@ -12,7 +12,8 @@ what it was told must still be able to say and to store it."""
 
 
 class RaftEntry(Message, frozen=True):
-    """One place in the log. An empty `op`: a new leader's first entry, which does nothing."""
+    """One place in the log. An empty `op`: a new leader's first entry, which does nothing, or,
+    with a value, the end of a change of voters (C_new)."""
 
     term: Number
     op: str
@@ -57,20 +58,24 @@ class RaftAppendEntriesResponse(Message, frozen=True):
 
 
 class RaftHeartbeat(Message, frozen=True):
-    """I am your leader; your log up to `commit` is decided."""
+    """I am your leader; your log up to `commit` is decided. `round`: which round of heartbeats it
+    is, where reads or a lease wait for one to be answered."""
 
     term: Number
     commit: Number
+    round: Number = 0
 
 
 class RaftHeartbeatResponse(Message, frozen=True):
-    """I hear you."""
+    """I hear you, in that round."""
 
     term: Number
+    round: Number = 0
 
 
 class RaftInstallSnapshot(Message, frozen=True):
-    """Operations of the history from place `first` on; it has `count`, and ends at `last`."""
+    """Operations of the history from place `first` on; it has `count`, and ends at `last`. Who
+    votes there: `old`, and `new` during a change; all parties where `old` is empty."""
 
     term: Number
     last: Number
@@ -78,6 +83,8 @@ class RaftInstallSnapshot(Message, frozen=True):
     first: Number
     count: Number
     history: tuple[RaftEntry, ...]
+    old: tuple[Number, ...] = ()
+    new: tuple[Number, ...] = ()
 
 
 class RaftForward(Message, frozen=True):
@@ -85,3 +92,16 @@ class RaftForward(Message, frozen=True):
 
     op: str
     value: bytes
+
+
+class RaftReadIndex(Message, frozen=True):
+    """You lead: how far must I be to answer this read of mine?"""
+
+    read: str
+
+
+class RaftReadIndexResponse(Message, frozen=True):
+    """As far as `index`: all that was decided when you asked is up to there."""
+
+    read: str
+    index: Number

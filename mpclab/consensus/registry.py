@@ -28,6 +28,8 @@ _WRONG: dict[str, tuple[str, str]] = {
     "wrong-pbft-new-view": ("pbft_trusting", "TrustingPbft"),
     "wrong-raft": ("raft_forgets", "ForgetfulRaft"),
     "wrong-raft-commit": ("raft_earlier", "EarlierTermRaft"),
+    "wrong-raft-voters": ("raft_at_once", "AtOnceRaft"),
+    "wrong-raft-read": ("raft_stale", "StaleReadRaft"),
     "wrong-hotstuff": ("hotstuff_unlocked", "UnlockedHotStuff"),
     "wrong-hotstuff-2": ("hotstuff2_unlocked", "UnlockedHotStuff2"),
     "wrong-tendermint": ("tendermint_unlocked", "UnlockedTendermint"),

@@ -28,7 +28,7 @@ from mpclab.consensus.agreement import Agreement
 PREFIX = "mpclab.consensus."
 MODULES = {
     "pbft": ("pbft_log", "pbft_transfer", "pbft_views", "pbft"),
-    "raft": ("raft_log", "raft_followers", "raft"),
+    "raft": ("raft_voters", "raft_reads", "raft_log", "raft_followers", "raft"),
 }
 """The modules of a protocol, in the order of their imports."""
 

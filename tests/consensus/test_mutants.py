@@ -4,7 +4,7 @@ import pytest
 
 from mpclab.consensus.registry import agreement
 from mpclab.core.node import Node
-from tests.consensus import test_pbft_paper, test_raft_paper
+from tests.consensus import test_pbft_paper, test_raft_paper, test_raft_reads, test_raft_voters
 from tests.consensus.mutants import MODULES, Mutant, claims_of, is_killed, mutants_of
 
 
@@ -16,7 +16,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CLAIMS = {
     "pbft": list(claims_of(test_pbft_paper)),
-    "raft": list(claims_of(test_raft_paper)),
+    "raft": [
+        claim
+        for module in (test_raft_paper, test_raft_reads, test_raft_voters)
+        for claim in claims_of(module)
+    ],
 }
 MUTANTS = [mutant for protocol in MODULES for mutant in mutants_of(protocol)]
 

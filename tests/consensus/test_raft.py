@@ -7,11 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpclab.consensus.raft import Raft
+from mpclab.consensus.wrong import AtOnceRaft
 from mpclab.core.ids import MS
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import Cluster
 from mpclab.testing.figures import check_leaders, downtimes, elect, leader
+from mpclab.testing.gauntlet import gauntlet
+from mpclab.testing.promises import PROMISES
 from mpclab.trace import rows
+from tests.consensus.test_raft_voters import changes
 
 
 def test_who_stood_and_did_not_win_says_that_it_follows() -> None:
@@ -206,3 +210,36 @@ def test_one_log_whatever_happens_and_progress_when_it_stops(
     c.check_agreement()
     check_leaders(c)
     assert not list(c.world.trace.of(rows.Blamed))
+
+
+def test_a_majority_of_the_new_voters_goes_on_alone() -> None:
+    """Two of five, when those five have made three the voters; the others may come back and ask."""
+    c = Cluster(Raft, 5, changes=changes)
+    first = elect(c)
+    c.submit(first, "1+2+3", b"1+2+3")
+    c.run()
+    assert c.all_decided("1+2+3")
+    c.cut([1, 2], [3, 4, 5])
+    c.run(3_000)
+    c.submit(1, "a")
+    c.run_until(lambda: {"a"} <= set(c.log(1)) & set(c.log(2)))
+    assert not c.log(4)[1:]
+    c.heal()
+    c.run(2_000)
+    assert c.all_decided("a")
+    c.check_agreement()
+
+
+VALUES = {b"a|0": (1, 2), b"a|1": (3, 4, 5), b"b|0": (2, 3), b"b|1": (1, 4, 5)}
+
+
+def order_of_events(protocol: type[Raft], seed: int) -> str:
+    weather = {"compaction": 4, "prevote": seed % 2 == 0}
+    options = {"changes": lambda value: VALUES.get(value, ()), **weather}
+    return gauntlet(protocol, seed, n=5, promises=PROMISES["raft"], options=options)
+
+
+@pytest.mark.parametrize("seed", [17, 35])
+def test_changed_at_once_they_choose_two_leaders(seed: int) -> None:
+    assert order_of_events(AtOnceRaft, seed).startswith("('leads'")
+    assert order_of_events(Raft, seed) == ""

@@ -17,6 +17,8 @@ from mpclab.testing.alone import Alone
 from mpclab.testing.cluster import IDENTITIES
 from mpclab.testing.mutants import Mutant, mutants
 from tests.consensus import test_raft_paper as raft_paper
+from tests.consensus import test_raft_reads as raft_reads
+from tests.consensus import test_raft_voters as raft_voters
 from tools.mutants_table import survivors
 
 Claim = Callable[[type[Any]], None]
@@ -26,10 +28,15 @@ KEEPS_TERM = (
 )
 SETS_TERM = "raft persist: _set_term: no self._keep_term(ctx)"
 SNAPSHOT = (
-    "raft_log persist: _snapshot: no ctx.persist('snapshot', _encode((index, term, self.kept)))"
+    "raft_log persist: _snapshot: no ctx.persist('snapshot', _encode(Mark(index, term, self.ke…"
 )
 PLACES = "raft_log persist: _snapshot: no ctx.persist(f'done/{place}', _encode(history[place]))"
-COMPACTS = "raft_log persist: compact: no self._snapshot(ctx, index, term, self.history[:count])"
+COMPACTS = (
+    "raft_log persist: compact: no self._snapshot(ctx, index, term, self.history[:count], be…"
+)
+CONFIGURES = "raft_log persist: _add: no self.configurations.append((self.last, voters))"
+CONFIRMS = "raft_reads quorum: is_confirmed: reached >= self.needed"
+ASKS = "raft timer: _ask_to_read: no ctx.set_timer('read', self.election[0], foreground=True)"
 VOTES = "hotstuff_base persist: vote: no self.keep(ctx)"
 CERTIFIES = "hotstuff_base quorum: check_qc: len(parties) < self.quorum -1"
 ANSWERS = "two_phase quorum: _answer: self.enough == ctx.n +1"
@@ -98,6 +105,18 @@ SEEN: list[tuple[str, str, Claim]] = [
     ("raft", SNAPSHOT, raft_paper.test_applied_entries_become_a_snapshot),
     ("raft", PLACES, raft_paper.test_applied_entries_become_a_snapshot),
     ("raft", COMPACTS, raft_paper.test_applied_entries_become_a_snapshot),
+    ("raft", CONFIGURES, raft_voters.test_a_change_needs_a_majority_of_the_old_and_one_of_the_new),
+    (
+        "raft",
+        f"{CONFIRMS} +1",
+        raft_reads.test_a_read_waits_until_an_entry_of_the_term_is_committed,
+    ),
+    (
+        "raft",
+        f"{CONFIRMS} -1",
+        raft_reads.test_a_majority_answers_a_heartbeat_that_was_sent_after_the_read,
+    ),
+    ("raft", ASKS, raft_reads.test_a_lost_question_is_asked_again_and_in_the_end_no_more),
     ("hotstuff", VOTES, one_vote_in_a_view_wherever_it_crashes),
     ("chained-hotstuff", VOTES, one_vote_in_a_view_wherever_it_crashes),
     ("hotstuff", CERTIFIES, fewer_votes_certify_nothing),
@@ -108,7 +127,7 @@ SEEN: list[tuple[str, str, Claim]] = [
 
 @cache
 def all_of(name: str) -> list[Mutant]:
-    return list(mutants(AGREEMENTS[name], kinds=("persist", "quorum")))
+    return list(mutants(AGREEMENTS[name], kinds=("persist", "quorum", "timer")))
 
 
 @pytest.mark.parametrize(("name", "key", "claim"), SEEN)

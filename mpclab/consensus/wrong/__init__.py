@@ -7,17 +7,21 @@ from mpclab.consensus.wrong.hotstuff_unlocked import UnlockedHotStuff
 from mpclab.consensus.wrong.one_echo import OneEcho
 from mpclab.consensus.wrong.pbft_2f import Pbft2f
 from mpclab.consensus.wrong.pbft_trusting import TrustingPbft
+from mpclab.consensus.wrong.raft_at_once import AtOnceRaft
 from mpclab.consensus.wrong.raft_earlier import EarlierTermRaft
 from mpclab.consensus.wrong.raft_forgets import ForgetfulRaft
+from mpclab.consensus.wrong.raft_stale import StaleReadRaft
 from mpclab.consensus.wrong.tendermint_unlocked import UnlockedTendermint
 
 __all__ = [
+    "AtOnceRaft",
     "EarlierTermRaft",
     "ForgetfulRaft",
     "KnownCoinBenOr",
     "MessageCountingBracha",
     "OneEcho",
     "Pbft2f",
+    "StaleReadRaft",
     "TrustingPbft",
     "UnlockedHotStuff",
     "UnlockedHotStuff2",

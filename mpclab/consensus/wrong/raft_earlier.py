@@ -17,7 +17,7 @@ class EarlierTermRaft(Raft):
 
     def _advance(self, ctx: Ctx) -> None:
         if self.followers is not None:
-            index = self.followers.replicated(ctx.n)
+            index = self.followers.replicated()
             if index > self.commit:  # wrong: §5.4.2 commits only what is of this term
                 self._commit(ctx, index)
                 self._tell(ctx)
