@@ -14,7 +14,7 @@ leader, reads, leases: Ongaro's thesis, §9.6, §6.2, §4.2.3 and §6.4.
 Who votes may change, by an operation whose value `changes` the voters: joint consensus (§6). Its
 entry is C_old,new, and counts from the moment that it stands in a log; once it is committed the
 leader appends C_new, and a leader that is not in it steps down when that is committed. A party that
-does not vote follows as all do and never campaigns; the next change waits for the end of the one
+does not vote follows as all do, and campaigns only for a C_new that is not committed; the next change waits for the end of the one
 before it.
 
 A `Read` takes no entry: see `raft_reads`.
@@ -239,8 +239,10 @@ class Raft(Agreement):
 
     def _again(self, ctx: Ctx) -> None:
         """The election timeout passed. When too few answered in it, it is too short."""
-        if ctx.me not in self.log.voters:
-            self._wait(ctx)  # §6: it may be another's to lead, and never ours
+        if ctx.me not in self.log.voters and self.log.voters_at <= self.commit:
+            # Thesis §4.2.2: one that is left out may have to lead until C_new is committed (nobody
+            # else may have it), and does not count its own vote; afterwards it never campaigns.
+            self._wait(ctx)
             return
         if self.role != "follower" and not self.log.voters.agree(self.answers):
             self.backoff = min(2 * self.backoff, self.MOST_BACKOFF)

@@ -1,5 +1,6 @@
 """Raft's reads, held to Ongaro's thesis, §6.4: one server alone, as in `test_raft_paper`."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -89,7 +90,8 @@ def test_a_round_of_an_earlier_term_is_none_of_this_one(raft: type[Raft]) -> Non
 def test_who_leads_a_term_again_begins_new_rounds(raft: type[Raft]) -> None:
     """Nobody hears it for a while, and the votes of its term are its own still. (Storm 276 of those
     with leases.)"""
-    alone = begun(raft, prevote=True)
+    alone = begun(raft)
+    alone.machine.options = dataclasses.replace(alone.machine.options, prevote=True)
     alone.ask(Read("r"))
     for _ in range(2):
         alone.fire("quorum")

@@ -142,9 +142,24 @@ def test_with_its_entry_a_change_is_undone(raft: type[Raft]) -> None:
 def test_who_does_not_vote_never_campaigns(raft: type[Raft]) -> None:
     """It votes for others all the same: they may know better who counts."""
     alone = server(raft, 5, final(5, (2, 3)), n=5, changes=changes)
+    alone.hear(2, append(5, 1, 5, commit=1))
     assert alone.fire("election") == []
     assert "election" in alone.timers
     assert alone.hear(2, request_vote(6, 1, 5)) == [vote(6)]
+
+
+def test_who_is_left_out_leads_until_that_is_committed(raft: type[Raft]) -> None:
+    """Thesis, §4.2.2: whoever has C_new may all be left out, and refuse a vote to those who lack
+    it. (Storm 645 of those that change voters: it never ended.)"""
+    alone = server(raft, 5, final(5, (3,)), n=5, changes=changes)
+    assert alone.fire("election") != []
+    for p in (2, 4, 5):
+        alone.hear(p, vote(6))
+    assert alone.machine.role == "candidate"
+    alone.hear(3, vote(6))
+    assert alone.machine.role == "leader"
+    alone.hear(3, accepted(6, 2))
+    assert (alone.machine.role, alone.machine.commit) == ("follower", 2)
 
 
 def test_votes_that_were_too_few_are_not_enough_for_new_voters(raft: type[Raft]) -> None:
