@@ -14,8 +14,8 @@ leader, reads, leases: Ongaro's thesis, §9.6, §6.2, §4.2.3 and §6.4.
 Who votes may change, by an operation whose value `changes` the voters: joint consensus (§6). Its
 entry is C_old,new, and counts from the moment that it stands in a log; once it is committed the
 leader appends C_new, and a leader that is not in it steps down when that is committed. A party that
-does not vote follows as all do, and campaigns only for a C_new that is not committed; the next change waits for the end of the one
-before it.
+does not vote follows as all do, and campaigns only for a C_new that is not committed; the next
+change waits for the end of the one before it.
 
 A `Read` takes no entry: see `raft_reads`.
 
