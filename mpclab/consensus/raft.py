@@ -239,7 +239,7 @@ class Raft(Agreement):
 
     def _again(self, ctx: Ctx) -> None:
         """The election timeout passed. When too few answered in it, it is too short."""
-        if ctx.me not in self.log.voters and self.log.voters_at <= self.commit:
+        if not self.log.voters.include(ctx.me) and self.log.voters_at <= self.commit:
             # Thesis §4.2.2: one that is left out may have to lead until C_new is committed (nobody
             # else may have it), and does not count its own vote; afterwards it never campaigns.
             self._wait(ctx)
@@ -443,7 +443,7 @@ class Raft(Agreement):
             return
         if voters := self.log.voters.new:
             self._append(ctx, final(self.term, voters))
-        elif ctx.me not in self.log.voters:
+        elif not self.log.voters.include(ctx.me):
             self._follow(ctx, 0)
 
     def _tell(self, ctx: Ctx) -> None:

@@ -30,7 +30,7 @@ class Voters(NamedTuple):
     def sets(self) -> tuple[tuple[Party, ...], ...]:
         return (self.old, self.new) if self.new else (self.old,)
 
-    def __contains__(self, party: object) -> bool:
+    def include(self, party: Party) -> bool:
         return party in self.old or party in self.new
 
     def agree(self, who: Collection[Party]) -> bool:
