@@ -1,6 +1,7 @@
 """Programs that a server stands beside: nginx and Redis, on loopback, at free ports, ended with
 the test."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,16 @@ TEMPLATE = Path(__file__).parents[1] / "deploy" / "nginx.conf.template"
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """The first of so many free ones in a row."""
+    while True:
+        first = free_port()
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError, OverflowError):
+            for port in range(first, first + count):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
 class Service:
@@ -38,7 +49,7 @@ class Service:
         while not self._ready():
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
-            os.sched_yield()
+            time.sleep(0.005)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         if self._process is not None:

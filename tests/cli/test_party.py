@@ -4,8 +4,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,29 +17,19 @@ from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
 from mpclab.lab.keys import load_key
 from mpclab.worlds.real.store import SqliteStore
-
-
-def _hear_ctrl_c() -> None:
-    """As in a terminal, also where the tests are a background job, whose children ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from tests.nursery import Forked
 
 
 class Process:
     """One `mpclab …`, its output read line by line, ended with the test."""
 
     def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "mpclab", *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"},
-            preexec_fn=_hear_ctrl_c,
-        )  # fmt: skip
+        self._process = Forked(*arguments)
         self._lines: Queue[str] = Queue()
         self.seen: list[str] = []
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.put(line)
 
@@ -58,7 +46,6 @@ class Process:
 
     def write(self, text: str) -> None:
         """Type something."""
-        assert self._process.stdin is not None
         self._process.stdin.write(text)
         self._process.stdin.flush()
 
@@ -77,9 +64,8 @@ class Process:
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdout, self._process.stdin):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
+            with suppress(OSError):
+                stream.close()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from mpclab.worlds.real.ws_http import session_in, with_session
 from tests.cli.test_operator import told
 from tests.cli.test_party import Process, start
 from tests.cli.test_serve import Member, serving
-from tests.services import free_port, nginx, redis_server, running
+from tests.services import free_port, free_ports, nginx, redis_server, running
 from tests.worlds.test_backplane import came_in, heard, say, until
 from tests.worlds.test_server_socket import self_signed
 
@@ -169,7 +169,7 @@ def test_workers_of_one_port_share_their_rooms_and_one_that_is_killed_comes_agai
 
 
 def test_workers_without_redis_have_a_port_each_and_want_the_path(start: type[Process]) -> None:
-    port = free_port()
+    port = free_ports(2)
     server = start("serve", "--port", str(port), "--workers", "2", "--admin", "none")
     urls = {server.wait_for(r"server at (ws://127\.0\.0\.1:\d+)")[1] for _ in range(2)}
     assert urls == {f"ws://127.0.0.1:{port + i}" for i in (0, 1)}

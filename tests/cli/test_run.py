@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,11 +46,15 @@ def test_two_runs_are_the_same_row_by_row_whatever_the_hash_seed() -> None:
     assert runs[0] == runs[1]
 
 
-def test_another_seed_is_another_run() -> None:
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """The object that a run in this process prints."""
+    assert main(["run", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_another_seed_is_another_run(capsys: pytest.CaptureFixture[str]) -> None:
     path = str(SCENARIOS / "commit.yaml")
-    one, two = (
-        json.loads(mpclab("run", path, "--json", "--seed", seed).stdout) for seed in ("1", "2")
-    )
+    one, two = (told(capsys, path, "--seed", seed) for seed in ("1", "2"))
     assert one["trace"]["digest"] != two["trace"]["digest"]
     assert [o["status"] for o in one["outcomes"]] == [o["status"] for o in two["outcomes"]]
 
@@ -69,7 +74,9 @@ def test_bad_input_is_one_line_on_stderr_and_status_2(
     assert "did you mean 'simulated'" in shown.err
 
 
-def test_a_run_leaves_pictures_trace_and_a_scenario_that_runs_again(tmp_path: Path) -> None:
+def test_a_run_leaves_pictures_trace_and_a_scenario_that_runs_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert main(["run", str(SCENARIOS / "reject.yaml"), "--out", str(out)]) == 0
     names = {path.name for path in out.iterdir()}
@@ -83,8 +90,9 @@ def test_a_run_leaves_pictures_trace_and_a_scenario_that_runs_again(tmp_path: Pa
         "run.html",
     }
     assert "party 3 rejected" in (out / "report.md").read_text()
+    capsys.readouterr()
     first, again = (
-        json.loads(mpclab("run", str(path), "--json").stdout)["trace"]["digest"]
+        told(capsys, str(path))["trace"]["digest"]
         for path in (SCENARIOS / "reject.yaml", out / "scenario.yaml")
     )
     assert first == again
@@ -114,11 +122,13 @@ def test_a_fault_of_the_program_is_status_3_and_says_where(
     assert "IndexError" in capsys.readouterr().err
 
 
-def test_background_traffic_is_counted_apart(tmp_path: Path) -> None:
+def test_background_traffic_is_counted_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "raft.yaml"
     note = "{at: 0ms, by: 1, kind: note, text: hello}"
     path.write_text(f"{{mesh: ready, agreement: raft, operations: [{note}]}}")
-    messages = json.loads(mpclab("run", str(path), "--json").stdout)["messages"]
+    messages = told(capsys, str(path))["messages"]
     behind = messages["background"]
     assert behind["by_kind"]["RaftHeartbeat"]["sent"] > 0
     assert behind["sent"] == sum(count["sent"] for count in behind["by_kind"].values())

@@ -212,7 +212,7 @@ def test_a_lab_says_why_it_is_not_connected() -> None:
 
 def test_memory_does_not_grow_with_what_is_relayed_or_joined(start: type[Process]) -> None:
     """The slope of the resident set over messages, connections and joins is nothing."""
-    server, url = serving(start)
+    server, url = serving(start, "--ping-every", "60")  # nobody here answers pings
     one, two = Member(url, "s", 1), Member(url, "s", 2)
     text = "x" * 2000
     relay = b'{"type":"Relay","envelopes":[{"type":"Envelope","to":2,"payload":"%b"}]}'
