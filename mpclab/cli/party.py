@@ -124,6 +124,13 @@ def _be(args: argparse.Namespace, trace: Trace) -> int:
             status = _follow(lab, args, voice)
         except KeyboardInterrupt:
             status = 0
+        except UsageError:
+            if not _failure(lab):  # else it failed while we asked something of it
+                raise
+            status = FAILED
+        if status == FAILED:
+            failure = _failure(lab)
+            voice.say((failure, "red"), event="failed", reason=failure)
         if status == 0:
             with suppress(UsageError):  # it may have ended by itself just now
                 lab.leave(args.id)
@@ -216,8 +223,7 @@ def _follow(lab: Lab, args: argparse.Namespace, voice: Voice) -> int:
         news.say()
         if args.tell and args.id in lab.world.actors:
             lab.world.tell(args.id)
-        if failure := _failure(lab):
-            voice.say((failure, "red"), event="failed", reason=failure)
+        if _failure(lab):
             return FAILED
         is_in = lab.world.look(args.id, _has_joined)
         joined = joined or is_in
