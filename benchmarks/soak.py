@@ -13,6 +13,9 @@ Ctrl-C ends with the summary so far.
 `--keys N` runs instead N lives of keys and N of each protocol of `mpc/`, with restarts between any
 two effects, bad links, rivals and a liar (`mpclab.testing.key_sweep`).
 
+`--servers N` runs N lives of three signaling servers that share a Redis, beside a lone one that is
+asked the same and has to answer the same (`tests/worlds/test_servers_alike.py`).
+
 `--mutants NAME` asks instead which mistakes in a protocol its tests would see, and lists those that
 survive; a reason is known for some (`docs/mutants.md`).
 """
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -62,11 +66,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="stop after so many minutes")
     parser.add_argument("--mutants", choices=sorted(HOUSE), help="make mistakes in this protocol")
     parser.add_argument("--keys", type=int, default=0, metavar="N", help="lives of keys instead")
+    parser.add_argument("--servers", type=int, default=0, metavar="N", help="of servers instead")
     args = parser.parse_args()
     if args.again:
         played = again(args.again)
         print(played.story())
         return 1 if played.problems else 0
+    if args.servers:
+        return live_servers(range(args.seed, args.seed + args.servers))
     if args.keys:
         return live_keys(range(args.seed, args.seed + args.keys))
     if args.mutants:
@@ -143,6 +150,17 @@ def judge(run: Run) -> str:
 def way(run: Run) -> str:
     """How a run fails: the promise that it breaks, for shrinking."""
     return judge(run).partition(":")[0]
+
+
+def live_servers(seeds: range) -> int:
+    """Lives of servers that are to be as one; the first that is not ends it."""
+    from tests.worlds.test_servers_alike import life, servers_of_a_redis
+
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder, servers_of_a_redis(Path(folder)) as servers:
+            life(servers, seed, steps=240)
+        print(f"seed {seed}: as one")
+    return 0
 
 
 def live_keys(seeds: range) -> int:

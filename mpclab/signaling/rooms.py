@@ -230,7 +230,9 @@ class Rooms(Machine):
         self._say(ctx, f"{client.session}: party {client.party} left: {why}")
         if not room.online:
             room.left_at = ctx.now
-        if not room.slots or (self.settings.shared and not room.here):
+        if self.settings.shared:
+            self._close_if_unused(ctx, client.session)
+        elif not room.slots:
             self._close(ctx, client.session)
 
     def _keep(self, ctx: Ctx, session: str, party: Party = 0) -> None:
@@ -582,8 +584,7 @@ class Rooms(Machine):
         if client is None or client.pending is None:
             if granted and ask.room is not None:
                 self._give_back(ctx, ask.connection, ask.session, ask.room)  # it went meanwhile
-            if ask.session not in self.rooms and not self._is_wanted(ask.session):
-                ctx.output(ForgetRoom(ask.session))
+            self._close_if_unused(ctx, ask.session)
             return
         pending, msg = client.pending, client.pending.join
         if granted and _has_seat(ask.room, msg.party, ask.connection):
@@ -595,8 +596,8 @@ class Rooms(Machine):
                     return
             if ask.room is not None:
                 self._merge(ctx, msg.session, ask.room, but=msg.party)
-            client.pending = None  # until now it kept the room from being closed
             self._seat(ctx, ask.connection, client, msg)
+            client.pending = None  # until now, its own former seat given up, it kept the room open
             return
         pending.tries += 1
         if ask.why_not or pending.tries > MOST_TRIES:
@@ -716,8 +717,18 @@ class Rooms(Machine):
                 ctx.multicast(room.here, PeerJoined(new.member, room.revision))
         elif was_there or (slot is not None and new is None):
             ctx.multicast(room.here, PeerLeft(party, why, new is None, room.revision))
-        if not room.here and not self._is_wanted(session):
+        self._close_if_unused(ctx, session)
+
+    def _close_if_unused(self, ctx: Ctx, session: str) -> None:
+        """Forget a room that others share if no member of ours is in it, nor wants to be: one that
+        joins again is both gone and about to come."""
+        room = self.rooms.get(session)
+        if (room is not None and room.here) or self._is_wanted(session):
+            return
+        if room is not None:
             self._close(ctx, session)
+        else:
+            ctx.output(ForgetRoom(session))
 
     def _is_wanted(self, session: str) -> bool:
         """Whether somebody waits to be let into it."""

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Servers:
     def __init__(self, redis: Service, port: int) -> None:
         self.redis = redis
         self.port = port
+        self.keep_least = 10 * SECOND
         self.worlds: list[WebSocketWorld] = []
 
     def start(self) -> tuple[WebSocketWorld, str]:
@@ -58,7 +60,7 @@ class Servers:
         rooms = RoomsSettings(
             shared=True, unix=time.time_ns() // 1000 - world.now,
             ping_every=SECOND // 5, pong_within=200 * SECOND,
-            keep_idle=int(KEEP * SECOND), rate=2000, burst=4000,
+            keep_idle=int(KEEP * SECOND), keep_idle_least=self.keep_least, rate=2000, burst=4000,
         )  # fmt: skip
         url = world.host_server(build_server(rooms), port=0)
         self.ready(world)
@@ -75,10 +77,10 @@ def until(condition: object, seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
+@contextmanager
+def servers_of_a_redis(folder: Path) -> Iterator[Servers]:
     port = free_port()
-    with running(redis_server(tmp_path, port)) as redis:
+    with running(redis_server(folder, port)) as redis:
         made = Servers(redis, port)
         try:
             yield made
@@ -87,6 +89,12 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
                 world.close()
             for world in made.worlds:
                 assert not world.failures, world.failures[0]
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    with servers_of_a_redis(tmp_path) as made:
+        yield made
 
 
 def say(member: Member, to: int, text: str) -> None:
@@ -477,6 +485,74 @@ def test_what_redis_could_not_be_told_is_told_later(
         await is_left(backplane, "t", 1)
 
     alone(servers, body)
+
+
+def test_a_connection_that_is_dead_and_does_not_end_is_noticed(servers: Servers) -> None:
+    async def run() -> None:
+        listening: list[asyncio.StreamWriter] = []  # to clients that have subscribed
+        dead: set[asyncio.StreamWriter] = set()
+
+        async def pump(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
+        ) -> None:
+            while data := await reader.read(65536):
+                if writer is not client and b"PSUBSCRIBE" in data:
+                    listening.append(client)
+                if client not in dead:
+                    writer.write(data)
+            writer.close()
+
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, redis = await asyncio.open_connection("127.0.0.1", servers.port)
+            with suppress(OSError):
+                await asyncio.gather(pump(reader, redis, writer), pump(there, writer, writer))
+
+        proxy = await asyncio.start_server(forward, "127.0.0.1", 0)
+        port = proxy.sockets[0].getsockname()[1]
+        backplane = Backplane(BackplaneSettings(f"redis://127.0.0.1:{port}/0", lease=LEASE), Site())
+        backplane.start()
+        try:
+            await soon(lambda: not backplane.why_not_ready())
+            dead.update(listening)
+            await soon(backplane.why_not_ready)
+            await soon(lambda: not backplane.why_not_ready())
+            assert len(listening) == 2
+        finally:
+            await backplane.stop(goodbye=True)
+            proxy.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_published_twice_is_heard_once(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world, a), (_, b) = servers.start(), servers.start()
+    one = came_in(Member(a, "s", 1))
+    two = came_in(Member(b, "s", 2))
+    one.hear(PeerJoined)
+    assert world._backplane is not None
+    publish = world._backplane._redis.publish
+    lost: list[bytes] = []
+
+    async def unanswered(channel: str, data: bytes) -> int:
+        heard = int(await publish(channel, data))
+        if not lost:
+            lost.append(data)
+            raise TimeoutError
+        return heard
+
+    monkeypatch.setattr(world._backplane._redis, "publish", unanswered)
+    for text in ("once", "twice", "thrice"):
+        say(one, 2, text)
+    assert [heard(two) for _ in range(3)] == ["1: once", "1: twice", "1: thrice"]
+    assert lost
+
+
+@pytest.mark.parametrize("lease", [0.0, 0.4, float("nan"), float("inf")])
+def test_a_lease_that_one_slow_answer_would_cost_is_refused(lease: float) -> None:
+    with pytest.raises(UsageError, match=r"use at least 0\.5"):
+        BackplaneSettings("redis://x", lease=lease)
 
 
 def test_rooms_that_take_long_do_not_cost_a_server_its_lease(

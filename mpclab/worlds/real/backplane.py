@@ -62,6 +62,8 @@ OUT_OF_TOUCH: Final = "the servers are out of touch with each other"
 _BEATS: Final = 4  # in a lease
 _MOST_FETCHES: Final = 8  # of one room, that changes all the time
 _PATIENCE: Final = 5.0  # seconds that Redis may take for an answer
+LEAST_LEASE: Final = 0.5
+"""Seconds. Less, and one slow answer would cost a server its seats."""
 
 Ticket: TypeAlias = tuple[bytes, int]
 
@@ -84,6 +86,9 @@ class BackplaneSettings:
         prefix: of all keys and channels.
         lease: a server that is not heard of for so long has lost its seats.
         keep: how long a seat that was left is kept at the most.
+
+    Raises:
+        UsageError: a time that cannot be.
     """
 
     url: str
@@ -91,6 +96,17 @@ class BackplaneSettings:
     prefix: str = "mpclab"
     lease: float = 6.0
     keep: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not LEAST_LEASE <= self.lease < float("inf"):
+            raise UsageError(f"lease {self.lease} s: use at least {LEAST_LEASE}")
+        if not 0 <= self.keep < float("inf"):
+            raise UsageError(f"keep {self.keep} s: use 0 or more")
+
+    @property
+    def patience(self) -> float:
+        """Seconds for a beat's answer. One beat may fail and the next still be in time."""
+        return min(_PATIENCE, self.lease / 2)
 
 
 class Site(Protocol):
@@ -133,7 +149,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_record = msgspec.json.Decoder(_Record).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _encode_parcel = msgspec.msgpack.Encoder().encode
-_decode_parcel = msgspec.msgpack.Decoder(list[tuple[str, int, bytes]]).decode
+_decode_parcel = msgspec.msgpack.Decoder(tuple[str, int, list[tuple[str, int, bytes]]]).decode
 
 _ANNOUNCE = """
 local function changed(room, seq, channel, by, party, seat, why)
@@ -265,6 +281,10 @@ class Backplane:
         self._owed: list[GiveSeatUp] = []  # what Redis could not be told
         self._waiting: dict[str, list[tuple[str, int, bytes]]] = {}  # server → messages
         self._waiting_bytes = 0
+        # A publication whose answer is lost may have been heard: it is sent again as it was.
+        self._parcels = 0  # that we sent, to whomever
+        self._underway: dict[str, tuple[int, int]] = {}  # server → its parcel, of so many messages
+        self._taken: dict[str, int] = {}  # server → its last parcel that we heard
         self._has_messages = asyncio.Event()
         self._has_beaten = asyncio.Event()
         self._born = b""
@@ -533,7 +553,7 @@ class Backplane:
     async def _beat_on(self) -> None:
         while not self._stopped:
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(self.settings.patience):
                     await self._beat()
             except self._errors:
                 pass
@@ -572,7 +592,7 @@ class Backplane:
             born = await self._redis.get(self._key("born")) or b""
         if born != self._born:
             age = now - int(born.split()[1])
-            left = self.settings.lease / 2 - age / 1000
+            left = self.settings.lease - age / 1000  # by then who has seats has beaten
             self._restored = False
             self._settled_at = time.monotonic() + max(0.0, left)
             self._seen.clear()  # its numbers begin anew
@@ -584,7 +604,9 @@ class Backplane:
         """Keep our rooms from expiring, and mark the seats of servers that are gone."""
         rooms = self.site.shared_rooms()
         servers = {where[0] for where in self._where.values()}
-        dead = await self._gone(servers)
+        dead = await self._gone(servers | self._taken.keys())
+        for server in dead:
+            self._taken.pop(server, None)
         async with self._redis.pipeline(transaction=False) as pipe:
             for session in rooms:
                 pipe.pexpire(self._key("room", session), self._ttl)
@@ -651,23 +673,41 @@ class Backplane:
                 async with self._redis.pubsub() as channels:
                     await channels.subscribe(self._key("to", self.me))
                     await channels.psubscribe(self._key("room", "*"))
-                    async for message in channels.listen():
-                        if message["type"] == "psubscribe":
-                            await self._beat()  # it may have forgotten everything
-                            await self._resync()  # and said what we did not hear
-                            self._listening = True
-                        elif message["type"] in ("message", "pmessage"):
-                            self._hear(message["channel"].decode(), message["data"])
+                    await self._hear_on(channels)
             except (*self._errors, msgspec.DecodeError):
                 pass
             self._listening = False
             await asyncio.sleep(min(0.2, self.settings.lease / _BEATS))
 
+    async def _hear_on(self, channels: Any) -> None:
+        """Hear what is published until the connection ends. One of which nothing is heard is
+        pinged: it may have ended, and nobody have told us."""
+        asked = False
+        while True:
+            silence = self.settings.lease / (2 if asked else _BEATS)
+            message = await channels.get_message(timeout=silence)
+            if message is None:
+                if asked:
+                    raise ConnectionError("no answer to a ping")
+                await channels.ping()
+                asked = True
+                continue
+            asked = False
+            if message["type"] == "psubscribe":
+                await self._beat()  # it may have forgotten everything
+                await self._resync()  # and said what we did not hear
+                self._listening = True
+            elif message["type"] in ("message", "pmessage"):
+                self._hear(message["channel"].decode(), message["data"])
+
     def _hear(self, channel: str, data: bytes) -> None:
         kind, _, name = channel.removeprefix(f"{self.settings.prefix}:").partition(":")
         if kind == "to":
-            for session, party, text in _decode_parcel(data):
-                self.site.deliver(session, party, text)
+            server, number, messages = _decode_parcel(data)
+            if number > self._taken.get(server, 0):
+                self._taken[server] = number
+                for session, party, text in messages:
+                    self.site.deliver(session, party, text)
             return
         event, session = _decode_event(data), name
         if event.by == self.me or event.seq <= self._seen.get(session, event.seq):
@@ -702,16 +742,21 @@ class Backplane:
     async def _send_parcel(self, server: str) -> bool:
         """Send some of what waits for a server; False: it does not listen now."""
         waiting = self._waiting[server]
-        size = count = 0
-        while count < len(waiting) and size < A_PARCEL:
-            size += len(waiting[count][2])
-            count += 1
-        parcel = _encode_parcel(waiting[:count])
+        if server not in self._underway:
+            size = count = 0
+            while count < len(waiting) and size < A_PARCEL:
+                size += len(waiting[count][2])
+                count += 1
+            self._parcels += 1
+            self._underway[server] = self._parcels, count
+        number, count = self._underway[server]
+        parcel = _encode_parcel((self.me, number, waiting[:count]))
         heard = await self._redis.publish(self._key("to", server), parcel)
         if not heard and any(there[0] == server for there in self._where.values()):
             return False  # it is finding its way back to Redis, or its lease has not run out yet
+        del self._underway[server]
+        self._waiting_bytes -= sum(len(text) for _, _, text in waiting[:count])
         del waiting[:count]
-        self._waiting_bytes -= size
         if not waiting:
             del self._waiting[server]
         return True
