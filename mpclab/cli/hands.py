@@ -89,7 +89,8 @@ class Hands:
                     params = rest.get("params", {})
                     if not isinstance(params, dict):
                         raise UsageError("params: write an object of names and values")
-                    return {"proposed": lab.propose(by=me, kind=kind, **params).id}
+                    # Not as keywords: a parameter may be called as an argument of ours.
+                    return {"proposed": lab.group.propose(me, kind, params).id}
                 case {"do": "vote", "op": str(op), "approve": bool(approve), **rest}:
                     one = self._one(op)
                     lab.vote(me, one["op"], approve, str(rest.get("reason", "")))

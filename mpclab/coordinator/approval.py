@@ -88,7 +88,7 @@ class Approval:
     def propose(self, ctx: Ctx, ask: Propose) -> None:
         ledger = self.ledger
         spec = ledger.kinds[ask.kind]
-        params = spec.check(spec.complete(ask.params, self.ledger.known()))
+        params = spec.prepare(ask.params, self.ledger.known())
         deadline = self.deadline if ask.deadline is None else checked_deadline(ask.deadline)
         known = self.ledger.known()
         if (book := spec.book(spec.read(params), known)) is not None:

@@ -168,7 +168,7 @@ def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
     A repair that was proposed after a refresh and gave a share of the older sharing is newer than
     the refresh, and of no use: a replaced sharing is no key any more."""
     wanted = params.get("key", "")
-    if wanted in known.proposals or not isinstance(wanted, str):
+    if wanted in known.proposals:
         return params
     made = [op for op in known.results if _public(known, op) is not None]
     made.sort(key=lambda op: (known.proposals[op].lamport, op))

@@ -229,11 +229,25 @@ class OperationSpec:
             value = given.get(name, parameter.default)
             if value is None:
                 raise UsageError(f"{self.name}: parameter {name!r} is missing")
-            try:
-                checked.append((name, parameter.check(value)))
-            except ValueError as error:
-                raise UsageError(f"{self.name}: parameter {name!r}: {error}") from None
+            checked.append((name, self._checked(parameter, value)))
         return tuple(checked)
+
+    def prepare(self, given: Mapping[str, Any], known: Known) -> Params:
+        """`check` after `complete`, which sees only values that their parameters allow.
+
+        Raises:
+            UsageError: naming the parameter, and what it should be.
+        """
+        for parameter in self.parameters:
+            if given.get(parameter.name) is not None:
+                self._checked(parameter, given[parameter.name])
+        return self.check(self.complete(given, known))
+
+    def _checked(self, parameter: Parameter, value: Any) -> Value:
+        try:
+            return parameter.check(value)
+        except ValueError as error:
+            raise UsageError(f"{self.name}: parameter {parameter.name!r}: {error}") from None
 
     def read(self, params: Params) -> dict[str, Any]:
         """By name, as executors get them. `params` have passed `check`."""

@@ -20,6 +20,7 @@ from mpclab.cli.hands import Hands, Lines, typed
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
 from mpclab.lab.async_party import AsyncParty
+from mpclab.operations import OPERATIONS
 from tests.cli.test_party import Process, start
 
 __all__ = ["start"]
@@ -267,6 +268,26 @@ def test_what_cannot_be_done_costs_an_error_and_not_the_party() -> None:
         ):
             with pytest.raises(UsageError, match="no text"):
                 hands.do(request)
+
+
+def test_a_wrong_parameter_has_a_sentence_and_costs_nothing() -> None:
+    with Lab(parties=2) as lab:
+        lab.start_server()
+        lab.spawn()
+        lab.join()
+        hands = Hands(lab, 1, {})
+        for kind, spec in OPERATIONS.items():
+            for name in (*(p.name for p in spec.parameters), "by", "kind", "patience"):
+                for value in ([], {}, [[]], -1, True, 1.5):
+                    request = {"do": "propose", "kind": kind, "params": {name: value}}
+                    try:
+                        hands.do(request)
+                    except UsageError as error:  # and no other, as from inside Python
+                        cause = error.__cause__
+                        assert cause is None or isinstance(cause, UsageError), (request, cause)
+        assert hands.do({"do": "history"})["history"] == [], "the party goes on"
+        with pytest.raises(UsageError, match="note: parameter 'by' is not known; known: text"):
+            hands.do({"do": "propose", "kind": "note", "params": {"by": 2}})
 
 
 def test_bytes_that_are_no_text_do_not_end_the_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,9 @@ def test_a_lab_that_cannot_be_made(make: Callable[[], Lab], says: str) -> None:
         (lambda lab: lab.vote(1, "nothing"), "'nothing' is not known"),
         (lambda lab: lab.crash(9), "party 9 is not here; parties here: 1, 2, 3"),
         (lambda lab: lab.propose(by=9), "party 9 is not here"),
+        (lambda lab: lab.propose(kind="sign", key=[]), "parameter 'key': [] is not text"),
+        (lambda lab: lab.close_session("x"), "no server is running here"),
+        (lambda lab: lab.free_seat("x", 1), "no server is running here"),
     ],
 )
 def test_a_verb_that_cannot_be_done(do: Callable[[Lab], object], says: str) -> None:
