@@ -108,6 +108,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
         add_invite(invite)
     invite.set_defaults(run=_invite)
 
+    session = commands.add_parser("session", help="the id of a session that says whose it is")
+    if command == "session":
+        from mpclab.cli.server import add_session
+
+        add_session(session)
+    session.set_defaults(run=_session)
+
     init = commands.add_parser("init", help="make our identity on this machine, and our profile")
     if command == "init":
         from mpclab.cli.profile import add_init
@@ -305,6 +312,12 @@ def _server(args: argparse.Namespace) -> int:
     from mpclab.cli.server import server
 
     return server(args)
+
+
+def _session(args: argparse.Namespace) -> int:
+    from mpclab.cli.server import session_id
+
+    return session_id(args)
 
 
 def _invite(args: argparse.Namespace) -> int:

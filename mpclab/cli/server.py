@@ -52,6 +52,34 @@ def add_invite(invite: argparse.ArgumentParser) -> None:
     _add_invitation(invite)
 
 
+def add_session(session: argparse.ArgumentParser) -> None:
+    """The options of `mpclab session`."""
+    session.add_argument("name", help="the session's name")
+    whose = session.add_mutually_exclusive_group(required=True)
+    whose.add_argument(
+        "--closed", nargs="+", metavar="KEY",
+        help="the keys of parties 1 to n, in order: nobody else can open it (--access closed)",
+    )  # fmt: skip
+    whose.add_argument(
+        "--owner", metavar="KEY", help="this key alone can open it (--access invited)"
+    )
+
+
+def session_id(args: argparse.Namespace) -> int:
+    """Print the id of a session that says whose it is. Keys: 64 hex digits or contacts' names."""
+    from mpclab.cli.profile import key_named
+    from mpclab.signaling.tickets import closed_session, owned_session
+
+    if args.owner is not None:
+        print(owned_session(args.name, key_named(args.owner)))
+        return 0
+    roster = [key_named(text) for text in args.closed]
+    if twice := next((p for p, key in enumerate(roster, 1) if key in roster[: p - 1]), 0):
+        raise UsageError(f"--closed: party {twice} has the key of an earlier one")
+    print(closed_session(args.name, roster))
+    return 0
+
+
 def _add_invitation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--party", type=int, default=0, metavar="ID", help="for this seat alone")
     parser.add_argument(

@@ -40,7 +40,8 @@ from mpclab.lab.pace import Pacer
 from mpclab.lab.replies import Done, ServerStatus, SessionStatus
 from mpclab.lab.scenario import Scenario
 from mpclab.lab.travel import Branch, Checkpoint, Travel
-from mpclab.signaling.rooms import Rooms, build_server
+from mpclab.signaling.rooms import PATH as ROOMS
+from mpclab.signaling.rooms import CloseSession, FreeSeat, Rooms, build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.flights import Flight, flights
 from mpclab.trace.fold import State
@@ -222,13 +223,40 @@ class Lab:
         seen = self.world.look(SERVER, _read_rooms)
         uptime = time.monotonic() - self._started if self._started is not None else 0.0
         sessions = tuple(
-            SessionStatus(s.session, s.n, s.t, s.policy, {m.party: m.state for m in s.members})
+            SessionStatus(
+                s.session, s.n, s.t, s.policy, {m.party: m.state for m in s.members}, s.access
+            )
             for s in seen.sessions
         )
         return ServerStatus(
             True, self.world.server_url, uptime, seen.connections, sessions, seen.relayed,
             seen.errors,
         )  # fmt: skip
+
+    @verb
+    def close_session(self, session: str) -> Done:
+        """As the server's operator: end a session; its members are told.
+
+        Raises:
+            UsageError: no server runs here, or it has no such session.
+        """
+        self._ask_server(CloseSession(session))
+        return Done(f"session {session} was closed")
+
+    @verb
+    def free_seat(self, session: str, party: Party) -> Done:
+        """As the server's operator: free a party's seat, for whatever key comes next.
+
+        Raises:
+            UsageError: no server runs here, or nobody has that seat.
+        """
+        self._ask_server(FreeSeat(session, party))
+        return Done(f"the seat of party {party} in {session} is free")
+
+    def _ask_server(self, ask: CloseSession | FreeSeat) -> None:
+        if not self.server_status().running:
+            raise UsageError("no server is running here")
+        self.world.ask(SERVER, ROOMS, ask)
 
     # --- parties ---
 

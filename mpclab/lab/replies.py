@@ -35,17 +35,21 @@ class Done(Reply, frozen=True):
 
 
 class SessionStatus(Reply, frozen=True):
-    """One session as the signaling server sees it: members with their states."""
+    """One session as the signaling server sees it: members with their states, and who may come
+    in: anybody (`open`), whom its owner invites, or a closed roster."""
 
     id: str
     n: int
     t: int
     policy: str
     members: dict[Party, str]
+    access: str = "open"
 
     def __repr__(self) -> str:
         members = ", ".join(f"{p} {state}" for p, state in sorted(self.members.items()))
-        return f"{self.id} ({self.t} of {self.n}, {self.policy}): {members or 'nobody yet'}"
+        more = "" if self.access == "open" else f", {self.access}"
+        terms = f"{self.t} of {self.n}, {self.policy}{more}"
+        return f"{self.id} ({terms}): {members or 'nobody yet'}"
 
 
 class ServerStatus(Reply, frozen=True):

@@ -37,6 +37,19 @@ class ServerPanel(Panel):
         )  # fmt: skip
         self.status = controls.page("", "mpclab-server-status")
         self.sessions = controls.page()
+        self.session = controls.choice(
+            "Session", [], name="session", tip="which session the operator means"
+        )
+        self.seat = controls.number("Seat", 1, 1, 1000, name="seat", tip="the seat of which party")
+        self.free = controls.button(
+            "Free seat", self._free, name="free",
+            tip="send the party away; its seat is for whatever key comes next",
+        )  # fmt: skip
+        self.close_session = controls.button(
+            "Close session", self._close, mood="danger", name="close-session",
+            tip="end the session at the server; its members are told, their meshes go on",
+        )  # fmt: skip
+        self.operator = controls.row(self.session, self.seat, self.free, self.close_session)
         self._seen = ServerStatus(False)
         self._asked = False
         self._next = 0.0
@@ -44,6 +57,7 @@ class ServerPanel(Panel):
             controls.row(self.port, self.start, self.stop, self.kill),
             self.status,
             self.sessions,
+            self.operator,
         ]
 
     def _start(self) -> None:
@@ -58,6 +72,22 @@ class ServerPanel(Panel):
         self.controller.do(
             "killing the server" if kill else "stopping the server",
             lambda lab: lab.stop_server(kill=kill),
+            then=lambda _: self._soon(),
+        )
+
+    def _free(self) -> None:
+        session, party = self.session.value, self.seat.value
+        self.controller.do(
+            f"freeing the seat of party {party}",
+            lambda lab: lab.free_seat(session, party),
+            then=lambda _: self._soon(),
+        )
+
+    def _close(self) -> None:
+        session = self.session.value
+        self.controller.do(
+            f"closing session {session}",
+            lambda lab: lab.close_session(session),
             then=lambda _: self._soon(),
         )
 
@@ -100,6 +130,11 @@ class ServerPanel(Panel):
         if lab.url:
             word = f"used at {theme.escape(lab.url)}"
         self.note(word)
+        open_ones = [s.id for s in seen.sessions] if seen.running else []
+        controls.set_options(self.session, [(name, name) for name in open_ones])
+        if open_ones and self.session.value is None:
+            self.session.value = open_ones[0]
+        controls.show(self.operator, bool(open_ones))
         if not seen.running:
             more = " The mesh goes on without it." if lab.group.joined and not lab.url else ""
             self.status.value = theme.empty(f"No server runs here.{more}")
@@ -140,7 +175,8 @@ def _session(s: Any) -> str:
     )
     head = (
         f"<b>{theme.escape(s.id)}</b> <span class='mpclab-small'>{len(s.members)} of {s.n} · "
-        f"threshold {s.t} · {theme.escape(s.policy)}</span>"
+        f"threshold {s.t} · {theme.escape(s.policy)}"
+        f"{'' if s.access == 'open' else ' · ' + theme.escape(s.access)}</span>"
     )
     return f'<div style="margin-top:6px">{head}<br>{members or "nobody yet"}</div>'
 

@@ -19,20 +19,13 @@ from mpclab.cli import main
 from mpclab.cli.server_options import OPTIONS, add_options, resolve, show
 from mpclab.core.errors import UsageError
 from mpclab.signaling.messages import Refused, Welcome
+from mpclab.signaling.tickets import closed_session, owned_session
 from mpclab.worlds.real.admin import AdminSocket, ask
 from tests.cli.test_party import Process, start
 from tests.cli.test_serve import Member, serving
 from tests.signaling.bench import identity
 
 __all__ = ["start"]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mpclab", *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
-        env={"PATH": "/usr/bin:/bin", "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"},
-    )  # fmt: skip
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -172,9 +165,9 @@ def test_an_owner_invites_into_a_session_that_is_hers_on_any_server(
     second.wait_for("the server: open")
     first = party("1", "--access", "invited", "--key", owner, "--propose", "hello", "--until", "1")
     assert first.finish(60) == 0
-    late = run("party", url, "--session", session, "--id", "2", "--parties", "2", "--relay")
-    assert late.returncode == 2
-    assert "this session is by invitation" in late.stdout + late.stderr
+    late = start("party", url, "--session", session, "--id", "2", "--parties", "2", "--relay")
+    late.wait_for("this session is by invitation")
+    assert late.finish() == 2
     del server
 
 
@@ -276,6 +269,23 @@ def test_text_lines_spell_out_what_is_no_letter(start: type[Process]) -> None:
     assert r"s\n12:00 joined session forged\x1b[31m" in said
 
 
+def test_a_session_says_by_its_id_whose_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    roster = [identity(party).public for party in (1, 2, 3)]
+    keys = [key.hex() for key in roster]
+    assert told(capsys, "session", "vault", "--closed", *keys).strip() == closed_session(
+        "vault", roster
+    )
+    assert told(capsys, "session", "vault", "--owner", keys[0]).strip() == owned_session(
+        "vault", roster[0]
+    )
+    for wrong, why in (
+        (["--closed", keys[0], keys[0]], "party 2 has the key of an earlier one"),
+        (["--owner", "nobody"], "nobody"),
+    ):
+        assert main(["session", "vault", *wrong]) == 2
+        assert why in capsys.readouterr().err
+
+
 # --- the configuration ------------------------------------------------------------------------
 
 
@@ -352,14 +362,10 @@ def test_any_text_is_a_value_or_an_error(option: object, text: str) -> None:
     assert show(args)
 
 
-def test_show_config_ends_at_once() -> None:
-    shown = run("serve", "--show-config", "--rate", "9")
-    assert shown.returncode == 0
-    assert "rate = 9\n" in shown.stdout
+def test_show_config_ends_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "rate = 9\n" in told(capsys, "serve", "--show-config", "--rate", "9")
 
 
 @pytest.mark.parametrize("url", ["redis://u:secret@h/0", "redis://h/0?db=1&password=secret"])
-def test_show_config_shows_no_password(url: str) -> None:
-    shown = run("serve", "--show-config", "--redis", url)
-    assert shown.returncode == 0
-    assert "secret" not in shown.stdout
+def test_show_config_shows_no_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "secret" not in told(capsys, "serve", "--show-config", "--redis", url)

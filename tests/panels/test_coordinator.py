@@ -56,6 +56,20 @@ def test_votes_by_hand_and_a_rejection_with_its_reason(hands: Make) -> None:
     it.say("Nothing has been committed yet.")
 
 
+def test_the_servers_operator_frees_a_seat_and_closes_a_session(hands: Make) -> None:
+    it = hands(parties=3)
+    server, lab = it.panel.server, it.panel.lab
+    assert server.operator.layout.display == "none", "there is nothing to close"
+    it.gather()
+    wait(lambda: server.session.value == lab.scenario.session, "the session is offered")
+    server.seat.value = 2
+    it.press(server.free)
+    wait(lambda: sorted(lab.server_status().sessions[0].members) == [1, 3], "seat 2 is free")
+    it.press(server.close_session)
+    it.say("No session is open")
+    it.say("3 of 3 pairs can talk")  # meshes go on
+
+
 def test_what_cannot_work_now_is_disabled_and_says_why(hands: Make) -> None:
     panel = hands().panel
     reasons = {
