@@ -80,6 +80,9 @@ class Option:
         """
         if value is None:
             return None
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str | Path) and not str(text).isprintable():
+                raise UsageError(f"{where} {str(text)[:80]!r}: it has characters that are none")
         if self.many:
             if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
                 raise UsageError(f"{where}: write a list of texts")
@@ -249,7 +252,11 @@ def _read(file: Path) -> dict[str, Any]:
     known = sorted({option.section for option in OPTIONS})
     found = {}
     for section, values in sections.items():
-        if section not in known or not isinstance(values, dict):
+        if section in known and not isinstance(values, dict):
+            raise UsageError(
+                f"{file}: {section} is a section: write [{section}] above its settings"
+            )
+        if section not in known:
             raise UsageError(f"{file}: there is no section [{section}]{nearest(section, known)}")
         names = [o.name for o in OPTIONS if o.section == section]
         for name, value in values.items():

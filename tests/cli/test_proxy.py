@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from websockets.sync.client import connect
 from mpclab.cli import main
 from mpclab.core import SECOND
 from mpclab.lab import Lab
-from mpclab.signaling.messages import Refused, Welcome
+from mpclab.signaling.messages import Ping, Refused, Welcome
 from mpclab.worlds.real.ws_http import session_in, with_session
 from tests.cli.test_operator import told
 from tests.cli.test_party import Process, start
@@ -95,6 +96,36 @@ def test_a_client_cannot_choose_the_address_that_it_counts_for(
         with pytest.raises(InvalidStatus, match="503"):
             come(3, "127.0.0.2")
         assert isinstance(come(3, "127.0.0.3").answer, Welcome)
+
+
+@pytest.mark.parametrize("pings", [True, False])
+def test_silent_members_outlive_a_proxys_idle_time_out_by_the_servers_pings(
+    start: type[Process], tmp_path: Path, pings: bool
+) -> None:
+    certificate, key = self_signed(tmp_path)
+    every = "0.3" if pings else "60"
+    _, direct = serving(
+        start, "--admin", "none", "--proxy-trust", "127.0.0.1", "--ping-every", every,
+        "--pong-within", "60",
+    )  # fmt: skip
+    port = free_port()
+    proxy = nginx(tmp_path, port, [int(direct.rpartition(":")[2])], certificate, key)
+    conf = tmp_path / "mpclab.conf"
+    written = conf.read_text()
+    conf.write_text(written.replace("read_timeout 30s", "read_timeout 1s"))
+    assert conf.read_text() != written
+    with running(proxy):
+        trust = ssl.create_default_context(cafile=certificate)
+        url = f"wss://127.0.0.1:{port}/mpclab/s/s"
+        one, two = (came_in(Member(url, "s", party, ssl=trust)) for party in (1, 2))
+        if not pings:
+            assert one.ended()[0] == 1006, "the proxy cut it off"
+            return
+        began = time.monotonic()
+        while time.monotonic() < began + 2.2:
+            one.hear(Ping)  # and it says nothing
+        say(one, 2, "still here")
+        assert heard(two) == "1: still here"
 
 
 def test_a_server_that_was_chosen_by_path_wants_to_be(start: type[Process]) -> None:

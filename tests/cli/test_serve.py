@@ -181,6 +181,8 @@ WRONG = {
     "record in a folder": (["--record", "/"], "cannot record to"),
     "a wrong proxy": (["--proxy-trust", "my-proxy"], "write its address"),
     "a wrong origin": (["--origin", "*"], "as a browser sends it"),
+    "a wrong host": (["--name", "http://lab.example"], "write its name alone"),
+    "a host that nobody has": (["--only-host", ""], "write its name alone"),
     "no rate": (["--rate", "0"], "use at least 1"),
     "a rate that no party takes": (["--rate", "9" * 30], "at most 1000000"),
     "fewer than no connections": (["--per-address", "-1"], "use at least 0"),

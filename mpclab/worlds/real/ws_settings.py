@@ -57,6 +57,9 @@ class ServerSettings:
                     f"origin {origin!r}: write it exactly as a browser sends it, such as "
                     f"http://localhost:8888 (null and * would let any page in)"
                 )
+        for name in (*self.names, *self.only_hosts):
+            if not name or set(name) & set("/@, \t"):
+                raise UsageError(f"host {name!r}: write its name alone, such as lab.example")
         for what, place in (
             *(("proxy", it) for it in self.proxies),
             *(("reader of metrics", it) for it in self.metrics_from or ()),
