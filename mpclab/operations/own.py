@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import dis
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from types import CodeType, FunctionType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, overload
 
 from mpclab.core.errors import UsageError
@@ -38,6 +39,8 @@ from mpclab.operations.spec import Execution, Known, OperationSpec
 from mpclab.operations.written import Plain, Written, facts_of, machine_of
 
 F = TypeVar("F", bound=Written)
+DIGITS = 40
+"""Of the digest that says what a function means: two with the same one are not to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +73,73 @@ def source_of(function: Written) -> str:
 
 def meaning_of(function: Written, source: str, *fixed: object) -> str:
     """A digest of a function's source, of what is `fixed` beside it, and of the numbers, texts and
-    functions that it uses from around it: 16 hexadecimal digits."""
+    functions that it uses from around it: 40 hexadecimal digits.
+
+    Raises:
+        UsageError: it uses something that two parties could not compare.
+    """
     parts, seen, waiting = [source, repr(fixed)], {function}, [function]
     while waiting:
-        used = _used(waiting.pop())
-        for name, value in sorted(used.items()):
-            if isinstance(value, FunctionType) and not str(value.__module__).startswith("mpclab."):
+        user = waiting.pop()
+        parts += [f"{name} = {_plain(name, value)}" for name, value in _defaults(user)]
+        for name, value in sorted(_used(user).items()):
+            if isinstance(value, FunctionType) and not _is_of_mpclab(value):
                 if value not in seen:
                     seen.add(value)
                     waiting.append(value)
                     parts.append(f"{name}: {source_of(value)}")
-            elif _is_plain(value):
-                parts.append(f"{name} = {value!r}")
-    return digest("mpclab computation", tuple(part.encode() for part in parts)).hex()[:16]
+            elif isinstance(value, type) and "<locals>" not in value.__qualname__:
+                parts.append(f"{name}: {value.__module__}.{value.__qualname__}{_written(value)}")
+            elif isinstance(value, ModuleType):
+                parts.append(f"{name}: {value.__name__}")
+            elif isinstance(value, BuiltinFunctionType | FunctionType):
+                parts.append(f"{name}: {value.__module__}.{value.__qualname__}")
+            else:
+                parts.append(f"{name} = {_plain(name, value)}")
+    return digest("mpclab computation", tuple(part.encode() for part in parts)).hex()[:DIGITS]
+
+
+def _is_of_mpclab(value: object) -> bool:
+    return str(getattr(value, "__module__", "")).split(".")[0] == "mpclab"
+
+
+def _written(kind: type) -> str:
+    """The source of a class of the user's own."""
+    if kind.__module__.split(".")[0] in {*sys.stdlib_module_names, "mpclab"} - {"__main__"}:
+        return ""
+    try:
+        return ": " + inspect.getsource(kind)
+    except (OSError, TypeError) as error:
+        raise UsageError(
+            f"{kind.__name__}: a class without a source is not compared between parties"
+        ) from error
+
+
+def _defaults(function: Written) -> list[tuple[str, object]]:
+    """What a parameter is when nobody gives it: its source names it, and does not say its value."""
+    named = inspect.signature(function).parameters.values()
+    return [(p.name, p.default) for p in named if p.default is not p.empty]
+
+
+def _plain(name: str, value: object) -> str:
+    """A number, a text, or what is made of these, as a text that is the same at all parties."""
+    if isinstance(value, list | tuple):
+        return f"({', '.join(_plain(name, each) for each in value)})"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(_plain(name, each) for each in value))}}}"
+    if isinstance(value, dict):
+        pairs = (f"{_plain(name, key)}: {_plain(name, each)}" for key, each in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if value is None or isinstance(value, int | float | str | bytes | Decimal | range):
+        return repr(value)
+    if isinstance(value, FunctionType | BuiltinFunctionType | type) and (
+        _is_of_mpclab(value) or value.__module__ == "builtins"
+    ):
+        return f"{value.__module__}.{value.__qualname__}"
+    raise UsageError(
+        f"{name} is {type(value).__name__}, which two parties cannot compare: use numbers, texts, "
+        f"lists of them, or functions"
+    )
 
 
 def _codes(code: CodeType) -> list[CodeType]:
@@ -111,12 +168,6 @@ def _used(function: Written) -> dict[str, object]:
         except ValueError:  # it has no value yet
             continue
     return found
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, int | float | str | bytes | Decimal)
 
 
 @overload
@@ -150,7 +201,8 @@ def computation(
         low, high: the bounds of each; who gives another number ends it.
 
     Raises:
-        UsageError: the function does with secret numbers what cannot be done; tried with three.
+        UsageError: the function does with secret numbers what cannot be done, tried with three; or
+            uses something that parties cannot compare.
     """
     if function is None:
         return partial(
@@ -172,8 +224,16 @@ def computation(
         bounds = (str(low), str(high))
         return meaning_of(function, source, numbers, decimals, *bounds)
 
+    ours()  # said here, not where it is voted on
+
     def complete(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
         return {**params, "function": ours()}
+
+    def same(params: Mapping[str, Any], known: Known) -> _Same:
+        try:
+            return _Same(kind, ours(), params["function"])
+        except UsageError as error:  # something that it uses was changed since
+            return _Same(kind, f"unknown: {error}", params["function"])
 
     def make(execution: Execution) -> Machine:
         return machine_of(execution, function, numbers, decimals, low, high)
@@ -183,13 +243,15 @@ def computation(
             kind,
             make,
             (
-                Text("function", default="", empty=True, longest=16, help="filled in: a digest"),
+                Text(
+                    "function", default="", empty=True, longest=DIGITS, help="filled in: a digest"
+                ),
                 *COMMON,
             ),
             sentence=said.replace("{", "{{").replace("}", "}}"),
             shown=(*SHOWN, "function"),
             complete=complete,
-            rules=lambda params, known: _Same(kind, ours(), params["function"]),
+            rules=same,
             facts=facts_of,
         )
     )

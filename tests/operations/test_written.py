@@ -113,6 +113,33 @@ def test_a_function_means_its_bounds_too_and_what_it_uses() -> None:
     assert len(set(limits)) == 4
 
 
+def test_a_function_means_what_its_tables_defaults_and_classes_say() -> None:
+    pairs = [
+        ("K = {1: 1}\ndef f(v): return v[0] + K[1]", "K = {1: 2}\ndef f(v): return v[0] + K[1]"),
+        ("def f(v, k=1): return v[0] + k", "def f(v, k=2): return v[0] + k"),
+        ("K = 1\ndef f(v, k=K): return v[0] + k", "K = 2\ndef f(v, k=K): return v[0] + k"),
+        ("K = {1, 2}\ndef f(v): return v[0] + len(K)", "K = {1}\ndef f(v): return v[0] + len(K)"),
+        ("from math import floor as g\ndef f(v): return g(v)",
+         "from math import ceil as g\ndef f(v): return g(v)"),
+    ]  # fmt: skip
+    for one, other in pairs:
+        first, second = meanings(one, other)
+        assert first != second, one
+        assert len(first) == 40
+
+
+def test_what_parties_cannot_compare_is_refused_by_a_sentence() -> None:
+    class Table:
+        rate = 3
+
+    table = Table()
+    with pytest.raises(UsageError, match="table is Table, which two parties cannot compare"):
+
+        @computation
+        def priced(v: Any) -> Any:
+            return v[0] * table.rate
+
+
 def test_what_cannot_be_computed_is_refused_where_it_is_written() -> None:
     with pytest.raises(UsageError, match="use select"):
 
