@@ -20,12 +20,14 @@ RUNS = """
 from dataclasses import replace
 import mpclab
 from mpclab.consensus.registry import AGREEMENTS
-from mpclab.core import MS, Node, handling
+from mpclab.core import MS, Frame, Node, handling
+from mpclab.core.effects import Delivered
 from mpclab.faults.network import Network
 from mpclab.lab import play
 from mpclab.testing import experiments
 from mpclab.trace.short import ShortTrace
 from mpclab.search import explore
+from mpclab.worlds.recording import _flatten
 from benchmarks.votes import voting_world
 from tests.test_compiled import containers
 from tests.worlds.test_differential import LINKS, _chat
@@ -33,6 +35,7 @@ from tests.worlds.test_differential import LINKS, _chat
 assert mpclab.CORE == CORE
 assert handling.__file__.endswith(".py") == (CORE == "Python")
 print(containers())
+print(_flatten(Delivered(2, Frame(7, ("x",), body=b"{}", codec="json"))))
 for protocol in AGREEMENTS:
     Node.strict = protocol == "pbft"
     for seed in range(5):

@@ -97,12 +97,13 @@ class Frame:
         kind: the message's type name, for the trace ("?" for bytes not yet opened).
         msg: the message if it is known here: the sender's object, or what `open` decoded.
         opened_by: the decoder that made `msg`; None: it is the sender's object.
+        codec: how the message is written: "msgpack" or "json".
     """
 
     __slots__ = (
         "_body",
-        "_codec",
         "background",
+        "codec",
         "id",
         "kind",
         "msg",
@@ -134,7 +135,7 @@ class Frame:
             self.background = background or msg.background
         self.msg = msg
         self._body = body
-        self._codec = codec
+        self.codec = codec
         self.opened_by: Decode | None = None
         self.suspect = False
 
@@ -142,7 +143,7 @@ class Frame:
     def body(self) -> bytes:
         """The message's bytes, encoded once however many receivers there are."""
         if self._body is None:
-            self._body = _ENCODERS[self._codec](self.msg)
+            self._body = _ENCODERS[self.codec](self.msg)
         return self._body
 
     def open(self, decode: Decode) -> Message:
@@ -169,7 +170,7 @@ class Frame:
         """
         try:
             if self._body is None:
-                self._body = _ENCODERS[self._codec](self.msg)
+                self._body = _ENCODERS[self.codec](self.msg)
             self.msg = decode(self._body)
             self.opened_by = decode
         except (msgspec.MsgspecError, TypeError, OverflowError, UnicodeEncodeError) as error:

@@ -260,7 +260,7 @@ def _flatten(event: Event) -> Any:
     """Frames are not structs: a delivery is spelled out."""
     if type(event) is Delivered:
         frame = event.frame
-        return (event.sender, frame.id, frame.path, frame.body, frame._codec)
+        return (event.sender, frame.id, frame.path, frame.body, frame.codec)
     return event
 
 
