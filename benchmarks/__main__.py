@@ -11,7 +11,7 @@ import platform
 import sys
 
 SECTIONS = (
-    "simulation", "real", "links", "endurance", "relay", "widgets", "clicks", "frames",
+    "simulation", "real", "links", "endurance", "rejoin", "relay", "widgets", "clicks", "frames",
     "consensus_figures", "mpc", "security", "tabs",
 )  # fmt: skip
 

@@ -309,6 +309,7 @@ class AtomicCommit(Agreement):
         """Keep how it ended, and wait for nothing more."""
         self.keep(ctx, op, record)
         self.votes.pop(op, None)
+        self.own_votes.pop(op, None)
         self.silence.pop(op, None)
         for timer in self.timers:
             ctx.cancel_timer(f"{timer}/{op}")

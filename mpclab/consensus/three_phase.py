@@ -172,6 +172,11 @@ class ThreePhase(AtomicCommit):
 
     # --- when it is silent ------------------------------------------------------------------
 
+    def _close(self, ctx: Ctx, op: str, record: Record) -> None:
+        super()._close(ctx, op, record)
+        self.acks.pop(op, None)
+        self.absent.discard(op)
+
     def recover(self, ctx: Ctx, op: str, record: Record) -> None:
         self.absent.add(op)
         ctx.multicast(ctx.others, AtomicInquiry(op, record.coordinator))
