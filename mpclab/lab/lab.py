@@ -15,6 +15,7 @@ against the wall clock after `pace()`.
 from __future__ import annotations
 
 import copy
+import re
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -107,7 +108,15 @@ class Lab:
                     f"cannot keep parties' state in {store}: {error.strerror or error}"
                 ) from error
         more = {"record": record, **(options or {})}
-        self.world: World = make_world(self.scenario, url, store, **more)
+        try:
+            self.world: World = make_world(self.scenario, url, store, **more)
+        except TypeError as error:
+            name = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if name is None or name[1] not in (options or {}):
+                raise
+            raise UsageError(
+                f"the {self.scenario.world} world has no option {name[1]!r}"
+            ) from error
         self.groups: dict[str, Group] = {}
         if not isinstance(self.world, SimulatedWorld):
             # A lab that nobody holds any more, as when its cell is run again, frees its port.

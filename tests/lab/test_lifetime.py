@@ -60,5 +60,9 @@ def test_closing_twice_is_fine_and_nothing_is_made_of_what_is_refused() -> None:
     assert lab.closed
     with pytest.raises(UsageError):
         Lab(world="websocket", parties=2, store="/dev/null/x")
+    with pytest.raises(UsageError, match="the websocket world has no option 'colour'"):
+        Lab(world="websocket", parties=2, options={"colour": 3})
+    with pytest.raises(UsageError, match="channels are ChannelSettings, not 3"):
+        Lab(world="webrtc", parties=2, options={"channels": 3})
     gc.collect()
     assert threads() == before

@@ -53,6 +53,8 @@ class WebRTCWorld(WebSocketWorld):
     name = "webrtc"
 
     def __init__(self, *, channels: ChannelSettings | None = None, **others: Any) -> None:
+        if channels is not None and not isinstance(channels, ChannelSettings):
+            raise UsageError(f"channels are ChannelSettings, not {channels!r}")
         self._channel_settings = channels or ChannelSettings()
         prepare(self._channel_settings)
         self._channels: dict[Party, dict[tuple[Party, int], Channel]] = {}
