@@ -43,6 +43,7 @@ def termination(facts: Facts) -> Verdict:
             return ok(NAME, "nothing was proposed but by liars, and nothing of that is decided")
         what = "the proposal" if len(owed) == 1 else f"all {len(owed)} proposals"
         up = set(facts.up)
+        reached = {(row.actor, op) for _, row in facts.all_notes if (op := op_of(row.note))}
         late = sum(
             any(word == "expired" and p in up for p, word in one.standing.items())
             for one in facts.final.operations.values()
@@ -50,7 +51,10 @@ def termination(facts: Facts) -> Verdict:
         also = f", {late} of them only in that nobody waits any more" if late else ""
         if left := len(ops) - len(owed):
             also += f"; {left} of liars, which nobody decided, not counted"
-        return ok(NAME, f"{what} settled at {names(facts.up)}{also}")
+        deaf = [p for p in facts.up if any((p, op) not in reached for op in owed)]
+        where = [p for p in facts.up if p not in deaf]
+        unheard = f"; {names(deaf)} never heard of {'it' if len(owed) == 1 else 'some'}"
+        return ok(NAME, f"{what} settled at {names(where)}{also}{unheard if deaf else ''}")
     rows = [r for _, rs in found for r in rs]
     waiters = {p for ps in facts.unsettled.values() for p in ps}
     if held := [f for f in facts.final.faults.values() if _excuses(facts, f, waiters)]:

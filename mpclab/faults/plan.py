@@ -100,6 +100,11 @@ class Injection:
         """Whether it has begun and not ended."""
         return self.index in self._target.link_rules.active
 
+    def __repr__(self) -> str:
+        rules = self._target.link_rules
+        word = "active" if self.active else "over" if self.index in rules.ended else "not begun"
+        return f"{self.fault.sentence()} ({word})"
+
 
 def heal_all(target: FaultTarget) -> None:
     """End every fault that is active now."""

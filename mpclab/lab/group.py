@@ -387,7 +387,8 @@ class Group:
         pairs = list(self._missing_pairs())
         if self._server_says:
             whom, why = next(iter(self._server_says.items()))
-            return f"party {whom} is not connected to the signaling server: {why}"
+            where = self.world.server_url
+            return f"party {whom} is not connected to the signaling server at {where}: {why}"
         if not pairs:
             return f"{_parties(self.joined)} could not join: the signaling server says nothing"
         shown = ", ".join(f"{a}–{b}" for a, b in pairs[:6]) + (" …" if len(pairs) > 6 else "")

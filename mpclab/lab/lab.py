@@ -39,7 +39,7 @@ from mpclab.lab.operation import Operation
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.pace import Pacer
 from mpclab.lab.replies import Done, ServerStatus, SessionStatus
-from mpclab.lab.scenario import Scenario
+from mpclab.lab.scenario import Scenario, show_fields
 from mpclab.lab.travel import Branch, Checkpoint, Travel
 from mpclab.signaling.rooms import PATH as ROOMS
 from mpclab.signaling.rooms import CloseSession, FreeSeat, Rooms, build_server
@@ -287,6 +287,7 @@ class Lab:
         Raises:
             UsageError: no server, refused by the server, or not connected in time: with who.
         """
+        self._check_open()
         if self.scenario.mesh == "negotiated" and not (self.url or self.world.server_url):
             raise UsageError("no signaling server is running; call start_server() first")
         self.group.join(*parties)
@@ -571,6 +572,8 @@ class Lab:
 
     def pace(self, speed: float = 1.0) -> Done:
         """Let simulated time pass by itself, `speed` virtual seconds a second; 0 stops it."""
+        if speed:
+            self._check_open()
         if isinstance(self.world, SimulatedWorld):
             if self._pacer is not None:
                 self._pacer.stop()
@@ -613,6 +616,7 @@ class Lab:
     def checkpoint(self, name: str = "") -> Checkpoint:
         """Name this moment, to come back to it by `rewind` (simulated world)."""
         self._simulated("a moment be kept")
+        self._check_open()
         with self.world.atomic():
             return self.travel.checkpoint(name)
 
@@ -812,6 +816,9 @@ class Lab:
             f"Lab({s.world}, {s.parties} parties, threshold {s.threshold}, {s.policy}, "
             f"{s.agreement}, session {s.session!r})"
         )
+
+
+show_fields(Lab)
 
 
 def _microseconds(seconds: Any, what: str) -> int:

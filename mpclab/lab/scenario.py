@@ -23,6 +23,7 @@ connected. Everything is checked before anything runs.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -356,6 +357,24 @@ class Scenario:
 
 
 _KEYS = tuple(f.name for f in dataclasses.fields(Scenario) if f.name != "agreement_options")
+
+
+def show_fields(takes: Any) -> None:
+    """Let `help()` and TAB show a scenario's fields where `takes` has `**fields`."""
+    signature = inspect.signature(takes)
+    plain = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    named = [
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, annotation=f.type,
+            default=... if f.default is dataclasses.MISSING else f.default,
+        )
+        for f in dataclasses.fields(Scenario)
+        if f.name in _KEYS
+    ]  # fmt: skip
+    takes.__signature__ = signature.replace(parameters=[*plain, *named])
+
+
+show_fields(Scenario.but)
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Scenario)}
 
 

@@ -168,7 +168,9 @@ def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
     A repair that was proposed after a refresh and gave a share of the older sharing is newer than
     the refresh, and of no use: a replaced sharing is no key any more."""
     wanted = params.get("key", "")
-    if wanted in known.proposals:
+    if (named_one := known.proposals.get(wanted)) is not None:
+        if named_one.kind not in KEY_KINDS:
+            raise UsageError(f"key: operation {wanted} is a {named_one.kind}, which makes no key")
         return params
     made = [op for op in known.results if _public(known, op) is not None]
     made.sort(key=lambda op: (known.proposals[op].lamport, op))
@@ -230,8 +232,9 @@ _SILENT = Text(
     help="leave-out: go on without the silent, while 2t - 1 and (n + t) / 2 are left",
 )
 _KEY = Reference(
-    "key", default="", empty=True, help="the operation that made it, or its name; none: the newest"
-)
+    "key", default="", empty=True, help="the operation that made it, or its name; none: the newest",
+    kinds=KEY_KINDS,
+)  # fmt: skip
 
 # --- keys ---------------------------------------------------------------------------------
 

@@ -141,9 +141,12 @@ class Content(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class Reference(Text):
-    """The id of an earlier operation. Scenarios and the lab also take its number there, from 1."""
+    """The id of an earlier operation. Scenarios and the lab also take its number there, from 1.
+
+    `kinds`: what it may be; empty: anything."""
 
     longest: int = 64
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,13 +71,14 @@ class OperationsPanel(Panel):
         self._offer_operations()
 
     def _offer_operations(self) -> None:
-        options = [
-            (f"{i}. {style.shorten(o.text or o.kind, 24)}", i) for i, o in enumerate(self._known, 1)
-        ]
         for parameter, widget in self.fields.values():
             if isinstance(parameter, Reference):
-                none = [("none", "")] if parameter.default == "" else []
-                offered = none + options[::-1]
+                none = [("the newest", "")] if parameter.default == "" else []
+                offered = none + [
+                    (f"{i}. {style.shorten(o.text or o.kind, 24)}", i)
+                    for i, o in reversed(list(enumerate(self._known, 1)))
+                    if not parameter.kinds or o.kind in parameter.kinds
+                ]
                 controls.set_options(widget, offered or [("nothing proposed yet", 0)])
 
     def given(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -102,12 +103,11 @@ def test_what_waits_for_inputs_says_so() -> None:
     [
         Lab.spawn, Lab.join, Lab.step, lambda lab: lab.wait(1), lambda lab: lab.crash(1),
         lambda lab: lab.propose(by=1, text="x"), lambda lab: lab.inject("loss", rate=0.1), Lab.heal,
-        lambda lab: lab.set_votes(1, "reject"),
+        lambda lab: lab.set_votes(1, "reject"), Lab.pace, Lab.checkpoint,
     ],
 )  # fmt: skip
 def test_a_closed_lab_says_that_it_is_closed(verb: Callable[[Lab], object]) -> None:
-    lab = Lab(parties=3, mesh="ready")
-    lab.spawn()
+    lab = Lab(parties=3)
     lab.close()
     with pytest.raises(UsageError, match="the lab is closed; make a new one"):
         verb(lab)
@@ -148,3 +148,32 @@ def test_a_duration_is_written_one_way_everywhere() -> None:
         lab.run(lambda: False, limit="500ms")
         assert lab.now == 2_000_000
         assert all(fault.fault.lasts for fault in lab.nemesis(3, lasts="2s"))
+
+
+def test_an_injection_shows_what_it_breaks_and_whether_it_still_does() -> None:
+    with Lab(parties=3, mesh="ready") as lab:
+        lab.spawn()
+        cut = lab.inject("partition", groups=[[1], [2, 3]])
+        assert repr(cut).endswith("cannot hear each other (active)")
+        cut.heal()
+        assert repr(cut).endswith("(over)")
+
+
+def test_who_never_heard_of_a_proposal_did_not_settle_it() -> None:
+    with Lab(parties=4, agreement="2pc", mesh="ready") as lab:
+        lab.spawn()
+        lab.join()
+        lab.inject("partition", groups=[[1, 2], [3, 4]])
+        lab.propose(by=1, text="tea")
+        lab.run()
+        (judged,) = (v for v in lab.check() if v.check == "termination")
+        assert judged.sentence == (
+            "the proposal settled at parties 1 and 2; parties 3 and 4 never heard of it"
+        )
+
+
+def test_help_says_every_field_that_a_lab_and_a_scenario_take() -> None:
+    for takes in (Lab, Scenario.but):
+        names = set(inspect.signature(takes).parameters)
+        assert {"parties", "world", "seed", "agreement", "network"} <= names
+        assert "fields" not in names

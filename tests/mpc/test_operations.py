@@ -256,11 +256,13 @@ def test_a_crashed_holder_is_done_without() -> None:
     assert signed(sessions, 1, key=key, message="without 5")
 
 
-def test_a_key_that_was_never_made_fails_with_a_reason() -> None:
+def test_a_key_that_was_never_made_is_refused_with_a_reason() -> None:
     sessions = Sessions(3, t=2)
     note = sessions.propose(1, "note")
     sessions.run()
-    op = sessions.propose(1, "sign", key=note, message="m")
+    with pytest.raises(UsageError, match="is a note, which makes no key"):
+        sessions.propose(1, "sign", key=note, message="m")
+    op = sessions.propose(1, "sign", key="another", message="m")  # which others may know
     sessions.run()
     assert set(sessions.statuses(op).values()) == {"failed"}
     with pytest.raises(UsageError, match="curve"):
