@@ -6,12 +6,12 @@ from pathlib import Path
 
 from mpclab.cli.console import console
 from mpclab.cli.report import write_report
-from mpclab.cli.shipped import SCENARIOS
 from mpclab.cli.show import run_with_progress, show
 from mpclab.cli.text import line
 from mpclab.lab.lab import Lab
 from mpclab.lab.run import Run
 from mpclab.lab.scenario import Scenario
+from mpclab.lab.shipped import SCENARIOS
 
 STORY = ("commit", "reject", "crash", "equivocate", "second-gate", "signature", "auction")
 """The simulated chapters: a scenario file each, whose first line says what to look for."""

@@ -245,8 +245,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     gc.disable()  # what imports make stays: looking through it again and again is for nothing
-    from mpclab.cli.shipped import file_of, shipped
     from mpclab.lab.scenario import Scenario
+    from mpclab.lab.shipped import file_of, shipped
 
     gc.enable()
     if args.list:

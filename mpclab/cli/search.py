@@ -72,8 +72,8 @@ def _command(
 
 def _explore(args: argparse.Namespace) -> int:
     from mpclab.cli.console import console
-    from mpclab.cli.shipped import file_of
     from mpclab.lab.scenario import Scenario
+    from mpclab.lab.shipped import file_of
     from mpclab.search import explore, walk
 
     what: Any = args.what
@@ -117,7 +117,7 @@ def _sweep(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from mpclab.cli.console import console
-    from mpclab.cli.shipped import file_of
+    from mpclab.lab.shipped import file_of
     from mpclab.search import sweep
 
     over = {key: [_value(v) for v in text.split(",")] for key, text in map(_pair, args.over)}
@@ -155,8 +155,8 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _run_of(name: str, seed: int | None) -> Any:
-    from mpclab.cli.shipped import file_of
     from mpclab.lab.scenario import Scenario
+    from mpclab.lab.shipped import file_of
     from mpclab.trace import Trace
 
     if name.endswith(".jsonl"):
@@ -192,8 +192,8 @@ def _value(text: str) -> Any:
 def _shrink(args: argparse.Namespace) -> int:
     from mpclab.cli.console import console
     from mpclab.cli.report import write_report
-    from mpclab.cli.shipped import file_of
     from mpclab.lab.scenario import Scenario
+    from mpclab.lab.shipped import file_of
     from mpclab.search import shrink
 
     path = file_of(args.file)

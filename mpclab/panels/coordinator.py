@@ -69,7 +69,8 @@ class Coordinator(Panel):
         self.parts += self.yours
         self.stages = controls.page()
         self.steps = controls.page("", "mpclab-hint")
-        self.steps.layout.width = self.banner.card.layout.width = "100%"
+        self.steps.layout.flex = "1 1 auto"
+        self.banner.card.layout.width = "100%"
         self._pointed = ""
         self._reached = -1
         self._deed_of: dict[Panel, int] = {}
@@ -80,7 +81,15 @@ class Coordinator(Panel):
         )  # fmt: skip
         self.more.add_class("mpclab-more")
         self.more.observe(lambda _: self._unfold(), "value")
-        return [self.stages, self.more, self.palette.card, self.steps, self.banner.card]
+        top = controls.row(self.heading, self.stages, self.more, align_items="center")
+        next_ = controls.row(self.steps, self.palette.card, align_items="center")
+        for line in (top, next_):
+            line.layout.width = "100%"
+            line.add_class("mpclab-line")
+        return [top, next_, self.banner.card]
+
+    def head(self) -> list[Any]:
+        return []  # it is in the first line
 
     def frame(self) -> Any:
         """Actions at the left, their results at the right, both on one screen."""
@@ -127,8 +136,8 @@ class Coordinator(Panel):
     def refresh(self, now: Tick) -> None:
         s = now.lab.scenario
         self.note(
-            f"session <b>{theme.escape(s.session)}</b> · {s.parties} parties · threshold "
-            f"{s.threshold} · {theme.escape(s.policy)} · {theme.escape(s.agreement)}"
+            f"<b>{theme.escape(s.session)}</b> · {s.parties} parties, t = {s.threshold} · "
+            f"{theme.escape(s.policy)} · {theme.escape(s.agreement)}"
         )
         controls.show(self.time.card, s.world == "simulated")
         next_ = hint(now.lab, now.state)

@@ -18,7 +18,7 @@ from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
 from mpclab.plots import style
-from mpclab.trace.fold import State
+from mpclab.trace.fold import UP, State
 from mpclab.trace.rows import Fault as FaultRow
 from mpclab.trace.rows import Row
 
@@ -195,7 +195,7 @@ class FaultPanel(Panel):
         controls.gate(self.which, why or ("" if options else "nothing is broken"))
         controls.gate(self.heal, why or ("" if options else "nothing is broken"))
         controls.gate(self.heal_all, why or ("" if lab.injections else "nothing was broken"))
-        self.active.value = active_faults(state)
+        self.active.value = active_faults(state, lab.group.present)
         if now.is_new:
             self._spans = {}
         rows = islice(lab.trace, state.rows) if now.is_new else now.rows
@@ -293,10 +293,13 @@ def bars(spans: Mapping[int, Span], now: int) -> str:
     )
 
 
-def active_faults(state: State) -> str:
-    """The active faults, with their targets and since when."""
+def active_faults(state: State, present: Iterable[Party] = ()) -> str:
+    """The active faults, with their targets and since when, and who of `present` is down."""
+    lives = {p: state.parties[p].life for p in present if p in state.parties}
+    down = [f"{style.party_name(p)} is {life}" for p, life in lives.items() if life != UP]
+    said = theme.empty(f"{', '.join(down)}.".capitalize()) if down else ""
     if not state.faults:
-        return theme.empty("Nothing is broken.")
+        return said or theme.empty("Nothing is broken.")
     rows = [
         [
             theme.badge(fault.kind, theme.BAD),
@@ -306,7 +309,7 @@ def active_faults(state: State) -> str:
         ]
         for _, fault in sorted(state.faults.items())
     ]
-    return theme.table(["active", "what", "aims at", "since"], rows)
+    return theme.table(["active", "what", "aims at", "since"], rows) + said
 
 
 def _places(parties: tuple[Party, ...]) -> tuple[Party, ...]:

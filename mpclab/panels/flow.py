@@ -59,7 +59,7 @@ class FlowPanel(Panel):
         self._options = controls.row(*of_figure)
         for each in (self.view, *of_figure):
             each.observe(lambda _: self.redraw(), "value")
-        return [controls.row(self.view, self._options), self.canvas, self.picture.box]
+        return [self.canvas, self.picture.box, controls.row(self.view, self._options)]
 
     def _act(self, deed: dict[str, Any]) -> None:
         self.controller.do("doing it", lambda lab: do_deed(lab, deed))

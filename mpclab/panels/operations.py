@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -44,7 +45,7 @@ class OperationsPanel(Panel):
             "Operation", list(OPERATIONS), width="118px", name="kind",
             tip="what is proposed",
         )  # fmt: skip
-        self.parameters = controls.row()
+        self.parameters = controls.row(flex="1 1 130px")
         self.propose = controls.button(
             "Propose", self._propose, icon="paper-plane", mood="primary", name="propose",
             tip="ask everyone to agree to this",
@@ -175,8 +176,8 @@ def _cast(lab: Lab, party: Party, op: str, approve: bool, reason: str) -> str:
 def _tally(known: list[Operation]) -> str:
     if not known:
         return ""
-    each = ("committed", "aborted", "expired", "open")
-    words = [f"{sum(o.status == s for o in known)} {s}" for s in each]
+    counts = Counter("split" if o.split else o.status for o in known)
+    words = [f"{counts[s]} {s}" for s in ("committed", "split", "aborted", "expired", "open")]
     return " · ".join(w for w in words if not w.startswith("0 "))
 
 
@@ -209,7 +210,9 @@ def parameter_field(parameter: Parameter) -> Any:
         start_text = default
     elif isinstance(default, tuple):
         start_text = ", ".join(map(str, default))
-    return controls.text(words, start_text, hint, width="220px", **options)
+    made = controls.text(words, start_text, hint, width="130px", **options)
+    made.layout.flex = "1 1 130px"
+    return made
 
 
 def read_field(parameter: Parameter, widget: Any) -> Any:

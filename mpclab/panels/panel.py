@@ -34,7 +34,8 @@ class Panel:
         self.broken = controls.page()
         controls.show(self.broken, False)
         arrange = controls.row if self.inline else controls.column
-        self.card = arrange(self.heading, *self.build(), self.broken)
+        made = self.build()
+        self.card = arrange(*self.head(), *made, self.broken)
         self.card.add_class("mpclab-card")
         if self.inline:
             self.card.add_class("mpclab-inline")
@@ -51,6 +52,10 @@ class Panel:
     def build(self) -> list[Any]:
         """Make the widgets below the title."""
         raise NotImplementedError
+
+    def head(self) -> list[Any]:
+        """What stands above the widgets: the title."""
+        return [self.heading]
 
     def refresh(self, now: Tick) -> None:
         """Set what changed. Called by the ticker; setting a value that is there already costs

@@ -18,7 +18,7 @@ from mpclab.trace.fold import CRASHED, PAUSED, State
 VOTES = ("approve", "reject", "silent", "validate", "hand")
 MOST_ROWS = 24
 MANY = 30  # more links than of so many parties take long to set up
-_NONE_KEPT = "none kept"
+_NONE_KEPT = "none"
 _LIFE = {CRASHED: theme.BAD, PAUSED: theme.WARN}
 
 

@@ -33,14 +33,26 @@ STYLESHEET: Final = """
   box-shadow: 0 1px 2px rgba(20, 30, 45, .05); }
 .mpclab .mpclab-card { gap: 10px; }
 .mpclab .mpclab-tab .mpclab-card { border: 0; box-shadow: none; padding: 0; border-radius: 0; }
-.mpclab .mpclab-tab .mpclab-flow h3 > span, .mpclab .mpclab-tab .mpclab-outcome h3 > span,
+.mpclab .mpclab-row.mpclab-line { flex-flow: row nowrap; gap: 4px 16px; }
+.mpclab .mpclab-line > .widget-html:first-child { flex: 1 1 auto; min-width: 0; overflow: hidden; }
+.mpclab .mpclab-line h3 { white-space: nowrap; }
+.mpclab .mpclab-line > .widget-html:nth-child(2):has(.mpclab-steps) { flex: 0 0 auto; }
+[data-jp-theme-light="false"] .mpclab .mpclab-picture { filter: invert(.885) hue-rotate(180deg);
+  border-color: transparent; }
+[data-jp-theme-light="false"] .mpclab .widget-dropdown > select { background-image:
+  url("data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'%3E\
+%3Cpath fill='%23ccc' d='M5.2 5.9 9 9.7l3.8-3.8L14 7.1l-5 5-5-5z'/%3E%3C/svg%3E"); }
+.mpclab .mpclab-line h3 small { overflow: hidden; text-overflow: ellipsis; min-width: 0; }
+.mpclab .mpclab-tab .mpclab-flow > .widget-html:first-child,
+.mpclab .mpclab-tab .mpclab-outcome > .widget-html:first-child:has(small:empty),
+.mpclab .mpclab-tab .mpclab-compare > .widget-html:first-child:has(small:empty) { display: none; }
+.mpclab .mpclab-tab .mpclab-outcome h3 > span,
 .mpclab .mpclab-tab .mpclab-compare h3 > span, .mpclab .mpclab-tab .mpclab-log h3 > span {
   display: none; }
 .mpclab pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; margin: 4px 0; }
 .mpclab .mpclab-tab .jupyter-widget-TabPanel-tabContents, .mpclab .mpclab-tab .widget-tab-contents {
   padding: 12px 14px; }
-.mpclab .mpclab-card.mpclab-coordinator { gap: 2px 16px; padding: 8px 16px; }
-.mpclab [class*="mpclab-member-"], .mpclab [class*="mpclab-life-"] { padding: 0 4px; }
+.mpclab .mpclab-card.mpclab-coordinator { gap: 2px 16px; padding: 7px 16px; }
 .mpclab .mpclab-next-step { font-size: 15px; }
 .mpclab .mpclab-card.mpclab-world, .mpclab .mpclab-card.mpclab-time { padding: 5px 16px; }
 .mpclab h3 { margin: 0; }
@@ -54,6 +66,8 @@ STYLESHEET: Final = """
   font-size: 12.5px; font-weight: 500; padding: 0 12px; width: auto; box-shadow: none;
   border: 1px solid var(--mpc-line); background: var(--jp-layout-color1);
   color: var(--jp-ui-font-color1); transition: background .12s, border-color .12s; }
+.mpclab .jupyter-button[class*="mpclab-member-"],
+.mpclab .jupyter-button[class*="mpclab-life-"] { padding: 0 2px; }
 .mpclab .jupyter-button:hover:enabled { background: var(--mpc-soft);
   border-color: var(--jp-border-color1); box-shadow: none; }
 .mpclab .jupyter-button:focus-visible { outline: 2px solid #3d7cb8; outline-offset: 1px; }
@@ -144,9 +158,9 @@ STYLESHEET: Final = """
 .mpclab .mpclab-bars i { position: absolute; top: 0; bottom: 0; border-radius: 5px;
   min-width: 4px; }
 .mpclab .mpclab-said { color: var(--jp-ui-font-color2); min-height: 20px; font-size: 12.5px; }
-.mpclab .mpclab-steps { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 6px;
-  font-size: 12px; color: var(--jp-ui-font-color2); }
-.mpclab .mpclab-steps b { font-weight: 550; padding: 1px 10px; border-radius: 11px;
+.mpclab .mpclab-steps { display: flex; align-items: center; gap: 4px 5px;
+  font-size: 11.5px; white-space: nowrap; color: var(--jp-ui-font-color2); }
+.mpclab .mpclab-steps b { font-weight: 550; padding: 1px 8px; border-radius: 11px;
   border: 1px solid var(--mpc-line); line-height: 19px; }
 .mpclab .mpclab-steps b.done { color: var(--mpc-good); border-color: transparent;
   background: rgba(38, 160, 98, .13); }
@@ -186,7 +200,7 @@ STYLESHEET: Final = """
   .mpclab .mpclab-card.mpclab-coordinator { padding: 6px 8px; }
   .mpclab .mpclab-inline { gap: 4px 8px; padding: 4px 8px; }
   .mpclab .mpclab-inline h3 { display: none; }
-  .mpclab .mpclab-coordinator > .widget-html h3 { display: none; }
+  .mpclab .mpclab-line h3 { display: none; }
   .mpclab .mpclab-row { gap: 6px; }
   .mpclab .jupyter-button { padding: 0 8px; }
   .mpclab .mpclab-steps b:not(.now) { display: none; }

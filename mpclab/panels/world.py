@@ -11,6 +11,7 @@ import ipywidgets as widgets
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab, Scenario
 from mpclab.lab.scenario import VOTES, WORLDS
+from mpclab.lab.shipped import file_of, shipped
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
@@ -40,9 +41,13 @@ class WorldPanel(Panel):
             "Reset", self._reset, icon="refresh", name="reset",
             tip="a new, empty lab with the same settings",
         )  # fmt: skip
-        self.file = controls.text(
-            "Scenario file", "lab.yaml", width="200px", tip="a file beside the notebook",
-            name="file", above=False,
+        self.file = controls.field(
+            widgets.Combobox(
+                value="lab.yaml", options=tuple(shipped()), description="Scenario file",
+                continuous_update=False,
+            ),
+            tip="a file beside the notebook, or one of those that come with mpclab",
+            width="200px", name="file", above=False,
         )  # fmt: skip
         self.save = controls.button(
             "Save", self._save, name="save",
@@ -112,14 +117,15 @@ class WorldPanel(Panel):
     def _load(self) -> None:
         path = self.file.value
         self.controller.do(
-            "loading", lambda lab: f"✓ {self.controller.start_over(Scenario.from_file(path))}"
+            "loading",
+            lambda lab: f"✓ {self.controller.start_over(Scenario.from_file(file_of(path)))}",
         )
 
     def _play(self) -> None:
         path = self.file.value
 
         def play(lab: Lab) -> str:
-            scenario = Scenario.from_file(path)
+            scenario = Scenario.from_file(file_of(path))
             lab.close()
             interrupted.clear()
             self._playing = True

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mpclab.cli import main
-from mpclab.cli.shipped import SCENARIOS
+from mpclab.lab.shipped import SCENARIOS
 
 
 def mpclab(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

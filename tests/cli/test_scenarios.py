@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mpclab.cli.shipped import SCENARIOS
 from mpclab.lab import Scenario
+from mpclab.lab.shipped import SCENARIOS
 
 FILES = sorted(SCENARIOS.glob("*.yaml"))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mpclab.cli.shipped import SCENARIOS
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND
 from mpclab.lab import Lab, Scenario
+from mpclab.lab.shipped import SCENARIOS
 
 WHOLE = """
 name: a proposer that says two things

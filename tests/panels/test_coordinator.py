@@ -531,3 +531,21 @@ def test_a_vote_by_hand_says_how_long_it_is_waited_for(hands: Make) -> None:
     wait(lambda: it.panel.lab.group.votes.get(2) == "hand", "party 2 votes by hand")
     it.press(it.panel.operations.propose)
     wait(lambda: re.search(r"approve or reject\. (40|3\d) s left", it.page()), "a countdown")
+
+
+def test_a_scenario_that_comes_with_mpclab_is_played_by_its_name(hands: Make) -> None:
+    it = hands()
+    assert {"equivocate", "commit"} <= set(it.panel.world.file.options)
+    it.panel.world.file.value = "equivocate"
+    it.press(it.panel.world.play)
+    wait(lambda: "agreement violated" in it.panel.controller.said, "the file was played")
+    it.say("parties disagree")
+    wait(lambda: "1 split" in it.panel.operations.heading.value, "nobody counts it as committed")
+
+
+def test_the_faults_say_who_is_down(hands: Make) -> None:
+    it = hands()
+    it.gather()
+    it.panel.lab.crash(3)
+    wait(lambda: "Party 3 is crashed." in it.panel.faults.active.value, "party 3 is named")
+    assert "Nothing is broken" not in it.panel.faults.active.value

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mpclab.check import Verdict
-from mpclab.cli.shipped import file_of
 from mpclab.lab import Lab, Scenario
+from mpclab.lab.shipped import file_of
 from mpclab.panels import Coordinator
 from mpclab.panels.smaller import FILE, what_was_done
 from tests.panels.hands import Hands, wait

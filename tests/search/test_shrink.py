@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from mpclab.cli import main
-from mpclab.cli.shipped import SCENARIOS
 from mpclab.core import UsageError
 from mpclab.faults.nodes import Crash
 from mpclab.lab import Run, Scenario
+from mpclab.lab.shipped import SCENARIOS
 from mpclab.search import explore, shrink
 from mpclab.search.shrink import ways
 from mpclab.search.smaller import size, smaller, without_party

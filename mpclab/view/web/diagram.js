@@ -442,7 +442,9 @@ class Diagram {
     this._summarised = store.version;
     const ends = {};
     for (const m of store.marks) if (["committed", "aborted", "expired"].includes(m.what)) (ends[m.what] ??= new Set()).add(m.op);
-    const fates = Object.entries(ends).map(([what, ops]) => `${ops.size} ${what}`).join(", ");
+    for (const m of store.marks) if (m.other || (ends.committed?.has(m.op) && ends.aborted?.has(m.op))) (ends.split ??= new Set()).add(m.op);
+    for (const what of ["committed", "aborted"]) for (const op of ends.split ?? []) ends[what]?.delete(op);
+    const fates = Object.entries(ends).filter(([, ops]) => ops.size).map(([what, ops]) => `${ops.size} ${what}`).join(", ");
     const lost = store.fate.data.subarray(0, store.messages).reduce((sum, fate) => sum + (fate === DROPPED), 0);
     this.summary.textContent = `${store.facts.title ? `${store.facts.title}. ` : ""}`
       + `${store.lanes.filter((p) => p > 0).length} parties, ${count(store.messages)} messages, ${count(lost)} lost`

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mpclab.core.errors import UsageError, nearest
 
-SCENARIOS = Path(__file__).parent / "scenarios"
+SCENARIOS = Path(__file__).parents[1] / "cli" / "scenarios"
 
 
 def shipped() -> dict[str, str]:
