@@ -12,7 +12,7 @@ import sys
 
 SECTIONS = (
     "simulation", "real", "links", "endurance", "rejoin", "relay", "widgets", "clicks", "frames",
-    "consensus_figures", "mpc", "security", "tabs",
+    "idle", "consensus_figures", "mpc", "security", "tabs",
 )  # fmt: skip
 
 

@@ -601,9 +601,9 @@ class Lab:
     def hold(self, sender: Party, id: int, to: Party, lasts: int | str = "1s") -> Done:
         """Let a message on its way arrive only so long from now (simulated world)."""
         world = self._simulated("a message be held by hand")
-        until = world.now + (parse_duration(lasts) if isinstance(lasts, str) else lasts)
-        world.hold(sender, id, to, until)
-        return Done(f"message {id} of party {sender} reaches party {to} in {lasts}")
+        held = parse_duration(lasts) if isinstance(lasts, str) else lasts
+        world.hold(sender, id, to, world.now + held)
+        return Done(f"message {id} of party {sender} reaches party {to} in {format_duration(held)}")
 
     @verb
     def duplicate(self, sender: Party, id: int, to: Party) -> Done:

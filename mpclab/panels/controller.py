@@ -146,7 +146,8 @@ class Controller:
         self._wake.set()
 
     def ask(self, verb: Callable[[Lab], Any], then: Callable[[Any], None]) -> None:
-        """Have the worker read something for a panel, without a word about it."""
+        """Have the worker read something for a panel, without a word about it. What it gives is
+        shown at the next tick; `then` may `wake` where that is worth one."""
         self._jobs.put(lambda: self._read(verb, then))
         self._start()
 
@@ -174,7 +175,6 @@ class Controller:
             pass  # what was to be read is gone: the next tick says so
         except Exception as error:
             self.fail(error)
-        self._wake.set()
 
     def fail(self, error: Exception) -> None:
         """Show an error in the banner; of a bug, log the whole of it."""

@@ -39,8 +39,11 @@ def button(
 
 def gate(made: Any, why: str = "") -> None:
     """Disable a button or a field and say why in its tooltip; with "" enable it again."""
-    made.disabled = bool(why)
-    made.tooltip = why or made.usual_tip
+    disabled, tip = bool(why), why or made.usual_tip
+    if made.disabled is not disabled:  # asking costs a twentieth of setting, and most stay
+        made.disabled = disabled
+    if made.tooltip != tip:
+        made.tooltip = tip
 
 
 def field(made: Any, *, tip: str = "", width: str = "", name: str = "", above: bool = True) -> Any:

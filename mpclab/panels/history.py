@@ -80,7 +80,10 @@ class HistoryPanel(Panel):
         )  # fmt: skip
 
     def _take(self, chains: Chains) -> None:
-        self._chains, self._asked = chains, False
+        self._asked = False
+        if chains != self._chains:
+            self._chains = chains
+            self.controller.wake()
 
 
 def read_chains(lab: Lab) -> Chains:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from mpclab.lab import Lab
 from mpclab.lab.replies import ServerStatus
 from mpclab.panels import controls, theme
@@ -107,7 +109,9 @@ class ServerPanel(Panel):
     def _take(self, status: ServerStatus | None) -> None:
         self._asked = False
         if status is not None:
-            self._seen = status
+            before, self._seen = self._seen, status
+            if replace(status, uptime=0.0) != replace(before, uptime=0.0):
+                self.controller.wake()
 
     def _gate(self, lab: Lab) -> None:
         running = bool(lab.world.server_url) and not lab.closed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from mpclab.core.ids import SERVER, Party
@@ -223,6 +224,7 @@ def escape(text: object) -> str:
     return html.escape(str(text))
 
 
+@lru_cache(maxsize=512)
 def chip(party: Party, *, gone: bool = False) -> str:
     """A party as a coloured number; the server as a grey S."""
     name = style.party_name(party)

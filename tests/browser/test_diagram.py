@@ -238,3 +238,62 @@ def test_very_many_messages_are_counted_not_drawn_until_one_comes_closer(opened:
         page.evaluate("diagram.zoom(0.7)")
         window(page)
     assert 0 < page.evaluate("diagram.picture.visible.length") <= 2500
+
+
+HANDS = """() => {
+  window.deeds = [];
+  const every = ["crash", "restart", "pause", "resume", "corrupt", "partition", "branch", "lose",
+                 "hold", "duplicate"];
+  Object.assign(diagram.options, { able: () => every, act: (deed) => window.deeds.push(deed) });
+}"""
+
+
+def test_a_party_is_paused_resumed_restarted_and_made_to_lie_by_a_click(opened: Open) -> None:
+    with Lab(parties=3, mesh="ready", seed=1) as lab:
+        lab.spawn()
+        lab.propose(by=1, text="tea")
+        lab.run()
+        lab.crash(2)
+        lab.pause(3)
+        page = opened(lab.trace)
+    page.evaluate(HANDS)
+    for lane, words in ((1, "pause it"), (1, "let it lie"), (2, "restart it"), (3, "let it go on")):
+        names = page.evaluate("diagram.picture.lanes.map(lane => lane.name)")
+        y = page.evaluate(f"diagram.picture.lanes[{names.index(str(lane))}].y")
+        page.locator(".stage").click(position={"x": 62, "y": y})
+        page.get_by_role("button", name=words).click()
+    assert [(deed["verb"], deed["party"]) for deed in page.evaluate("deeds")] == [
+        ("pause", 1), ("corrupt", 1), ("restart", 2), ("resume", 3),
+    ]  # fmt: skip
+
+
+def test_a_message_is_held_or_sent_twice_by_dragging_it(opened: Open, four: Trace) -> None:
+    page = opened(four)
+    page.evaluate(HANDS)
+    all_flights = flights(four)
+    number = next(i for i, f in enumerate(all_flights) if f.kind.endswith("Prepare"))
+    page.evaluate(f"diagram.zoom(0.15, diagram.axis.x({all_flights[number].sent_at}))")
+    window(page)
+    x, y = point_of(page, number)
+    box = page.locator(".stage").bounding_box()
+    assert box is not None
+    there = page.evaluate(f"diagram.picture.at({x - box['x']}, {y - box['y']}).message")
+    for key in (None, "Shift"):
+        if key:
+            page.keyboard.down(key)
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 120, y + 2, steps=4)
+        said = "arrives twice" if key else "arrives at"
+        expect(page.locator(".said")).to_contain_text(said)
+        page.mouse.up()
+    page.keyboard.up("Shift")
+    held, twice = page.evaluate("deeds")
+    flight = all_flights[there]
+    for deed, verb in ((held, "hold"), (twice, "duplicate")):
+        assert deed["verb"] == verb
+        assert (deed["id"], deed["sender"], deed["receiver"]) == (
+            flight.id, flight.sender, flight.receiver,
+        )  # fmt: skip
+    assert held["until"] > flight.sent_at
+    assert "until" not in twice

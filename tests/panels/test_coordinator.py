@@ -235,12 +235,23 @@ def test_what_is_done_in_the_picture_is_done_to_the_lab(hands: Make) -> None:
     canvas.on_act({"verb": "lose", **deed})
     it.say(f"message {vote.id} of party 2 to party {vote.receiver} is lost")
     assert panel.lab.branch == "branch 2"
-    canvas.on_act({"verb": "crash", "party": 4})
-    wait(lambda: panel.lab.state.parties[4].life == "crashed", "party 4 crashed")
+    for verb, words in (("hold", "in 1s"), ("duplicate", "twice")):
+        canvas.on_act({"verb": verb, **deed})
+        it.say(f"message {vote.id} of party 2 reaches party {vote.receiver} {words}")
+    for verb, life in {
+        "pause": "paused",
+        "resume": "up",
+        "crash": "crashed",
+        "restart": "up",
+    }.items():
+        canvas.on_act({"verb": verb, "party": 4})
+        wait(lambda life=life: panel.lab.state.parties[4].life == life, f"party 4 is {life}")
+    canvas.on_act({"verb": "corrupt", "party": 3})
+    it.say("party 3")
     canvas.on_act({"verb": "partition", "groups": [[1], [2, 3]]})
     it.say("party 1 | parties 2 and 3 cannot hear each other")
     canvas.on_act({"verb": "branch", "row": vote.sent_row})
-    wait(lambda: panel.lab.branch == "branch 3", "another branch")
+    wait(lambda: panel.lab.branch == "branch 5", "another branch")
     canvas.on_act({"verb": "partition", "groups": [[], [1]]})
     it.say("nobody is on one side")
     canvas.on_act({"verb": "explode"})
