@@ -91,6 +91,8 @@ def _aborts(facts: Facts) -> Found:
         told_one = facts.final.operations[d.op].by not in facts.faulty
         for p in note.rejected if told_one else ():
             if p in facts.honest and not (p in cast and not cast[p].approve):
+                if _said_elsewhere(facts, d.op, p, approve=False):
+                    continue
                 did = "had approved it" if p in cast else "had not voted"
                 said = f"party {d.party} aborted {d.op} because party {p} rejected it, which {did}"
                 found.append((said, [d.row, *([cast[p].row] if p in cast else [])]))
@@ -126,6 +128,14 @@ def _failures(facts: Facts) -> bool:
     )
 
 
+def _said_elsewhere(facts: Facts, op: str, party: Party, *, approve: bool) -> bool:
+    """Whether a party that runs elsewhere may have voted so: it tells its votes late or never."""
+    if party not in facts.elsewhere:
+        return False
+    told = [vote for vote in facts.votes.get(op, ()) if vote.party == party]
+    return not told or any(vote.approve == approve for vote in told)
+
+
 def _cast(facts: Facts, d: Decision) -> dict[Party, Vote]:
     """Everybody's last vote on the operation before a decision on it."""
     return {v.party: v for v in facts.votes.get(d.op, ()) if v.row < d.row}
@@ -153,6 +163,8 @@ def certificates(facts: Facts) -> Verdict:
         for p in sorted(real - facts.faulty):
             votes = mine.get(p, [])
             if not any(vote.approve for vote in votes):
+                if _said_elsewhere(facts, note.op, p, approve=True):
+                    continue
                 did = "rejected it" if votes else "had not voted"
                 rows = [i, *(vote.row for vote in votes)]
                 found.append((f"{prefix} in the name of party {p}, which {did}", rows))

@@ -320,6 +320,23 @@ def test_a_certificate_in_the_name_of_one_who_rejected() -> None:
     )
 
 
+@pytest.mark.parametrize(("told", "verdict"), [(None, "ok"), (True, "ok"), (False, "violated")])
+def test_votes_of_a_party_elsewhere_are_told_late_or_never(told: bool | None, verdict: str) -> None:
+    story = Story(2)
+    story.propose(1, "x")
+    story.propose(1, "y")
+    story.vote(1, "x")
+    story.link(1, 2, "open")
+    story.note(1, "certified", op="x", approvals=[1, 2])
+    story.note(1, "aborted", op="y", reason="party 2 rejected", rejected=[2])
+    if told is not None:  # as it was, or as another story
+        story.host(2, "started", elsewhere=True)
+        story.vote(2, "x", approve=told)
+        story.vote(2, "y", approve=not told)
+    assert judge("certificates", story).verdict == verdict
+    assert judge("validity", story).verdict == verdict
+
+
 @pytest.mark.parametrize("approvals", [[1, 1], [1, 7]])
 def test_a_certificate_that_counts_somebody_twice_or_a_stranger(approvals: list[int]) -> None:
     story = Story(2)
