@@ -323,11 +323,12 @@ def test_a_certificate_in_the_name_of_one_who_rejected() -> None:
 @pytest.mark.parametrize(("told", "verdict"), [(None, "ok"), (True, "ok"), (False, "violated")])
 def test_votes_of_a_party_elsewhere_are_told_late_or_never(told: bool | None, verdict: str) -> None:
     story = Story(2)
-    story.propose(1, "x")
-    story.propose(1, "y")
+    for op in ("x", "y"):
+        story.note(1, "proposed", op=op, kind="note", by=1)
     story.vote(1, "x")
-    story.link(1, 2, "open")
+    story.link(1, 2, "confirmed")
     story.note(1, "certified", op="x", approvals=[1, 2])
+    story.commit(1, "x")
     story.note(1, "aborted", op="y", reason="party 2 rejected", rejected=[2])
     if told is not None:  # as it was, or as another story
         story.host(2, "started", elsewhere=True)
