@@ -4,6 +4,7 @@ we refuse, and among parties of ours it joins, confirms and votes, by links and 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import queue
 import shutil
@@ -193,12 +194,14 @@ class Terminal:
         self.process = process
         self.said: list[dict[str, Any]] = []
         self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(json.loads(line))
+        with contextlib.suppress(ValueError):  # closed, or killed in the middle of a line
+            for line in self.process.stdout:
+                self._lines.put(json.loads(line))
 
     def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The first event, of those that came already too, for which it holds."""
@@ -233,10 +236,12 @@ def terminal(client: Path, url: str, lab: Lab, party: int, *more: str) -> Iterat
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
+        told = Terminal(process)
         try:
-            yield Terminal(process)
+            yield told
         finally:
             process.kill()
+            told.reader.join()
 
 
 @pytest.mark.parametrize(
