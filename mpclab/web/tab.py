@@ -30,6 +30,7 @@ from mpclab.mpc.exports import SignatureRecord
 from mpclab.operations import OPERATIONS, Number, Numbers
 from mpclab.signaling.rooms import build_server
 from mpclab.signaling.status import RoomsSettings
+from mpclab.signaling.tickets import Entry
 from mpclab.trace.rows import Blamed, Linked, Noted
 from mpclab.trace.tail import TailTrace
 from mpclab.view.feed import Feed
@@ -60,6 +61,7 @@ class _Place:
     url: str
     tells: bool
     ice: tuple[dict[str, str], ...]
+    ticket: str
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> _Place:
@@ -74,6 +76,7 @@ class _Place:
                 str(given.get("url") or ""),
                 given.get("tell") == "yes",
                 tuple({str(k): str(v) for k, v in one.items()} for one in given.get("ice") or ()),
+                str(given.get("ticket") or "").strip(),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(f"the form is not complete: {error}") from None
@@ -141,6 +144,7 @@ class Tab:
                 self._rows_read, self._blames, self._refused, self._server_says = 0, [], "", ""
             group = Group(world, scenario)
             group.given[place.party] = identity
+            group.entries[place.party] = Entry(ticket=place.ticket)
             group.spawn(place.party, votes=BY_HAND)
             group.join(place.party)
         except MpclabError as error:

@@ -237,12 +237,29 @@ def test_a_party_is_sealed_moved_and_never_twice_in_one_browser(
     tab.get_by_role("button", name="Leave").click()
 
     # After that only the passphrase opens it here.
-    for passphrase, says in (("", "under a passphrase"), ("a tale of two", "another passphrase")):
-        fill(tab, party=1)
-        tab.evaluate("document.querySelector('main details').open = true")
+    fill(tab, party=1)
+    tab.get_by_role("button", name="Join").click()
+    expect(tab.locator("#said")).to_contain_text("under a passphrase", timeout=PATIENCE)
+    tab.locator("main form").first.get_by_text("more").click()
+    for passphrase in ("a tale of two", "a tale of two tabs"):
         fill(tab, passphrase=passphrase)
         tab.get_by_role("button", name="Join").click()
-        expect(tab.locator("#said")).to_contain_text(says, timeout=PATIENCE)
+        if passphrase == "a tale of two":
+            expect(tab.locator("#said")).to_contain_text("another passphrase", timeout=PATIENCE)
+    is_connected(tab, 1)
+
+    # After a crash it says so, and asks.
+    tab.get_by_text("faults of this tab").click()
+    tab.locator("[name=fault]").select_option("crash")
+    tab.locator("[name=seconds]").fill("0.2")
+    tab.get_by_role("button", name="Break it").click()
+    asks = tab.get_by_text("this party is under a passphrase.")
+    expect(asks).to_be_visible(timeout=PATIENCE)
+    picture(tab, "tab-locked-390")
+    fill(tab, passphrase="a tale of two tabs")
+    tab.get_by_role("button", name="Open this party").click()
+    is_connected(tab, 1)
+    assert tab.locator(".people code").get_attribute("title") == key
 
     # Elsewhere it is the same party, with its history.
     context = chromium_browser.new_context(viewport={"width": 390, "height": 844})
@@ -263,6 +280,8 @@ def test_a_party_is_sealed_moved_and_never_twice_in_one_browser(
     there.evaluate("navigator.serviceWorker.ready.then(() => undefined)")
     context.set_offline(True)
     there.reload()
+    fill(there, passphrase="moving house")  # the file's is its own here
+    there.get_by_role("button", name="Open this party").click()
     expect(there.locator("#status")).to_contain_text("🔴", timeout=PATIENCE)
     assert there.locator(".people code").get_attribute("title") == key
     elsewhere.complaints.clear()  # that there is no network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Collection
 from typing import Any
 
@@ -11,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpclab.crypto.identity import Identity
+from mpclab.signaling.tickets import issue
 from tests.web.pages import Browser, FakePage
 
 FORM: dict[str, Any] = {"threshold": 2, "agreement": "raft"}
@@ -192,3 +195,20 @@ def test_no_message_of_anybody_ends_a_tab(said: list[str | bytes], data: st.Data
     browser.run(lambda: all(is_linked(tab, 2) for tab in tabs))
     assert not any(tab.tab.world.failures for tab in tabs)
     agree(browser, tabs, tabs[0], "note", text="still here")
+
+
+def test_a_ticket_is_shown_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(FakePage, "_say", lambda page, link, text, data: said.append(text))
+    browser = Browser()
+    server, guest = browser.tab(), browser.tab()
+    server.do("serve", name="here")
+    with pytest.raises(AssertionError, match="malformed ticket"):
+        guest.start("session", 2, 2, url="tab:here", ticket="let me in", **FORM)
+    coins = random.Random(1)
+    ticket = issue(Identity.generate(coins), "session", expires=2**40, coins=coins)
+    guest.start("session", 2, 2, url="tab:here", ticket=f" {ticket}\n", **FORM)
+    browser.run(lambda: bool(said))  # the challenge, which nobody got
+    guest.told("received", 1, said[0])
+    browser.run(lambda: len(said) == 2)
+    assert json.loads(said[1])["msg"]["ticket"] == ticket

@@ -1,6 +1,6 @@
 // What the address says after #: a link to a session, and in a tab of a party who it is.
 
-const FIELDS = ["session", "party", "parties", "threshold", "policy", "agreement", "server", "tell", "code"];
+const FIELDS = ["session", "party", "parties", "threshold", "policy", "agreement", "server", "tell", "code", "ticket"];
 
 export function fromAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -21,15 +21,16 @@ export function toAddress(fields) {
 }
 
 // The link that invites to a session; who we are in it stays here.
-export function linkTo({ party, tell, code, ...rest }, more = {}) {
+export function linkTo({ party, tell, code, ticket, ...rest }, more = {}) {
   return `${location.origin}${location.pathname}${toAddress({ ...rest, ...more })}`;
 }
 
 // Where the parties of a session meet: at the server of this page unless the fields say otherwise.
 export function serverOf(fields) {
-  if (fields.server) return fields.server;
   const secure = location.protocol === "https:";
-  return `${secure ? "wss" : "ws"}://${location.host}/`;
+  const server = fields.server || `${secure ? "wss" : "ws"}://${location.host}/`;
+  // By the session in it a proxy chooses one of several servers.
+  return /^wss?:[^?]*$/.test(server) && !server.includes("/s/") ? `${server.replace(/\/+$/, "")}/s/${fields.session}` : server;
 }
 
 // STUN and TURN servers, a line each: `stun:host`, or `turn:host user password`. They are this

@@ -4,7 +4,7 @@ import { $, complain, h } from "./dom.js";
 import { fromAddress, ice, serverOf, toAddress } from "./address.js";
 import { Page } from "./page.js";
 import { draw, endView, flow, sessionView } from "./session.js";
-import { answerView, drawStart, endStart, startView } from "./start.js";
+import { answerView, drawStart, endStart, startView, unlockView } from "./start.js";
 import { isServed } from "./air.js";
 
 const page = new Page({ show, flow, died });
@@ -40,18 +40,27 @@ function start(given) {
   startView(app, given);
 }
 
+// This party cannot be begun: what is asked of whoever sits here.
+function askAgain(fields, error) {
+  complain(error);
+  if (document.querySelector("main form input[name=passphrase]")) return; // a form is there
+  app.place = null;
+  endView();
+  if (/passphrase/.test(error.message)) unlockView(app, fields, error.message);
+  else startView(app, fields);
+}
+
 // Begin as this party. `passphrase` opens its identity where one was chosen.
 async function enter(fields, passphrase = "") {
   const held = await hold(`mpclab ${fields.session} ${fields.party}`);
   if (!held) {
-    complain(`party ${fields.party} of ${fields.session} is open in another tab of this browser`);
-    if (!$("begin")) startView(app, fields);
+    askAgain(fields, new Error(`party ${fields.party} of ${fields.session} is open in another tab of this browser`));
     return;
   }
   try {
     const server = serverOf(fields);
     if (server.startsWith("tab:") && server !== app.state.serving?.url && !(await isServed(server.slice(4)))) {
-      await page.command({ do: "serve", name: server.slice(4) });
+      await page.serve(server.slice(4)).catch(() => {}); // another tab was quicker: that one it is
     }
     const own = await page.ask("start", { place: { ...fields, url: server, ice: ice.servers }, passphrase });
     const { where, ...kept } = fields;
@@ -61,8 +70,7 @@ async function enter(fields, passphrase = "") {
     sessionView(app);
   } catch (error) {
     release();
-    complain(error);
-    if (!$("begin")) startView(app, fields);
+    askAgain(fields, error);
   }
 }
 

@@ -98,7 +98,7 @@ export async function identity(database, passphrase, derive, given = null) {
   if (given === null && key !== undefined && sealed !== undefined) {
     let plain = new Uint8Array(await subtle.decrypt(gcm(sealed.iv), key, sealed.data));
     if (sealed.salt) {
-      if (!passphrase) throw new Error("this party is under a passphrase: name it (more)");
+      if (!passphrase) throw new Error("this party is under a passphrase");
       const own = await subtle.importKey("raw", derive(passphrase, sealed.salt), "AES-GCM", false, ["decrypt"]);
       plain = await subtle.decrypt(gcm(sealed.inner), own, plain).then((opened) => new Uint8Array(opened),
         () => { throw new Error("this is another passphrase than that of this party"); });

@@ -179,6 +179,7 @@ export class Page {
     this.listener = null;
     this.wire = null; // to a server that another browser's tab is, by a code
     this.port = null; // to the notebook that holds this page
+    this.release = () => {}; // of the name that we serve under
     this.shown = { state: (text) => show(JSON.parse(text)), flow: (text, data) => flow(data, text === "begin"), died };
     addEventListener("pagehide", () => this.vanish());
     addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
@@ -205,6 +206,7 @@ export class Page {
     this.vanish();
     this.links.clear();
     this.listener = null;
+    this.release();
   }
 
   // The watchdog: Python that does not answer for so long never will. A page that was asleep itself,
@@ -227,6 +229,24 @@ export class Page {
     const id = this.next++;
     this.worker.postMessage({ id, ask: what, ...more });
     return new Promise((resolve, reject) => this.asked.set(id, { resolve, reject }));
+  }
+
+  // Be the server of this name, unless another tab of this browser is.
+  async serve(name) {
+    this.release();
+    const free = !navigator.locks || await new Promise((resolve) => {
+      navigator.locks.request(`mpclab server ${name}`, { ifAvailable: true }, (lock) => {
+        resolve(lock !== null);
+        return lock === null ? undefined : new Promise((done) => { this.release = done; });
+      }).catch(() => resolve(true));
+    });
+    if (!free) throw new Error("another tab of this browser is that server");
+    try {
+      return await this.command({ do: "serve", name });
+    } catch (error) {
+      this.release();
+      throw error;
+    }
   }
 
   command(command) { return this.ask("command", { command }); }
@@ -273,7 +293,7 @@ export class Page {
         break;
       }
       case "listen": this.listener = new Listener(this, text); break;
-      case "hush": this.listener?.close(); this.listener = null; break;
+      case "hush": this.listener?.close(); this.listener = null; this.release(); break;
       case "say": link?.say(text); break;
       case "send": link?.put(data); break;
       case "take": link?.take(text); break;

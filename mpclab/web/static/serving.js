@@ -16,7 +16,7 @@ export function served(app) {
     const name = app.place ? server.slice(4) : randomId();
     return [
       app.place ? null : h("p.soft", {}, "This tab can be the server where parties meet: other tabs of this browser at once, other browsers by a code."),
-      h("div.row", {}, h("button.main", { type: "button", onclick: () => app.act({ do: "serve", name }) }, app.place ? "Start server in this tab" : "Start server")),
+      h("div.row", {}, h("button.main", { type: "button", onclick: () => app.page.serve(name).catch(complain) }, app.place ? "Start server in this tab" : "Start server")),
     ];
   }
   return [

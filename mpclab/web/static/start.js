@@ -47,6 +47,7 @@ export function startView(app, given) {
       h("label.check", {}, h("input", { type: "checkbox", name: "tell", value: "yes", checked: given.tell === "yes" }),
         "Let a lab see what happens here", h("small", {}, "votes, messages, results: never a secret")),
       field("Passphrase", h("input", { name: "passphrase", type: "password", autocomplete: "off" }), "by choice: without it nobody opens this party again"),
+      field("Ticket", input("ticket", { autocomplete: "off", spellcheck: "false" }), "where parties come by invitation alone"),
       field("STUN and TURN servers", relays, "to reach those behind other routers"))),
   h("div.row", {}, h("button.main", { type: "submit" }, invited ? "Join" : "Create or join")));
   const main = $("main");
@@ -108,10 +109,30 @@ function restoring(app) {
     try {
       const data = new Uint8Array(await file.files[0].arrayBuffer());
       const place = await app.page.ask("restore", { data, passphrase: passphrase.value });
-      await app.enter(place, "");
+      await app.enter(place, passphrase.value);
     } catch (error) { complain(error); }
-  } }, field("Its file", file), field("Its passphrase", passphrase), h("div.row", {}, h("button", { type: "submit" }, "Take it up here")));
+  } }, field("Its file", file), field("Its passphrase", passphrase, "it opens the file, and from now on this party here"), h("div.row", {}, h("button", { type: "submit" }, "Take it up here")));
   return h("details", {}, h("summary", {}, "a party that was exported from another browser"), form);
+}
+
+// A party of this browser that only its passphrase opens: after a reload, or a crash.
+export function unlockView(app, fields, why) {
+  endStart();
+  const passphrase = h("input", { name: "passphrase", type: "password", required: true, autocomplete: "off" });
+  const form = h("form", { onsubmit: (event) => {
+    event.preventDefault();
+    const given = passphrase.value;
+    passphrase.value = "";
+    app.enter(fields, given);
+  } }, field("Passphrase", passphrase, "what was stored opens with it; nobody else has it"),
+  h("div.row", {}, h("button.main", { type: "submit" }, "Open this party"),
+    h("button", { type: "button", onclick: () => { const { party, ...rest } = fields; app.start(rest); } }, "Be another party")));
+  const main = $("main");
+  main.className = "start";
+  main.replaceChildren(card(`Party ${fields.party} of ${fields.session}`, h("p", { role: "status" }, `${why}.`), form));
+  $("where").replaceChildren();
+  $("status").replaceChildren(h("span.warn", {}, "asleep"));
+  passphrase.focus();
 }
 
 // We were invited with a code: our answer, until the two browsers are connected.

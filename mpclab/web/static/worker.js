@@ -116,7 +116,7 @@ const answers = {
     if (await its.own("sealed") !== undefined) throw new Error("this browser has that party already");
     await restored(its, ok.items);
     const seed = Uint8Array.from(ok.seed.match(/../g), (two) => parseInt(two, 16));
-    const { kept } = await identity(its, "", derived, seed);
+    const { kept } = await identity(its, passphrase, derived, seed);
     if (!kept) throw new Error("this browser keeps nothing here: use https, or this machine's own address");
     return ok.place;
   },
