@@ -15,6 +15,8 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
 from mpclab.lab import Lab
 from mpclab.trace import Blamed, Delivered, Sent
+from mpclab.worlds.real import processes
+from mpclab.worlds.real.forking import Nursery
 from mpclab.worlds.real.processes import PartyProcess, WithProcesses
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -34,8 +36,25 @@ def start(world: str = "websocket", **fields: object) -> Lab:
     return lab
 
 
+class Lent(Nursery):
+    """A nursery that goes on when its world is closed, whose processes have ended by then."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    """One for the tests that are not about it: importing everything takes seconds."""
+    lent = Lent(channels=True)
+    lent.open()
+    yield lent
+    Nursery.close(lent)
+
+
 @pytest.fixture
-def lab() -> Iterator[Lab]:
+def lab(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    monkeypatch.setattr(processes, "Nursery", lambda channels: nursery)
     with start(policy="threshold(2)") as lab:
         yield lab
 
