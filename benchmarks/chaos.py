@@ -465,8 +465,16 @@ class Chaos:
 
 _decode_end = msgspec.msgpack.Decoder(End).decode
 _ENDED = ("executed", "failed", "aborted")
-_THIRDS = ("pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "bracha")
-_ORDERED = ("raft", "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint")
+_THIRDS = (
+    "pbft",
+    "hotstuff",
+    "chained-hotstuff",
+    "hotstuff-2",
+    "tendermint",
+    "streamlet",
+    "bracha",
+)
+_ORDERED = ("raft", "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "streamlet")
 
 
 def chaos(seconds: float, seed: int, protocol: str, parties: int = 4) -> Summary:

@@ -17,6 +17,7 @@ from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.benor import common_coin
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.registry import AGREEMENTS
+from mpclab.consensus.streamlet import leader_of
 from mpclab.core.ids import MS, SECOND
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.cluster import Cluster
@@ -38,6 +39,8 @@ COUNTS: dict[str, tuple[str, Callable[[int], int], tuple[str, ...], int]] = {
     "hotstuff": ("7(n - 1) + (n - 1)", lambda n: 8 * (n - 1), (), 7),
     "hotstuff-2": ("5(n - 1) + (n - 1)", lambda n: 6 * (n - 1), (), 5),
     "tendermint": ("(n - 1)(2n + 1)", lambda n: (n - 1) * (2 * n + 1), (), 3),
+    # 2Δ + 2δ, with Δ of 500 ms; who asks tells all, and leads the second epoch
+    "streamlet": ("(n - 1)(2n + 3)", lambda n: (n - 1) * (2 * n + 3), (), 102),
     "bracha": ("2n² - n - 1", lambda n: 2 * n * n - n - 1, (), 3),
 }
 
@@ -45,7 +48,7 @@ COUNTS: dict[str, tuple[str, Callable[[int], int], tuple[str, ...], int]] = {
 def count(protocol: type[Agreement], name: str, n: int) -> tuple[int, float]:
     """Messages of one decision without failures, and its delays (Raft: at the leader)."""
     c = Cluster(protocol, n)
-    by = elect(c) if name == "raft" else 1
+    by = elect(c) if name == "raft" else leader_of("", 2, n) if name == "streamlet" else 1
     c.world.run(limit=DELAY + 1)  # NEW-VIEWs of HotStuff's first view are in
     begun = c.world.now + 1
     c.world.run(limit=1)

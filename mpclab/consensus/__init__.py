@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mpclab.consensus.hotstuff2 import HotStuff2
     from mpclab.consensus.pbft import Pbft
     from mpclab.consensus.raft import Raft
+    from mpclab.consensus.streamlet import Streamlet
     from mpclab.consensus.tendermint import Tendermint
     from mpclab.consensus.three_phase import ThreePhase
     from mpclab.consensus.two_phase import TwoPhase
@@ -40,6 +41,7 @@ __all__ = [
     "Pbft",
     "Raft",
     "Refused",
+    "Streamlet",
     "Submit",
     "Tendermint",
     "ThreePhase",
@@ -59,6 +61,7 @@ __getattr__ = names_of(
         "HotStuff2": "hotstuff2",
         "Pbft": "pbft",
         "Raft": "raft",
+        "Streamlet": "streamlet",
         "Tendermint": "tendermint",
         "ThreePhase": "three_phase",
         "TwoPhase": "two_phase",

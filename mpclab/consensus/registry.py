@@ -17,6 +17,7 @@ _OURS: dict[str, tuple[str, str]] = {
     "chained-hotstuff": ("chained_hotstuff", "ChainedHotStuff"),
     "hotstuff-2": ("hotstuff2", "HotStuff2"),
     "tendermint": ("tendermint", "Tendermint"),
+    "streamlet": ("streamlet", "Streamlet"),
     "bracha": ("bracha", "Bracha"),
     "ben-or": ("benor", "BenOr"),
 }
@@ -33,6 +34,7 @@ _WRONG: dict[str, tuple[str, str]] = {
     "wrong-hotstuff": ("hotstuff_unlocked", "UnlockedHotStuff"),
     "wrong-hotstuff-2": ("hotstuff2_unlocked", "UnlockedHotStuff2"),
     "wrong-tendermint": ("tendermint_unlocked", "UnlockedTendermint"),
+    "wrong-streamlet": ("streamlet_any_chain", "AnyChainStreamlet"),
     "wrong-bracha": ("bracha_messages", "MessageCountingBracha"),
     "wrong-ben-or": ("benor_known_coin", "KnownCoinBenOr"),
 }

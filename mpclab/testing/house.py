@@ -11,6 +11,7 @@ TOLD: Final[dict[str, tuple[str, ...]]] = {
     "chained-hotstuff": ("entered-view", "became-leader"),
     "hotstuff-2": ("entered-view", "became-leader"),
     "tendermint": ("phase propose", "phase precommit"),
+    "streamlet": ("entered-view", "became-leader"),
     "bracha": ("phase init", "phase ready"),
     "ben-or": ("phase report", "phase decide"),
 }

@@ -129,6 +129,17 @@ def tendermint_promises(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[
                 yield (("decided", commit.height), commit.block)
 
 
+def _streamlet(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
+    match type(msg).__name__:
+        case "StreamletPropose":
+            yield (("proposed", me, msg.block.epoch), msg.block)
+        case "StreamletVote":
+            yield (("voted", me, msg.epoch), msg.block)
+        case "StreamletChain":
+            for one in msg.chain:  # any two certificates of one epoch share an honest voter
+                yield (("notarised", one.block.epoch), one.block)
+
+
 PROMISES: dict[str, Promises] = {
     "2pc": _atomic,
     "3pc": _atomic,
@@ -138,6 +149,7 @@ PROMISES: dict[str, Promises] = {
     "chained-hotstuff": _hotstuff,
     "hotstuff-2": _hotstuff,
     "tendermint": tendermint_promises,
+    "streamlet": _streamlet,
     "bracha": _bracha,
     "ben-or": _ben_or,
 }

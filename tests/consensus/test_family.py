@@ -22,7 +22,7 @@ from mpclab.trace import rows
 
 NAMES = sorted(AGREEMENTS)
 SENDING = sorted(set(AGREEMENTS) - {"direct"})
-LOGS = ["chained-hotstuff", "hotstuff", "hotstuff-2", "pbft", "raft", "tendermint"]
+LOGS = ["chained-hotstuff", "hotstuff", "hotstuff-2", "pbft", "raft", "streamlet", "tendermint"]
 
 
 def submit_all(c: Cluster, op: str, by: int) -> None:
