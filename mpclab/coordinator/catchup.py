@@ -5,7 +5,8 @@
 * Every few seconds it tells one other, each in turn, a digest of what is decided here. One
   with another digest answers with what it knows, and so do two parties that meet again (`Summary`).
 * What expired where nothing decides it (`direct`, `bracha`) is told too: whoever never heard of it
-  takes it as expired when `liars + 1` parties say so, and votes no more.
+  takes it as expired when `liars + 1` parties say so, and votes no more. It is told to each party
+  a few times only: where too few say so, nobody there ever learns more of it.
 * Two that compare summaries name the ids in which they differ (`DecidedIds`), and each tells the
   other how those ended that it lacks (`DecidedBatch`): committed or aborted, with the certificate.
 * After a restart a party takes up what it had stored: its proposals, votes, endings and results.
@@ -58,6 +59,10 @@ TOLD_EVERY = 2 * SECOND
 ALSO_ASK = 2
 MOST_EXPIRED = 64
 """Expired operations, the newest, that are told to those who never heard of them."""
+TELLINGS = 8
+"""How often one of them is told to the same party, which has not been away since."""
+KNOWS = -1
+"""Instead of that number: it has said so itself."""
 UNHEARD_RETRIES = 10
 LAST_RETRIES = 10
 """Retries for an operation that has expired that a run waits for; later ones go on behind it."""
@@ -100,7 +105,9 @@ class Decider(Protocol):
 
 class CatchUp:
     """One party's side of it. `told` is who told which ending, until enough did: each party's
-    latest word on an operation counts, so no party takes more room than there are certificates."""
+    latest word on an operation counts, so no party takes more room than there are certificates.
+    `told_expired` is which proposals, by hash, each party says have expired, of those that we never
+    heard. `_tellings` is how often we told each party of what expired here."""
 
     def __init__(
         self, ledger: Ledger, approval: Approval, executor: Executor, decider: Decider
@@ -110,7 +117,8 @@ class CatchUp:
         self.executor = executor
         self.decider = decider
         self.told: dict[str, dict[Party, DecidedEntry]] = {}
-        self.told_expired: dict[str, set[Party]] = {}  # of what we never heard: who tells so
+        self.told_expired: dict[Party, dict[bytes, None]] = {}
+        self._tellings: dict[str, dict[Party, int]] = {}
         self._retrying = False
         self._in_background = False  # that timer is for operations that may never end
         self._turn = 0
@@ -205,13 +213,16 @@ class CatchUp:
         """An operation that we never heard of is over for `sender`. One party alone could say so
         to keep us from voting; when enough do it is over here as well, and we do not vote: nothing
         comes to life again because somebody was away."""
-        told = self.told_expired.setdefault(signed.op, set())
-        told.add(sender)
+        proposal = signed.proposal.hash  # of two proposals under one id, each needs its own tellers
+        said = self.told_expired.setdefault(sender, {})
+        said[proposal] = None
+        if len(said) > 2 * MOST_EXPIRED:  # at its own expense
+            del said[next(iter(said))]
+        told = [p for p, hashes in self.told_expired.items() if proposal in hashes]
         if len(told) < self.decider.tellers:
-            while len(self.told_expired) > 2 * MOST_EXPIRED:
-                del self.told_expired[next(iter(self.told_expired))]
             return
-        del self.told_expired[signed.op]
+        for hashes in self.told_expired.values():
+            hashes.pop(proposal, None)
         o = self.approval.enter(ctx, signed)
         ctx.note(notes.Heard(op=o.op, kind=o.kind, by=o.by))
         self.decider.expire(ctx, o, f"it had expired at {statements.named(tuple(sorted(told)))}")
@@ -227,39 +238,49 @@ class CatchUp:
         if ctx.others and (len(self.ledger.decided) or self.ledger.expired):
             self._turn += 1
             to = ctx.members[(ctx.me - 1 + 1 + self._turn % (ctx.n - 1)) % ctx.n]
-            ctx.send(to, DecidedDigest(self._digest()))
+            ctx.send(to, DecidedDigest(self._digest(ctx)))
         self.watch(ctx)
 
-    def _digest(self) -> bytes:
+    def _digest(self, ctx: Ctx) -> bytes:
         """Of all that ended here, be it for good or not."""
-        decided, expired = self.ledger.decided.digest, self._expired()
+        decided, expired = self.ledger.decided.digest, self._expired(ctx)
         return digest("mpclab ended", decided, *expired)[: len(decided)] if expired else decided
 
-    def _expired(self) -> tuple[str, ...]:
-        """The newest that expired here, for all who know the same the same ones."""
-        if len(self.ledger.expired) <= MOST_EXPIRED:
-            return tuple(sorted(self.ledger.expired))
-        return tuple(sorted(sorted(self.ledger.expired, key=self._age)[-MOST_EXPIRED:]))
+    def _expired(self, ctx: Ctx) -> tuple[str, ...]:
+        """The newest that expired here, for all who know the same the same ones; but not what
+        some were told of often enough and all the others know."""
+        newest = self.ledger.expired.keys()
+        if len(newest) > MOST_EXPIRED:
+            newest = dict.fromkeys(sorted(newest, key=self._age)[-MOST_EXPIRED:]).keys()
+        self._tellings = {op: of for op, of in self._tellings.items() if op in newest}
+        return tuple(op for op in sorted(newest) if not self._is_told(ctx, op))
+
+    def _is_told(self, ctx: Ctx, op: str) -> bool:
+        tellings = [self._tellings.get(op, {}).get(p, 0) for p in ctx.others]
+        return TELLINGS in tellings and all(k in (TELLINGS, KNOWS) for k in tellings)
 
     def _age(self, op: str) -> tuple[int, str]:
         signed = self.ledger.operations[op].signed
         return (0 if signed is None else signed.proposal.lamport, op)
 
     def on_digest(self, ctx: Ctx, sender: Party, msg: DecidedDigest) -> None:
-        if msg.digest != self._digest():
-            ctx.send(sender, self._summary())
+        if msg.digest != self._digest(ctx):
+            ctx.send(sender, self._summary(ctx))
 
     def greet(self, ctx: Ctx, parties: tuple[Party, ...]) -> None:
         """Tell parties that we (again) reach what we know and what we do not."""
-        ctx.multicast(parties, self._summary())
+        for told in self._tellings.values():  # they may have been away, or begun again
+            for party in parties:
+                told.pop(party, None)
+        ctx.multicast(parties, self._summary(ctx))
         if self.executor.missed:
             ctx.multicast(parties, ResultRequest(tuple(self.executor.missed)[-PAGE_IDS:]))
 
-    def _summary(self) -> Summary:
+    def _summary(self, ctx: Ctx) -> Summary:
         open_ = [o.op for o in self._pending() if o.signed is not None]
         # What waits for a gap counts as held: only the gap is lacking, and is told in answer.
         digests = self.ledger.decided.digests_with(self.decider.early)
-        return Summary(digests, tuple(open_[-PAGE_IDS:]), self._expired())
+        return Summary(digests, tuple(open_[-PAGE_IDS:]), self._expired(ctx))
 
     def on_summary(self, ctx: Ctx, sender: Party, msg: Summary) -> None:
         if len(msg.digests) != DIGESTS_BYTES:
@@ -269,9 +290,12 @@ class CatchUp:
         for o in self._pending():
             if o.signed is not None and o.op not in theirs:
                 ctx.send(sender, _state_of(o))  # if it is decided there, we hear it in answer
-        theirs.update(msg.expired)
-        for op in self._expired():
-            if op not in theirs:
+        for op in self._expired(ctx):
+            told = self._tellings.setdefault(op, {})
+            if op in msg.expired:
+                told[sender] = KNOWS
+            elif op not in theirs and max(0, told.get(sender, 0)) < TELLINGS:
+                told[sender] = max(0, told.get(sender, 0)) + 1
                 ctx.send(sender, _state_of(operations[op]))
         for op in dict.fromkeys(msg.open):  # in its order: a set has none that replays
             if op in decided:
@@ -335,7 +359,7 @@ class CatchUp:
             ctx.multicast([p for p in ctx.others if p != sender], FetchDecided(tuple(doubted)))
         if new:
             ctx.note(notes.CaughtUp(records=new, source=sender))
-            ctx.send(sender, self._summary())  # perhaps there is more
+            ctx.send(sender, self._summary(ctx))  # perhaps there is more
 
 
 def _hopeless(o: Operation) -> bool:

@@ -46,6 +46,7 @@ from mpclab.core.ids import MS, SECOND
 from mpclab.core.machine import Ctx, Machine
 from mpclab.operations.proposal import OP_LENGTH, Proposal, operation_id
 from mpclab.testing.sessions import NAME, Sessions, identity, keys
+from mpclab.trace.rows import Sent
 
 Say = Callable[[Ctx], None]
 
@@ -584,3 +585,33 @@ def test_one_that_says_what_we_never_heard_of_has_expired_keeps_us_from_no_vote(
     s.world.ask(1, ("session",), ask)
     s.run(20 * SECOND)
     assert {s.session(p).operations[told.op].status for p in (1, 2, 3)} == {"executed"}
+
+
+def test_two_proposals_under_one_id_are_two_tales_of_what_expired() -> None:
+    """Of f + 1 parties that say so one is honest; but they have to say it of one proposal."""
+    s = Sessions(4, policy="threshold(3)", agreement=agreement("bracha"), others={2: Liar, 4: Liar})
+    one, other = proposal(4, "one"), proposal(4, "another")
+    assert one.op == other.op
+    for teller, told in ((2, one), (4, other)):
+        state = ProposalState(sign_proposal(identity(4), told), (), (), True)
+        s.world.ask(teller, ("session",), lambda ctx, state=state: ctx.multicast((1, 3), state))
+    s.run(SECOND)
+    assert s.session(1).operations.get(one.op) is None
+    s.world.ask(2, ("session",), lambda ctx: ctx.multicast((1, 3), state))
+    s.run(SECOND)
+    assert s.session(1).operations[one.op].status == "expired"
+
+
+def test_what_one_party_alone_gave_up_is_not_repeated_for_ever() -> None:
+    s = Sessions(4, agreement=agreement("bracha"))
+    s.cut({1}, {2, 3, 4})
+    op = s.propose(1, deadline=2 * SECOND)
+    s.run(20 * SECOND)
+    s.heal()
+    s.run(120 * SECOND)
+    assert s.at(1, op).status == "expired"
+    assert s.session(2).operations.get(op) is None, "one party alone says so"
+    later = s.world.now
+    s.run(60 * SECOND)
+    assert s.sent(later)["ProposalState"] == 0
+    assert sum(row.kind == "Summary" and row.at > later for row in s.world.trace.of(Sent)) == 0
