@@ -1,6 +1,7 @@
 """Delivery: what arrived was sent, by a party that was up, to the party that received it.
 
-Links may lose, delay, reorder and double messages; they make none up, and carry none back in time.
+Links may lose, delay and reorder messages; they make none up, and carry none back in time. Each
+arrives once, unless a fault that doubles messages has begun, or somebody doubled one by hand.
 A message to a party that is down, or that no link led to, arrives nowhere. A link that is open or
 confirmed has two ends, and none leads to its own party.
 
@@ -41,6 +42,8 @@ class _Walk:
         self.here = {row.actor for row in facts.rows}
         self.down: dict[Party, int] = {}  # since which row
         self.sent: dict[tuple[Party, int, Party], str] = {}  # by which way
+        self.open: dict[tuple[Party, int, Party], int] = {}  # how often it has yet to arrive
+        self.doubling = False  # messages may arrive more than once
         self.linked: set[tuple[Party, Party]] = set()
         self.arrived = 0
         self.found: Found = []
@@ -58,12 +61,15 @@ class _Walk:
                     self._wrong(f"{_who(actor)} sends while it is down", self.down[actor], number)
                 for receiver in to:
                     self.sent[actor, id, receiver] = via
+                    self.open[actor, id, receiver] = self.open.get((actor, id, receiver), 0) + 1
             case Linked(_, actor, peer, state):
                 self._link(number, actor, peer, state)
             case Noted(_, actor, (), notes.Crashed() | notes.Removed()):
                 self.down[actor] = number
             case Noted(_, actor, (), notes.Started() | notes.Restarted()):
                 self.down.pop(actor, None)
+            case Fault(kind="duplicate", phase="begin" | "act"):
+                self.doubling = True
             case Fault(phase="begin", life="crashed" | "left", parties=parties):
                 self.down |= dict.fromkeys(parties, number)
             case Fault(phase="end", life="up", parties=parties):
@@ -78,6 +84,9 @@ class _Walk:
             self._wrong(f"{_who(actor)} received {what}, which was not sent to it before", number)
         elif via == "none":
             self._wrong(f"{_who(actor)} received {what}, to which nothing led", number)
+        left = self.open[sender, id, actor] = self.open.get((sender, id, actor), 1) - 1
+        if left < 0 and not self.doubling:
+            self._wrong(f"{_who(actor)} received {what} more often than it was sent", number)
         if actor in self.down:
             self._wrong(f"{_who(actor)} received {what} while down", self.down[actor], number)
 

@@ -115,8 +115,12 @@ class Facts:
         linked to them and the trace has no row of them, never."""
         linked = {r.peer for r in self.rows if type(r) is Linked and r.state in _REACHED}
         seen = {r.actor for r in self.rows if type(r) is not Dropped}
-        late = {party for _, party, note in self.told(notes.Started) if note.elsewhere}
-        return frozenset(self.members) & (late | (linked - seen))
+        return frozenset(self.members) & (self.tellers | (linked - seen))
+
+    @cached_property
+    def tellers(self) -> frozenset[Party]:
+        """Members that run somewhere else and tell of themselves: their rows are their word."""
+        return frozenset(party for _, party, note in self.told(notes.Started) if note.elsewhere)
 
     # --- what was noted ---
 

@@ -74,6 +74,8 @@ class Oracle:
         self.heard: dict[tuple[int, int], int] = {}  # (receiver, sender) → line of latest sending
         self.voted_at: dict[tuple[int, str], int] = {}
         self.addressed: dict[str, str] = {}  # "sender.id>receiver" → by which way
+        self.arrived: dict[str, int] = {}  # likewise → how much more often than sent
+        self.twice = False  # messages may be doubled
         self.stage: set[int] = set()  # whose lines are here at all
         self.away: set[int] = set()  # crashed or gone, the server too
         self.ends: set[str] = set()  # "actor-peer": who knows of a link
@@ -159,6 +161,8 @@ class Oracle:
             self.away.add(actor)
         elif note.get("word") in ("started", "restarted"):
             self.away.discard(actor)
+        elif kind == "fault" and row["kind"] == "duplicate" and row["phase"] != "end":
+            self.twice = True
         elif kind == "fault" and row["phase"] == "begin" and row.get("life") in ("crashed", "left"):
             self.away.update(row.get("parties", ()))
         elif kind == "fault" and row["phase"] == "end" and row.get("life") == "up":
@@ -167,10 +171,17 @@ class Oracle:
             if actor in self.away:
                 self._break("delivery", f"{actor} is away, and sends")
             for to in row["to"]:
-                self.addressed[f"{actor}.{row['id']}>{to}"] = row.get("via", "link")
+                way = f"{actor}.{row['id']}>{to}"
+                self.addressed[way] = row.get("via", "link")
+                self.arrived[way] = self.arrived.get(way, 0) - 1
         elif kind in ("delivered", "dropped"):
             way = self.addressed.get(f"{row['sender']}.{row['id']}>{actor}", "")
             lost = kind == "dropped"
+            if not lost:
+                one = f"{row['sender']}.{row['id']}>{actor}"
+                self.arrived[one] = self.arrived.get(one, -1) + 1
+                if self.arrived[one] > 0 and not self.twice:
+                    self._break("delivery", f"{row['id']} of {row['sender']} is {actor}'s again")
             if (not way and row["sender"] in self.stage) or (way == "none" and not lost):
                 self._break("delivery", f"{row['id']} of {row['sender']} has no way to {actor}")
             if actor in self.away and not lost:

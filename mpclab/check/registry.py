@@ -9,7 +9,7 @@ from itertools import islice
 from operator import le
 from typing import Any, TypeAlias
 
-from mpclab.check.facts import Facts, MessagesGone, PolicyLike
+from mpclab.check.facts import Facts, MessagesGone, PolicyLike, names
 from mpclab.check.verdict import Verdict, unknown
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
@@ -121,6 +121,11 @@ def _judge(check: Callable[[Facts], Verdict], facts: Facts) -> Verdict:
         name = word_of(check.func if isinstance(check, partial) else check)
         return unknown(name, "what it asks for is in messages that this trace did not keep")
     if isinstance(verdict, Verdict):
+        if (tellers := facts.tellers - facts.faulty) and verdict.verdict != "unknown":
+            # A liar elsewhere can make what is said of it, and so this verdict, false.
+            word = "its" if len(tellers) == 1 else "their"
+            told = f"{verdict.sentence}; by {word} own word, as to {names(tellers)}"
+            verdict = replace(verdict, sentence=told)
         untold = facts.untold if verdict.verdict == "ok" else None
         if untold is None:
             return verdict

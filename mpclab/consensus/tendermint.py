@@ -30,6 +30,7 @@ party is locked on, is stored before it is said.
 """
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -90,7 +91,12 @@ class Tendermint(TendermintBase):
             self.watch(ctx)
 
     def is_valid(self, block: Block) -> bool:
-        """valid(v): operations that are not decided, each once, with values that fit."""
+        """valid(v): operations that are not decided, each once, with values that fit; and no more
+        of them than a proposer may put into a block."""
+        if len(block) > self.options.batch or (
+            len(block) > 1 and sum(len(one.value) for one in block) > self.BLOCK_BYTES
+        ):
+            return False
         ops = {one.op for one in block}
         return (
             0 < len(ops) == len(block)
@@ -130,15 +136,24 @@ class Tendermint(TendermintBase):
                 *now, self.valid_value.block, self.valid_value.round, self.valid_value.prevotes
             )
         elif self.backlog.pending:  # line 18, getValue()
-            pending = list(self.backlog.pending.items())[: self.options.batch]
-            block = tuple(TendermintRequest(op, value) for op, value in pending)
-            proposal = TendermintProposal(*now, block, -1, ())
+            proposal = TendermintProposal(*now, self._next_block(), -1, ())
         else:
             return False
         self.proposed = proposal
         ctx.persist("proposal", msgspec.msgpack.encode(proposal))
         ctx.broadcast(proposal)
         return True
+
+    def _next_block(self) -> Block:
+        """getValue(): what has waited longest, as much as one block takes."""
+        found: list[TendermintRequest] = []
+        size = 0
+        for op, value in islice(self.backlog.pending.items(), self.options.batch):
+            size += len(value)
+            if found and size > self.BLOCK_BYTES:
+                break
+            found.append(TendermintRequest(op, value))
+        return tuple(found)
 
     # --- messages -------------------------------------------------------------------------
 

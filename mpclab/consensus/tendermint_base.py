@@ -70,7 +70,7 @@ def votes_for(votes: Mapping[Party, tuple[bytes, bytes]], name: bytes) -> Votes:
 
 @dataclass(frozen=True, kw_only=True)
 class TendermintOptions(Options):
-    """The settings of Tendermint."""
+    """The settings of Tendermint, the same for all parties: a longer block is not valid."""
 
     batch: int = count(16, "operations in a block, at most", most=256)
 
@@ -91,6 +91,8 @@ class TendermintBase(Agreement):
     PAGE: ClassVar = 16
     """Decided blocks in one answer, at most; and 128 KiB of values, about."""
     PAGE_BYTES: ClassVar = 128 * 1024
+    BLOCK_BYTES: ClassVar = 128 * 1024
+    """Bytes of values in a block, at most, unless it has one operation alone."""
     GOSSIP: ClassVar = 5
     """Patiences between asking a few others whether we missed anything."""
     TRIES: ClassVar = 12

@@ -3,8 +3,9 @@
 import pytest
 
 from mpclab.check import Facts, run_checks
+from mpclab.core import notes
 from mpclab.lab import Scenario
-from mpclab.trace import Fault
+from mpclab.trace import Fault, Noted, Trace
 from tests.trace.rowmaker import Story
 
 
@@ -83,3 +84,21 @@ def test_rows_that_came_late_are_judged_by_their_time() -> None:
     (agreement,) = run_checks(story.trace, ["agreement"], n=2)
     assert agreement.verdict == "violated"
     assert agreement.witnesses == (late[0], *early), "numbered as in the trace that was given"
+
+
+def test_a_verdict_says_whose_word_it_rests_on() -> None:
+    """Party 3 runs elsewhere: what it tells may be a lie, and no liar can be told from it."""
+    story = Story(3)
+    story.propose(1, "k3f9")
+    for p in (1, 2, 3):
+        story.commit(p, "k3f9", "aa11" if p < 3 else "bb22")
+    trace = Trace()
+    trace.append(Noted(0, 3, (), notes.Started(elsewhere=True)))
+    for row in story.trace:
+        trace.append(row)
+    (told,) = run_checks(trace, ["agreement"], n=3)
+    (seen,) = run_checks(story.trace, ["agreement"], n=3)
+    assert told.verdict == seen.verdict == "violated"
+    assert told.sentence == seen.sentence + "; by its own word, as to party 3"
+    (known,) = run_checks(trace, ["agreement"], n=3, faulty=[3])
+    assert "word" not in known.sentence, "it does not count"

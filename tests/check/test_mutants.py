@@ -169,6 +169,16 @@ def rewritten(kind: type, **fields: Any) -> Mutant:
     return mutate
 
 
+def again(kind: type) -> Mutant:
+    """The first row of a class stands there twice."""
+
+    def mutate(rows: Rows) -> Rows:
+        i = first(rows, kind)
+        return [*rows[: i + 1], *rows[i:]]
+
+    return mutate
+
+
 def removed(kind: type) -> Mutant:
     def mutate(rows: Rows) -> Rows:
         i = first(rows, kind)
@@ -278,6 +288,8 @@ KILLERS: dict[str, list[tuple[str, Mutant]]] = {
         ("crash", rewritten(Sent, via="none")),
         ("mesh", rewritten(Dropped, id=9_999)),
         ("mesh", rewritten(Dropped, actor=9)),
+        ("crash", again(Delivered)),
+        ("mesh", again(Delivered)),
         ("crash", moved_up(Delivered)),
         ("crash", moved_into_crash(Delivered)),
         ("crash", moved_into_crash(Sent)),

@@ -149,6 +149,34 @@ def test_line_26_an_invalid_block_gets_nil_and_its_proposer_the_blame(block: Blo
     assert replica.blamed == [1]
 
 
+def of_length(*sizes: int) -> Block:
+    return tuple(TendermintRequest(f"o{k}", bytes(size)) for k, size in enumerate(sizes))
+
+
+@pytest.mark.parametrize(
+    ("block", "fits"),
+    [
+        (of_length(*[1] * 16), True),
+        (of_length(*[1] * 17), False),
+        (of_length(Tendermint.BLOCK_BYTES - 1, 1), True),
+        (of_length(Tendermint.BLOCK_BYTES, 1), False),
+        (of_length(2 * Tendermint.BLOCK_BYTES), True),
+    ],
+)
+def test_a_block_holds_as_much_as_an_honest_proposer_puts_into_it(block: Block, fits: bool) -> None:
+    """A liar's block may not be of any length; and what an honest one proposes always passes."""
+    said = votes(two().hear(1, propose(block)))
+    assert said == [("Prevote", 0, id_of(block) if fits else NIL)]
+    one = Alone(Tendermint, 1)
+    one.submit("first", b"")  # it is proposed at once; the others wait
+    for request in block:
+        one.submit(request.op, request.value)
+    del one.machine.backlog.pending["first"]
+    whole = one.machine._next_block()
+    assert (whole == block) is fits
+    assert two().machine.is_valid(whole)
+
+
 def test_what_a_value_may_be_is_asked_of_the_application() -> None:
     replica = Alone(Tendermint, 2, valid=lambda value: value != b"value of a")
     assert votes(replica.hear(1, propose(A))) == [("Prevote", 0, NIL)]
@@ -327,9 +355,10 @@ def test_what_one_party_makes_us_keep_is_bounded() -> None:
 
 
 def test_what_a_proposer_makes_us_wait_for_is_bounded() -> None:
-    replica = two()
-    block = tuple(TendermintRequest(f"op{k}", b"v") for k in range(2 * Tendermint.OPEN))
-    replica.hear(1, propose(block))
+    replica = Alone(Tendermint, 2, batch=256)
+    for k in range(100):
+        replica.submit(f"own{k}", b"v")
+    replica.hear(1, propose(tuple(TendermintRequest(f"op{k}", b"v") for k in range(256))))
     assert len(replica.machine.backlog.pending) == Tendermint.OPEN
 
 

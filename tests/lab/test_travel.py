@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from mpclab.check import run_checks
 from mpclab.core import UsageError
 from mpclab.lab import Lab, travel
 from mpclab.trace.flights import flights
@@ -73,6 +74,8 @@ def test_votes_can_be_otherwise_and_a_message_lost_held_or_doubled() -> None:
     lab.wait(1)
     twice = [f for f in flights(lab.trace) if (f.id, f.sender, f.receiver) == (vote.id, 2, 3)]
     assert [f.fate for f in twice] == ["delivered", "delivered"]
+    (delivery,) = run_checks(lab.trace, ["delivery"], n=4)
+    assert delivery.verdict == "ok", "the trace says that it was doubled by hand"
     lab.rewind_before(next(f.sent_row for f in found if f.kind == "SignedVote" and f.sender == 3))
     lab.set_votes(3, "reject")
     lab.run()

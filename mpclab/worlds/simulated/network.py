@@ -98,6 +98,12 @@ class Draw:
         return draws.uniform(draws.key(self._base, purpose), self._dst)
 
 
+def doubled(now: int, src: Party, dst: Party, id: int) -> rows.Fault:
+    """The row which says that a message arrives more than once."""
+    text = f"message {id} of actor {src} arrives at actor {dst} more than once"
+    return rows.Fault(now, dst, -1, "duplicate", "act", (dst,), text)
+
+
 class SimulatedNetwork:
     """All links, as far as time, loss and order go.
 
@@ -260,8 +266,17 @@ class SimulatedNetwork:
         elif delivery.held is not None:
             self._link_rules.hold(delivery.held, partial(self._judged, in_flight, base, dst))
         else:
+            if delivery.copies > 1:
+                self._doubled(src, dst, frame.id)
             for copy_number in range(delivery.copies):
                 self._one(in_flight, base + copy_number, dst, delivery)
+
+    def _doubled(self, src: Party, dst: Party, id: int) -> None:
+        """A message arrives more than once: its reader has to know that somebody wanted that. A
+        fault that does so says it itself; a rule of another name does not."""
+        rules = self._link_rules.rules.values()
+        if not any(getattr(rule, "kind", "") == "duplicate" for rule in rules):
+            self._trace.append(doubled(self._queue.now, src, dst, id))
 
     def _wait(self, src: Party, dst: Party, size: int) -> int:
         """How long until a thin link has taken so many bytes more, µs."""

@@ -42,7 +42,7 @@ from mpclab.worlds.simulated.effects import Effects
 from mpclab.worlds.simulated.host import Host, Hosts, SeededCoins
 from mpclab.worlds.simulated.lifecycle import Lifecycle
 from mpclab.worlds.simulated.links import Links
-from mpclab.worlds.simulated.network import SimulatedNetwork
+from mpclab.worlds.simulated.network import SimulatedNetwork, doubled
 from mpclab.worlds.simulated.queue import Action, InFlight, Multicast, Queue
 from mpclab.worlds.simulated.steps import Steps
 
@@ -319,6 +319,7 @@ class SimulatedWorld(World):
             time, alone = self._take_out(sender, id, receiver)
             again = alone.only(receiver)
             again.times[0] = time + after
+            self.trace.append(doubled(self.now, sender, receiver, id))
             self._queue.push(time, alone)
             self._queue.push(again.times[0], again)
 
