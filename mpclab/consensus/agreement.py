@@ -28,6 +28,7 @@ from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
 
 Valid: TypeAlias = Callable[[bytes], bool]
+Recall: TypeAlias = Callable[[str], bytes | None]
 M = TypeVar("M", bound=Message)
 Sayings: TypeAlias = list[tuple[tuple[Party, ...], Message]]
 """Messages with their receivers."""
@@ -132,6 +133,17 @@ class Cast(msgspec.Struct, frozen=True):
     signature: bytes = b""
 
 
+KEPT = 64
+"""Of so many decisions, the latest, a log that `recall`s keeps the values itself.
+
+An older one is left to the caller's record, if that has the very bytes: a record that was learnt
+from others may hold another certificate of the same proposal, whose hash is not what parties voted
+for. Then, and where nobody keeps a record (a protocol alone), the log goes on keeping it. So what
+catches a party up is the log's own proof (a certificate of the newest commit, or f + 1 parties that
+say the same) together with the history of the coordinators that tell it.
+"""
+
+
 class Agreement(Machine):
     """Base of the family. Takes `Submit` (`Cast`, `Learnt`, `Read`); outputs `Decided`, `Refused`
     (`Readable`).
@@ -151,6 +163,8 @@ class Agreement(Machine):
         lacks: from an operation and the parties that approve it to what it lacks although they
             are `needed` (somebody whose approval a rule wants), or "". Asked where the vote is
             inside.
+        recall: the value that the caller keeps on record as the end of an operation, or None. A log
+            asks for old values instead of keeping them as well (`KEPT`).
         session: the session's id, which signatures are bound to.
         needed: how many approvals commit, where the vote is inside; all, unless told otherwise.
         options: what this protocol lets a user set, an `options_type`.
@@ -203,6 +217,7 @@ class Agreement(Machine):
         changes: Callable[[bytes], tuple[Party, ...]] = lambda value: (),
         means: Callable[[bytes], bytes] = fingerprint,
         lacks: Callable[[str, Iterable[Party]], str] = lambda op, approving: "",
+        recall: Recall = lambda op: None,
         options: Options | None = None,
         **settings: Any,
     ) -> None:
@@ -217,6 +232,7 @@ class Agreement(Machine):
         self.changes = changes
         self.means = means
         self.lacks = lacks
+        self.recall = recall
 
     def fits(self, op: str, value: bytes) -> bool:
         """Whether `value` may be decided under the id `op`."""

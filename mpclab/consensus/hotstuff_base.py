@@ -126,7 +126,7 @@ class HotStuffBase(Agreement):
         self.genesis = QC(self.PHASES[0], 0, ROOT, ())
         self.view, self.voted, self.proposed_in = 0, (0, 0), 0
         self.high = self.locked = self.proof = self.genesis
-        self.tree = BlockTree()
+        self.tree = BlockTree(self.recall)
         self.fetch = BlockFetch(self.tree, self.patience)
         self.backlog = Backlog(self.TRIES)
         self.new_views, self.wishes, self.wish = {}, {}, 0
@@ -381,7 +381,11 @@ class HotStuffBase(Agreement):
             ctx.persist(f"block/{digest.hex()}", None)
 
     def _run(self, ctx: Ctx, digest: bytes, block: Block) -> None:
-        self.tree.execute(digest)
+        old = self.tree.execute(digest)
+        if old is not None:
+            # The record was stored before this: a crash leaves the one or the other.
+            ctx.persist(f"old/{old.hex()}", _encode(self.tree.blocks[old]))
+            ctx.persist(f"block/{old.hex()}", None)
         self.backlog.decide(ctx, block.op, block.value)  # once: a leader may propose one twice
 
     def aim(self, ctx: Ctx, source: Party, qc: QC) -> None:
@@ -468,9 +472,14 @@ class HotStuffBase(Agreement):
         self.tree.tip = kept.tip
         for key, value in ctx.stored.items():
             kind, _, name = key.partition("/")
-            if kind == "block":
-                self.tree.add(bytes.fromhex(name), msgspec.msgpack.decode(value, type=Block))
-        for digest, block in reversed(self.tree.branch(self.tree.tip)):
+            if kind in ("block", "old"):
+                digest = bytes.fromhex(name)
+                self.tree.add(digest, msgspec.msgpack.decode(value, type=Block))
+                if kind == "old":
+                    self.tree.recorded.add(digest)
+        for digest, _ in reversed(self.tree.branch(self.tree.tip)):
+            if (block := self.tree.whole(digest)) is None:
+                raise ValueError(f"the value of block {digest.hex()} is not on record any more")
             self._run(ctx, digest, block)
         self.view = kept.view - 1
         self.enter(ctx, kept.view)

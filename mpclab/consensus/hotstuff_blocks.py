@@ -5,11 +5,15 @@ it from anybody, one after the other: a page is believed for its hashes, not for
 
 Fetching costs messages linear in the blocks that are missing: one block is asked for at a time,
 of the party that proved to have it, and the next only when a page brought something. When nothing
-comes within a patience, all others are asked for that same block.
+comes within a patience, all others are asked for that same block. Of old executed blocks a party
+holds no values: it asks its coordinator for them when it is asked (`consensus.agreement.KEPT`), so
+that the certificate of the newest commit and the coordinator's history are what is handed over.
 """
 
+from collections import deque
 from typing import ClassVar
 
+from mpclab.consensus.agreement import KEPT, Recall
 from mpclab.consensus.hotstuff_messages import GENESIS, QC, ROOT, Block, HotStuffFetch, digest_of
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
@@ -27,10 +31,14 @@ class BlockTree:
         blocks: all known blocks, the root included.
         tip: the last executed block.
         executed: the blocks from the root to `tip`.
+        recorded: those of them that are old and whose value is on record (`recall`), not here.
         waiting: the other known blocks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recall: Recall = lambda op: None) -> None:
+        self.recall = recall
+        self._latest: deque[bytes] = deque()  # executed, with their values
+        self.recorded: set[bytes] = set()
         self.blocks: dict[bytes, Block] = {ROOT: GENESIS}
         self.tip: bytes = ROOT
         self.executed: set[bytes] = {ROOT}
@@ -41,10 +49,29 @@ class BlockTree:
         self.blocks[digest] = block
         self.waiting.add(digest)
 
-    def execute(self, digest: bytes) -> None:
-        """The block is executed, after its parent."""
+    def execute(self, digest: bytes) -> bytes | None:
+        """The block is executed, after its parent. The hash of an older one whose value is left to
+        the record from now on, if there is one."""
         self.executed.add(digest)
         self.waiting.discard(digest)
+        self._latest.append(digest)
+        if len(self._latest) <= KEPT:
+            return None
+        old = self._latest.popleft()
+        block = self.blocks[old]
+        if old in self.recorded or not block.op or self.recall(block.op) != block.value:
+            return None
+        self.blocks[old] = Block(block.view, block.parent, block.op, b"")
+        self.recorded.add(old)
+        return old
+
+    def whole(self, digest: bytes) -> Block | None:
+        """A known block with its value."""
+        block = self.blocks[digest]
+        if digest not in self.recorded:
+            return block
+        value = self.recall(block.op)
+        return None if value is None else Block(block.view, block.parent, block.op, value)
 
     @property
     def height(self) -> int:
@@ -96,11 +123,13 @@ class BlockTree:
         found: list[Block] = []
         size = 0
         while block in self.blocks and block != ROOT and len(found) < PAGE:
-            size += len(self.blocks[block].value)
+            if (whole := self.whole(block)) is None:
+                break
+            size += len(whole.value)
             if found and size > PAGE_BYTES:
                 break
-            found.append(self.blocks[block])
-            block = found[-1].parent
+            found.append(whole)
+            block = whole.parent
         return tuple(found)
 
 

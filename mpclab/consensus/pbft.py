@@ -129,7 +129,7 @@ class Pbft(Agreement):
             self.identity, self.keys, self.session, ctx.members, self.quorum, window
         )
         self.slots = Slots(stored, window)
-        self.history = Executed(stored, self.options.checkpoint, self.slots.stable)
+        self.history = Executed(stored, self.options.checkpoint, self.slots.stable, self.recall)
         self.transfer = StateTransfer(self.f, 4 * window)
         self.backlog = Backlog(self.TRIES)
         self.wanted, self.assigned, self.next = set(), {}, 0
@@ -480,7 +480,7 @@ class Pbft(Agreement):
         if sender == ctx.me:
             return
         if msg.executed < self.executed:
-            ctx.send(sender, page(self.history.requests, msg.executed + 1))
+            ctx.send(sender, page(self.history, msg.executed + 1))
         for seq, digest in sorted(self.history.checkpoints.items()):
             if seq > msg.stable:
                 ctx.send(sender, PbftCheckpoint(seq, digest))
@@ -593,7 +593,7 @@ class Pbft(Agreement):
         """Go on from what we stored: never say anything that contradicts an earlier life."""
         stored = ctx.stored
         self.slots.sweep(ctx)
-        for request in self.history.requests:
+        for request in self.history.between(1, self.executed):
             self.backlog.decide(ctx, request.op, request.value)
         self.now.recover(stored)
         self.next = self.now.last_chosen

@@ -1,16 +1,19 @@
 """PBFT's log: the places after the stable checkpoint, the history before them; both stored.
 
 Stored: `slot/<seq>` a place, `request/<digest>` a request that some place holds, `done/<seq>` an
-executed request, `stable` the stable checkpoint.
+executed request (of an old one whose value is on record: `old/<seq>` its id), `stable` the stable
+checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
+from mpclab.consensus.agreement import KEPT as KEPT_VALUES
+from mpclab.consensus.agreement import Recall
 from mpclab.consensus.pbft_messages import (
     GENESIS,
     NULL,
@@ -163,29 +166,68 @@ class Slots:
 
 
 class Executed:
-    """The history: executed requests in order, stored; and our checkpoints of it."""
+    """The history: executed requests in order, stored; and our checkpoints of it.
 
-    def __init__(self, stored: Mapping[str, bytes], interval: int, stable: int) -> None:
+    Of old requests whose values are on record (`recall`) we keep the operations' ids alone.
+    """
+
+    def __init__(
+        self,
+        stored: Mapping[str, bytes],
+        interval: int,
+        stable: int,
+        recall: Recall = lambda op: None,
+    ) -> None:
         self.interval = interval
-        self.requests: list[PbftRequest] = []
+        self.recall = recall
+        self._requests: list[PbftRequest | str] = []
+        self._old = 0  # so many were looked up on record
         self.digest = GENESIS  # of the history so far
         self.checkpoints: dict[int, bytes] = {0: GENESIS}  # C: from the stable one on
-        while (data := stored.get(f"done/{self.count + 1}")) is not None:
-            self._append(_decode(data, type=PbftRequest))
+        while (request := self._stored(stored, self.count + 1)) is not None:
+            self._append(request)
+            if f"old/{self.count}" in stored:
+                self._requests[-1] = request.op
         self.collect(stable)
+
+    def _stored(self, stored: Mapping[str, bytes], seq: int) -> PbftRequest | None:
+        if (op := stored.get(f"old/{seq}")) is None:
+            data = stored.get(f"done/{seq}")
+            return None if data is None else _decode(data, type=PbftRequest)
+        if (value := self.recall(op.decode())) is None:
+            raise ValueError(f"the value of place {seq} is not on record any more")
+        return PbftRequest(op.decode(), value)
 
     @property
     def count(self) -> int:
         """How many places are executed, which is also the last of them."""
-        return len(self.requests)
+        return len(self._requests)
+
+    def between(self, first: int, last: int) -> Iterator[PbftRequest]:
+        """The requests of these places, as far as we are."""
+        for kept in self._requests[first - 1 : last]:
+            if isinstance(kept, str):
+                if (value := self.recall(kept)) is None:
+                    return
+                yield PbftRequest(kept, value)
+            else:
+                yield kept
 
     def add(self, ctx: Ctx, request: PbftRequest) -> None:
         """Execute the next place: stored."""
         ctx.persist(f"done/{self.count + 1}", _encode(request))
         self._append(request)
+        while self._old < self.count - KEPT_VALUES:
+            old = self._requests[self._old]
+            self._old += 1
+            if isinstance(old, PbftRequest) and old.op and self.recall(old.op) == old.value:
+                # The record was stored before this: a crash leaves the one or the other.
+                ctx.persist(f"old/{self._old}", old.op.encode())
+                ctx.persist(f"done/{self._old}", None)
+                self._requests[self._old - 1] = old.op
 
     def _append(self, request: PbftRequest) -> None:
-        self.requests.append(request)
+        self._requests.append(request)
         self.digest = extended(self.digest, request)
         if self.count % self.interval == 0:
             self.checkpoints[self.count] = self.digest

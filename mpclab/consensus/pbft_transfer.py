@@ -5,12 +5,14 @@ the state *is* the history, so a replica takes each place from f + 1 parties tha
 same there: one of them is honest, and what an honest party executed is committed. Where a new view
 starts from a checkpoint, f + 1 vouch for its digest, though perhaps one honest party alone has got
 there: then whatever leads to that digest is believed, from one party too.
+
+What a replica tells is its own history; of old places it holds the ids, and asks its coordinator for
+the values (`consensus.agreement.KEPT`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from mpclab.consensus.pbft_log import Executed
 from mpclab.consensus.pbft_messages import (
     CheckpointId,
     PbftExecuted,
@@ -25,16 +27,16 @@ PAGE = 32
 PAGE_BYTES = 128 * 1024
 
 
-def page(history: Sequence[PbftRequest], first: int) -> PbftExecuted:
+def page(history: Executed, first: int) -> PbftExecuted:
     """The answer to a party that lacks the history from place `first` on."""
     requests: list[PbftRequest] = []
     size = 0
-    for request in history[first - 1 : first - 1 + PAGE]:
+    for request in history.between(first, first - 1 + PAGE):
         size += len(request.value)
         if requests and size > PAGE_BYTES:
             break
         requests.append(request)
-    return PbftExecuted(first, tuple(requests), len(history))
+    return PbftExecuted(first, tuple(requests), history.count)
 
 
 class StateTransfer:

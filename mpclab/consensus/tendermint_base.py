@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from mpclab.consensus.agreement import Agreement
+from mpclab.consensus.agreement import KEPT, Agreement
 from mpclab.consensus.backlog import Backlog
 from mpclab.consensus.options import Options, count
 from mpclab.consensus.quorum import at_least, byzantine_quorum, max_faulty, signed_by
@@ -68,6 +68,14 @@ def votes_for(votes: Mapping[Party, tuple[bytes, bytes]], name: bytes) -> Votes:
     return tuple((p, signature) for p, (said, signature) in sorted(votes.items()) if said == name)
 
 
+class Recorded(msgspec.Struct, frozen=True):
+    """What we keep of an old decision whose values are on record: the packed votes, and the ids."""
+
+    round: int
+    ops: tuple[str, ...]
+    precommits: bytes
+
+
 @dataclass(frozen=True, kw_only=True)
 class TendermintOptions(Options):
     """The settings of Tendermint, the same for all parties: a longer block is not valid."""
@@ -107,7 +115,7 @@ class TendermintBase(Agreement):
     height: int
     round: int
     step: Step
-    decision: list[TendermintCommit]
+    decision: list[TendermintCommit | Recorded]
     """By height, each with the votes that prove it."""
     locked: bytes
     """id(lockedValue)."""
@@ -288,12 +296,47 @@ class TendermintBase(Agreement):
     def _page(self, height: int) -> tuple[TendermintCommit, ...]:
         found: list[TendermintCommit] = []
         size = 0
-        for commit in self.decision[height : height + self.PAGE]:
+        for at in range(height, min(height + self.PAGE, len(self.decision))):
+            if (commit := self._decided_at(at)) is None:
+                break
             size += sum(len(one.value) for one in commit.block)
             if found and size > self.PAGE_BYTES:
                 break
             found.append(commit)
         return tuple(found)
+
+    # --- what was decided -------------------------------------------------------------------
+
+    def take_decision(self, ctx: Ctx, commit: TendermintCommit | Recorded) -> None:
+        """The next height is decided."""
+        self.decision.append(commit)
+        old = len(self.decision) - 1 - KEPT
+        if old >= 0 and isinstance(one := self.decision[old], TendermintCommit):
+            if all(self.recall(request.op) == request.value for request in one.block):
+                ops = tuple(request.op for request in one.block)
+                votes = msgspec.msgpack.encode(one.precommits)
+                kept = self.decision[old] = Recorded(one.round, ops, votes)
+                # The record was stored before this: a crash leaves the one or the other.
+                ctx.persist(f"old/{old}", msgspec.msgpack.encode(kept))
+                ctx.persist(f"height/{old}", None)
+
+    def _decided_at(self, height: int) -> TendermintCommit | None:
+        kept = self.decision[height]
+        if isinstance(kept, TendermintCommit):
+            return kept
+        block: list[TendermintRequest] = []
+        for op in kept.ops:
+            if (value := self.recall(op)) is None:
+                return None
+            block.append(TendermintRequest(op, value))
+        votes = msgspec.msgpack.decode(kept.precommits, type=Votes)
+        return TendermintCommit(height, kept.round, tuple(block), votes)
+
+    def _stored(self, ctx: Ctx, height: int) -> TendermintCommit | Recorded | None:
+        if (data := ctx.stored.get(f"old/{height}")) is not None:
+            return msgspec.msgpack.decode(data, type=Recorded)
+        data = ctx.stored.get(f"height/{height}")
+        return None if data is None else msgspec.msgpack.decode(data, type=TendermintCommit)
 
     # --- the store --------------------------------------------------------------------------
 
@@ -308,9 +351,11 @@ class TendermintBase(Agreement):
 
     def _recover(self, ctx: Ctx) -> None:
         stored = ctx.stored
-        while (data := stored.get(f"height/{len(self.decision)}")) is not None:
-            commit = msgspec.msgpack.decode(data, type=TendermintCommit)
-            self.decision.append(commit)
+        while (decided := self._stored(ctx, len(self.decision))) is not None:
+            self.take_decision(ctx, decided)
+            if (commit := self._decided_at(len(self.decision) - 1)) is None:
+                where = f"height {len(self.decision) - 1}"
+                raise ValueError(f"the values of {where} are not on record any more")
             for one in commit.block:
                 self.backlog.decide(ctx, one.op, one.value)
         self.reset()

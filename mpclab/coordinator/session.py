@@ -167,6 +167,7 @@ class Session(Machine):
             names=name_of,
             means=meaning_of,
             lacks=self.lacks,
+            recall=self.recall,
         )
         type(self.agreement).check_size(n)
         self.broadcasts = self.ledger.broadcasts = not self.agreement.votes_inside
@@ -297,6 +298,12 @@ class Session(Machine):
         """Whose approval rules want besides these, for a protocol that counts votes itself."""
         o = self.ledger.operations.get(op)
         return "" if o is None else self.approval.lacks(o, approving)
+
+    def recall(self, op: str) -> bytes | None:
+        """The certificate by which `op` ended, as the agreement protocol would carry it."""
+        o = self.ledger.operations.get(op)
+        ending = None if o is None else o.ending
+        return None if ending is None or isinstance(ending, Refusal) else ending.to_bytes()
 
     def is_valid(self, data: bytes) -> bool:
         """External validity: `data` is a certificate that satisfies the policy, or one that stops

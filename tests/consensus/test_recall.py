@@ -1,0 +1,97 @@
+"""A log in a session keeps the values of its latest decisions; older ones are on record there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from mpclab.consensus import hotstuff_blocks, pbft_log, tendermint_base
+from mpclab.consensus.hotstuff_blocks import BlockTree
+from mpclab.consensus.hotstuff_messages import ROOT, Block, digest_of
+from mpclab.consensus.registry import agreement
+from mpclab.core.ids import SECOND
+from mpclab.testing.sessions import AT, Sessions
+
+LOGS = ("pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint")
+LATEST = 3
+WHOLE = ("done/", "block/", "height/")
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pbft_log, "KEPT_VALUES", LATEST)
+    monkeypatch.setattr(hotstuff_blocks, "KEPT", LATEST)
+    monkeypatch.setattr(tendermint_base, "KEPT", LATEST)
+
+
+def values(machine: Any) -> int:
+    """How many decided values the machine of a log holds itself."""
+    if hasattr(machine, "history"):
+        return sum(not isinstance(r, str) and bool(r.op) for r in machine.history._requests)
+    if hasattr(machine, "tree"):
+        tree = machine.tree
+        return sum(bool(tree.blocks[d].op) for d in tree.executed - tree.recorded)
+    return sum(not isinstance(d, tendermint_base.Recorded) for d in machine.decision)
+
+
+def stored(s: Sessions, p: int) -> int:
+    """How many values a party's log has in its store."""
+    items = s.world.look(p, lambda node: node.stored[(*AT, "agreement")])
+    whole = {key: data for key, data in items.items() if data and key.startswith(WHOLE)}
+    return sum(not key.startswith("block/") or bool(block(data).op) for key, data in whole.items())
+
+
+def block(data: bytes) -> Block:
+    return msgspec.msgpack.decode(data, type=Block)
+
+
+def settle(s: Sessions, operations: int) -> list[str]:
+    ops = []
+    for k in range(operations):
+        ops.append(s.propose(k % 3 + 1, text=f"note {k}"))
+        s.run(2 * SECOND)
+    return ops
+
+
+@pytest.mark.parametrize("word", LOGS)
+def test_who_was_away_gets_what_the_others_keep_on_record_alone(word: str) -> None:
+    s = Sessions(4, agreement=agreement(word), policy="threshold(3)")
+    s.cut({1, 2, 3}, {4})
+    ops = settle(s, 9)
+    for p in (1, 2, 3):
+        assert values(s.session(p).agreement) <= LATEST + 3, "a few wait for their execution"
+        assert stored(s, p) <= LATEST + 3
+    s.world.crash(2)  # what it left to its record is there again
+    s.world.restart(2)
+    s.heal()
+    s.run(60 * SECOND)
+    late = s.session(4).agreement
+    assert late.backlog.done == set(ops), "the log itself caught up"
+    assert late.backlog.done == s.session(2).agreement.backlog.done
+    assert len(s.heads()) == 1
+    ops += settle(s, 3)
+    assert {status for op in ops for status in s.statuses(op).values()} == {"executed"}
+    assert not s.blames()
+
+
+def test_a_log_keeps_what_is_on_record_otherwise() -> None:
+    """Another certificate of the same proposal: its hash is not the one that was voted for."""
+    record = {"a": b"one", "b": b"other", "c": b"three", "d": b"four"}
+    tree = BlockTree(record.get)
+    parent = ROOT
+    blocks = []
+    for view, (op, value) in enumerate(zip("abcdefg", (b"one", b"two", b"three"), strict=False), 1):
+        blocks.append(Block(view, parent, op, value))
+        parent = digest_of(blocks[-1])
+        tree.add(parent, blocks[-1])
+    for block in blocks:
+        tree.execute(digest_of(block))
+    for view in range(4, 8):
+        empty = Block(view, parent, "", b"")
+        parent = digest_of(empty)
+        tree.add(parent, empty)
+        tree.execute(parent)
+    assert tree.recorded == {digest_of(blocks[0]), digest_of(blocks[2])}
+    assert tree.page(digest_of(blocks[2])) == tuple(reversed(blocks))
