@@ -121,21 +121,25 @@ def _judge(check: Callable[[Facts], Verdict], facts: Facts) -> Verdict:
         name = word_of(check.func if isinstance(check, partial) else check)
         return unknown(name, "what it asks for is in messages that this trace did not keep")
     if isinstance(verdict, Verdict):
-        if (tellers := facts.tellers - facts.faulty) and verdict.verdict != "unknown":
-            # A liar elsewhere can make what is said of it, and so this verdict, false.
-            word = "its" if len(tellers) == 1 else "their"
-            told = f"{verdict.sentence}; by {word} own word, as to {names(tellers)}"
-            verdict = replace(verdict, sentence=told)
-        untold = facts.untold if verdict.verdict == "ok" else None
-        if untold is None:
-            return verdict
-        why = f"the lie was never told ({untold.text or untold.kind}); else {verdict.sentence}"
-        return unknown(verdict.check, why, verdict.witnesses)
+        return _qualified(verdict, facts)
     name = word_of(check.func if isinstance(check, partial) else check)
     raise UsageError(
         f"check {name}: it answers {verdict!r:.40}; answer ok(…), unknown(…) or violated(…) of "
         f"mpclab.check"
     )
+
+
+def _qualified(verdict: Verdict, facts: Facts) -> Verdict:
+    """The verdict, with what it rests on in its words."""
+    sentence = verdict.sentence
+    if verdict.verdict != "unknown" and (tellers := facts.tellers - facts.faulty):
+        # A liar elsewhere can make what is said of it, and so this verdict, false.
+        word = "its" if len(tellers) == 1 else "their"
+        sentence += f"; by {word} own word, as to {names(tellers)}"
+    if verdict.verdict == "ok" and (untold := facts.untold) is not None:
+        why = f"the lie was never told ({untold.text or untold.kind}); else {sentence}"
+        return unknown(verdict.check, why, verdict.witnesses)
+    return replace(verdict, sentence=sentence)
 
 
 # --- words with parameters --------------------------------------------------------------------

@@ -6,8 +6,8 @@ same there: one of them is honest, and what an honest party executed is committe
 starts from a checkpoint, f + 1 vouch for its digest, though perhaps one honest party alone has got
 there: then whatever leads to that digest is believed, from one party too.
 
-What a replica tells is its own history; of old places it holds the ids, and asks its coordinator for
-the values (`consensus.agreement.KEPT`).
+What a replica tells is its own history; of old places it holds the ids, and asks its coordinator
+for the values (`consensus.agreement.KEPT`).
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ decided blocks, both with the votes that prove them to anybody. A proposal carri
 its valid round, and a valid value is learnt also after its round. Line 55 skips to a round that
 f + 1 parties reached, whichever of its messages they sent. Heights begin when there is something
 to decide. Proposers rotate with heights and rounds, all with one vote each. A vote, and what a
-party is locked on, is stored before it is said. Of old heights a party holds the votes and the ids of
-operations; their values are its coordinator's history (`consensus.agreement.KEPT`).
+party is locked on, is stored before it is said. Of old heights a party holds the votes and the
+ids of operations; their values are its coordinator's history (`consensus.agreement.KEPT`).
 """
 
 from collections.abc import Mapping
