@@ -7,8 +7,9 @@ oracle that shares no code with them (`mpclab.check.oracle`). Its ends are fair,
 has to end. What is violated, disagreed upon or left open is shrunk and left as a scenario file in
 `soak-out/`; `mpclab run` on that file shows it again. Beside each scenario run some storms of the
 machines alone (`mpclab.testing.storms`); one that fails is shrunk and left there as a plan, and
-`--again FILE` plays it. `--only storms` leaves the scenarios out, `--only scenarios` the storms.
-Ctrl-C ends with the summary so far.
+`--again FILE` plays it. As many orders of events are drawn for the protocols that promise one value
+without any timing (`mpclab.testing.gauntlet`). `--only storms`, `scenarios` or `gauntlets` leaves
+the others out. Ctrl-C ends with the summary so far.
 
 `--keys N` runs instead N lives of keys and N of each protocol of `mpc/`, with restarts between any
 two effects, bad links, rivals and a liar (`mpclab.testing.key_sweep`).
@@ -41,16 +42,19 @@ from mpclab.lab import Run, Scenario
 from mpclab.search import shrink
 from mpclab.testing.conformance import conformance
 from mpclab.testing.experiments import MOODS, draw
+from mpclab.testing.gauntlet import gauntlet
 from mpclab.testing.house import HOUSE
 from mpclab.testing.key_sweep import MACHINES, key_trial, operation_trial
 from mpclab.testing.kill import kill
 from mpclab.testing.mutants import mutants
 from mpclab.testing.plans import plan_of
+from mpclab.testing.promises import PROMISES
 from mpclab.testing.storms import Storm, again, shrunk
 
 STORMS = 10
 """Storms beside each scenario."""
 OUT = Path("soak-out")
+KINDS = ("scenarios", "storms", "gauntlets")
 
 
 def main() -> int:
@@ -61,7 +65,7 @@ def main() -> int:
     parser.add_argument("--mood", default="", choices=("", *MOODS), help="this one only")
     parser.add_argument("--parties", type=int, default=0, help="instead of 4 to 7")
     parser.add_argument("--storms", type=int, default=STORMS, help="beside each scenario")
-    parser.add_argument("--only", choices=("storms", "scenarios"), help="leave the others out")
+    parser.add_argument("--only", choices=KINDS, help="leave the others out")
     parser.add_argument("--again", metavar="FILE", help="play the plan of a storm again")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes")
     parser.add_argument("--mutants", choices=sorted(HOUSE), help="make mistakes in this protocol")
@@ -100,15 +104,21 @@ def main() -> int:
                     progress.update(task, description=f"{protocol}, seed {seed}")
                     counts = statuses[protocol]
                     begun = time.process_time()
-                    if args.only != "storms":
+                    if args.only in (None, "scenarios"):
                         scenario = draw(seed, protocol, mood=args.mood, n=args.parties)
                         try_one(scenario, protocol, counts, violations)
                     between = time.process_time()
-                    if args.only != "scenarios":
-                        for k in range(seed * args.storms, (seed + 1) * args.storms):
+                    seeds = range(seed * args.storms, (seed + 1) * args.storms)
+                    if args.only in (None, "storms"):
+                        for k in seeds:
                             try_storm(protocol, k, args.parties, counts, violations)
+                    then = time.process_time()
+                    if args.only in (None, "gauntlets"):
+                        for k in seeds:
+                            try_gauntlet(protocol, k, args.parties, counts, violations)
                     took[protocol, "runs"] += between - begun
-                    took[protocol, "storms"] += time.process_time() - between
+                    took[protocol, "storms"] += then - between
+                    took[protocol, "gauntlets"] += time.process_time() - then
                     progress.advance(task)
     except KeyboardInterrupt:
         console.print("ended early")
@@ -120,12 +130,14 @@ def main() -> int:
         "aborted",
         "undecided",
         "storms",
+        "gauntlets",
         "violated",
     )
-    for heading in (*headings, "runs/s", "storms/s"):
+    rated = ("runs", "storms", "gauntlets")
+    for heading in (*headings, *(f"{what}/s" for what in rated)):
         table.add_column(heading, justify="left" if heading == "protocol" else "right")
     for protocol, counts in statuses.items():
-        rates = (counts[what] / (took[protocol, what] or 1.0) for what in ("runs", "storms"))
+        rates = (counts[what] / (took[protocol, what] or 1.0) for what in rated)
         each = (*(str(counts[k]) for k in headings[1:]), *(f"{rate:.0f}" for rate in rates))
         table.add_row(protocol, *each)
     console.print(table)
@@ -218,6 +230,19 @@ def try_storm(
         plan.save(path)
         shrunk(plan).save(path)
         violations.append(f"{path}: {problems[0]}")
+
+
+def try_gauntlet(
+    protocol: str, seed: int, n: int, counts: collections.Counter[str], violations: list[str]
+) -> None:
+    """Play one order of events, where the protocol promises one value under any."""
+    machine = AGREEMENTS[protocol]
+    if not (machine.orders or machine.exclusive):
+        return
+    counts["gauntlets"] += 1
+    if problem := gauntlet(machine, seed, n=n or 4, promises=PROMISES.get(protocol)):
+        counts["violated"] += 1
+        violations.append(f"gauntlet {protocol}, seed {seed}, n = {n or 4}: {problem}")
 
 
 def mutate(protocol: str) -> int:
