@@ -14,6 +14,8 @@ import types
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
 from benchmarks.measure import Result, heading, show
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.node import Node
@@ -65,6 +67,8 @@ def _held(node: Node) -> int:
             seen.add(id(one))
             found += sys.getsizeof(one)
             left.extend(gc.get_referents(one))
+            if isinstance(one, msgspec.Struct):  # those without gc tell of no referents
+                left.extend(getattr(one, name) for name in one.__struct_fields__)
     return found
 
 

@@ -180,7 +180,7 @@ class Oracle:
             if not lost:
                 one = f"{row['sender']}.{row['id']}>{actor}"
                 self.arrived[one] = self.arrived.get(one, -1) + 1
-                if self.arrived[one] > 0 and not self.twice:
+                if self.arrived[one] > 0 and not self.twice and row["sender"] in self.stage:
                     self._break("delivery", f"{row['id']} of {row['sender']} is {actor}'s again")
             if (not way and row["sender"] in self.stage) or (way == "none" and not lost):
                 self._break("delivery", f"{row['id']} of {row['sender']} has no way to {actor}")

@@ -360,6 +360,7 @@ class Pbft(Agreement):
     def _execute(self, ctx: Ctx, request: PbftRequest) -> None:
         self.history.add(ctx, request)
         seq = self.executed
+        self.assigned.pop(request.op, None)
         self.backlog.decide(ctx, request.op, request.value)
         self.failures = 0
         self._stop(ctx, "progress")

@@ -1,106 +1,33 @@
-"""The liveness attack on weak common coins: who orders the messages and knows the next toss keeps
-honest parties apart for ever. Ben-Or with coins of its own is not stopped that way.
-
-Four parties, none of them lies (n = 4, t = 1, so each counts three messages, its own included).
-Three begin with one bit m, one with the other. In each round the scheduler lets one party alone
-hear three reports of m, so that it alone proposes m; then it chooses who hears that proposal and
-adopts m, and who tosses. A toss of the other bit keeps them apart, and the scheduler picks the
-majority of the next round to be against the next toss.
-"""
+"""`examples/attacks/weak_coin.py`: who knows the next toss keeps honest parties apart for ever."""
 
 from __future__ import annotations
 
-import random
+import runpy
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mpclab.consensus.agreement import Oppose, Submit
-from mpclab.consensus.benor import NEITHER, BenOr, BenOrProposal, BenOrReport, Coin, common_coin
-from mpclab.consensus.wrong import KnownCoinBenOr
-from mpclab.core.effects import Asked, Effect, Output, Send, Started
-from mpclab.core.ids import Party
-from mpclab.core.node import Node
-from mpclab.core.wire import Frame
-from mpclab.testing.cluster import AT, IDENTITIES
-
-MEMBERS = (1, 2, 3, 4)
+FILE = Path(__file__).parents[2] / "examples" / "attacks" / "weak_coin.py"
 
 
-class Scheduler:
-    """Orders all messages; `known` is the coin as far as it knows it."""
-
-    def __init__(self, protocol: type[BenOr], known: Coin, seed: int) -> None:
-        self.known = known
-        self.sent: dict[tuple[type, int], dict[Party, tuple[int, Frame]]] = {}
-        self.ended: set[Party] = set()
-        keys = {p: IDENTITIES[p].public for p in MEMBERS}
-        self.nodes = {
-            p: Node(
-                p, 4, protocol(IDENTITIES[p], keys, session="s"), at=AT,
-                coins=lambda path, p=p: random.Random(f"{seed} {p}"),  # type: ignore[misc]
-            )
-            for p in MEMBERS
-        }  # fmt: skip
-        first = 1 - known("a", 1)
-        for p in MEMBERS:
-            self.take(p, self.nodes[p].step(Started(), 0))
-            bit = 1 - first if p == 4 else first
-            ask = Submit("a", b"value") if bit else Oppose("a", "no")
-            self.take(p, self.nodes[p].step(Asked(AT, ask), 0))
-
-    def take(self, p: Party, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Send(_, frame) if isinstance(frame.msg, BenOrReport | BenOrProposal):
-                    msg = frame.msg
-                    self.sent.setdefault((type(msg), msg.round), {})[p] = msg.bit, frame
-                case Output():
-                    self.ended.add(p)
-
-    def show(self, step: type, round: int, to: Party, some: list[Party]) -> None:
-        """`to` hears two others; the rest comes when it does not count any more."""
-        for p in some[:2]:
-            self.take(to, self.nodes[to].deliver(p, self.sent[step, round][p][1], 0))
-
-    def play(self, round: int) -> None:
-        reports = {p: bit for p, (bit, _) in self.sent[BenOrReport, round].items()}
-        ones = sum(reports.values())
-        m = 1 if ones >= 2 else 0
-        holders = [p for p in MEMBERS if reports[p] == m]
-        chosen = holders[0]
-        for p in MEMBERS:
-            same = [q for q in MEMBERS if q != p and reports[q] == m]
-            other = [q for q in MEMBERS if q != p and reports[q] != m]
-            self.show(BenOrReport, round, p, same + other if p == chosen else other + same)
-        said = {p: bit for p, (bit, _) in self.sent[BenOrProposal, round].items()}
-        wanted = 1 - self.known("a", round + 1)  # the majority that the next toss is against
-        adopting = 2 if wanted == m else 0  # beside the chosen one
-        for p in MEMBERS:
-            proposers = [q for q in MEMBERS if q != p and said[q] != NEITHER]
-            neither = [q for q in MEMBERS if q != p and said[q] == NEITHER]
-            adopts = p != chosen and adopting > 0
-            adopting -= adopts
-            self.show(
-                BenOrProposal, round, p, proposers + neither if adopts else neither + proposers
-            )
-
-    def rounds(self, most: int) -> int:
-        """How many rounds it took until somebody decided."""
-        for round in range(1, most + 1):
-            if self.ended or len(self.sent.get((BenOrReport, round), {})) < 4:
-                return round - 1
-            self.play(round)
-        return most
+@pytest.fixture(scope="module")
+def file() -> dict[str, Any]:
+    return runpy.run_path(str(FILE))
 
 
-def test_a_coin_known_beforehand_is_no_help_for_ever() -> None:
-    run = Scheduler(KnownCoinBenOr, common_coin(b"s"), seed=1)
-    assert run.rounds(300) == 300
-    assert not run.ended
+def test_a_coin_known_beforehand_is_no_help_for_ever(file: dict[str, Any]) -> None:
+    assert file["attack"]("wrong-ben-or") == (file["MOST"], False)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_coins_of_ones_own_end_it(seed: int) -> None:
-    run = Scheduler(BenOr, common_coin(b"s"), seed)
-    assert run.rounds(300) < 60
-    assert run.ended
+def test_coins_of_ones_own_end_it(file: dict[str, Any]) -> None:
+    for seed in range(8):
+        rounds, decided = file["attack"]("ben-or", seed)
+        assert decided
+        assert rounds < 60
+
+
+def test_it_tells_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(FILE), run_name="__main__")
+    printed = capsys.readouterr().out.splitlines()
+    assert all(f"    {line}" in FILE.read_text().splitlines() for line in printed)
