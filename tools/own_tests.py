@@ -42,7 +42,7 @@ def seen(name: str, mutant: Mutant) -> str:
     made = mutant.build()
     number = made.__module__.rpartition("#")[2]
     copies = {module: sys.modules[f"{module}#{number}"] for module in mutant.modules}
-    for file in OWN[name]:
+    for file in OWN.get(name, ()):
         module = _executed(file, copies)
         for title, arguments in _quick(file):
             try:

@@ -24,6 +24,7 @@ from mpclab.consensus.tendermint_messages import (
     Votes,
     id_of,
 )
+from mpclab.core.effects import Persist
 from mpclab.core.ids import Party
 from mpclab.core.wire import Message
 from mpclab.testing.alone import Alone
@@ -104,6 +105,7 @@ def test_line_18_the_proposer_proposes_what_is_wanted_and_prevotes_it() -> None:
     said = one.submit("a", b"value of a")
     assert said[0] == propose(A)
     assert votes(said) == [("Prevote", 0, id_of(A))]
+    assert isinstance(one.effects[0], Persist), "the proposal is stored, then said"
 
 
 def test_line_14_others_do_not_propose_but_pass_it_on_and_wait() -> None:

@@ -3,9 +3,13 @@ protocol's own tests does: what `docs/mutants.md` refers to. Each holds for the 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any, get_args
+from unittest import mock
 
 import pytest
 
@@ -14,7 +18,7 @@ from mpclab.consensus.raft_messages import RaftAppendEntriesResponse
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.errors import PeerFault
 from mpclab.testing.alone import Alone
-from mpclab.testing.cluster import IDENTITIES
+from mpclab.testing.cluster import AT, IDENTITIES, Cluster
 from mpclab.testing.mutants import Mutant, mutants
 from tests.consensus import test_raft_paper as raft_paper
 from tests.consensus import test_raft_reads as raft_reads
@@ -93,6 +97,45 @@ def who_has_not_voted_and_is_asked_ends_it(protocol: type[Any]) -> None:
     assert ended(two.hear(3, inquiry("a", 1))) == [(False, why)]
 
 
+LETS_GO = {
+    "pbft_log": ("pbft", "KEPT_VALUES", (
+        "pbft_log persist: add: no ctx.persist(f'done/{self._old}', None)",
+    )),
+    "hotstuff_blocks": ("hotstuff-2", "KEPT", (
+        "hotstuff_base persist: _run: no ctx.persist(f'old/{old.hex()}', "
+        "_encode(self.tree.blocks[…",
+        "hotstuff_base persist: _run: no ctx.persist(f'block/{old.hex()}', None)",
+    )),
+    "tendermint_base": ("tendermint", "KEPT", (
+        "tendermint_base persist: take_decision: no ctx.persist(f'height/{old}', None)",
+    )),
+}  # fmt: skip
+
+
+def what_is_left_to_the_record_is_stored_once_and_found_again(protocol: type[Any]) -> None:
+    """`agreement.KEPT`: of old decisions a log stores the id, and its caller the value."""
+    _, _, copy = protocol.__module__.partition("#")
+    ops = [f"op{k}" for k in range(8)]
+    with contextlib.ExitStack() as stack:
+        for home, (_, kept, _) in LETS_GO.items():
+            name = f"mpclab.consensus.{home}"
+            module = sys.modules.get(f"{name}#{copy}") or importlib.import_module(name)
+            stack.enter_context(mock.patch.object(module, kept, 2))
+        c = Cluster(protocol, 4, recall=lambda op: op.encode() * 3)
+        for op in ops:
+            c.submit(1, op)
+            c.run_until(lambda op=op: c.all_decided(op))  # type: ignore[misc]
+        values = [op.encode() * 3 for op in ops]
+        stored = c.world.look(2, lambda node: node.stored[AT])
+        whole = [d for key, d in stored.items() if key.startswith(("done/", "block/", "height/"))]
+        there = [value for value in values if any(value in data for data in whole)]
+        assert not {*values[:3]} & {*there}
+        c.crash(2)
+        c.restart(2)
+        c.run_until(lambda: c.all_decided(*ops))
+        assert c.log(2) == ops
+
+
 def ended(said: list[Any]) -> list[tuple[bool, str]]:
     return [(m.commit, m.reason) for m in said if type(m).__name__ == "AtomicOutcome"]
 
@@ -121,6 +164,12 @@ SEEN: list[tuple[str, str, Claim]] = [
     ("chained-hotstuff", VOTES, one_vote_in_a_view_wherever_it_crashes),
     ("hotstuff", CERTIFIES, fewer_votes_certify_nothing),
     ("chained-hotstuff", CERTIFIES, fewer_votes_certify_nothing),
+    ("hotstuff-2", CERTIFIES, fewer_votes_certify_nothing),
+    *(
+        (name, key, what_is_left_to_the_record_is_stored_once_and_found_again)
+        for name, _, keys in LETS_GO.values()
+        for key in keys
+    ),
     ("2pc", ANSWERS, who_has_not_voted_and_is_asked_ends_it),
 ]
 
