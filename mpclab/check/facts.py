@@ -184,6 +184,15 @@ class Facts:
                 held = {i: one for i, one in held.items() if row.actor not in one.parties}
         return next(iter([*idle, *held.values()]), None)
 
+    @cached_property
+    def clients(self) -> list[tuple[int, notes.Invoked | notes.Returned]]:
+        """What clients outside the group called and got, with the row numbers, in order."""
+        return [
+            (i, row.note)
+            for i, row in enumerate(self.rows)
+            if type(row) is Noted and isinstance(row.note, notes.Invoked | notes.Returned)
+        ]
+
     # --- operations ---
 
     @property

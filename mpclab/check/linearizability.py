@@ -1,11 +1,14 @@
 """Linearizability: the history is one that clients could have seen of a single, correct machine.
 
 A party is the client of what it proposes: `proposed` is the invocation, and the first `executed`,
-`failed` or `aborted` there is the response. There must be *one* order of all committed operations
-that fits every honest party's history, and real time: what was answered before another operation
-was invoked stands before it (Herlihy and Wing 1990, §2). An operation whose client was told that
-it is aborted never happened, and may stand in nobody's history. An operation never answered,
-or proposed by a liar, may stand anywhere.
+`failed` or `aborted` there is the response. Where clients outside the group called, what they saw
+counts instead: `invoked`, and `returned` with ok or failed; a call that ended unknown may stand
+anywhere. A client that read saw the operations up to one, and none after it: it stands between.
+
+There must be *one* order of all committed operations that fits every honest party's history, and
+real time: what was answered before another operation was invoked stands before it (Herlihy and Wing
+1990, §2). An operation whose client was told that it is aborted never happened, and may stand in
+nobody's history. An operation never answered, or proposed by a liar, may stand anywhere.
 
 A party's history is in the order of the log's indices. Where nothing orders operations (`direct`,
 2pc, …) each party sorts its own by (Lamport stamp, proposer, id), and promises nothing about real
@@ -47,6 +50,15 @@ class Call:
     answer: str = ""
     answered_at: int | None = None
     answered: int | None = None
+    client: int = 0
+    """A client outside the group, or 0: the party's own user."""
+    reads: bool = False
+    last: str = ""
+    """Of a read: the last operation that it saw; "" when it saw none."""
+
+    @property
+    def who(self) -> str:
+        return f"client {self.client}" if self.client else f"the client of party {self.by}"
 
 
 class Edge(NamedTuple):
@@ -70,6 +82,8 @@ def linearizability(facts: Facts) -> Verdict:
     if not wrong and all(d.index is None for d in commits):
         return unknown(NAME, "this protocol orders nothing")
     histories = _histories(commits)
+    if not wrong:
+        wrong = _unfounded(histories, calls)
     graph = _graph(histories, calls)
     if not wrong and (cycle := _shortest_cycle(graph)):
         wrong = [_explain(cycle, histories, calls)]
@@ -97,7 +111,32 @@ def _calls(facts: Facts) -> dict[str, Call]:
             calls.setdefault(op, Call(row.actor, at, i))
         elif (call := calls.get(op)) and call.by == row.actor and call.answered is None:
             call.answer, call.answered_at, call.answered = word_of(row.note), at, i
+    for i, note in facts.clients:
+        at = facts.clock[i]
+        if isinstance(note, notes.Invoked):
+            if note.party not in facts.faulty:
+                reads = note.kind == "read"
+                calls[note.op] = Call(note.party, at, i, client=note.client, reads=reads)
+        elif (call := calls.get(note.op)) and call.client and note.end != "unknown":
+            call.answer = "aborted" if note.end == "failed" else note.end
+            call.answered_at, call.answered, call.last = at, i, note.last
     return calls
+
+
+def _reads(calls: Mapping[str, Call]) -> dict[str, Call]:
+    """The reads that were answered."""
+    return {op: call for op, call in calls.items() if call.reads and call.answer == "ok"}
+
+
+def _unfounded(
+    histories: Mapping[Party, Mapping[str, Decision]], calls: Mapping[str, Call]
+) -> list[tuple[str, list[int]]]:
+    """Reads that saw what no honest party has committed."""
+    return [
+        (f"{read} saw {call.last}, which no honest party committed", [call.answered or 0])
+        for read, call in _reads(calls).items()
+        if call.last and not any(call.last in mine for mine in histories.values())
+    ]
 
 
 def _histories(commits: list[Decision]) -> dict[Party, dict[str, Decision]]:
@@ -117,7 +156,7 @@ def _false_aborts(
     for d in commits:
         call = calls.get(d.op)
         if call is not None and call.answered is not None and call.answer == "aborted":
-            said = f"the client of party {call.by} was told that {d.op} is aborted, and "
+            said = f"{call.who} was told that {d.op} is aborted, and "
             did = "it committed it later" if d.party == call.by else f"party {d.party} committed it"
             found.setdefault(d.op, (said + did, [call.answered, d.row]))
     return list(found.values())
@@ -131,6 +170,15 @@ def _graph(
     for party, mine in histories.items():
         for before, after in pairwise(mine):
             graph[before].append(Edge(after, party))
+    for read, call in _reads(calls).items():
+        graph[read] = []
+        if call.last:
+            graph[call.last].append(Edge(read, call.by))
+        for mine in histories.values():
+            order = list(mine)
+            place = order.index(call.last) + 1 if call.last in mine else 0
+            if (call.last in mine or not call.last) and place < len(order):
+                graph[read].append(Edge(order[place], call.by))
     seen = {op: call for op, call in calls.items() if op in graph}
     moments = sorted({c.answered_at for c in seen.values() if c.answered_at is not None})
     for moment in moments:
@@ -195,9 +243,19 @@ def _explain(
     """Why no order fits, in words, and the rows that show it."""
     reasons: list[str] = []
     witnesses: list[int] = []
+    reads = _reads(calls)
     answered = ""  # the operation whose response began a stretch of real time
     for node, edge in cycle:
-        if edge.party is not None:
+        if edge.party is not None and (node in reads or edge.to in reads):
+            read, other = (node, edge.to) if node in reads else (edge.to, node)
+            told = calls[str(read)]
+            assert told.answered is not None
+            reasons.append(
+                f"{told.who} read at party {told.by} and "
+                f"{'did not see' if node in reads else 'saw'} {other}"
+            )
+            witnesses.append(told.answered)
+        elif edge.party is not None:
             mine = histories[edge.party]
             before, after = mine[str(node)], mine[str(edge.to)]
             reasons.append(f"party {edge.party} holds {before.op} before {after.op}")
@@ -210,7 +268,8 @@ def _explain(
             assert first.answered_at is not None
             reasons.append(
                 f"{answered} was {first.answer} for its client at {first.answered_at / MS:g} ms, "
-                f"before {edge.to} was proposed at {then.invoked_at / MS:g} ms"
+                f"before {edge.to} was {'asked for' if then.reads else 'proposed'} at "
+                f"{then.invoked_at / MS:g} ms"
             )
             witnesses += [first.answered, then.invoked]
     return "no order fits: " + ", but ".join(reasons), witnesses

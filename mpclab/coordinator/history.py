@@ -130,6 +130,11 @@ class History:
         self._extend()
         return self._heads[-1] if self._heads else genesis(self.session)
 
+    @property
+    def tip(self) -> tuple[int, str]:
+        """How many operations are committed, and the last of them ("": none)."""
+        return len(self._order), self._order[-1][1] if self._order else ""
+
     def head_at(self, op: str) -> bytes:
         """The head just after `op`; the head of all where a gap comes before it."""
         self._extend()

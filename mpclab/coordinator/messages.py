@@ -31,6 +31,13 @@ class Propose(msgspec.Struct, frozen=True):
     deadline: int | None = None
 
 
+class ReadHistory(msgspec.Struct, frozen=True):
+    """Say what the history holds, and miss nothing that was committed before this was asked. The
+    note `read-answered` does, if the agreement protocol can say when; `read` is a fresh name."""
+
+    read: str
+
+
 class Vote(msgspec.Struct, frozen=True):
     """Vote by hand on an open operation. `reason` is for rejections."""
 

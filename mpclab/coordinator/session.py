@@ -47,6 +47,8 @@ from mpclab.consensus.agreement import (
     Decided,
     Learnt,
     Oppose,
+    Read,
+    Readable,
     Refused,
     Submit,
     VoteWanted,
@@ -67,6 +69,7 @@ from mpclab.coordinator.messages import (
     FetchDecided,
     ProposalState,
     Propose,
+    ReadHistory,
     Report,
     RestoreShare,
     ResultRequest,
@@ -208,6 +211,11 @@ class Session(Machine):
         match ask:
             case Propose():
                 self.approval.propose(ctx, ask)
+            case ReadHistory(read):
+                if not self.agreement.reads:
+                    title = self.agreement.title
+                    raise UsageError(f"{title} cannot say when a read is up to date; use raft")
+                ctx.ask(AGREEMENT, Read(read))
             case Vote(op, approve, reason):
                 self.approval.vote_by_hand(ctx, op, approve, reason)
             case SetPrivate(values):
@@ -328,6 +336,10 @@ class Session(Machine):
                 self._vote_wanted(ctx, op, Certificate.from_bytes(proposed).signed, by)
             case Decided():
                 self._decided(ctx, value)
+            case Readable(read, places):
+                # Behind only where a party is not introduced yet: then there is no answer.
+                if self.history.fits(places):
+                    ctx.note(notes.ReadAnswered(read, *self.history.tip))
             case Refused(op):
                 o = self.ledger.operations.setdefault(op, Operation(op))
                 if o.signed is None:

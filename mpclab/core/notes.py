@@ -201,6 +201,56 @@ class Failed(Note, frozen=True):
     blamed: tuple[Party, ...] = ()
 
 
+# --- clients outside the group ----------------------------------------------------------------
+
+
+class ReadAnswered(Note, frozen=True):
+    """The party answered a read: its history has `records` operations, and `last` is the last.
+
+    Written by: the coordinator, where its protocol reads.
+    Read by: clients.
+    Without it: a client that reads hears nothing.
+    """
+
+    read: str
+    records: int
+    last: str = ""
+
+
+class Invoked(Note, frozen=True):
+    """Client `client` sends its call `call` to a party: an operation, or the kind `read`.
+
+    Written by: the lab, for its clients.
+    Read by: linearizability.
+    Without it: the proposer of the operation counts as its client.
+    """
+
+    client: int
+    call: int
+    party: Party
+    kind: str
+    op: str
+    text: str = ""
+
+
+class Returned(Note, frozen=True):
+    """A client's call ended `ok`, `failed` (it never happens) or `unknown`; of a read, with how
+    many operations it saw, and which was the last.
+
+    Written by: the lab, for its clients.
+    Read by: linearizability.
+    Without it: the call never ended, and may have happened at any time.
+    """
+
+    client: int
+    call: int
+    op: str
+    end: str
+    text: str = ""
+    records: int = 0
+    last: str = ""
+
+
 # --- what a protocol goes through -------------------------------------------------------------
 
 
@@ -709,6 +759,9 @@ AnyNote: TypeAlias = (
     | Expired
     | Executed
     | Failed
+    | ReadAnswered
+    | Invoked
+    | Returned
     | Phase
     | Round
     | BecameLeader

@@ -21,6 +21,7 @@ from mpclab.core.numbers import Number, number
 from mpclab.core.peers import AcceptKey
 from mpclab.core.telling import WantRows
 from mpclab.crypto.identity import PUBLIC_BYTES, Identity
+from mpclab.lab.clients import Clients
 from mpclab.lab.incarnation import APP, SESSION, Incarnation
 from mpclab.lab.journal import Journal, verb
 from mpclab.lab.keys import load_key
@@ -90,6 +91,7 @@ class Group:
         self.urls: dict[Party, str] = {}  # where those reach the server, if not as we do
         self.tracker = Tracker(world.trace, base, scenario.parties)
         self.tracker.here = self.identities.keys
+        self.clients = Clients(self)
         self._joined: set[Party] = set()
         self.faulty: frozenset[Party] = frozenset()  # those whose proposals keep no run going
         self._listens = False  # one of us hears what parties elsewhere tell
@@ -282,6 +284,15 @@ class Group:
         )  # fmt: skip
         self._expected = max(self._expected, len(self.tracker.follow().operations))
         return Operation(self.outcomes, operation_id(self.scenario.session, by, attempt), kind, by)
+
+    @verb
+    def call(
+        self, client: int, by: Party, kind: str, params: Mapping[str, Any], timeout: int
+    ) -> Done:
+        self._coordinates("call")
+        self.actor(by)
+        self.clients.call(client, by, kind, params, timeout)
+        return Done(f"client {client} asks party {by}: {kind}")
 
     def _numbered(self, number: int, parameter: str) -> str:
         """The id of the `number`-th operation that was proposed, from 1."""

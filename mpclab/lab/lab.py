@@ -39,7 +39,7 @@ from mpclab.lab.operation import Operation
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.pace import Pacer
 from mpclab.lab.replies import Done, ServerStatus, SessionStatus
-from mpclab.lab.scenario import Scenario, show_fields
+from mpclab.lab.scenario import Scenario, check_call, show_fields
 from mpclab.lab.travel import Branch, Checkpoint, Travel
 from mpclab.signaling.rooms import PATH as ROOMS
 from mpclab.signaling.rooms import CloseSession, FreeSeat, Rooms, build_server
@@ -332,6 +332,26 @@ class Lab:
             UsageError: an unknown kind or wrong parameters; nothing was proposed.
         """
         return self.group.propose(by, kind, params, patience)
+
+    def call(
+        self,
+        client: int,
+        by: Party,
+        kind: str = "note",
+        *,
+        timeout: int | str = "2s",
+        **params: Any,
+    ) -> Done:
+        """Have a client outside the group ask party `by` for an operation, or (`read`) for what its
+        history holds. The trace tells when it was invoked, and how it ended for the client: ok,
+        failed, or unknown after `timeout` (µs, or `"2s"`); the check `linearizability` judges that.
+
+        Raises:
+            UsageError: an unknown kind or wrong parameters, or no such party here.
+        """
+        check_call(kind, params, "call")
+        waits = timeout if isinstance(timeout, int) else parse_duration(timeout, "timeout")
+        return self.group.call(client, by, kind, params, waits)
 
     def vote(
         self, party: Party, op: str | Operation, approve: bool = True, reason: str = ""

@@ -212,13 +212,18 @@ def play(
                 ready + planned.at, "propose", planned.by, planned.kind,
                 patience=None, **planned.params,
             )  # fmt: skip
+        for call in scenario.clients:
+            lab.at(
+                ready + call.at, "call", call.client, call.by, call.kind,
+                timeout=call.timeout, **call.params,
+            )  # fmt: skip
         progress(f"running for at most {scenario.until / SECOND:g} s")
         faulty = frozenset(aimed_at(f for f in scenario.faults if f.byzantine))
         lab.group.faulty = faulty
         last = _last_event(scenario)
         lab.group.expect(len(scenario.operations))
         lab.run(
-            lambda: stop() or (lab.now >= ready + last and lab.group.settled()),
+            lambda: stop() or (lab.now >= ready + last and _is_over(lab)),
             limit=scenario.until / SECOND,
         )
         step, end = DRAIN[scenario.world], ready + scenario.until
@@ -249,9 +254,18 @@ def play(
         )
 
 
+def _is_over(lab: Lab) -> bool:
+    """Whether every call of a client has ended, and every operation at every party."""
+    made = sum(lab.group.clients.made.values())
+    if made < len(lab.scenario.clients) or not lab.group.clients.idle:
+        return False
+    return lab.group.settled() or (made > 0 and lab.world.is_idle())
+
+
 def _last_event(scenario: Scenario) -> int:
     """When the last thing that the scenario plans is over, µs after the session is ready."""
     ends = [planned.at for planned in scenario.operations]
+    ends += [call.at for call in scenario.clients]
     ends += [fault.at + (fault.lasts or 0) for fault in scenario.faults]
     return min(max(ends, default=0), scenario.until)
 

@@ -10,6 +10,8 @@
     votes: {3: reject}            # approve (the default) | reject | silent | validate
     operations:
       - {at: 0ms, by: 1, kind: note, text: "hello"}
+    clients:                      # outside the group: see mpclab.lab.clients
+      - {at: 1s, client: 1, by: 2, kind: read, timeout: 2s}
     faults:
       - {at: 100ms, for: 2s, kind: partition, groups: [[1, 2], [3, 4]]}
     checks: [agreement, validity, integrity, termination]
@@ -65,6 +67,19 @@ class Planned:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """One call of a client outside the group: an operation, or the kind `read`; it waits for
+    `timeout` µs."""
+
+    at: int
+    client: int
+    by: Party
+    kind: str
+    timeout: int = 2 * SECOND
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Scenario:
     """The declared experiment. Frozen: change one with `scenario.but(seed=8)`.
@@ -96,6 +111,7 @@ class Scenario:
     votes: Mapping[Party, str] = field(default_factory=dict)
     private: Mapping[Party, tuple[int | Decimal, ...]] = field(default_factory=dict, repr=False)
     operations: tuple[Planned, ...] = ()
+    clients: tuple[PlannedCall, ...] = ()
     faults: tuple[Fault, ...] = ()
     checks: tuple[str, ...] = DEFAULT_CHECKS
     until: int = 30 * SECOND
@@ -120,6 +136,7 @@ class Scenario:
             plugins.load(plugin)
         # As in a file, or ready.
         object.__setattr__(self, "operations", _ready(self.operations, Planned, _planned))
+        object.__setattr__(self, "clients", _ready(self.clients, PlannedCall, _planned_call))
         object.__setattr__(
             self, "faults", _ready(self.faults, Fault, partial(_fault, n=self.parties))
         )
@@ -155,6 +172,9 @@ class Scenario:
             where = f"operations[{i}]"
             self._check_party(planned.by, f"{where}.by: {planned.by!r}")
             check_operation(planned.kind, planned.params, where)
+        for i, call in enumerate(self.clients):
+            self._check_party(call.by, f"clients[{i}].by: {call.by!r}")
+            check_call(call.kind, call.params, f"clients[{i}]")
         for i, fault in enumerate(self.faults):
             check_messages(fault, self.agreement, f"faults[{i}].messages")
 
@@ -271,6 +291,8 @@ class Scenario:
             given["private"] = {party: _numbers(value, party) for party, value in kept.items()}
         if "operations" in given:
             given["operations"] = tuple(_list(given["operations"], "operations"))
+        if "clients" in given:
+            given["clients"] = tuple(_list(given["clients"], "clients"))
         if "faults" in given:
             given["faults"] = tuple(_list(given["faults"], "faults"))
         if "checks" in given:
@@ -307,6 +329,17 @@ class Scenario:
             "operations": [
                 {"at": format_duration(p.at), "by": p.by, "kind": p.kind, **p.params}
                 for p in self.operations
+            ],
+            "clients": [
+                {
+                    "at": format_duration(c.at),
+                    "client": c.client,
+                    "by": c.by,
+                    "kind": c.kind,
+                    "timeout": format_duration(c.timeout),
+                    **c.params,
+                }
+                for c in self.clients
             ],
             "faults": [dict(fault.as_fields()) for fault in self.faults],
             "checks": [unspell(check) for check in self.checks],
@@ -443,6 +476,29 @@ def _planned(item: Any, i: int) -> Planned:
     by, kind = fields.pop("by"), str(fields.pop("kind"))
     check_operation(kind, fields, f"operations[{i}]")
     return Planned(at, by, kind, fields)
+
+
+def _planned_call(item: Any, i: int) -> PlannedCall:
+    where = f"clients[{i}]"
+    fields = dict(_mapping(item, where))
+    for key in ("client", "by", "kind"):
+        if key not in fields:
+            raise UsageError(f"{where}: {key!r} is missing")
+    at = parse_duration(fields.pop("at", 0), f"{where}.at")
+    timeout = parse_duration(fields.pop("timeout", "2s"), f"{where}.timeout")
+    client, by, kind = fields.pop("client"), fields.pop("by"), str(fields.pop("kind"))
+    if not isinstance(client, int):
+        raise UsageError(f"{where}.client: {client!r}; use a whole number")
+    check_call(kind, fields, where)
+    return PlannedCall(at, client, by, kind, timeout, fields)
+
+
+def check_call(kind: str, params: Mapping[str, Any], where: str) -> None:
+    """Raise `UsageError`, naming the place, unless a client may call `kind` with `params`."""
+    if kind != "read":
+        check_operation(kind, params, where)
+    elif params:
+        raise UsageError(f"{where}: read has no {min(params)!r}")
 
 
 def check_operation(kind: str, params: Mapping[str, Any], where: str) -> None:

@@ -159,6 +159,12 @@ def _note(row: Noted) -> tuple[str, int]:
             return word_of(note), 0
         case notes.CouldNot(verb, reason):
             return f"could not {verb}: {reason}", 0
+        case notes.ReadAnswered(_, records, last):
+            return f"answers a read: {records} operations, {last or 'none'} the last", 0
+        case notes.Invoked(client, _, party, kind, _, text):
+            return f"client {client} asks party {party}: {kind} {text}".rstrip(), 0
+        case notes.Returned(client, call, _, end, text):
+            return f"client {client}, call {call}: {end} {text}".rstrip(), 0
         case notes.Remark(what, details):
             more = ", ".join(f"{k} {v}" for k, v in details.items())
             return f"{what} {more}".strip(), 1 if row.path else 0

@@ -151,6 +151,7 @@ def _mark(at: int, actor: Party, number: int, note: AnyNote) -> Mark | None:
             | notes.Expelled() | notes.Closed() | notes.Started() | notes.Crashed()
             | notes.Restarted() | notes.Paused() | notes.Resumed() | notes.Removed()
             | notes.Broken() | notes.CouldNot() | notes.Remark()
+                | notes.ReadAnswered() | notes.Invoked() | notes.Returned()
         ):  # fmt: skip
             return None
         case _:

@@ -337,6 +337,7 @@ class State:
                 | notes.RelayOverflow()
                 | notes.NotAdmitted() | notes.Said() | notes.JoinRefused() | notes.Expelled()
                 | notes.Broken() | notes.CouldNot() | notes.Remark()
+                | notes.ReadAnswered() | notes.Invoked() | notes.Returned()
             ):  # fmt: skip
                 pass
             case _:

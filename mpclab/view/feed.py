@@ -292,7 +292,7 @@ class Feed:
                 | notes.Left() | notes.JoinRefused() | notes.Expelled() | notes.Closed()
                 | notes.Started() | notes.Crashed() | notes.Restarted() | notes.Paused()
                 | notes.Resumed() | notes.Removed() | notes.Broken() | notes.CouldNot()
-                | notes.Remark()
+                | notes.Remark() | notes.ReadAnswered() | notes.Invoked() | notes.Returned()
             ):  # fmt: skip
                 pass  # the log tells the rest
             case note:

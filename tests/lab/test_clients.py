@@ -1,0 +1,105 @@
+"""Clients outside the group: how their calls end, and that they are judged by what they saw."""
+
+from typing import Any
+
+import pytest
+
+from mpclab.core import UsageError, notes
+from mpclab.lab import Lab, Run, Scenario
+
+TIMES = {"election_timeout": "300ms", "election_spread": "300ms", "heartbeat": "50ms"}
+
+
+def played(agreement: Any, calls: list[dict[str, Any]], **fields: Any) -> Run:
+    run: Run = Scenario.parse(
+        {
+            "parties": 5, "policy": "threshold(1)", "mesh": "ready", "agreement": agreement,
+            "network": {"delay": "constant(10ms)"}, "checks": ["linearizability"],
+            "clients": calls, "until": "20s", **fields,
+        }
+    ).run()  # fmt: skip
+    return run
+
+
+def ends(run: Run) -> list[tuple[int, str, int]]:
+    """Of each call in the order of their ends: whose, how, and how many operations a read saw."""
+    found = [row.note for row in run.trace.notes("returned")]
+    return [(n.client, n.end, n.records) for n in found if isinstance(n, notes.Returned)]
+
+
+def call(at: str, client: int, by: int, kind: str = "read", **more: Any) -> dict[str, Any]:
+    return {"at": at, "client": client, "by": by, "kind": kind, **more}
+
+
+def test_a_client_reads_what_was_written_wherever_it_asks() -> None:
+    calls = [call("1s", 1, 2, "note", text="x"), *(call("1.5s", p, p) for p in range(1, 6))]
+    run = played({"raft": TIMES}, calls)
+    assert ends(run)[0] == (1, "ok", 0)
+    assert sorted(ends(run)[1:]) == [(p, "ok", 1) for p in range(1, 6)]
+    assert run.ok
+    assert Scenario.from_text(run.scenario.to_text()) == run.scenario
+
+
+def leader_of(run: Run) -> int:
+    return run.trace.notes("became-leader")[-1].actor
+
+
+def deposed(agreement: str, **options: Any) -> Run:
+    """The leader is cut off from all others; a client writes there, and another reads at the old
+    one, before that one knows."""
+    chosen = {agreement: {**TIMES, **options}}
+    first = leader_of(played(chosen, [call("1s", 1, 1)]))
+    rest = [p for p in range(1, 6) if p != first]
+    calls = [call("1s", 1, first, "note", text="before")]
+    calls += [call("1.35s", 2, p, "note", text="after", timeout="3s") for p in rest]
+    calls += [call(f"{1700 + 25 * k}ms", 3, first, timeout="5s") for k in range(20)]
+    cut = {"at": "1.3s", "for": "3s", "kind": "partition", "groups": [[first], rest]}
+    return played(chosen, calls, faults=[cut])
+
+
+def test_a_leader_that_trusts_itself_shows_the_past_to_a_client() -> None:
+    run = deposed("wrong-raft-read")
+    assert run.violated
+    [verdict] = run.verdicts
+    assert "client 3 read at party" in verdict.sentence
+    assert "did not see" in verdict.sentence
+    assert len(verdict.witnesses) >= 3
+
+
+@pytest.mark.parametrize("leases", [False, True])
+def test_with_a_round_or_a_lease_it_does_not(leases: bool) -> None:
+    run = deposed("raft", leases=leases)
+    assert run.ok
+    assert (2, "ok", 0) in ends(run)
+
+
+def test_who_goes_down_leaves_its_client_without_an_answer() -> None:
+    """And what it was asked may happen all the same."""
+    calls = [call("1s", 1, 2, "note", text="x", timeout="500ms")]
+    crash = {"at": "1015ms", "kind": "crash", "party": 2, "restart_after": "1s"}
+    run = played({"raft": TIMES}, calls, faults=[crash])
+    assert ends(run) == [(1, "unknown", 0)]
+    assert run.ok
+
+
+def test_what_is_aborted_has_failed_for_its_client() -> None:
+    calls = [call("1s", 1, 2, "note", text="x", timeout="5s")]
+    run = played({"raft": TIMES}, calls, policy="unanimous", votes={3: "reject"})
+    assert ends(run) == [(1, "failed", 0)]
+
+
+def test_a_protocol_that_cannot_tell_refuses_a_read() -> None:
+    run = played("direct", [call("1s", 1, 2)])
+    assert ends(run) == [(1, "failed", 0)]
+
+
+def test_a_lab_may_be_called_by_hand_and_says_what_is_wrong() -> None:
+    with pytest.raises(UsageError, match=r"clients\[0\]: read has no 'text'"):
+        Scenario.parse({"clients": [call("1s", 1, 2, text="x")]})
+    with pytest.raises(UsageError, match=r"clients\[0\].by: 9 is not a party"):
+        Scenario.parse({"clients": [call("1s", 1, 9)]})
+    lab = Lab(parties=3, mesh="ready", agreement="raft")
+    lab.spawn()
+    with pytest.raises(UsageError, match="call: note: parameter 'text' is missing"):
+        lab.call(1, by=2)
+    assert str(lab.call(1, by=2, kind="read")) == "✓ " + "client 1 asks party 2: read"
