@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, TypeVar, cast
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party
-from mpclab.core.notes import Note, class_of
+from mpclab.core.notes import Invoked, Note, Returned, class_of
 from mpclab.trace import Dropped, Fault, Lied, Linked, Noted, Row, Sent, Trace
 from mpclab.trace.flights import Flight, flights
 from mpclab.trace.fold import UP, Decision, State
@@ -185,12 +185,12 @@ class Facts:
         return next(iter([*idle, *held.values()]), None)
 
     @cached_property
-    def clients(self) -> list[tuple[int, notes.Invoked | notes.Returned]]:
+    def clients(self) -> list[tuple[int, Invoked | Returned]]:
         """What clients outside the group called and got, with the row numbers, in order."""
         return [
             (i, row.note)
             for i, row in enumerate(self.rows)
-            if type(row) is Noted and isinstance(row.note, notes.Invoked | notes.Returned)
+            if type(row) is Noted and isinstance(row.note, Invoked | Returned)
         ]
 
     # --- operations ---
