@@ -15,23 +15,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mpclab.coordinator.messages import Propose, ReadHistory
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import MS, Party
+from mpclab.core.ids import MS, Party, Path
 from mpclab.faults import draws
+from mpclab.lab.scenario import Scenario
 from mpclab.operations.proposal import operation_id
 from mpclab.trace.rows import WORLD, Noted
-
-if TYPE_CHECKING:
-    from mpclab.lab.group import Group
+from mpclab.worlds.base import World
 
 READ = "read"
 """The call that proposes nothing: what is in the history?"""
 LOOK = 2 * MS
 """How often it is looked whether a party has answered."""
+
+
+class Asked(Protocol):
+    """A session's parties, as far as their clients care: see `mpclab.lab.group`."""
+
+    world: World
+    scenario: Scenario
+    base: int
+    app: Path
 
 
 @dataclass(slots=True)
@@ -54,7 +62,7 @@ class Clients:
         group: whose parties they ask.
     """
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Asked) -> None:
         self.group = group
         self.made: dict[int, int] = {}  # calls, by client
         self.open = 0
