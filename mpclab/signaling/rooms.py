@@ -475,6 +475,7 @@ class Rooms(Machine):
             self._part(ctx, old.connection, "the same party joined again", "close one of them")
             self._forget(ctx, old.connection, "joined again")
         client.session, client.party = msg.session, msg.party
+        client.heard_at = ctx.now  # it waited for us, if others share the room: no ping was due
         member = Member(msg.party, msg.key, msg.incarnation, msg.epoch, msg.presence)
         joined_at = ctx.now if old is None else old.joined_at
         client.bucket = client.bucket if old is None else old.bucket
