@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from mpclab.lab import Lab
 from mpclab.signaling.rooms import build_server
-from mpclab.web import assets, pages
+from mpclab.web import assets, packages, pages
 from mpclab.worlds.real import ServerSettings, WebSocketWorld
 from tests.browser.tabs import (
     PATIENCE,
@@ -27,13 +33,37 @@ from tests.browser.tabs import (
     propose,
 )
 
+CLIENT = Path(__file__).parents[2] / "examples" / "plain_js"
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(500)]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The origin that serves the client in plain JavaScript, of which our server knows."""
+    home = tmp_path_factory.mktemp("plain") / "client"
+    shutil.copytree(CLIENT, home, ignore=shutil.ignore_patterns("node_modules"))
+    (home / "node_modules").symlink_to(packages.modules(CLIENT))
+    serve = functools.partial(Quiet, directory=str(home))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as files:
+        threading.Thread(target=files.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{files.server_port}"
+        files.shutdown()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    extensions_map: ClassVar[dict[str, str]] = {
+        **SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"
+    }  # fmt: skip
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server(plain: str) -> Iterator[str]:
     """The url of a signaling server that also serves the pages."""
-    settings = ServerSettings(pages=pages.load(assets.ready()), per_address=0)
+    settings = ServerSettings(pages=pages.load(assets.ready()), per_address=0, origins=(plain,))
     with WebSocketWorld(server=settings) as world:
         yield world.host_server(build_server(), "127.0.0.1", 0)
 
@@ -205,6 +235,56 @@ def test_what_goes_wrong_in_a_tab_is_borne(people: People, server: str) -> None:
         propose(tab, "sign", message="after a crash")
         is_done(tab, "after a crash")
         check_signature(tab, "after a crash")
+
+
+def test_five_of_three_kinds_agree_in_spite_of_a_fault(
+    people: People, server: str, plain: str
+) -> None:
+    """Two tabs, two parties of ours, and a page in plain JavaScript, which pbft bears as silent."""
+    link = {
+        "session": "five", "parties": 5, "threshold": 3, "policy": "unanimous",
+        "agreement": "pbft",
+    }  # fmt: skip
+    tabs = [people.open(party=party, **link) for party in (1, 2)]
+    with Lab(
+        world="webrtc", url=server, session="five", parties=5, threshold=3, agreement="pbft"
+    ) as lab:
+        lab.spawn(3, 4)
+        lab.join(wait=False)
+        js = people.context.new_page()
+        js.on("pageerror", lambda error: people.complaints.append(str(error)))
+        fields = {**link, "party": 5, "url": server, "n": 5, "t": 3}
+        js.goto(f"{plain}/#{urlencode(fields)}")
+        js.get_by_role("button", name="Join").click()
+        expect(js.locator("#status")).to_have_text("linked with 4 of 4", timeout=PATIENCE)
+        for tab in tabs:
+            is_connected(tab, 5)
+        tabs[0].get_by_text("faults of this tab").click()
+        tabs[0].locator("[name=fault]").select_option("loss")
+        tabs[0].locator("[name=seconds]").fill("2")
+        tabs[0].get_by_role("button", name="Break it").click()
+        propose(tabs[0], "note", text="from a tab")
+        approve(tabs[1], "from a tab")
+        js.get_by_role("button", name="Approve").click()
+        for tab in tabs:
+            is_done(tab, "from a tab")
+        js.locator("[name=text]").fill("from plain JavaScript")
+        js.get_by_role("button", name="Propose").click()
+        for tab in tabs:
+            approve(tab, "from plain JavaScript")
+        for tab in tabs:
+            is_done(tab, "from plain JavaScript")
+        expect(js.locator("#operations strong", has_text="committed")).to_have_count(
+            2, timeout=PATIENCE
+        )
+        assert head(tabs[0]) == head(tabs[1])
+        assert [o.status for o in lab.run()] == ["committed", "committed"]
+        assert [v for v in lab.check() if v.verdict == "violated"] == []
+        js.set_viewport_size({"width": 390, "height": 844})
+        picture(js, "plain-390")
+        js.set_viewport_size({"width": 1280, "height": 900})
+        picture(js, "plain-1280")
+        js.close()
 
 
 def test_a_party_is_sealed_moved_and_never_twice_in_one_browser(
