@@ -138,6 +138,9 @@ class Raft(Agreement):
     votes: set[Party]
     """The parties that vote for us in `term`; `pre_votes`: those that would in the next."""
     pre_votes: set[Party]
+    stands: bool
+    """We are up for election in `term` since we became its candidate in this life, and heard of no
+    other leader of it."""
     answers: set[Party]
     """The parties that answered our latest request for votes, either way."""
     backoff: int
@@ -172,6 +175,7 @@ class Raft(Agreement):
         self.heard = {}
         self.unread, self.readable, self.last_round = {}, {}, 0
         self.votes, self.pre_votes, self.answers = set(), set(), set()
+        self.stands = False
         self.backoff = 1
         self.page = []
         self.backlog = Backlog(self.TRIES)
@@ -191,7 +195,7 @@ class Raft(Agreement):
     def _set_term(self, ctx: Ctx, term: int, vote: Party = 0) -> None:
         """Fig. 2, persistent state: stored before anything is said in a new term."""
         if term != self.term:
-            self.votes, self.pre_votes = set(), set()
+            self.votes, self.pre_votes, self.stands = set(), set(), False
         self.term, self.vote = term, vote
         self._keep_term(ctx)
 
@@ -213,8 +217,9 @@ class Raft(Agreement):
             ctx.note(notes.Phase(phase=self.role, term=self.term))
         if leader:
             self.pre_votes = set()  # they were for a time without a leader
-            # This term has one. Its log may make a majority of votes that were too few (§6).
-            self.votes = set()
+            # This term has one. Its log may make a majority of votes that were too few (§6), and of
+            # those that come late.
+            self.stands = False
         if leader and leader != self.leader:
             self.leader = leader
             self._push(ctx)
@@ -229,6 +234,7 @@ class Raft(Agreement):
         if not pre:
             # §5.2: increment the current term, vote for oneself
             self._set_term(ctx, self.term + 1, ctx.me)
+            self.stands = True
         ctx.note(notes.Phase(phase=self.role, term=self.term + pre))
         (self.pre_votes if pre else self.votes).add(ctx.me)
         self.answers = {ctx.me}
@@ -285,7 +291,7 @@ class Raft(Agreement):
     def _count(self, ctx: Ctx) -> None:
         """§5.2: a candidate wins with the votes of a majority in its term. Also when it asks for
         pre-votes again by then: the votes are for the term that it still is in."""
-        if self.vote == ctx.me and self.log.voters.agree(self.votes):
+        if self.stands and self.log.voters.agree(self.votes):
             self._lead(ctx)
         elif self.role == "pre-candidate" and self.log.voters.agree(self.pre_votes):
             self._campaign(ctx, pre=False)

@@ -106,6 +106,19 @@ def test_who_leads_a_term_again_begins_new_rounds(raft: type[Raft]) -> None:
     assert answered(alone) == [("r", 1)]
 
 
+def test_nobody_leads_a_term_of_an_earlier_life(raft: type[Raft]) -> None:
+    """Its votes may come twice; it has forgotten its rounds, and the answers to them may come too:
+    they are none to the rounds that it would begin anew."""
+    alone = begun(raft)
+    alone.ask(Read("r"))
+    alone.options["prevote"] = True
+    alone.restart()
+    alone.fire("election")
+    alone.hear(2, vote(5))
+    alone.hear(3, vote(5))
+    assert (alone.machine.role, alone.machine.term) == ("pre-candidate", 5)
+
+
 def test_reads_that_come_meanwhile_wait_for_the_next_round_together(raft: type[Raft]) -> None:
     alone = begun(raft)
     alone.ask(Read("r"))

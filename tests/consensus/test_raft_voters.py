@@ -174,6 +174,20 @@ def test_votes_that_were_too_few_are_not_enough_for_new_voters(raft: type[Raft])
     assert (alone.machine.role, alone.machine.term) == ("leader", 7)
 
 
+def test_nor_are_votes_that_come_late(raft: type[Raft]) -> None:
+    """Party 2 voted for us in term 6, party 4 leads it and makes 2 the only voter: 2's word, as it
+    arrives, is a majority."""
+    alone = server(raft, 5, n=5, changes=changes, prevote=True)
+    alone.fire("election")
+    for p in (2, 3):
+        alone.hear(p, vote(6, pre=True))
+    alone.hear(4, append(6, 0, 0, change(6, "2+2"), final(6, (2,)), commit=1))
+    alone.fire("election")
+    assert (alone.machine.role, alone.machine.term) == ("pre-candidate", 6)
+    alone.hear(2, vote(6))
+    assert alone.machine.role == "pre-candidate"
+
+
 def test_voters_outlast_compaction_and_a_crash(raft: type[Raft]) -> None:
     alone = server(raft, 5, n=5, changes=changes, compaction=4)
     entries = [change(5, "1+2"), final(5, (1, 2)), *(entry(5, f"op{k}") for k in range(6))]
