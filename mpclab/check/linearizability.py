@@ -4,6 +4,7 @@ A party is the client of what it proposes: `proposed` is the invocation, and the
 `failed` or `aborted` there is the response. Where clients outside the group called, what they saw
 counts instead: `invoked`, and `returned` with ok or failed; a call that ended unknown may stand
 anywhere. A client that read saw the operations up to one, and none after it: it stands between.
+What was ok for such a client, and what it read, some honest party has committed.
 
 There must be *one* order of all committed operations that fits every honest party's history, and
 real time: what was answered before another operation was invoked stands before it (Herlihy and Wing
@@ -37,7 +38,7 @@ ANSWERS = (notes.Executed, notes.Failed, notes.Aborted)
 """The notes that end a call. `expired` does not: the client was told that it may still happen."""
 
 Node: TypeAlias = "str | int"
-"""An operation, or the moment (µs) of a response."""
+"""An operation, or the response of one: its row."""
 
 
 @dataclass(slots=True)
@@ -71,21 +72,21 @@ class Edge(NamedTuple):
 def linearizability(facts: Facts) -> Verdict:
     """One order of all committed operations fits every history and what clients saw, when."""
     commits = facts.commits()
+    calls = _calls(facts)
+    # What a client was told that nobody has is no place in any order: there is no graph of it.
+    if wrong := _unfounded({d.op for d in commits}, calls):
+        return violated(NAME, wrong)
     if not commits:
         if facts.settled:
             return ok(NAME, "nothing was committed, so any order fits")
         return unknown(NAME, "nobody honest committed anything")
-    calls = _calls(facts)
     if not calls:
         return unknown(NAME, "no honest party proposed anything, so no client saw anything")
     wrong = _false_aborts(commits, calls)
     if not wrong and all(d.index is None for d in commits):
         return unknown(NAME, "this protocol orders nothing")
     histories = _histories(commits)
-    if not wrong:
-        wrong = _unfounded(histories, calls)
-    graph = _graph(histories, calls)
-    if not wrong and (cycle := _shortest_cycle(graph)):
+    if not wrong and (cycle := _shortest_cycle(_graph(histories, calls))):
         wrong = [_explain(cycle, histories, calls)]
     # One machine has one thing at one place, whoever looks there, and however little of it.
     if wrong := [*wrong, *places(facts)]:
@@ -128,15 +129,21 @@ def _reads(calls: Mapping[str, Call]) -> dict[str, Call]:
     return {op: call for op, call in calls.items() if call.reads and call.answer == "ok"}
 
 
-def _unfounded(
-    histories: Mapping[Party, Mapping[str, Decision]], calls: Mapping[str, Call]
-) -> list[tuple[str, list[int]]]:
-    """Reads that saw what no honest party has committed."""
-    return [
-        (f"{read} saw {call.last}, which no honest party committed", [call.answered or 0])
-        for read, call in _reads(calls).items()
-        if call.last and not any(call.last in mine for mine in histories.values())
-    ]
+def _unfounded(committed: set[str], calls: Mapping[str, Call]) -> list[tuple[str, list[int]]]:
+    """What clients outside the group were told that no honest party has committed: reads that saw
+    it, and operations that were ok."""
+    found: list[tuple[str, list[int]]] = []
+    for op, call in calls.items():
+        if not call.client or call.answer != "ok" or call.answered is None:
+            continue
+        if call.reads and call.last and call.last not in committed:
+            found.append(
+                (f"{op} saw {call.last}, which no honest party committed", [call.answered])
+            )
+        elif not call.reads and op not in committed:
+            said = f"{op} was ok for {call.who}, and no honest party committed it"
+            found.append((said, [call.answered]))
+    return found
 
 
 def _histories(commits: list[Decision]) -> dict[Party, dict[str, Decision]]:
@@ -172,7 +179,7 @@ def _graph(
             graph[before].append(Edge(after, party))
     for read, call in _reads(calls).items():
         graph[read] = []
-        if call.last:
+        if call.last in graph:
             graph[call.last].append(Edge(read, call.by))
         for mine in histories.values():
             order = list(mine)
@@ -180,16 +187,21 @@ def _graph(
             if (call.last in mine or not call.last) and place < len(order):
                 graph[read].append(Edge(order[place], call.by))
     seen = {op: call for op, call in calls.items() if op in graph}
-    moments = sorted({c.answered_at for c in seen.values() if c.answered_at is not None})
-    for moment in moments:
-        graph[moment] = []
-    for moment, later in pairwise(moments):
-        graph[moment].append(Edge(later, None))
+    # What clients outside the group saw is told by one witness, row by row: of one moment, too.
+    answers = sorted(
+        (call.answered_at, not call.client, call.answered)
+        for call in seen.values()
+        if call.answered_at is not None and call.answered is not None
+    )
+    graph |= {row: [] for *_, row in answers}
+    for (*_, row), (*_, later) in pairwise(answers):
+        graph[row].append(Edge(later, None))
     for op, call in seen.items():
-        if call.answered_at is not None:
-            graph[op].append(Edge(call.answered_at, None))
-        if place := bisect_left(moments, call.invoked_at):
-            graph[moments[place - 1]].append(Edge(op, None))
+        if call.answered is not None:
+            graph[op].append(Edge(call.answered, None))
+        asked = (call.invoked_at, False, call.invoked if call.client else 0)
+        if place := bisect_left(answers, asked):
+            graph[answers[place - 1][-1]].append(Edge(op, None))
     return graph
 
 

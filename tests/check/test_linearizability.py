@@ -258,3 +258,46 @@ def test_where_nothing_is_ordered_nothing_is_judged_but_false_aborts() -> None:
     verdict = judge(story)
     assert (verdict.verdict, verdict.witnesses) == ("violated", (told, late))
     assert "was told that c is aborted" in verdict.sentence
+
+
+# --- clients outside the group ---------------------------------------------------------------
+
+
+def call(story: Story, op: str, kind: str = "read", *, end: str = "ok", last: str = "") -> int:
+    """Client 1 calls party 1, at once, and it ends 1 ms later."""
+    story.note(-1, "invoked", client=1, call=1, party=1, kind=kind, op=op)
+    story.at(story.now / 1000 + 1)
+    return story.note(-1, "returned", client=1, call=1, op=op, end=end, last=last)
+
+
+@pytest.mark.parametrize("place", [0, None])
+def test_a_client_was_told_of_what_nobody_has(place: int | None) -> None:
+    story = Story(2)
+    if place is not None:
+        commit(story, 2, "a", place)
+    told = [call(story, "r", last="lost"), call(story, "lost", "note")]
+    verdict = judge(story)
+    assert (verdict.verdict, verdict.witnesses) == ("violated", tuple(told))
+    assert verdict.sentence == "r saw lost, which no honest party committed (and 1 more)"
+
+
+def test_a_client_that_asks_in_the_moment_of_its_answer_asks_after_it() -> None:
+    story = Story(2)
+    commit(story, 1, "a", 0)
+    told = call(story, "a", "note")
+    read = call(story, "r")
+    verdict = judge(story)
+    assert verdict.verdict == "violated"
+    assert {told, read} <= set(verdict.witnesses)
+
+
+@pytest.mark.parametrize("end", ["unknown", "ok"])
+def test_what_ended_unknown_may_happen_later_and_is_never_undone(end: str) -> None:
+    story = Story(2)
+    call(story, "a", "note", end=end)
+    call(story, "r")
+    commit(story, 1, "a", 0)
+    assert judge(story).verdict == ("ok" if end == "unknown" else "violated")
+    call(story, "s", last="a")
+    call(story, "t")
+    assert judge(story).verdict == "violated"
