@@ -8,22 +8,28 @@ given, guaranteed output after). One round after the other, each with one `Word`
     fit           everybody says, signed, whether the check was passed
     ready         only if all said so. It brings each giver our shares of what masks its input
     masked        the givers' inputs, masked, signed
-    echo          the digests of these; n - t alike are enough, so nobody goes on with others
+    echo          the digests of these. No two times n - t alike can differ
+    accept        what n - t echoed, or t + 1 accepted; with n - t of these one goes on, and so
+                  comes everybody to where one honest party is (Bracha's broadcast, 1987)
     openings      everybody the same to all; wrong shares are corrected, and say who sent them
 
 If somebody says at *fit* that the check was not passed, then everybody shows all that it was told,
 and the cheats are found by a replay (`judging`). Nobody shows anything after it was *ready*, and
 nobody gives an input before all were: so what is shown never masks anything.
 
-Of two different words for all that one party signed each is passed on, and both convict it. An
-input out of its range is opened as such, and names its giver, where ranges are checked.
+Of two different words for all that one party signed each is passed on, and both convict it. Once
+all are ready this does not end it any more: it goes on with the input that n - t echoed, and where
+there is none, or too few open anything, it ends and names the convict. An input out of its range is
+opened as such, and names its giver, where ranges are checked.
 
 Whoever is silent in the preparation, or gives no input, ends it and is named as missing. Later
-nobody waits for it twice.
+nobody waits for it twice. Who is named as missing may itself have waited for another in vain, which
+was silent to it alone: missing is not to blame.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -47,6 +53,11 @@ ALL: Party = 0
 """As a receiver: what is said alike to everybody."""
 FIT, SPOILED = b"\x01", b"\x00"
 _NO_VECTOR = b"\xff"
+
+
+def _digest(data: bytes) -> bytes:
+    """Of a masked input."""
+    return digest("mpclab masked input", data)
 
 
 class Word(Message, frozen=True):
@@ -109,7 +120,9 @@ class Identifiable(Computation):
         self.plan = masked.plan(circuit)
         self.sizes = masked.sizes(self.plan)
         self.fit = self.plan.preparation.rounds
-        self.ready, self.masked, self.echo, self.opening = (self.fit + i for i in range(1, 5))
+        self.ready, self.masked, self.echo, self.accept, self.opening = (
+            self.fit + i for i in range(1, 6)
+        )
         self.round = 0
         self.numbers: list[int] = []
         self.mask: Vector = []
@@ -119,7 +132,11 @@ class Identifiable(Computation):
         self.views: dict[Party, dict[tuple[int, Party], bytes]] = {}
         self.framing: dict[Party, str] = {}
         self.shown: list[Shown] = []
-        self.differed = False
+        self.differed = self.late = False
+        self.convicts: dict[Party, str] = {}
+        self.proof: list[Passed] = []
+        self.other_inputs: dict[Party, Word] = {}
+        self.agreed = b""
         self.preparing: masked.Preparing | None = None
         self.openings: masked.Openings | None = None
 
@@ -213,7 +230,11 @@ class Identifiable(Computation):
         self._go_on(ctx)
 
     def _repeat(self, ctx: Ctx, sender: Party, round: int) -> None:
+        for passed in self.proof:
+            ctx.send(sender, passed)
         if round == self.rounds():
+            if self.shown:
+                ctx.send(sender, self.said[self.fit][sender])
             for shown in self.shown:
                 ctx.send(sender, shown)
         elif (said := self.said.get(round)) is not None:
@@ -228,7 +249,9 @@ class Identifiable(Computation):
             return  # again, or of somebody for whom nobody waited
         if len(word.data) > self._longest(k, party, ctx.me):
             raise PeerFault("a word that is too long")
-        if k < self.fit or for_all:
+        if k >= self.fit and not for_all:
+            word = Word(k, word.data)  # nobody signs it: whatever came with it is not kept
+        else:
             parts = self._parts(k, party, ALL if for_all else ctx.me, word.data)
             if not genuine(self.keys[party], WORD, parts, word.signature):
                 raise PeerFault(f"a word of party {party} that it did not sign")
@@ -260,6 +283,7 @@ class Identifiable(Computation):
             self.ready: self._elements_of(receiver) * ELEMENT_BYTES,
             self.masked: self._elements_of(author) * ELEMENT_BYTES,
             self.echo: DIGEST_BYTES * len(self.givers),
+            self.accept: DIGEST_BYTES * len(self.givers),
         }[k]
 
     def _masked_flaw(self, party: Party, data: bytes) -> str:
@@ -268,15 +292,35 @@ class Identifiable(Computation):
         return "" if self._vector(data, wanted) is not None else "gave no vector of its length"
 
     def _convict(self, ctx: Ctx, party: Party, words: Iterable[Word], reason: str) -> None:
-        """Everybody hears what convicts a party, and it ends."""
+        """Everybody hears what convicts a party. It ends, unless others may go on already."""
         for word in words:
-            others = [p for p in self.participants if p != ctx.me]
-            ctx.multicast(others, Passed(party, word.round, word.data, word.signature))
-        self._name(ctx, {party: reason})
+            if word.round == self.masked and self._is_wanted(party, word):
+                self.other_inputs[party] = word
+        if party in self.convicts:
+            return
+        self.convicts[party] = reason
+        others = [p for p in self.participants if p != ctx.me]
+        for word in words:
+            self.proof.append(Passed(party, word.round, word.data, word.signature))
+            ctx.multicast(others, self.proof[-1])
+        ctx.blame(party, reason, Strength.PROOF)
+        if self.round <= self.fit or (ctx.me in self.givers and self.masked not in self.said):
+            self._end_naming(ctx, self.convicts)  # nobody goes on without us
+        elif self.round == self.masked and (self.masked, party) not in self.heard:
+            ctx.set_timer("deadline", self.deadline)  # others may have a word of it that will do
+
+    def _is_wanted(self, party: Party, word: Word) -> bool:
+        """Whether it may be the input that was agreed on."""
+        if party not in self.other_inputs:
+            return True
+        return bool(self.agreed) and _digest(word.data) == self._agreed_digests()[party]
 
     def _name(self, ctx: Ctx, offences: Mapping[Party, str]) -> None:
         for party, reason in offences.items():
             ctx.blame(party, reason, Strength.PROOF)
+        self._end_naming(ctx, offences)
+
+    def _end_naming(self, ctx: Ctx, offences: Mapping[Party, str]) -> None:
         said = "; ".join(f"party {party} {reason}" for party, reason in offences.items())
         self.end(ctx, Aborted(said, blamed=tuple(offences)))
 
@@ -309,6 +353,10 @@ class Identifiable(Computation):
                 return
             if self.round == self.masked and self.round not in self.said and self._may_give(ctx):
                 self._give(ctx)
+            if self.ready <= self.round <= self.echo and (carried := self._most(self.accept)):
+                if carried[1] > self.degree:
+                    self._accept(ctx, carried[0])
+                    continue
             if self._missing() or not self._finish_round(ctx):
                 return
 
@@ -317,7 +365,12 @@ class Identifiable(Computation):
 
     def _next(self, ctx: Ctx) -> None:
         self.round += 1
-        patience = self.patience if self.round == self.masked else self.deadline
+        self.late = False
+        patience = self.deadline
+        if self.round == self.masked:
+            patience = self.patience
+        elif self.round == self.ready and ctx.me not in self.givers:
+            patience += self.patience  # the others may go on, and need us later
         ctx.set_timer("deadline", patience)
         ctx.set_timer("again", self.deadline // AGAIN)
 
@@ -335,6 +388,8 @@ class Identifiable(Computation):
             self._say(ctx, self._to_all(self._digests()))
         elif k == self.echo:
             return self._compare_echoes(ctx)
+        elif k == self.accept:
+            return self._agree(ctx)
         else:
             return self._open(ctx, k - self.opening)
         return True
@@ -395,34 +450,68 @@ class Identifiable(Computation):
             ctx.blame(party, reason)
 
     def _digests(self) -> bytes:
-        return b"".join(
-            digest("mpclab masked input", self.heard[self.masked, p].data) for p in self.givers
-        )
+        return b"".join(_digest(self.heard[self.masked, p].data) for p in self.givers)
+
+    def _most(self, k: int) -> tuple[bytes, int] | None:
+        """What most said alike in a round, and how many."""
+        heard = [w.data for p in self.participants if (w := self.heard.get((k, p)))]
+        return Counter(heard).most_common(1)[0] if heard else None
 
     def _compare_echoes(self, ctx: Ctx) -> bool:
-        """Go on when so many heard what we heard that no others can go on with anything else: two
-        groups of n - t have t + 1 in common, and one of these is honest."""
+        """Accept what n - t echoed: two groups of n - t have t + 1 in common, and one of these is
+        honest, and echoes once."""
         ours = self._digests()
-        heard = {p: w.data for p in self.participants if (w := self.heard.get((self.echo, p)))}
-        alike = [p for p, data in heard.items() if data == ours]
-        if len(alike) < len(heard) and not self.differed:
+        heard = [w.data for p in self.participants if (w := self.heard.get((self.echo, p)))]
+        if not self.differed and any(data != ours for data in heard):
             self.differed = True
-            self._pass_on_inputs(ctx)
-        if len(alike) < len(self.participants) - self.degree:
+            self._pass_on_inputs(ctx, self.participants)
+        most = self._most(self.echo)
+        if most is None or most[1] < len(self.participants) - self.degree:
             return False
+        self._accept(ctx, most[0])
+        return True
+
+    def _accept(self, ctx: Ctx, agreed: bytes) -> None:
+        self.agreed = agreed
+        self.round = self.echo
+        self._next(ctx)
+        self._say(ctx, self._to_all(agreed))
+
+    def _agree(self, ctx: Ctx) -> bool:
+        """Go on with what n - t accepted. Of these t + 1 are honest, whom all others follow."""
+        accepted = [
+            p
+            for p in self.participants
+            if (w := self.heard.get((self.accept, p))) and w.data == self.agreed
+        ]
+        if len(accepted) < len(self.participants) - self.degree:
+            return False
+        inputs: dict[Party, Vector] = {}
+        for p, wanted in self._agreed_digests().items():
+            for word in (self.heard.get((self.masked, p)), self.other_inputs.get(p)):
+                if word is not None and _digest(word.data) == wanted:
+                    inputs[p] = unpack(word.data)
+        if len(inputs) < len(self.givers):
+            return False  # it is passed on to us again
         openings = self.openings
         assert openings is not None
-        openings.give({p: unpack(self.heard[self.masked, p].data) for p in self.givers})
+        openings.give(inputs)
         self._next(ctx)
         self._say(ctx, self._to_all(pack(openings.outgoing(0))))
         return True
 
-    def _pass_on_inputs(self, ctx: Ctx) -> None:
-        """Somebody heard another one: who holds two of one party convicts it."""
-        others = [p for p in self.participants if p != ctx.me]
+    def _agreed_digests(self) -> dict[Party, bytes]:
+        at = range(0, len(self.agreed), DIGEST_BYTES)
+        each = (self.agreed[i : i + DIGEST_BYTES] for i in at)
+        return dict(zip(self.givers, each, strict=True))
+
+    def _pass_on_inputs(self, ctx: Ctx, to: Iterable[Party]) -> None:
+        """Somebody heard another one, or none: who holds two of one party convicts it."""
+        others = [p for p in to if p != ctx.me]
         for p in self.givers:
-            word = self.heard[self.masked, p]
-            ctx.multicast(others, Passed(p, self.masked, word.data, word.signature))
+            for word in (self.heard.get((self.masked, p)), self.other_inputs.get(p)):
+                if word is not None:
+                    ctx.multicast(others, Passed(p, self.masked, word.data, word.signature))
 
     def _open(self, ctx: Ctx, k: int) -> bool:
         openings = self.openings
@@ -462,14 +551,17 @@ class Identifiable(Computation):
         told = [(key, word) for key, word in self.heard.items() if key[0] < self.fit]
         self.shown = [Shown(p, k, word.data, word.signature) for (k, p), word in told]
         self.views[ctx.me] = {key: word.data for key, word in told}
-        for p in self.participants:
-            word = self.heard.get((self.fit, p))
-            if word is not None and word.data != FIT:
-                ctx.multicast(others, Passed(p, self.fit, word.data, word.signature))
+        self._pass_on_complaints(ctx, others)
         for shown in self.shown:
             ctx.multicast(others, shown)
         ctx.set_timer("deadline", self.deadline)
         ctx.set_timer("again", self.deadline // AGAIN)
+
+    def _pass_on_complaints(self, ctx: Ctx, to: Iterable[Party]) -> None:
+        for p in self.participants:
+            word = self.heard.get((self.fit, p))
+            if word is not None and word.data != FIT:
+                ctx.multicast(to, Passed(p, self.fit, word.data, word.signature))
 
     def _hear_shown(self, ctx: Ctx, sender: Party, msg: Shown) -> None:
         if self.round > self.fit:
@@ -524,14 +616,22 @@ class Identifiable(Computation):
         if name == "again":
             ctx.set_timer("again", self.deadline // AGAIN)
             round = self.rounds() if self.shown else self.round
-            ctx.multicast([p for p in missing if p != ctx.me], Again(round))
+            asked = [p for p in missing if p != ctx.me]
+            ctx.multicast(asked, Again(round))
+            if self.shown:
+                self._pass_on_complaints(ctx, asked)
+            elif self.echo <= self.round <= self.opening:
+                self._pass_on_inputs(ctx, asked or self.participants)
             return
-        if self.round >= self.echo and missing:
+        if self.round >= self.echo and not self.late:
+            self.late = True  # who waits for somebody that we do not lack may come a deadline later
             self.silent |= set(missing)
-            before = self.round
+            ctx.set_timer("deadline", self.deadline)
             self._go_on(ctx)
-            if self.round > before or self.outcome is not None:
-                return
+            return
+        if self.convicts:
+            self._end_naming(ctx, self.convicts)
+            return
         what = "view" if self.shown else "input" if self.round == self.masked else "word"
         named = ", ".join(map(str, missing)) or "enough parties"
         self.end(ctx, Aborted(f"no {what} from {named} in time", missing=missing))
