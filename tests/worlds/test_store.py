@@ -174,6 +174,21 @@ def test_a_log_that_begins_again_is_no_damage(tmp_path: Path) -> None:
     running.close()
 
 
+def test_a_log_that_is_written_while_it_is_read_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading may be where a frame is not yet, and come to later ones when they are there."""
+    _, log = killed(tmp_path)
+    now = log.read_bytes()
+    at = len(now) // 2
+    both = now[:at] + bytes(4096) + now[at + 4096 :]
+    log.write_bytes(both)
+    assert is_damaged(log)
+    reads = [both, now + b"more"]
+    monkeypatch.setattr(Path, "read_bytes", lambda _: reads.pop(0))
+    assert not is_damaged(log)
+
+
 @pytest.mark.parametrize("place", ["/dev/null/x", "/proc/none/x"])
 def test_a_place_that_cannot_be_is_said(place: str) -> None:
     with pytest.raises(UsageError, match="cannot keep state in"):

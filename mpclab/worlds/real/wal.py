@@ -28,11 +28,12 @@ _MASK: Final = 0xFFFFFFFF
 def is_damaged(log: FilePath) -> bool:
     """Whether a log has lost what was kept: its own header, or what a later write came after."""
     try:
-        while _shows_damage(data := log.read_bytes()):
-            with log.open("rb") as again:
-                if again.read(_HEADER) == data[:_HEADER]:
-                    return True
-            # Whoever has it open began it again while we read.
+        data = log.read_bytes()
+        while _shows_damage(data):
+            before, data = data, log.read_bytes()
+            if data[: len(before)] == before:
+                return True
+            # Whoever has it open wrote to it while we read: that was of two times.
     except FileNotFoundError:
         pass
     return False
