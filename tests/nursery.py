@@ -44,6 +44,9 @@ class Forked:
             world = _world()
             socket.send_fds(world, [json.dumps(arguments).encode()], theirs)
             self.pid = int(world.recv(64))
+        except BaseException:  # the next answer may be to this: others ask a nursery of their own
+            _world.cache_clear()
+            raise
         finally:
             for descriptor in {*theirs}:
                 os.close(descriptor)
@@ -65,6 +68,8 @@ class Forked:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)  # of one that has ended the number may by now be another's
         if self.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
