@@ -524,6 +524,32 @@ def test_a_connection_that_is_dead_and_does_not_end_is_noticed(servers: Servers)
     asyncio.run(run())
 
 
+def test_what_came_while_we_stood_still_is_heard(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that lies unread in our socket is none that is missing."""
+    from redis.asyncio.client import PubSub
+
+    ping, listen, pings, begun = PubSub.ping, Backplane._hear_on, [], []
+
+    async def stand_still(channels: Any) -> None:
+        await ping(channels)
+        pings.append(1)
+        asyncio.get_running_loop().call_soon(time.sleep, LEASE * 0.6)
+
+    async def listen_once(backplane: Backplane, channels: Any) -> None:
+        begun.append(1)
+        await listen(backplane, channels)
+
+    async def body(backplane: Backplane, site: Site) -> None:
+        await soon(lambda: len(pings) == 2)
+        assert len(begun) == 1
+
+    monkeypatch.setattr(PubSub, "ping", stand_still)
+    monkeypatch.setattr(Backplane, "_hear_on", listen_once)
+    alone(servers, body)
+
+
 def test_what_is_published_twice_is_heard_once(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

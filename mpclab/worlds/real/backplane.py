@@ -681,18 +681,19 @@ class Backplane:
 
     async def _hear_on(self, channels: Any) -> None:
         """Hear what is published until the connection ends. One of which nothing is heard is
-        pinged: it may have ended, and nobody have told us."""
-        asked = False
+        pinged: it may have ended, and nobody have told us. Where we stand still for however long,
+        one wait is over before we read what came meanwhile; so there is one more."""
+        silences = 0
         while True:
-            silence = self.settings.lease / (2 if asked else _BEATS)
-            message = await channels.get_message(timeout=silence)
+            message = await channels.get_message(timeout=self.settings.lease / _BEATS)
             if message is None:
-                if asked:
+                silences += 1
+                if silences == 1:
+                    await channels.ping()
+                elif silences == 3:
                     raise ConnectionError("no answer to a ping")
-                await channels.ping()
-                asked = True
                 continue
-            asked = False
+            silences = 0
             if message["type"] == "psubscribe":
                 await self._beat()  # it may have forgotten everything
                 await self._resync()  # and said what we did not hear
