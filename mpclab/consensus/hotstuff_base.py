@@ -381,8 +381,7 @@ class HotStuffBase(Agreement):
             ctx.persist(f"block/{digest.hex()}", None)
 
     def _run(self, ctx: Ctx, digest: bytes, block: Block) -> None:
-        old = self.tree.execute(digest)
-        if old is not None:
+        for old in self.tree.execute(digest):
             # The record was stored before this: a crash leaves the one or the other.
             ctx.persist(f"old/{old.hex()}", _encode(self.tree.blocks[old]))
             ctx.persist(f"block/{old.hex()}", None)

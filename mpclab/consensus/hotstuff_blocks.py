@@ -49,21 +49,25 @@ class BlockTree:
         self.blocks[digest] = block
         self.waiting.add(digest)
 
-    def execute(self, digest: bytes) -> bytes | None:
-        """The block is executed, after its parent. The hash of an older one whose value is left to
-        the record from now on, if there is one."""
+    def execute(self, digest: bytes) -> list[bytes]:
+        """The block is executed, after its parent. The hashes of older ones whose values are left
+        to the record from now on: none while the record lags behind."""
         self.executed.add(digest)
         self.waiting.discard(digest)
         self._latest.append(digest)
-        if len(self._latest) <= KEPT:
-            return None
-        old = self._latest.popleft()
-        block = self.blocks[old]
-        if old in self.recorded or not block.op or self.recall(block.op) != block.value:
-            return None
-        self.blocks[old] = Block(block.view, block.parent, block.op, b"")
-        self.recorded.add(old)
-        return old
+        left = []
+        while len(self._latest) > KEPT:
+            old = self._latest[0]
+            block = self.blocks[old]
+            if block.op and old not in self.recorded:
+                if (value := self.recall(block.op)) is None:
+                    break
+                if value == block.value:
+                    self.blocks[old] = Block(block.view, block.parent, block.op, b"")
+                    self.recorded.add(old)
+                    left.append(old)
+            self._latest.popleft()
+        return left
 
     def whole(self, digest: bytes) -> Block | None:
         """A known block with its value."""

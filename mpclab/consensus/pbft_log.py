@@ -219,8 +219,11 @@ class Executed:
         self._append(request)
         while self._old < self.count - KEPT_VALUES:
             old = self._requests[self._old]
+            value = self.recall(old.op) if isinstance(old, PbftRequest) and old.op else b""
+            if value is None:
+                break  # not on record yet
             self._old += 1
-            if isinstance(old, PbftRequest) and old.op and self.recall(old.op) == old.value:
+            if isinstance(old, PbftRequest) and old.op and value == old.value:
                 # The record was stored before this: a crash leaves the one or the other.
                 ctx.persist(f"old/{self._old}", old.op.encode())
                 ctx.persist(f"done/{self._old}", None)

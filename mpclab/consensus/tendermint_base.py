@@ -117,6 +117,8 @@ class TendermintBase(Agreement):
     step: Step
     decision: list[TendermintCommit | Recorded]
     """By height, each with the votes that prove it."""
+    old: int
+    """So many of them were looked up on record."""
     locked: bytes
     """id(lockedValue)."""
     locked_round: int
@@ -145,7 +147,7 @@ class TendermintBase(Agreement):
         self.quorum = byzantine_quorum(ctx.n)
         self.members = frozenset(ctx.members)
         self.backlog = Backlog(self.TRIES)
-        self.decision, self.logs, self.places = [], {}, {}
+        self.decision, self.old, self.logs, self.places = [], 0, {}, {}
         self.proposed = None
         self.timers = set()
         self.reset()
@@ -310,15 +312,20 @@ class TendermintBase(Agreement):
     def take_decision(self, ctx: Ctx, commit: TendermintCommit | Recorded) -> None:
         """The next height is decided."""
         self.decision.append(commit)
-        old = len(self.decision) - 1 - KEPT
-        if old >= 0 and isinstance(one := self.decision[old], TendermintCommit):
-            if all(self.recall(request.op) == request.value for request in one.block):
-                ops = tuple(request.op for request in one.block)
-                votes = msgspec.msgpack.encode(one.precommits)
-                kept = self.decision[old] = Recorded(one.round, ops, votes)
-                # The record was stored before this: a crash leaves the one or the other.
-                ctx.persist(f"old/{old}", msgspec.msgpack.encode(kept))
-                ctx.persist(f"height/{old}", None)
+        while self.old < len(self.decision) - KEPT:
+            old = self.old
+            if isinstance(one := self.decision[old], TendermintCommit):
+                values = [self.recall(request.op) for request in one.block]
+                if None in values:
+                    break  # not on record yet
+                if values == [request.value for request in one.block]:
+                    ops = tuple(request.op for request in one.block)
+                    votes = msgspec.msgpack.encode(one.precommits)
+                    kept = self.decision[old] = Recorded(one.round, ops, votes)
+                    # The record was stored before this: a crash leaves the one or the other.
+                    ctx.persist(f"old/{old}", msgspec.msgpack.encode(kept))
+                    ctx.persist(f"height/{old}", None)
+            self.old += 1
 
     def _decided_at(self, height: int) -> TendermintCommit | None:
         kept = self.decision[height]

@@ -72,6 +72,8 @@ def test_who_was_away_gets_what_the_others_keep_on_record_alone(word: str) -> No
     assert late.backlog.done == back.backlog.done  # type: ignore[attr-defined]
     assert len(s.heads()) == 1
     ops += settle(s, 3)
+    assert values(late) <= LATEST + 3, "also of what it learnt in one step, before it was on record"
+    assert stored(s, 4) <= LATEST + 3
     assert {status for op in ops for status in s.statuses(op).values()} == {"executed"}
     assert not s.blames()
 
