@@ -11,6 +11,8 @@ NOTEBOOKS := $(wildcard notebooks)
 
 .PHONY: help setup lab demo test check format docs docs-tables site compiled bench soak chaos browser lock clean
 .DEFAULT_GOAL := help
+# Tests start hundreds of processes that import the same modules: compile these once.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
