@@ -334,6 +334,8 @@ class Raft(Agreement):
         """Hand our pending operations to the leader, whoever it is now."""
         pending = self.backlog.pending
         for op in [only] if only else list(pending):
+            if op not in pending:
+                continue  # decided with the one before
             if self.role == "leader":
                 self._order(ctx, op, pending[op])
             elif self.leader:
@@ -511,6 +513,8 @@ class Raft(Agreement):
     def _ask_to_read(self, ctx: Ctx) -> None:
         """Ask the leader, whoever it is now, how far our user's reads must see."""
         for read in list(self.unread):
+            if read not in self.unread:
+                continue  # answered with the one before
             self.unread[read] += 1
             if self.unread[read] > 2 * self.TRIES:
                 del self.unread[read]  # nobody is told: who reads has time-outs of its own

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from mpclab.consensus.agreement import Read
 from mpclab.consensus.raft import Raft
-from mpclab.consensus.raft_messages import RaftEntry, RaftInstallSnapshot
+from mpclab.consensus.raft_messages import RaftEntry, RaftHeartbeatResponse, RaftInstallSnapshot
 from mpclab.consensus.raft_voters import Voters, final
+from mpclab.consensus.wrong.raft_at_once import AtOnceRaft
 from mpclab.core.ids import Party
 from mpclab.testing.alone import Alone
 from tests.consensus.test_raft_paper import (
@@ -186,6 +188,33 @@ def test_nor_are_votes_that_come_late(raft: type[Raft]) -> None:
     assert (alone.machine.role, alone.machine.term) == ("pre-candidate", 6)
     alone.hear(2, vote(6))
     assert alone.machine.role == "pre-candidate"
+
+
+def test_the_first_of_our_reads_may_be_answered_with_the_others(raft: type[Raft]) -> None:
+    """Who answered its round is a majority of the new voters, when they alone count."""
+    alone = leads(raft)
+    for read in ("r", "s"):
+        alone.ask(Read(read))
+    alone.submit("1+2", b"1+2")
+    for p in (2, 3):
+        alone.hear(p, accepted(5, 1))
+    alone.hear(2, RaftHeartbeatResponse(5, 1))
+    for p in (2, 3):
+        alone.hear(p, accepted(5, 2))
+    assert alone.machine.log.voters == Voters((1, 2))
+    assert alone.machine.unread
+    alone.fire("read")
+    assert not alone.machine.unread
+
+
+def test_the_first_of_our_operations_may_commit_the_others() -> None:
+    """It makes us the only voter, where changes are made at once."""
+    alone = leads(AtOnceRaft)
+    for op in ("1+2", "1+1", "x"):
+        alone.submit(op, op.encode())
+    alone.hear(2, accepted(5, 2))
+    alone.fire("retry")
+    assert alone.log == ["1+2", "x", "1+1"]
 
 
 def test_voters_outlast_compaction_and_a_crash(raft: type[Raft]) -> None:
