@@ -12,7 +12,8 @@
 What such a function may do with secret numbers stands in `mpc.program`. All parties must have the
 same one: a digest of its source, of its bounds, and of the numbers, texts and functions that it
 uses from around it is a parameter, signed with the proposal, and whoever has another function of
-that name rejects, however it votes.
+that name rejects, however it votes. Of a class or a module that it uses the source is compared, as
+a whole, and not what that uses in turn; of what Python and mpclab bring along, the name.
 """
 
 from __future__ import annotations
@@ -89,9 +90,10 @@ def meaning_of(function: Written, source: str, *fixed: object) -> str:
                     waiting.append(value)
                     parts.append(f"{name}: {source_of(value)}")
             elif isinstance(value, type) and "<locals>" not in value.__qualname__:
-                parts.append(f"{name}: {value.__module__}.{value.__qualname__}{_written(value)}")
+                parts.append(f"{name}: {value.__module__}.{value.__qualname__}"
+                             f"{_written(value, value.__module__)}")  # fmt: skip
             elif isinstance(value, ModuleType):
-                parts.append(f"{name}: {value.__name__}")
+                parts.append(f"{name}: {value.__name__}{_written(value, value.__name__)}")
             elif isinstance(value, BuiltinFunctionType | FunctionType):
                 parts.append(f"{name}: {value.__module__}.{value.__qualname__}")
             else:
@@ -103,15 +105,16 @@ def _is_of_mpclab(value: object) -> bool:
     return str(getattr(value, "__module__", "")).split(".")[0] == "mpclab"
 
 
-def _written(kind: type) -> str:
-    """The source of a class of the user's own."""
-    if kind.__module__.split(".")[0] in {*sys.stdlib_module_names, "mpclab"} - {"__main__"}:
+def _written(value: type | ModuleType, module: str) -> str:
+    """The source of a class or a module of the user's own."""
+    if module.split(".")[0] in {*sys.stdlib_module_names, "mpclab"} - {"__main__"}:
         return ""
     try:
-        return ": " + inspect.getsource(kind)
+        return ": " + inspect.getsource(value)
     except (OSError, TypeError) as error:
+        what = "module" if isinstance(value, ModuleType) else "class"
         raise UsageError(
-            f"{kind.__name__}: a class without a source is not compared between parties"
+            f"{value.__name__}: a {what} without a source is not compared between parties"
         ) from error
 
 
@@ -123,6 +126,8 @@ def _defaults(function: Written) -> list[tuple[str, object]]:
 
 def _plain(name: str, value: object) -> str:
     """A number, a text, or what is made of these, as a text that is the same at all parties."""
+    if isinstance(value, float):
+        value = float(value)  # NumPy's is one, and is written otherwise by each of its versions
     if isinstance(value, list | tuple):
         return f"({', '.join(_plain(name, each) for each in value)})"
     if isinstance(value, set | frozenset):
@@ -161,6 +166,13 @@ def _used(function: Written) -> dict[str, object]:
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
     }
     found = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    imported = (
+        step.argval
+        for code in _codes(function.__code__)
+        for step in dis.get_instructions(code)
+        if step.opname == "IMPORT_NAME"
+    )
+    found |= {f"import {name}": sys.modules[name] for name in imported if name in sys.modules}
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     for name, cell in cells:
         try:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +130,26 @@ def test_a_function_means_what_its_tables_defaults_and_classes_say() -> None:
         first, second = meanings(one, other)
         assert first != second, one
         assert len(first) == 40
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_function_means_what_the_modules_that_it_uses_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    line = "import rates_of_ours"
+    source = f"{'' if inside else line}\ndef f(v):\n    {line if inside else 'pass'}\n"
+    source += "    return v[0] * rates_of_ours.RATE"
+    found = []
+    for rate in (1, 2):
+        (tmp_path / "rates_of_ours.py").write_text(f"RATE = {rate}{' ' * rate}\n")
+        monkeypatch.delitem(sys.modules, "rates_of_ours", raising=False)
+        linecache.clearcache()
+        importlib.invalidate_caches()
+        importlib.import_module("rates_of_ours")
+        found += meanings(source)
+    assert found[0] != found[1]
+    monkeypatch.delitem(sys.modules, "rates_of_ours")
 
 
 def test_what_parties_cannot_compare_is_refused_by_a_sentence() -> None:
