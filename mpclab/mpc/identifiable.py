@@ -454,7 +454,9 @@ class Identifiable(Computation):
 
     def _most(self, k: int) -> tuple[bytes, int] | None:
         """What most said alike in a round, and how many."""
-        heard = [w.data for p in self.participants if (w := self.heard.get((k, p)))]
+        size = self._longest(k, ALL, ALL)
+        words = (self.heard.get((k, p)) for p in self.participants)
+        heard = [word.data for word in words if word is not None and len(word.data) == size]
         return Counter(heard).most_common(1)[0] if heard else None
 
     def _compare_echoes(self, ctx: Ctx) -> bool:

@@ -278,6 +278,17 @@ def test_who_takes_back_its_input_at_the_end_keeps_the_result_from_nobody() -> N
     assert cast.accused() == {LIAR}
 
 
+def test_more_liars_than_are_borne_agree_on_nothing_that_breaks_the_others() -> None:
+    def nonsense(machine: Machine, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        if isinstance(machine, Identifiable) and isinstance(msg, Word):
+            if msg.round >= machine.masked:
+                return [(to, Word(machine.accept, b"x"))]
+        return None
+
+    cast = cast_of(4, small(4), {2: nonsense, LIAR: nonsense})
+    assert all(isinstance(end, Aborted) for end in cast.outcomes().values())
+
+
 def test_who_gives_its_input_to_one_alone_is_no_reason_to_miss_the_others() -> None:
     only = changing(-3, lambda m, data, p: data if p == 1 else None)
     cast = cast_of(4, small(4), {LIAR: only})
