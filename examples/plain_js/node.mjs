@@ -53,8 +53,8 @@ party.connect();
 createInterface({ input: process.stdin }).on("line", (line) => {
   try {
     const wish = JSON.parse(line);
-    if (wish.approve) party.app.vote(wish.approve, true);
-    else if (wish.reject) party.app.vote(wish.reject, false, wish.reason);
+    if (wish.approve) party.app.vote(wish.approve, true, "", wish.hash);
+    else if (wish.reject) party.app.vote(wish.reject, false, wish.reason, wish.hash);
     else if (wish.propose) party.app.propose(wish.propose, wish.params ?? {});
     else if (wish.leave) { party.leave(); setTimeout(() => process.exit(0), 50); }
   } catch (error) { console.log(JSON.stringify({ what: "error", reason: error.message })); }

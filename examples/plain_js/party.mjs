@@ -15,6 +15,7 @@ const VERSION = 1;
 const MOST = 64 * 1024; // characters of a message of the server
 const PIECE = 48 * 1024;
 const LARGEST = 8 * 1024 * 1024;
+const BACKLOG = 4096; // messages for the server
 
 export class Party {
   constructor({ seed, session, party, n, t, policy = "unanimous", agreement = "direct", url, store, told, ice = [], ticket = "", WebSocket, RTCPeerConnection }) {
@@ -31,6 +32,8 @@ export class Party {
     this.keys = new Map([[party, this.identity.public]]); // the first key that a party showed is its key
     this.peers = new Map();
     this.partial = new Map(); // messages in pieces
+    this.backlog = []; // for the server, when it lets us
+    [this.rate, this.burst, this.credit, this.credited] = [0, 0, 0, 0];
     for (let other = 1; other <= n; other++) if (other !== party) this.peers.set(other, new Peer(this, other));
     this.app = new Session(this);
   }
@@ -57,6 +60,7 @@ export class Party {
     socket.onclose = () => {
       if (socket !== this.socket || this.state === "off" || this.state === "refused") return;
       this.state = "waiting";
+      this.backlog = [];
       this.told("server lost", {});
       for (const peer of this.peers.values()) peer.absent();
       this.tries = Math.min(this.tries + 1, 6);
@@ -73,7 +77,25 @@ export class Party {
 
   post(message) { if (this.socket.readyState === 1) this.socket.send(JSON.stringify({ id: ++this.frames, msg: message })); }
 
-  relay(to, payload) { this.post({ type: "Relay", envelopes: [{ type: "Envelope", to, payload }] }); }
+  // Within the server's rate, with room to spare.
+  relay(to, payload) {
+    if (this.backlog.length < BACKLOG) this.backlog.push({ type: "Relay", envelopes: [{ type: "Envelope", to, payload }] });
+    this.drain();
+  }
+
+  drain() {
+    const { rate, burst } = this;
+    const now = performance.now();
+    if (rate) this.credit = Math.min(burst, this.credit + ((now - this.credited) * rate) / 1000);
+    this.credited = now;
+    while (this.backlog.length && (!rate || this.credit >= 1)) {
+      this.credit -= 1;
+      this.post(this.backlog.shift());
+    }
+    if (!this.backlog.length) return;
+    clearTimeout(this.draining);
+    this.draining = setTimeout(() => this.drain(), Math.max(10, ((1 - this.credit) * 1000) / rate));
+  }
 
   hear(message) {
     if (message.type === "Challenge" && this.state === "connecting") this.join(message);
@@ -85,6 +107,10 @@ export class Party {
       this.state = "joined";
       this.tries = 0;
       this.offset += message.now - this.serverNow();
+      this.revision = message.revision;
+      this.rate = message.rate * 0.9;
+      this.burst = this.credit = Math.max(1, message.burst * 0.75);
+      this.credited = performance.now();
       this.told("joined", { session: this.session, party: this.party });
       message.members.forEach((member) => this.meet(member));
     } else if (this.state === "joined") this.news(message);
@@ -132,6 +158,8 @@ export class Party {
       return;
     }
     if (!member.online) { peer.absent(); return; }
+    // We may have sat there once: the presence would be genuine, and our votes would count twice.
+    if (same(member.key, this.identity.public)) { this.blame(member.party, "it has our own key"); return; }
     const parts = [VERSION, this.session, member.party, member.incarnation, member.epoch];
     if (member.incarnation.length !== 16 || !verify(member.key, "mpclab presence", parts, member.presence)) {
       this.blame(member.party, "a presence that it did not sign");
@@ -161,10 +189,10 @@ export class Party {
     if (peer.known === null) return;
     const { key, incarnation } = peer.known.member;
     const parts = [VERSION, this.session, peer.party, incarnation, to, number, text];
-    if ((to !== 0 && to !== this.party) || number <= (peer.lines ?? 0) || !verify(key, "mpclab text", parts, signature)) {
+    if ((to !== 0 && to !== this.party) || number <= peer.known.lines || !verify(key, "mpclab text", parts, signature)) {
       throw new Error("a line of text that it did not sign, or that came before");
     }
-    peer.lines = number;
+    peer.known.lines = number; // each incarnation counts its own
     this.told("said", { party: peer.party, text });
   }
 
@@ -204,12 +232,12 @@ export class Party {
       if (!direct) throw new Error("relayed a message that belongs on a link");
       peer.onLink(onLink(unpacked(body)));
     } else if (direct && !peer.dial?.isUp) return; // nothing else before it is confirmed
-    else if (path === "pieces") this.piece(peer, pieces(unpacked(body)));
+    else if (path === "pieces") this.piece(peer, pieces(unpacked(body)), direct);
     else if (path === "session") this.app.hear(peer.party, inSession(unpacked(body)));
     // Other machines, such as an agreement protocol, have no counterpart here.
   }
 
-  piece(peer, { of, path, offset, data, last }) {
+  piece(peer, { of, path, offset, data, last }, direct) {
     if (path.join("/") === "pieces" || offset % PIECE || data.length > PIECE || offset + data.length > LARGEST) throw new Error("a piece of no message");
     const name = `${peer.party} ${of} ${path.join("/")}`;
     if (!this.partial.has(name) && this.partial.size >= 4 * this.n) this.partial.delete(this.partial.keys().next().value);
@@ -220,7 +248,7 @@ export class Party {
     const held = [...partial.parts.values()].reduce((sum, one) => sum + one.length, 0);
     if (held !== partial.size) return;
     this.partial.delete(name);
-    this.deliver(peer, path.join("/"), joined(...[...partial.parts].sort(([a], [b]) => a - b).map(([, one]) => one)), true);
+    this.deliver(peer, path.join("/"), joined(...[...partial.parts].sort(([a], [b]) => a - b).map(([, one]) => one)), direct);
   }
 
   reached(party, via) {

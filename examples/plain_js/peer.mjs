@@ -15,6 +15,7 @@ const GATHERING = 1500; // ms
 const ATTEMPT = 10_000; // ms that a link may take
 const BEAT = 2000;
 const DEAD = 15_000;
+const MET = 16; // incarnations of one peer that are kept
 
 export function fingerprints(sdp) {
   if (sdp.length > 16 * 1024) throw new Error("a description that is too long");
@@ -46,6 +47,7 @@ class Incarnation {
     this.incarnations = digest("mpclab incarnations", context).slice(0, 8);
     this.seal = new Seal(us.identity, member.key, context);
     this.attempt = 0; // the highest that the peer offered
+    this.lines = 0; // the number of the last line of text
     this.nonce = null; // our open challenge
     this.waiting = []; // pieces
     this.onTheirWay = []; // [number, bytes]
@@ -59,6 +61,7 @@ export class Peer {
   constructor(us, party) {
     this.us = us;
     this.party = party;
+    this.met = new Map(); // its incarnations, by name
     this.known = null; // the incarnation that we deal with
     this.newer = null; // one that is to prove itself, while the link is up
     this.online = false;
@@ -74,7 +77,10 @@ export class Peer {
   present(member) {
     this.online = true;
     if (this.known?.name === hex(member.incarnation)) { this.pursue(); return; }
-    const fresh = new Incarnation(this.us, member);
+    // One that was here before goes on counting its boxes: none is opened twice.
+    const fresh = this.met.get(hex(member.incarnation)) ?? new Incarnation(this.us, member);
+    if (this.met.size >= MET && !this.met.has(fresh.name)) this.met.delete(this.met.keys().next().value);
+    this.met.set(fresh.name, fresh);
     if (this.dial?.isUp) { // perhaps it started anew, perhaps the server shows an old presence
       this.newer = fresh;
       this.challenge(fresh, false);
@@ -91,6 +97,7 @@ export class Peer {
   turnTo(incarnation) {
     this.hangUp("it has another incarnation");
     this.known = incarnation;
+    [incarnation.waiting, incarnation.onTheirWay] = [[], []];
     this.newer = null;
     this.relayed = false;
     this.failures = 0;

@@ -30,7 +30,47 @@ for (const data of cases.frames) {
 }
 
 const own = us.app.propose("note", { text: "héllo", a: 7 });
+
+// Carol, in the third seat, to whom the second offers links: what the server shows and relays.
+const heard = [];
+const dialled = [];
+class Transport {
+  createDataChannel() { return {}; }
+  setRemoteDescription({ sdp }) { dialled.push(sdp); return new Promise(() => {}); }
+  close() {}
+}
+const kept = new Map();
+const carol = new Party({
+  seed: fromBase64(cases.carol.seed), session: "s", party: 3, n: 3, t: 2, policy: "threshold(2)", agreement: "direct", url: "ws://x",
+  store: { get: (name) => kept.get(name) ?? null, set: (name, text) => kept.set(name, text) },
+  told: (what, detail) => {
+    heard.push([what, JSON.parse(JSON.stringify(detail))]);
+    if (what === "proposed" && detail.by === 3) carol.app.vote(detail.op, true); // as `--votes approve` does
+  },
+  WebSocket: null, RTCPeerConnection: Transport,
+});
+carol.incarnation = fromBase64(cases.carol.incarnation);
+carol.state = "joined";
+const posted = [];
+carol.socket = { readyState: 1, send: (line) => posted.push(line) };
+for (const message of cases.carol.news) {
+  carol.hear(fromServer(message));
+  await new Promise((resolve) => setTimeout(resolve, 0));
+}
+carol.peers.get(2).dial = { isUp: true, close: () => {} };
+for (const [sender, data] of cases.carol.frames) carol.frame({ party: sender, dial: { isUp: true } }, fromBase64(data), true);
+const stood = carol.app.operations.get(cases.carol.op);
+const wrong = orError(() => carol.app.vote(stood.op, true, "", "00"));
+const twice = [orError(() => carol.app.propose("note", { text: "x" }).length)];
+kept.set(`vote ${stood.op}`, "of another tab");
+twice.push(orError(() => carol.app.vote(stood.op, true)));
+const before = posted.length;
+[carol.rate, carol.burst, carol.credit] = [10, 20, 20];
+for (let i = 0; i < 50; i++) carol.relay(2, {});
+
 const found = JSON.stringify({
+  unheard: [...carol.app.operations.values()].filter((o) => o.signed === null).length,
+  heard, dialled, wrong, twice, sent: posted.length - before, backlog: carol.backlog.length,
   transcripts: cases.transcripts.map((parts) => hex(transcript(...value(parts)))),
   digest: hex(digest("label", 1, "x")),
   signature: toBase64(alice.sign("label", "x", 2)),

@@ -19,21 +19,38 @@ from typing import Any
 import msgspec
 import pytest
 
-from mpclab.coordinator.messages import Fetch, SessionMessage
+from mpclab.coordinator.messages import DecidedBatch, DecidedEntry, Fetch, SessionMessage
 from mpclab.coordinator.statements import (
+    AbortCertificate,
     Certificate,
+    Ending,
+    Refusal,
     SignedProposal,
     SignedVote,
     check_proposal,
     check_vote,
     sign_proposal,
     sign_vote,
-)  # fmt: skip
+    sign_withdrawal,
+)
 from mpclab.core.wire import Frame, Message, decoder
 from mpclab.crypto.identity import Identity, Seal
 from mpclab.crypto.transcript import digest, encode
 from mpclab.lab import Lab
 from mpclab.operations.proposal import Proposal
+from mpclab.signaling.messages import (
+    PRESENCE_LABEL,
+    TEXT_LABEL,
+    Member,
+    Offer,
+    Sealed,
+    Text,
+    encode_payload,
+    presence_parts,
+    text_parts,
+)
+from mpclab.signaling.negotiate import Pair, sign_offer
+from mpclab.signaling.relay import Hello
 from mpclab.web import packages
 
 CLIENT = Path(__file__).parents[2] / "examples" / "plain_js"
@@ -82,6 +99,148 @@ def framed(message: Message, path: tuple[str, ...] = ("session",)) -> str:
 def a_proposal(attempt: str, **more: Any) -> Proposal:
     given = {"lamport": 1, "kind": "note", "params": (("text", "x"),), "deadline": 10**6, **more}
     return Proposal("s", attempt, 2, **given)
+
+
+# --- what a server and peers of bad faith show to Carol, in the third seat ------------------------
+
+OURS = b"c" * 16
+SDP = "v=0\r\na=fingerprint:sha-256 AB:CD\r\n"
+SPLIT, REJECTED = a_proposal("split"), a_proposal("rejected", params=(("big", 2**60),))
+OTHER = a_proposal("split", params=(("text", "pay Eve"),))
+
+
+def a_member(
+    party: int, identity: Identity, incarnation: bytes, signer: Identity | None = None
+) -> dict[str, Any]:
+    parts = presence_parts("s", party, incarnation, 1)
+    presence = (signer or identity).sign(PRESENCE_LABEL, *parts)
+    member = Member(party, identity.public, incarnation, 1, presence)
+    return {"type": "PeerJoined", "member": msgspec.to_builtins(member), "revision": 1}
+
+
+def relayed(payload: Message) -> dict[str, Any]:
+    return {"type": "Relayed", "sender": 2, "payload": json.loads(encode_payload(payload))}
+
+
+def an_offer(attempt: int, identity: Identity = BOB, **more: Any) -> Offer:
+    pair = Pair("s", 2, 3, b"2" * 16, OURS)
+    given = {"epoch": 1, "nonce": b"n" * 16, "expires": 2**52, "sdp": SDP, **more}
+    return sign_offer(identity, pair, attempt=attempt, **given)
+
+
+def a_line(number: int, incarnation: bytes) -> dict[str, Any]:
+    said = Text(0, number, f"line {number}", b"")
+    signature = BOB.sign(TEXT_LABEL, *text_parts("s", 2, incarnation, said))
+    return relayed(msgspec.structs.replace(said, signature=signature))
+
+
+def a_box(seal: Seal, number: int) -> dict[str, Any]:
+    names = digest("mpclab incarnations", CONTEXT)[:8]
+    hello = Hello(reply=False, relay=True, nonce=b"h" * 16)
+    return relayed(Sealed(names, seal.seal(number, msgspec.msgpack.encode(hello))))
+
+
+_HIGH = Pair("s", 3, 2, OURS, b"2" * 16)
+CONTEXT = encode("mpclab relay", *_HIGH.back.parts, *_HIGH.parts)
+
+
+def news() -> list[dict[str, Any]]:
+    seal, first, second = Seal(BOB, EVE.public, CONTEXT), b"2" * 16, b"3" * 16
+    swapped = msgspec.structs.replace(an_offer(1), sdp=SDP.replace("AB:CD", "EE:EE"))
+    return [
+        a_member(1, ALICE, b"1" * 16),
+        a_member(2, EVE, first),  # our own key, in another seat
+        a_member(2, BOB, first, signer=EVE),
+        a_member(2, BOB, first),
+        a_member(2, ALICE, second),  # another identity for a seat that is taken
+        relayed(swapped),
+        relayed(an_offer(1, EVE)),
+        relayed(msgspec.structs.replace(an_offer(1), attempt=9)),
+        relayed(an_offer(1, expires=1)),  # too old, and passed over
+        relayed(an_offer(1)),
+        relayed(an_offer(1)),  # again
+        a_line(1, first), a_line(2, first), a_line(2, first),
+        a_box(seal, 1),
+        # It starts anew, and counts its lines anew; the server shows its old life once more.
+        {"type": "PeerLeft", "party": 2, "why": "", "gone": False, "revision": 2},
+        a_member(2, BOB, second), a_line(1, second),
+        a_member(2, BOB, first), a_box(seal, 1), a_box(seal, 2), a_line(1, first),
+    ]  # fmt: skip
+
+
+def from_peers() -> list[list[Any]]:
+    doubled = a_proposal("doubled", params=(("text", "1"), ("text", "2")))
+    no = [sign_vote(ALICE, REJECTED, 1, False, "🙂" * 150), sign_vote(BOB, REJECTED, 2, False)]
+    asked, other = sign_proposal(BOB, REJECTED), sign_proposal(BOB, OTHER)
+    yes = tuple((p, sign_vote(who, OTHER, p, True).signature) for p, who in ((1, ALICE), (2, BOB)))
+    elsewhere = sign_vote(ALICE, REJECTED, 1, False)
+    endings: list[Ending] = [
+        AbortCertificate(asked, (), ()),
+        AbortCertificate(asked, (no[0],), ()),
+        AbortCertificate(asked, (no[0], no[0]), ()),
+        AbortCertificate(asked, (no[0], msgspec.structs.replace(elsewhere, voter=2)), ()),
+        AbortCertificate(asked, (), (sign_withdrawal(BOB, REJECTED, 2, ()),)),
+        Refusal(asked, "so it is"),
+        AbortCertificate(asked, tuple(no), ()),
+        Certificate(other, (*yes[:1], (2, yes[0][1]))),
+        Certificate(other, yes),
+    ]
+    said: list[Message] = [sign_proposal(BOB, one) for one in (doubled, SPLIT, REJECTED)]
+    said += [DecidedBatch((DecidedEntry(ending),)) for ending in endings]
+    # Votes on what nobody proposed do not push out what somebody did.
+    said += [sign_vote(BOB, a_proposal(f"air {i}"), 2, True) for i in range(70)]
+    return [[2, framed(one)] for one in said]
+
+
+def carol() -> dict[str, Any]:
+    return {
+        "seed": text(bytes([3]) * 32), "incarnation": text(OURS), "op": SPLIT.op,
+        "news": news(), "frames": from_peers(),
+    }  # fmt: skip
+
+
+def check_carol(told: dict[str, Any]) -> None:
+    heard = told["heard"]
+    assert [detail["reason"] for what, detail in heard if what == "blamed"] == [
+        "it has our own key", "a presence that it did not sign", "another key than it had before",
+        *["an Offer that party 2 did not sign"] * 3, "an offer that came before",
+        "a line of text that it did not sign, or that came before",
+        "a box that was opened or passed over before",
+        "a line of text that it did not sign, or that came before",
+        "a proposal with two values of one name",
+        *["an abort by 0 parties, which are too few", "an abort by 1 parties, which are too few"],
+        "an abort by 1 parties, which are too few", "a vote that party 2 did not sign",
+        "an abort by a withdrawal that party 2 did not sign",
+        "a refusal by a protocol that there is not", "a vote that party 2 did not sign",
+        f"proposed two things under one id, {SPLIT.op}",
+    ]  # fmt: skip
+    assert told["dialled"] == [SDP]
+    assert [d["text"] for what, d in heard if what == "said"] == ["line 1", "line 2", "line 1"]
+    # What is shown is what is signed, also of the version that was committed in the end.
+    proposed = [(d["hash"], d["params"]) for what, d in heard if what == "proposed"]
+    assert proposed[:3] == [
+        (SPLIT.hash.hex(), {"text": "x"}), (REJECTED.hash.hex(), {"big": str(2**60)}),
+        (OTHER.hash.hex(), {"text": "pay Eve"}),
+    ]  # fmt: skip
+    ends = {d["op"]: (what, d["hash"]) for what, d in heard if what in ("committed", "aborted")}
+    assert ends[SPLIT.op] == ("committed", OTHER.hash.hex())
+    assert ends[REJECTED.op] == ("aborted", REJECTED.hash.hex())
+    assert "is not what was shown" in told["wrong"]
+    assert told["twice"][0] == 10
+    assert "a vote is final" in told["twice"][1]
+    assert told["unheard"] == 64
+    assert (told["sent"], told["backlog"]) == (20, 30)
+
+
+def run(client: Path, tmp_path: Path, cases: dict[str, Any]) -> dict[str, Any]:
+    file = tmp_path / "cases.json"
+    file.write_text(json.dumps(cases))
+    script = Path(__file__).parent / "plain.mjs"
+    command = [*packages.node(), str(script), str(client), str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    told: dict[str, Any] = json.loads(ran.stdout)
+    return told
 
 
 def test_its_bytes_are_ours_and_it_refuses_what_we_refuse(client: Path, tmp_path: Path) -> None:
@@ -135,13 +294,8 @@ def test_its_bytes_are_ours_and_it_refuses_what_we_refuse(client: Path, tmp_path
                   '{"type":"Ping","revision":-1}', '{"type":"Ping","revision":1,"more":1}', "[]"],
         "descriptions": ["", "a=fingerprint:SHA-256 ab:cd\r\na=fingerprint:sha-1 00:11\r\n"],
     }  # fmt: skip
-    file = tmp_path / "cases.json"
-    file.write_text(json.dumps(cases))
-    script = Path(__file__).parent / "plain.mjs"
-    command = [*packages.node(), str(script), str(client), str(file)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    told = json.loads(ran.stdout)
+    told = run(client, tmp_path, {**cases, "carol": carol()})
+    check_carol(told)
 
     assert told["transcripts"] == [encode(*parts).hex() for parts in TRANSCRIPTS]
     assert told["digest"] == digest("label", 1, "x").hex()
