@@ -179,7 +179,8 @@ export class Page {
     this.listener = null;
     this.wire = null; // to a server that another browser's tab is, by a code
     this.port = null; // to the notebook that holds this page
-    this.release = () => {}; // of the name that we serve under
+    this.served = ""; // the name that we serve under, or are about to
+    this.letGo = () => {}; // of the lock on it
     this.shown = { state: (text) => show(JSON.parse(text)), flow: (text, data) => flow(data, text === "begin"), died };
     addEventListener("pagehide", () => this.vanish());
     addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
@@ -233,20 +234,26 @@ export class Page {
 
   // Be the server of this name, unless another tab of this browser is.
   async serve(name) {
-    this.release();
-    const free = !navigator.locks || await new Promise((resolve) => {
-      navigator.locks.request(`mpclab server ${name}`, { ifAvailable: true }, (lock) => {
-        resolve(lock !== null);
-        return lock === null ? undefined : new Promise((done) => { this.release = done; });
-      }).catch(() => resolve(true));
-    });
-    if (!free) throw new Error("another tab of this browser is that server");
+    if (this.served) throw new Error("this tab is a server already; stop it first");
+    this.served = name;
     try {
+      const free = !navigator.locks || await new Promise((resolve) => {
+        navigator.locks.request(`mpclab server ${name}`, { ifAvailable: true }, (lock) => {
+          resolve(lock !== null);
+          return lock === null ? undefined : new Promise((done) => { this.letGo = done; });
+        }).catch(() => resolve(true));
+      });
+      if (!free) throw new Error("another tab of this browser is that server");
       return await this.command({ do: "serve", name });
     } catch (error) {
       this.release();
       throw error;
     }
+  }
+
+  release() {
+    this.served = "";
+    this.letGo();
   }
 
   command(command) { return this.ask("command", { command }); }
