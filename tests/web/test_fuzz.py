@@ -1,4 +1,4 @@
-"""What strangers say to a tab that is a server, codes that anybody may write, and two tabs at once."""
+"""What strangers say to a tab that is a server, codes that anybody may write, two tabs at once."""
 
 import json
 import subprocess
