@@ -37,8 +37,23 @@ def validity(facts: Facts) -> Verdict:
         NAME,
         ("the" if ops == 1 else f"all {ops}")
         + f" committed operation{'s' * (ops != 1)} had been proposed"
-        + (f" and approved by {facts.needed} or more" if facts.votes else ""),
+        + (f" and approved by {facts.needed} or more" if facts.votes else "")
+        + _trusting(_unheard(facts, commits)),
     )
+
+
+def _unheard(facts: Facts, commits: list[Decision]) -> set[Party]:
+    """Who runs elsewhere and whose approval, which is told nowhere, a commit rests on."""
+    unheard: set[Party] = set()
+    for op in {d.op for d in commits} if facts.votes else ():
+        yes = {v.party for v in facts.votes.get(op, ()) if v.approve} | facts.faulty
+        if len(yes) < facts.needed:
+            unheard |= facts.elsewhere - yes
+    return unheard
+
+
+def _trusting(unheard: set[Party]) -> str:
+    return f"; that {names(unheard)} approved is not in the trace" if unheard else ""
 
 
 def _aborted(facts: Facts) -> str:
@@ -64,9 +79,12 @@ def _commits(facts: Facts, commits: list[Decision]) -> Found:
             found.append((f"party {d.party} committed {d.op}, which nobody had proposed", [d.row]))
         elif facts.votes:  # else it is a protocol without an approval gate
             cast = _cast(facts, d)
-            yes = {v.party for v in cast.values() if v.approve} | untold
-            if len(yes) < facts.needed:
-                by = names(sorted(yes - untold))
+            told = {v.party for v in cast.values() if v.approve}
+            elsewhere = (
+                p for p in facts.elsewhere if _said_elsewhere(facts, d.op, p, approve=True)
+            )
+            if len(told | facts.faulty | set(elsewhere)) < facts.needed:
+                by = names(sorted(told - facts.faulty))
                 said = f"party {d.party} committed {d.op} when only {by} had approved it"
                 rows = [d.row, *(v.row for v in cast.values())]
                 found.append((f"{said}; {facts.needed} must", rows))
@@ -147,6 +165,7 @@ def certificates(facts: Facts) -> Verdict:
     if not held:
         return unknown("certificates", "nobody honest held a certificate")
     found: Found = []
+    unheard: set[Party] = set()
     for i, party, note in held:
         real = {p for p in note.approvals if p in facts.members}
         prefix = f"party {party} accepted a certificate for {note.op}"
@@ -164,7 +183,12 @@ def certificates(facts: Facts) -> Verdict:
             votes = mine.get(p, [])
             if not any(vote.approve for vote in votes):
                 if _said_elsewhere(facts, note.op, p, approve=True):
+                    # Its vote may come later in the trace, or never.
+                    if not any(v.party == p for v in facts.votes.get(note.op, ())):
+                        unheard.add(p)
                     continue
+                if p in facts.elsewhere:  # told late
+                    votes = [v for v in facts.votes.get(note.op, ()) if v.party == p]
                 did = "rejected it" if votes else "had not voted"
                 rows = [i, *(vote.row for vote in votes)]
                 found.append((f"{prefix} in the name of party {p}, which {did}", rows))
@@ -173,5 +197,5 @@ def certificates(facts: Facts) -> Verdict:
     return ok(
         "certificates",
         f"all {len(held)} certificates carry {facts.needed} or more "
-        "approvals that were really given",
+        "approvals that were really given" + _trusting(unheard),
     )

@@ -334,8 +334,16 @@ def test_votes_of_a_party_elsewhere_are_told_late_or_never(told: bool | None, ve
         story.host(2, "started", elsewhere=True)
         story.vote(2, "x", approve=told)
         story.vote(2, "y", approve=not told)
-    assert judge("certificates", story).verdict == verdict
-    assert judge("validity", story).verdict == verdict
+    for check in ("certificates", "validity"):
+        judged = judge(check, story)
+        assert judged.verdict == verdict
+        # What rests on words that nobody told is no plain ok.
+        trusted = "that party 2 approved is not in the trace" in judged.sentence
+        assert trusted == (told is None)
+    if told is False:
+        found = [judge(check, story).sentence for check in ("certificates", "validity")]
+        assert "in the name of party 2, which rejected it" in found[0]
+        assert "party 1 committed x when only party 1 had approved it; 2 must" in found[1]
 
 
 @pytest.mark.parametrize("approvals", [[1, 1], [1, 7]])
