@@ -263,6 +263,10 @@ class Lab:
         return Done(f"the seat of party {party} in {session} is free")
 
     def _ask_server(self, ask: CloseSession | FreeSeat) -> None:
+        if not isinstance(ask.session, str):
+            raise UsageError(f"session {ask.session!r}: write its name")
+        if isinstance(ask, FreeSeat) and type(ask.party) is not int:
+            raise UsageError(f"party {ask.party!r}: write its number")
         if not self.server_status().running:
             raise UsageError("no server is running here")
         self.world.ask(SERVER, ROOMS, ask)
@@ -882,6 +886,8 @@ def make_world(
     if scenario.world == "simulated":
         if url or store:
             raise UsageError("a simulated world has its own server and stores; leave them out")
+        if other := sorted(options.keys() - {"trace", "record"}):  # it is recorded by its seed
+            raise UsageError(f"the simulated world has no option {other[0]!r}")
         return SimulatedWorld(scenario.seed, scenario.network, trace=options.get("trace"))
     if scenario.world == "websocket":
         from mpclab.worlds.real.websocket import WebSocketWorld

@@ -18,6 +18,7 @@ from mpclab.lab import Lab, Scenario
         (lambda: Lab("run.yaml"), "Lab(Scenario.from_file(…))"),
         (lambda: Lab(partys=4), "did you mean 'parties'"),
         (lambda: Lab(agreement={"raft": {"prevot": False}}), "did you mean 'prevote'"),
+        (lambda: Lab(options={"rate": 1}), "the simulated world has no option 'rate'"),
         (lambda: Lab(protocol=dict), "give a Machine class"),
         (lambda: Lab(Scenario({"parties": 3})), "Scenario(parties=3)"),
         (lambda: Lab(Scenario(operations=[{"by": 1}])), "operations[0]: 'kind' is missing"),
@@ -52,6 +53,8 @@ def test_a_lab_that_cannot_be_made(make: Callable[[], Lab], says: str) -> None:
         (lambda lab: lab.propose(kind="sign", key=[]), "parameter 'key': [] is not text"),
         (lambda lab: lab.close_session("x"), "no server is running here"),
         (lambda lab: lab.free_seat("x", 1), "no server is running here"),
+        (lambda lab: lab.close_session(None), "session None: write its name"),
+        (lambda lab: lab.free_seat("x", [1]), "party [1]: write its number"),
     ],
 )
 def test_a_verb_that_cannot_be_done(do: Callable[[Lab], object], says: str) -> None:
