@@ -13,11 +13,13 @@ class Clock:
     """A loop of which only the time is looked at."""
 
     now = 0.0
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
 
     def time(self) -> float:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
+        self.meanwhile()
         self.now += seconds
 
 
@@ -51,13 +53,22 @@ def while_it_sends(link: Asked) -> bool:
     return no(link)
 
 
-def over_after(monkeypatch: pytest.MonkeyPatch, *answers: Callable[[Asked], bool]) -> Asked:
-    """A link that was given up, at what time of its clock and with which answers not given."""
+def over_after(
+    monkeypatch: pytest.MonkeyPatch, *answers: Callable[[Asked], bool], sent: bool = False
+) -> Asked:
+    """A link that was given up, at what time of its clock and with which answers not given; the
+    peer `sent` something at the beginning."""
     clock = Clock()
     stand_in = SimpleNamespace(get_running_loop=lambda: clock, sleep=clock.sleep)
     monkeypatch.setattr(consent, "asyncio", stand_in)
     monkeypatch.setattr(consent, "PACE", consent.Pace())
     link = Asked(clock, list(answers))
+
+    def says() -> None:
+        if sent and clock.now == 0.0:
+            link.data_received(b"the last", 1)
+
+    clock.meanwhile = says
     asyncio.run(link.query_consent())
     return link
 
@@ -73,6 +84,12 @@ def test_a_peer_is_given_up_after_four_questions_that_were_in_time(
 
 def test_a_dead_peer_is_noticed_within_three_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 2.2 < over_after(monkeypatch, no, no, no, no).clock.now < 3.0
+
+
+def test_one_that_had_just_sent_something_is_noticed_a_question_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert 2.6 < over_after(monkeypatch, no, no, no, no, sent=True).clock.now < 3.6
 
 
 def test_consent_is_over_after_its_time_whatever_arrives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ things are ours:
 
 - A process with many links asks each less often: a mesh of 30 asked 1,740 times a second.
 - A question without an answer is soon followed by the next, so that a peer that is gone is noticed
-  within `every + lost * 0.7` s, and one that was stopped for less keeps its link.
+  within `every + lost * 0.7` s, or `every * 1.2` later if it sent something just before; and one
+  that was stopped for less keeps its link.
 - What arrives is a sign of life, and so a peer is not given up while it sends. Nor is it when we
   ourselves were late: then its answers lie in our sockets, unread. 5 MB to a peer in the same
   process, on a machine with ten times the work that it can do, ended the link before.

@@ -87,7 +87,7 @@ class ChannelSettings:
         ice_servers: STUN and TURN servers; none by default, and never a public one unasked.
         relay_only: offer no address of ours, only those of TURN servers.
         consent_every, consent_lost: how often a peer is asked whether it is there, and after how
-            many questions without an answer it is gone: after 3 s at the most, while a process
+            many questions without an answer it is gone: after 3.6 s at the most, while a process
             has no more than 56 ends of links (see `consent`). They hold for the whole process.
         at_once: handshakes under way at the same time: more do not end sooner, and the loop
             answers others later.
