@@ -75,11 +75,22 @@ def people_all(chromium_browser: Browser, server: str) -> Iterator[People]:
     context.close()
 
 
+@pytest.fixture(scope="module")
+def elsewhere(chromium_browser: Browser, server: str) -> Iterator[People]:
+    """Another browser, with which that of `people` has nothing in common but what people carry."""
+    context = chromium_browser.new_context(viewport={"width": 390, "height": 844})
+    yield People(context, server)
+    context.close()
+
+
 @pytest.fixture
 def people(people_all: People) -> Iterator[People]:
     yield people_all
     people_all.done()
     assert not people_all.complaints
+
+
+# In an order in which tabs are used again: the last test closes one.
 
 
 def test_two_tabs_and_two_parties_make_a_key_and_sign(people: People, server: str) -> None:
@@ -146,97 +157,6 @@ def test_two_tabs_and_two_parties_make_a_key_and_sign(people: People, server: st
         assert saved.value.suggested_filename
 
 
-def test_a_tab_is_the_server_for_its_browser_and_by_a_code_for_another(
-    people: People, server: str, chromium_browser: Browser
-) -> None:
-    host = people.open()
-    host.get_by_role("button", name="Start server").click(timeout=PATIENCE)
-    expect(host.get_by_text("🟢 This tab is the server")).to_be_visible(timeout=PATIENCE)
-    picture(host, "tab-server-390")
-    fill(host, session="nobody", parties=3, threshold=2, policy="threshold(2)")
-    host.get_by_label("Agreement").select_option("direct")
-    host.get_by_role("button", name="Create or join").click()
-    expect(host.locator(".sessions")).to_contain_text("nobody 1 of 3", timeout=PATIENCE)
-    near = people.follow(host.evaluate("location.href"), party=2)
-
-    # Another browser, with which this one has nothing in common but what people carry over.
-    context = chromium_browser.new_context(viewport={"width": 390, "height": 844})
-    elsewhere = People(context, server)
-    host.get_by_role("button", name="Invite another browser").click()
-    link = host.locator("code.invitation").inner_text(timeout=PATIENCE)
-    expect(host.locator(".qr path")).to_have_count(1)
-    picture(host, "tab-invitation-390")
-    far = elsewhere.follow(link)
-    answer = far.locator("code.answer").inner_text(timeout=PATIENCE)
-    picture(far, "tab-answer-390")
-    host.get_by_label("Their answer").fill(answer)
-    host.get_by_role("button", name="Connect").click()
-    fill(far, party=3)
-    far.get_by_role("button", name="Join").click()
-    for tab in (host, near, far):
-        is_connected(tab, 3)
-    propose(near, "dkg")
-    approve(far, "make a key together")
-    for tab in (host, near, far):
-        is_done(tab, "make a key together")
-    assert head(host) == head(near) == head(far)
-
-    # The server's tab goes: the mesh lives on, and another tab is the next server.
-    host.close()
-    for tab in (near, far):
-        expect(tab.locator("#status")).to_contain_text("2 of 3 still connected", timeout=PATIENCE)
-    propose(far, "sign", message="without a server")
-    approve(near, "without a server")
-    for tab in (near, far):
-        is_done(tab, "without a server")
-        check_signature(tab, "without a server")
-    near.get_by_role("button", name="Start server in this tab").click()
-    expect(near.locator("#status")).to_contain_text("🟢 2 of 3 connected", timeout=PATIENCE)
-    assert not elsewhere.complaints
-    context.close()
-
-
-def test_what_goes_wrong_in_a_tab_is_borne(people: People, server: str) -> None:
-    """Loss, altered messages, a pause, and a worker that is ended in the middle of a vote."""
-    link = {
-        "session": "weather", "parties": 4, "threshold": 3, "policy": "threshold(3)",
-        "agreement": "pbft",
-    }  # fmt: skip
-    tab = people.open(party=1, **link)
-    with Lab(
-        world="webrtc", url=server, session="weather", parties=4, threshold=3,
-        policy="threshold(3)", agreement="pbft",
-    ) as lab:  # fmt: skip
-        lab.spawn(2, 3, 4)
-        lab.join(wait=False)
-        is_connected(tab, 4)
-        propose(tab, "dkg")
-        is_done(tab, "make a key together")
-        tab.get_by_text("faults of this tab").click()
-        for kind, seconds in (("loss", "2"), ("corrupt", "2"), ("hold", "1"), ("pause", "1")):
-            tab.locator("[name=fault]").select_option(kind)
-            tab.locator("[name=seconds]").fill(seconds)
-            tab.get_by_role("button", name="Break it").click()
-            if kind == "pause":  # who is paused proposes nothing
-                lab.propose(by=2, kind="note", text="in spite of pause")
-            else:
-                propose(tab, "note", text=f"in spite of {kind}")
-            is_done(tab, f"in spite of {kind}")
-
-        # The worker is ended at once; another one takes up what was stored, the share of the key
-        # among it, and the vote that went on without it.
-        tab.locator("[name=fault]").select_option("crash")
-        tab.locator("[name=seconds]").fill("0.2")
-        tab.get_by_role("button", name="Break it").click()
-        expect(tab.locator("#status")).to_have_text("🔴 crashed")
-        lab.propose(by=2, kind="note", text="while it was away")
-        is_connected(tab, 4)
-        is_done(tab, "while it was away")
-        propose(tab, "sign", message="after a crash")
-        is_done(tab, "after a crash")
-        check_signature(tab, "after a crash")
-
-
 def test_five_of_three_kinds_agree_in_spite_of_a_fault(
     people: People, server: str, plain: str
 ) -> None:
@@ -257,6 +177,11 @@ def test_five_of_three_kinds_agree_in_spite_of_a_fault(
         js.goto(f"{plain}/#{urlencode(fields)}")
         js.get_by_role("button", name="Join").click()
         expect(js.locator("#status")).to_have_text("linked with 4 of 4", timeout=PATIENCE)
+        twin = people.context.new_page()
+        twin.goto(js.url)
+        twin.get_by_role("button", name="Join").click()
+        expect(twin.locator("#events")).to_contain_text("open in another tab")
+        twin.close()
         for tab in tabs:
             is_connected(tab, 5)
         tabs[0].get_by_text("faults of this tab").click()
@@ -288,14 +213,14 @@ def test_five_of_three_kinds_agree_in_spite_of_a_fault(
 
 
 def test_a_party_is_sealed_moved_and_never_twice_in_one_browser(
-    people: People, chromium_browser: Browser, server: str, tmp_path: Path
+    people: People, elsewhere: People, tmp_path: Path
 ) -> None:
     """One party alone is a session, too: it has a key, under a passphrase, and can be moved."""
     tab = people.open(session="alone", parties=1, threshold=1, agreement="direct")
     fill(tab, party=1)
     tab.locator("form").first.get_by_text("more").click()
     fill(tab, passphrase="a tale of two tabs")
-    tab.get_by_role("button", name="Join").click()
+    tab.get_by_role("button", name="Join").dblclick()  # and not so that it holds no lock
     is_connected(tab, 1)
     propose(tab, "note", text="written here")
     is_done(tab, "written here")
@@ -342,8 +267,6 @@ def test_a_party_is_sealed_moved_and_never_twice_in_one_browser(
     assert tab.locator(".people code").get_attribute("title") == key
 
     # Elsewhere it is the same party, with its history.
-    context = chromium_browser.new_context(viewport={"width": 390, "height": 844})
-    elsewhere = People(context, server)
     there = elsewhere.open()
     there.get_by_text("exported from another browser").click(timeout=PATIENCE)
     there.locator("[name=backup]").set_input_files(file)
@@ -358,11 +281,99 @@ def test_a_party_is_sealed_moved_and_never_twice_in_one_browser(
 
     # Without a network the page is there all the same, from the service worker.
     there.evaluate("navigator.serviceWorker.ready.then(() => undefined)")
-    context.set_offline(True)
+    elsewhere.context.set_offline(True)
     there.reload()
     fill(there, passphrase="moving house")  # the file's is its own here
     there.get_by_role("button", name="Open this party").click()
     expect(there.locator("#status")).to_contain_text("🔴", timeout=PATIENCE)
     assert there.locator(".people code").get_attribute("title") == key
-    elsewhere.complaints.clear()  # that there is no network
-    context.close()
+    elsewhere.context.set_offline(False)
+    elsewhere.done()
+    elsewhere.complaints.clear()  # that there was no network
+
+
+def test_what_goes_wrong_in_a_tab_is_borne(people: People, server: str) -> None:
+    """Loss, altered messages, a pause, and a worker that is ended in the middle of a vote."""
+    link = {
+        "session": "weather", "parties": 4, "threshold": 3, "policy": "threshold(3)",
+        "agreement": "pbft",
+    }  # fmt: skip
+    tab = people.open(party=1, **link)
+    with Lab(
+        world="webrtc", url=server, session="weather", parties=4, threshold=3,
+        policy="threshold(3)", agreement="pbft",
+    ) as lab:  # fmt: skip
+        lab.spawn(2, 3, 4)
+        lab.join(wait=False)
+        is_connected(tab, 4)
+        propose(tab, "dkg")
+        is_done(tab, "make a key together")
+        tab.get_by_text("faults of this tab").click()
+        for kind, seconds in (("loss", "2"), ("corrupt", "2"), ("hold", "1"), ("pause", "1")):
+            tab.locator("[name=fault]").select_option(kind)
+            tab.locator("[name=seconds]").fill(seconds)
+            tab.get_by_role("button", name="Break it").click()
+            if kind == "pause":  # who is paused proposes nothing
+                lab.propose(by=2, kind="note", text="in spite of pause")
+            else:
+                propose(tab, "note", text=f"in spite of {kind}")
+            is_done(tab, f"in spite of {kind}")
+
+        # The worker is ended at once; another one takes up what was stored, the share of the key
+        # among it, and the vote that went on without it.
+        tab.locator("[name=fault]").select_option("crash")
+        tab.locator("[name=seconds]").fill("0.2")
+        tab.get_by_role("button", name="Break it").click()
+        expect(tab.locator("#status")).to_have_text("🔴 crashed")
+        lab.propose(by=2, kind="note", text="while it was away")
+        is_connected(tab, 4)
+        is_done(tab, "while it was away")
+        propose(tab, "sign", message="after a crash")
+        is_done(tab, "after a crash")
+        check_signature(tab, "after a crash")
+
+
+def test_a_tab_is_the_server_for_its_browser_and_by_a_code_for_another(
+    people: People, elsewhere: People
+) -> None:
+    host = people.open()
+    host.get_by_role("button", name="Start server").click(timeout=PATIENCE)
+    expect(host.get_by_text("🟢 This tab is the server")).to_be_visible(timeout=PATIENCE)
+    picture(host, "tab-server-390")
+    fill(host, session="nobody", parties=3, threshold=2, policy="threshold(2)")
+    host.get_by_label("Agreement").select_option("direct")
+    host.get_by_role("button", name="Create or join").click()
+    expect(host.locator(".sessions")).to_contain_text("nobody 1 of 3", timeout=PATIENCE)
+    near = people.follow(host.evaluate("location.href"), party=2)
+
+    host.get_by_role("button", name="Invite another browser").click()
+    link = host.locator("code.invitation").inner_text(timeout=PATIENCE)
+    expect(host.locator(".qr path")).to_have_count(1)
+    picture(host, "tab-invitation-390")
+    far = elsewhere.follow(link)
+    answer = far.locator("code.answer").inner_text(timeout=PATIENCE)
+    picture(far, "tab-answer-390")
+    host.get_by_label("Their answer").fill(answer)
+    host.get_by_role("button", name="Connect").click()
+    fill(far, party=3)
+    far.get_by_role("button", name="Join").click()
+    for tab in (host, near, far):
+        is_connected(tab, 3)
+    propose(near, "dkg")
+    approve(far, "make a key together")
+    for tab in (host, near, far):
+        is_done(tab, "make a key together")
+    assert head(host) == head(near) == head(far)
+
+    # The server's tab goes: the mesh lives on, and another tab is the next server.
+    host.close()
+    for tab in (near, far):
+        expect(tab.locator("#status")).to_contain_text("2 of 3 still connected", timeout=PATIENCE)
+    propose(far, "sign", message="without a server")
+    approve(near, "without a server")
+    for tab in (near, far):
+        is_done(tab, "without a server")
+        check_signature(tab, "without a server")
+    near.get_by_role("button", name="Start server in this tab").click()
+    expect(near.locator("#status")).to_contain_text("🟢 2 of 3 connected", timeout=PATIENCE)
+    assert not elsewhere.complaints

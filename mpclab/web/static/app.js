@@ -9,6 +9,7 @@ import { isServed } from "./air.js";
 
 const page = new Page({ show, flow, died });
 let release = () => {}; // of the lock on who we are
+let entering = false;
 
 const app = {
   page,
@@ -46,12 +47,18 @@ function askAgain(fields, error) {
   if (document.querySelector("main form input[name=passphrase]")) return; // a form is there
   app.place = null;
   endView();
-  if (/passphrase/.test(error.message)) unlockView(app, fields, error.message);
+  if (/^this .*\bpassphrase\b/.test(error.message)) unlockView(app, fields, error.message);
   else startView(app, fields);
 }
 
 // Begin as this party. `passphrase` opens its identity where one was chosen.
 async function enter(fields, passphrase = "") {
+  if (entering) return; // a second click would let go of the lock that the first one took
+  entering = true;
+  try { await begin(fields, passphrase); } finally { entering = false; }
+}
+
+async function begin(fields, passphrase) {
   const held = await hold(`mpclab ${fields.session} ${fields.party}`);
   if (!held) {
     askAgain(fields, new Error(`party ${fields.party} of ${fields.session} is open in another tab of this browser`));
