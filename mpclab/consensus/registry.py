@@ -35,6 +35,7 @@ _WRONG: dict[str, tuple[str, str]] = {
     "wrong-hotstuff-2": ("hotstuff2_unlocked", "UnlockedHotStuff2"),
     "wrong-tendermint": ("tendermint_unlocked", "UnlockedTendermint"),
     "wrong-streamlet": ("streamlet_any_chain", "AnyChainStreamlet"),
+    "wrong-streamlet-epochs": ("streamlet_any_epochs", "AnyEpochsStreamlet"),
     "wrong-bracha": ("bracha_messages", "MessageCountingBracha"),
     "wrong-ben-or": ("benor_known_coin", "KnownCoinBenOr"),
 }

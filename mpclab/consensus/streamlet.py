@@ -72,7 +72,7 @@ _encode = msgspec.msgpack.encode
 
 @dataclass(frozen=True, kw_only=True)
 class StreamletOptions(Options):
-    """The settings of Streamlet."""
+    """The settings of Streamlet, `batch` the same for all parties: a longer block is not valid."""
 
     delta: int | None = duration(
         None, "Δ, the longest delay; an epoch is twice as long (a quarter of patience)"
@@ -101,6 +101,8 @@ class Streamlet(Agreement):
     unvaried = (StreamletChain,)
     archives = frozenset({"block"})
 
+    BLOCK_BYTES: ClassVar = 128 * 1024
+    """Bytes of values in a block, at most, unless it has one operation alone."""
     OPEN: ClassVar = 256
     """Undecided operations that we keep for others."""
     REACH: ClassVar = 8
@@ -117,6 +119,7 @@ class Streamlet(Agreement):
     """2n/3, rounded up."""
     members: frozenset[Party]
 
+    trees: ClassVar[type[NotarisedTree]] = NotarisedTree
     tree: NotarisedTree
     epoch: int
     running: bool
@@ -143,7 +146,7 @@ class Streamlet(Agreement):
         self.f = max_faulty(ctx.n)
         self.quorum = byzantine_quorum(ctx.n)
         self.members = frozenset(ctx.members)
-        self.tree = NotarisedTree()
+        self.tree = self.trees()
         self.epoch = self.told = 0
         self.running = False
         self.voted, self.proposed = (0, b""), None
@@ -280,25 +283,42 @@ class Streamlet(Agreement):
         parent = self.tree.longest
         branch = self.tree.branch(parent)
         taken = {one.op for _, it in branch for one in it.block.ops}
-        ops = [
-            StreamletRequest(op, value)
-            for op, value in self.backlog.pending.items()
-            if op not in taken
-        ]
+        ops = self._next_ops(taken)
         if not ops and not taken:
             return
-        block = Block(parent, self.epoch, tuple(ops[: self.options.batch]))
+        block = Block(parent, self.epoch, ops)
         self.proposed = StreamletPropose(block, self.tree.links[parent].it.votes)
         ctx.persist("proposal", _encode(self.proposed))
         ctx.broadcast(self.proposed)
+
+    def _next_ops(self, taken: set[str]) -> tuple[StreamletRequest, ...]:
+        """What has waited longest and is not in the chain yet, as much as one block takes."""
+        found: list[StreamletRequest] = []
+        size = 0
+        for op, value in self.backlog.pending.items():
+            if op not in taken:
+                size += len(value)
+                if len(found) == self.options.batch or (found and size > self.BLOCK_BYTES):
+                    break
+                found.append(StreamletRequest(op, value))
+        return tuple(found)
+
+    def is_valid(self, ops: tuple[StreamletRequest, ...]) -> bool:
+        """Operations once each, with values that fit; and no more of them than a leader may put
+        into a block."""
+        if len(ops) > self.options.batch or (
+            len(ops) > 1 and sum(len(one.value) for one in ops) > self.BLOCK_BYTES
+        ):
+            return False
+        return len({one.op for one in ops}) == len(ops) and all(
+            one.op and self.fits(one.op, one.value) for one in ops
+        )
 
     def _on_proposal(self, ctx: Ctx, sender: Party, msg: StreamletPropose) -> None:
         block = msg.block
         if sender != self.leader(ctx, block.epoch):
             raise PeerFault(f"proposed in epoch {block.epoch}, which another party leads")
-        if len({one.op for one in block.ops}) < len(block.ops) or not all(
-            one.op and self.fits(one.op, one.value) for one in block.ops
-        ):
+        if not self.is_valid(block.ops):
             raise PeerFault(f"proposed an invalid block in epoch {block.epoch}")
         if block.parent != ROOT and not self.certifies(block.parent, msg.proof):
             return

@@ -84,9 +84,11 @@ class NotarisedTree:
         if second == GENESIS or self.links[third.parent].height <= self.height:
             return None
         first = self.links[second.parent].block
-        if third.epoch == second.epoch + 1 == first.epoch + 2:
-            return third.parent
-        return None
+        return third.parent if self.are_in_a_row(first, second, third) else None
+
+    def are_in_a_row(self, first: Block, second: Block, third: Block) -> bool:
+        """Whether adjacent blocks have consecutive epochs."""
+        return third.epoch == second.epoch + 1 == first.epoch + 2
 
     def branch(self, block: bytes) -> list[tuple[bytes, Notarised]]:
         """The blocks from the last final one, exclusive, to `block`."""

@@ -23,7 +23,7 @@ from mpclab.consensus.pbft_messages import (
 from mpclab.consensus.raft_messages import RaftHeartbeat, RaftRequestVote, RaftRequestVoteResponse
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.consensus.three_phase import ThreePhaseAck, ThreePhaseState
-from mpclab.consensus.wrong import ForgetfulRaft, Pbft2f
+from mpclab.consensus.wrong import AnyEpochsStreamlet, ForgetfulRaft, Pbft2f
 from mpclab.core.ids import MS, Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -94,13 +94,14 @@ class Clumsy(Pbft):
         ("hotstuff", Frames, "accuses"),
         ("pbft", Pbft2f, ""),
         ("raft", ForgetfulRaft, ""),
+        ("streamlet", AnyEpochsStreamlet, "holds two operations"),
         ("pbft", Deaf, "it did not end"),
         ("pbft", Clumsy, "fail"),
     ],
 )
 def test_wrong_protocols_are_caught(name: str, protocol: Any, problem: str) -> None:
-    seeds = range(100, 120) if protocol is ForgetfulRaft else range(120)  # one in a hundred
-    found = first_failure(name, seeds, protocol)
+    rare = {ForgetfulRaft: range(100, 120), AnyEpochsStreamlet: range(1010, 1011)}
+    found = first_failure(name, rare.get(protocol, range(120)), protocol)
     assert found is not None
     assert problem in found[1]
 

@@ -110,6 +110,19 @@ def test_a_block_takes_a_batch() -> None:
     assert c.sent()["StreamletPropose"] <= 3 * 5, "one, eight, eight, and what makes them final"
 
 
+def test_a_block_holds_values_of_so_many_bytes_or_a_single_one() -> None:
+    sizes = {"a": 2 * Streamlet.BLOCK_BYTES, "b": Streamlet.BLOCK_BYTES - 1, "c": 1, "d": 1}
+    leader = Alone(Streamlet, leads(1))
+    for op, size in sizes.items():
+        leader.machine.backlog.add(op, b"x" * size)
+    blocks: list[str] = []
+    while len("".join(blocks)) < 4:
+        ops = leader.machine._next_ops(set("".join(blocks)))
+        assert leader.machine.is_valid(ops)
+        blocks.append("".join(one.op for one in ops))
+    assert blocks == ["a", "bc", "d"]
+
+
 def test_too_few_parties_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 4"):
         Streamlet.check_size(3)
@@ -230,6 +243,8 @@ def test_a_parent_needs_votes_of_two_thirds(by: str) -> None:
         (StreamletRequest("", b"x"),),
         (StreamletRequest("a", b"x"), StreamletRequest("a", b"y")),
         (StreamletRequest("a", b"bad"),),
+        tuple(StreamletRequest(f"op{k}", b"x") for k in range(17)),
+        tuple(StreamletRequest(op, b"x" * 2**16) for op in "abc"),
     ],
 )
 def test_an_invalid_block_gets_no_vote_and_its_leader_the_blame(

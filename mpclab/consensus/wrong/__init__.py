@@ -12,10 +12,12 @@ from mpclab.consensus.wrong.raft_earlier import EarlierTermRaft
 from mpclab.consensus.wrong.raft_forgets import ForgetfulRaft
 from mpclab.consensus.wrong.raft_stale import StaleReadRaft
 from mpclab.consensus.wrong.streamlet_any_chain import AnyChainStreamlet
+from mpclab.consensus.wrong.streamlet_any_epochs import AnyEpochsStreamlet
 from mpclab.consensus.wrong.tendermint_unlocked import UnlockedTendermint
 
 __all__ = [
     "AnyChainStreamlet",
+    "AnyEpochsStreamlet",
     "AtOnceRaft",
     "EarlierTermRaft",
     "ForgetfulRaft",
