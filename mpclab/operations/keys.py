@@ -161,6 +161,17 @@ def _public(known: Known, op: str) -> bytes | None:
     return about_key(result.data)
 
 
+def _is_key(result: Result) -> bool:
+    """Also that of a kind which is not the house's."""
+    from mpclab.mpc.records import KeyRecord
+
+    try:
+        KeyRecord.from_bytes(result.data)
+    except UsageError:
+        return False
+    return True
+
+
 def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
     """The operation that made or last renewed the key which is meant: the one with this name, or
     the newest of all when none is named. A named operation means that one.
@@ -169,7 +180,7 @@ def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
     the refresh, and of no use: a replaced sharing is no key any more."""
     wanted = params.get("key", "")
     if (named_one := known.proposals.get(wanted)) is not None:
-        if named_one.kind not in KEY_KINDS:
+        if (result := known.results.get(wanted)) is not None and not _is_key(result):
             raise UsageError(f"key: operation {wanted} is a {named_one.kind}, which makes no key")
         return params
     made = [op for op in known.results if _public(known, op) is not None]
