@@ -24,7 +24,7 @@ PREFERENCES = {
     # by which its address could be learned.
     "media.peerconnection.ice.obfuscate_host_addresses": False,
 }
-START_SECONDS = 60
+START_SECONDS = 150
 PATIENCE = 120.0
 
 

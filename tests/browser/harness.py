@@ -24,7 +24,7 @@ from tools import chromium
 
 CHECKOUT = Path(__file__).parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
-START_SECONDS = 45
+START_SECONDS = 150
 RUN_SECONDS = 90
 CHROMIUM_FLAGS = [
     "--no-sandbox",

@@ -50,7 +50,7 @@ def test_the_coordinator_is_a_page_of_its_own(address: str, chromium_browser: Br
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address, wait_until="commit", timeout=60_000)
-    page.get_by_role("button", name="Start server").click(timeout=90_000)
+    page.get_by_role("button", name="Start server").click(timeout=240_000)
     for name in ("Spawn all", "Join all", "Propose"):
         page.get_by_role("button", name=name).click()
     hint = page.locator(".mpclab-next-step")

@@ -15,7 +15,8 @@ from mpclab.testing.figures import check_leaders, downtimes, elect, leader
 from mpclab.testing.gauntlet import gauntlet
 from mpclab.testing.promises import PROMISES
 from mpclab.trace import rows
-from tests.consensus.test_raft_voters import changes
+from tests.consensus.test_raft_paper import accepted
+from tests.consensus.test_raft_voters import changes, leads
 
 
 def test_who_stood_and_did_not_win_says_that_it_follows() -> None:
@@ -243,3 +244,13 @@ def order_of_events(protocol: type[Raft], seed: int) -> str:
 def test_changed_at_once_they_choose_two_leaders(seed: int) -> None:
     assert order_of_events(AtOnceRaft, seed).startswith("('leads'")
     assert order_of_events(Raft, seed) == ""
+
+
+def test_the_first_of_our_operations_may_commit_the_others() -> None:
+    """It makes us the only voter, where changes are made at once."""
+    alone = leads(AtOnceRaft)
+    for op in ("1+2", "1+1", "x"):
+        alone.submit(op, op.encode())
+    alone.hear(2, accepted(5, 2))
+    alone.fire("retry")
+    assert alone.log == ["1+2", "x", "1+1"]

@@ -11,7 +11,6 @@ from mpclab.consensus.agreement import Read
 from mpclab.consensus.raft import Raft
 from mpclab.consensus.raft_messages import RaftEntry, RaftHeartbeatResponse, RaftInstallSnapshot
 from mpclab.consensus.raft_voters import Voters, final
-from mpclab.consensus.wrong.raft_at_once import AtOnceRaft
 from mpclab.core.ids import Party
 from mpclab.testing.alone import Alone
 from tests.consensus.test_raft_paper import (
@@ -205,16 +204,6 @@ def test_the_first_of_our_reads_may_be_answered_with_the_others(raft: type[Raft]
     assert alone.machine.unread
     alone.fire("read")
     assert not alone.machine.unread
-
-
-def test_the_first_of_our_operations_may_commit_the_others() -> None:
-    """It makes us the only voter, where changes are made at once."""
-    alone = leads(AtOnceRaft)
-    for op in ("1+2", "1+1", "x"):
-        alone.submit(op, op.encode())
-    alone.hear(2, accepted(5, 2))
-    alone.fire("retry")
-    assert alone.log == ["1+2", "x", "1+1"]
 
 
 def test_voters_outlast_compaction_and_a_crash(raft: type[Raft]) -> None:
