@@ -12,6 +12,7 @@ import pickle
 from typing import Any
 
 from mpclab.core.machine import Machine
+from mpclab.core.registry import Registry
 
 _OURS = ("mpclab.", "tests.", "collections", "random", "_random")
 _OPAQUE = ("mpclab.crypto.",)
@@ -29,6 +30,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if obj is int:
             return NotImplemented
+        if isinstance(obj, Registry):  # it imports what is looked up
+            return int, (id(obj),)
         module = type(obj).__module__
         plain = module.startswith(_OURS) and not module.startswith(_OPAQUE)
         return NotImplemented if plain and not isinstance(obj, type) else (int, (id(obj),))

@@ -240,7 +240,7 @@ def order_of_events(protocol: type[Raft], seed: int) -> str:
     return gauntlet(protocol, seed, n=5, promises=PROMISES["raft"], options=options)
 
 
-@pytest.mark.parametrize("seed", [17, 35])
+@pytest.mark.parametrize("seed", [269])
 def test_changed_at_once_they_choose_two_leaders(seed: int) -> None:
     assert order_of_events(AtOnceRaft, seed).startswith("('leads'")
     assert order_of_events(Raft, seed) == ""
