@@ -23,7 +23,7 @@ from mpclab.trace import rows
 PROTOCOLS = tuple(
     name for name, cls in AGREEMENTS.items() if cls.__module__.startswith("mpclab.consensus.")
 )
-BEARING = tuple(name for name in PROTOCOLS if agreement(name).liars(7) == 2)
+BEARING = tuple(name for name in PROTOCOLS if agreement(name).liars(7) >= 2)
 SEEDS = (1, 2)
 FIELDS: dict[str, dict[str, object]] = {
     "last-moment": {"delay": "400ms"},
@@ -31,6 +31,7 @@ FIELDS: dict[str, dict[str, object]] = {
     "flood": {"for": "4s"},
     "adaptive": {"quiet": "25ms"},
     "one-field": {"rate": 0.7},
+    "replay": {"rate": 0.9},
 }
 GATE = ["SignedProposal", "SignedVote", "ProposalState"]
 """What is said before the agreement begins."""

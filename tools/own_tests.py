@@ -27,6 +27,7 @@ OWN = {
     "hotstuff-2": ("test_hotstuff2",),
     "tendermint": ("test_tendermint_paper", "test_tendermint"),
     "raft": ("test_raft_paper", "test_raft"),
+    "dolev-strong": ("test_dolev_strong",),
     "bracha": ("test_bracha",),
     "ben-or": ("test_benor",),
     "2pc": ("test_two_phase",),

@@ -122,6 +122,12 @@ class Facts:
         """Members that run somewhere else and tell of themselves: their rows are their word."""
         return frozenset(party for _, party, note in self.told(notes.Started) if note.elsewhere)
 
+    @cached_property
+    def untimely(self) -> list[notes.Untimely]:
+        """What honest parties heard of each other when none should, as their protocol assumes."""
+        told = self.told(notes.Untimely)
+        return [n for _, p, n in told if not {p, n.sender} & self.faulty]
+
     # --- what was noted ---
 
     @cached_property

@@ -129,6 +129,10 @@ def _judge(check: Callable[[Facts], Verdict], facts: Facts) -> Verdict:
     )
 
 
+_TIMED = ("agreement", "total-order", "validity", "termination")
+"""Checks of what a synchronous protocol promises."""
+
+
 def _qualified(verdict: Verdict, facts: Facts) -> Verdict:
     """The verdict, with what it rests on in its words."""
     sentence = verdict.sentence
@@ -136,6 +140,12 @@ def _qualified(verdict: Verdict, facts: Facts) -> Verdict:
         # A liar elsewhere can make what is said of it, and so this verdict, false.
         word = "its" if len(tellers) == 1 else "their"
         sentence += f"; by {word} own word, as to {names(tellers)}"
+    if verdict.verdict == "violated" and verdict.check in _TIMED and (late := facts.untimely):
+        note = late[0]
+        sentence += (
+            f"; assumed was that {note.assumed}: {len(late)} came otherwise, the first of party "
+            f"{note.sender}, {note.how}"
+        )
     if verdict.verdict == "ok" and (untold := facts.untold) is not None:
         why = f"the lie was never told ({untold.text or untold.kind}); else {sentence}"
         return unknown(verdict.check, why, verdict.witnesses)

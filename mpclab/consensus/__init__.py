@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mpclab.consensus.bracha import Bracha
     from mpclab.consensus.chained_hotstuff import ChainedHotStuff
     from mpclab.consensus.direct import Direct
+    from mpclab.consensus.dolev_strong import DolevStrong
     from mpclab.consensus.hotstuff import HotStuff
     from mpclab.consensus.hotstuff2 import HotStuff2
     from mpclab.consensus.pbft import Pbft
@@ -34,6 +35,7 @@ __all__ = [
     "ChainedHotStuff",
     "Decided",
     "Direct",
+    "DolevStrong",
     "HotStuff",
     "HotStuff2",
     "Oppose",
@@ -57,6 +59,7 @@ __getattr__ = names_of(
         "Bracha": "bracha",
         "ChainedHotStuff": "chained_hotstuff",
         "Direct": "direct",
+        "DolevStrong": "dolev_strong",
         "HotStuff": "hotstuff",
         "HotStuff2": "hotstuff2",
         "Pbft": "pbft",

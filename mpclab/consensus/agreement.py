@@ -192,6 +192,10 @@ class Agreement(Machine):
     """Decides itself that an operation will not be done, and says `Refused` everywhere. Where an
     operation is neither ordered nor refused, nobody can promise that it will not be committed."""
 
+    synchronous: ClassVar[bool] = False
+    """Its promises hold only while every message arrives in time, by clocks that agree: a cut, a
+    loss or a delay beyond what it is told breaks them, and not only its progress. What tries
+    protocols at random keeps this promise about the network for it."""
     reads: ClassVar[bool] = False
     """Answers `Read`: says when everything that was decided before it is decided here."""
     revotes: ClassVar[bool] = False

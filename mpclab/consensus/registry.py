@@ -18,6 +18,7 @@ _OURS: dict[str, tuple[str, str]] = {
     "hotstuff-2": ("hotstuff2", "HotStuff2"),
     "tendermint": ("tendermint", "Tendermint"),
     "streamlet": ("streamlet", "Streamlet"),
+    "dolev-strong": ("dolev_strong", "DolevStrong"),
     "bracha": ("bracha", "Bracha"),
     "ben-or": ("benor", "BenOr"),
 }
@@ -36,6 +37,7 @@ _WRONG: dict[str, tuple[str, str]] = {
     "wrong-tendermint": ("tendermint_unlocked", "UnlockedTendermint"),
     "wrong-streamlet": ("streamlet_any_chain", "AnyChainStreamlet"),
     "wrong-streamlet-epochs": ("streamlet_any_epochs", "AnyEpochsStreamlet"),
+    "wrong-dolev-strong": ("dolev_strong_short", "ShortChainDolevStrong"),
     "wrong-bracha": ("bracha_messages", "MessageCountingBracha"),
     "wrong-ben-or": ("benor_known_coin", "KnownCoinBenOr"),
 }

@@ -77,6 +77,7 @@ class ThreePhase(AtomicCommit):
     """Prepare, pre-commit, commit; and a backup coordinator."""
 
     title = "three-phase commit"
+    synchronous = True
     contradiction = Strength.SUSPECT  # a late message splits honest parties, see above
     timers = (*AtomicCommit.timers, "acks", "states")
 

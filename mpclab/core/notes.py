@@ -321,6 +321,20 @@ class Blocked(Note, frozen=True):
     op: str = ""
 
 
+class Untimely(Note, frozen=True):
+    """A message of `sender` came when, as the protocol has `assumed` of honest parties, none comes.
+
+    Written by: synchronous protocols (Dolev–Strong).
+    Read by: every check that finds something violated (it says what the promise rested on).
+    Without it: a protocol seems wrong where the network broke its assumption.
+    """
+
+    op: str
+    sender: Party
+    how: str
+    assumed: str
+
+
 class CaughtUp(Note, frozen=True):
     """`records` entries that the party had missed came from party `source`.
 
@@ -766,6 +780,7 @@ AnyNote: TypeAlias = (
     | Round
     | BecameLeader
     | EnteredView
+    | Untimely
     | Blocked
     | CaughtUp
     | Restored

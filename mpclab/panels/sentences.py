@@ -125,6 +125,8 @@ def _note(row: Noted) -> tuple[str, int]:
             return f"failed: {reason} [{op}]", 0
         case notes.Broken(error):
             return f"breaks: {error}", 0
+        case notes.Untimely(op, sender, how, assumed):
+            return f"heard party {sender} {how} [{op}]; it is assumed that {assumed}", 1
         case notes.CaughtUp(records, source):
             return f"caught up on {records} records from {source}", 0
         case notes.Opened(session):

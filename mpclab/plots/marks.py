@@ -142,6 +142,7 @@ def _mark(at: int, actor: Party, number: int, note: AnyNote) -> Mark | None:
             notes.Heard() | notes.Ignored() | notes.Executed() | notes.Failed()
             | notes.Phase()
             | notes.Round() | notes.CaughtUp() | notes.Restored() | notes.InputWanted()
+            | notes.Untimely()
             | notes.KeyAgreed() | notes.PackageRefused() | notes.Signed() | notes.Beacon()
             | notes.Confirmed() | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
             | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox() | notes.AskRefused()

@@ -49,9 +49,9 @@ LYING = ("liar", "colluders", "both", "beside")
 WAYS = (*LIES, "one-field", "last-moment", "flood", "adaptive", "attack")
 SHORT = {"raft": {"compaction": 2}, "pbft": {"checkpoint": 2, "window": 4}}
 """Options under which what is rare otherwise (a snapshot, a checkpoint) happens all the time."""
-
-SYNCHRONOUS = ("3pc",)
-"""Those that assume that every message arrives in time: no partition, no loss, nothing late."""
+PUNCTUAL = ("restarts", *LYING)
+"""Moods for protocols that assume that every message arrives in time: no partition, no loss,
+nothing late but what liars say."""
 
 Fields: TypeAlias = dict[str, Any]
 Moment: TypeAlias = tuple[int, Party]
@@ -70,15 +70,14 @@ def draw(seed: int, protocol: str, *, mood: str = "", n: int = 0) -> Scenario:
 
 def moods_of(protocol: str) -> list[str]:
     """Those that fit what a protocol assumes."""
-    if protocol in SYNCHRONOUS:
-        return ["restarts"]
     liars = agreement(protocol).liars(7)
     never = {
         "liar": not liars, "colluders": not liars, "beside": not liars, "both": liars < 2,
         "snapshot": protocol not in SHORT,
         "message": not spoken_by(agreement(protocol)),
     }  # fmt: skip
-    return [mood for mood in MOODS if not never.get(mood, False)]
+    moods = PUNCTUAL if agreement(protocol).synchronous else MOODS
+    return [mood for mood in moods if not never.get(mood, False)]
 
 
 class _Drawing:
@@ -136,7 +135,7 @@ class _Drawing:
 
     @property
     def _is_punctual(self) -> bool:
-        return self.protocol in SYNCHRONOUS
+        return self.cls.synchronous
 
     # --- faults ---
 

@@ -12,18 +12,20 @@ TOLD: Final[dict[str, tuple[str, ...]]] = {
     "hotstuff-2": ("entered-view", "became-leader"),
     "tendermint": ("phase propose", "phase precommit"),
     "streamlet": ("entered-view", "became-leader"),
+    "dolev-strong": ("phase broadcast", "phase relay"),
     "bracha": ("phase init", "phase ready"),
     "ben-or": ("phase report", "phase decide"),
 }
 """What a quiet run of each tells of its steps."""
 _BUILT: Final[dict[str, dict[str, Any]]] = {
     "2pc": {"progress": False},
-    "3pc": {"progress": False, "punctual": True},
+    "3pc": {"progress": False},
     "raft": {"patience": 1_000_000, "compaction": 4},
+    "dolev-strong": {"waits": False, "delta": 300_000},
     "bracha": {"chooses": False},
 }
 HOUSE: Final[dict[str, dict[str, Any]]] = {
     name: {"tells": told, **_BUILT.get(name, {})} for name, told in TOLD.items()
 }
 """Not `direct`, which agrees on nothing. Reliable broadcast (`bracha`) decides no two of rival
-values, and may decide none. Three-phase commit assumes that there are no partitions."""
+values, and may decide none. `dolev-strong` takes silence for an answer."""

@@ -58,7 +58,7 @@ def kill(suite: type[Conformance], budget: float = 10.0) -> str:
                     return f"storm {k}: {problems[0]}"
             if time.process_time() > end:
                 return ""
-            if suite.punctual:
+            if suite.protocol.synchronous:
                 continue
             for k in range(8 * seed, 8 * seed + 8):
                 with limit(LONGEST):

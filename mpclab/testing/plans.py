@@ -19,11 +19,10 @@ LONGEST = 3_000 * MS
 CALM = 300 * MS
 
 LEAST = {"raft": 3, "2pc": 2, "3pc": 2, "ben-or": 3, "direct": 2}
-SYNCHRONOUS = ("3pc",)
-"""Their promises hold only while the network is punctual: crashes alone go wrong."""
 OPTIONS: dict[str, dict[str, int]] = {
     # Elections as before, and not so many heartbeats that a storm is made of them.
     "raft": {"compaction": 4, "election_timeout": 120 * MS, "heartbeat": 40 * MS},
+    "dolev-strong": {"delta": 170 * MS},  # no delay of a punctual network is longer than 160 ms
 }
 SHORT: dict[str, dict[str, int]] = {"pbft": {"checkpoint": 2, "window": 4}}
 """In every third storm: what is rare otherwise happens all the time."""
@@ -119,7 +118,7 @@ def plan_of(name: str, seed: int, protocol: type[Agreement] | None = None, *, n:
     protocol = protocol or agreement(name)
     n = smallest(protocol, n or draw.choice((LEAST.get(name, 4), 4, 4, 5, 7)))
     members = range(1, n + 1)
-    rough = name not in SYNCHRONOUS
+    rough = not protocol.synchronous  # else the network is punctual: liars and crashes alone
     liars = draw.sample(members, draw.randint(0, protocol.liars(n))) if draw.random() < 0.7 else []
     honest = [p for p in members if p not in liars]
     crashes = tuple(

@@ -89,6 +89,15 @@ def _bracha(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
             yield (("ready", msg.dealer, msg.op), msg.digest)
 
 
+def _dolev_strong(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
+    match type(msg).__name__:
+        case "DolevStrongChain":
+            if len(msg.chain) == 1:
+                yield (("broadcast", me, msg.op), msg.value)
+        case "DolevStrongSettled":
+            yield (("settled", me, msg.op), msg.value)
+
+
 def _ben_or(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
     match type(msg).__name__:
         case "BenOrReport":
@@ -150,6 +159,7 @@ PROMISES: dict[str, Promises] = {
     "hotstuff-2": _hotstuff,
     "tendermint": tendermint_promises,
     "streamlet": _streamlet,
+    "dolev-strong": _dolev_strong,
     "bracha": _bracha,
     "ben-or": _ben_or,
 }

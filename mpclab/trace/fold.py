@@ -328,7 +328,7 @@ class State:
                 one = self._party(actor)
                 one.waiting_for, one.blocked = waiting_for, why or "blocked"
             case (
-                notes.Ignored() | notes.CaughtUp() | notes.Restored()
+                notes.Ignored() | notes.CaughtUp() | notes.Untimely() | notes.Restored()
                 | notes.InputWanted()
                 | notes.KeyAgreed() | notes.PackageRefused() | notes.Signed() | notes.Beacon()
                 | notes.Confirmed() | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()

@@ -283,6 +283,7 @@ class Feed:
             case (
                 notes.Heard() | notes.Ignored() | notes.Phase() | notes.Round()
                 | notes.CaughtUp() | notes.Restored() | notes.InputWanted() | notes.KeyAgreed()
+                | notes.Untimely()
                 | notes.PackageRefused() | notes.Signed() | notes.Beacon() | notes.Confirmed()
                 | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
                 | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()

@@ -33,7 +33,7 @@ from mpclab.testing.storms import Storm, again, first_failure, shrunk, storm
 
 OURS = (
     "2pc", "3pc", "ben-or", "bracha", "chained-hotstuff", "direct", "hotstuff", "pbft", "raft",
-    "hotstuff-2", "tendermint", "streamlet",
+    "hotstuff-2", "tendermint", "streamlet", "dolev-strong",
 )  # fmt: skip
 
 

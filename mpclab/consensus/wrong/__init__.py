@@ -2,6 +2,7 @@
 
 from mpclab.consensus.wrong.benor_known_coin import KnownCoinBenOr
 from mpclab.consensus.wrong.bracha_messages import MessageCountingBracha
+from mpclab.consensus.wrong.dolev_strong_short import ShortChainDolevStrong
 from mpclab.consensus.wrong.hotstuff2_unlocked import UnlockedHotStuff2
 from mpclab.consensus.wrong.hotstuff_unlocked import UnlockedHotStuff
 from mpclab.consensus.wrong.one_echo import OneEcho
@@ -25,6 +26,7 @@ __all__ = [
     "MessageCountingBracha",
     "OneEcho",
     "Pbft2f",
+    "ShortChainDolevStrong",
     "StaleReadRaft",
     "TrustingPbft",
     "UnlockedHotStuff",
