@@ -209,6 +209,7 @@ class Raft(Agreement):
             self._wait(ctx)
         if self.followers is not None:
             self.last_round = self.followers.rounds.number
+            ctx.note(notes.SteppedDown(term=self.followers.term))
             self.followers = None
             for timer in ("heartbeat", "commit-notice", "quorum"):
                 ctx.cancel_timer(timer)
@@ -298,6 +299,7 @@ class Raft(Agreement):
 
     def _lead(self, ctx: Ctx) -> None:
         self.role, self.leader = "leader", ctx.me
+        self.stands = False  # no vote elects twice: who is deposed asks again
         ctx.note(notes.BecameLeader(term=self.term))
         ctx.cancel_timer("election")
         rounds = Rounds(ctx.me, self.last_round)

@@ -308,6 +308,17 @@ class EnteredView(Note, frozen=True):
     view: int
 
 
+class SteppedDown(Note, frozen=True):
+    """The party led `term`, and leads no more: a newer term came, or a majority is not heard.
+
+    Written by: Raft.
+    Read by: plots, the parties panel.
+    Without it: a deposed leader seems to go on leading.
+    """
+
+    term: int
+
+
 class Blocked(Note, frozen=True):
     """The machine cannot go on, and for whom it waits.
 
@@ -781,6 +792,7 @@ AnyNote: TypeAlias = (
     | BecameLeader
     | EnteredView
     | Untimely
+    | SteppedDown
     | Blocked
     | CaughtUp
     | Restored

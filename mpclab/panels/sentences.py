@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, assert_never
 from mpclab.core import notes
 from mpclab.core.ids import SERVER, Party
 from mpclab.core.notes import fields_of, word_of
+from mpclab.core.words import count
 from mpclab.panels.controls import party_tips
 from mpclab.plots.style import shorten
 from mpclab.trace.rows import (
@@ -92,7 +93,7 @@ def _words(row: Row) -> tuple[str, int]:
             return f"{begins}: {text}", 1 if index < 0 else 0
         case Lied(kind=kind, to=to, said=said):
             if not kind:
-                return f"is made to say {len(said)} messages of its adversary's own", 2
+                return f"is made to say {count(len(said), 'message')} of its adversary's own", 2
             what = "something else than" if said else "nothing instead of"
             return f"tells {_all(to)} {what} {kind}", 2
         case _:
@@ -151,6 +152,8 @@ def _note(row: Noted) -> tuple[str, int]:
             return f"is blocked: {why}", 0
         case notes.BecameLeader():
             return f"becomes the leader ({_fields(note)})", 0
+        case notes.SteppedDown(term):
+            return f"leads term {term} no more", 0
         case notes.Said(sender, text, to_all):
             return f"hears party {sender} say{' to all' if to_all else ''}: {text}", 0
         case notes.Restarted(amnesia):
@@ -162,7 +165,7 @@ def _note(row: Noted) -> tuple[str, int]:
         case notes.CouldNot(verb, reason):
             return f"could not {verb}: {reason}", 0
         case notes.ReadAnswered(_, records, last):
-            return f"answers a read: {records} operations, {last or 'none'} the last", 0
+            return f"answers a read: {count(records, 'operation')}, {last or 'none'} the last", 0
         case notes.Invoked(client, _, party, kind, _, text):
             return f"client {client} asks party {party}: {kind} {text}".rstrip(), 0
         case notes.Returned(client, call, _, end, text):

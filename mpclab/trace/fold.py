@@ -324,6 +324,8 @@ class State:
                 self._party(actor).lead(True, term, view)
             case notes.EnteredView(view):
                 self._party(actor).lead(False, None, view)
+            case notes.SteppedDown():
+                self._party(actor).leader = False
             case notes.Blocked(waiting_for, why):
                 one = self._party(actor)
                 one.waiting_for, one.blocked = waiting_for, why or "blocked"

@@ -278,6 +278,8 @@ class Feed:
                 self._mark(row, "became-leader", text=number)
             case notes.EnteredView(view):
                 self._mark(row, "entered-view", text=f"view {view}")
+            case notes.SteppedDown(term):
+                self._mark(row, "stepped-down", text=f"leads term {term} no more")
             case notes.Blocked(_, why, op):
                 self._mark(row, "blocked", op=op, text="blocked", long=why)
             case (

@@ -15,6 +15,7 @@ from mpclab.testing.figures import check_leaders, downtimes, elect, leader
 from mpclab.testing.gauntlet import gauntlet
 from mpclab.testing.promises import PROMISES
 from mpclab.trace import rows
+from mpclab.trace.fold import fold
 from tests.consensus.test_raft_paper import accepted
 from tests.consensus.test_raft_voters import changes, leads
 
@@ -86,6 +87,10 @@ def test_a_minority_is_blocked_says_so_and_goes_on_when_healed() -> None:
     assert c.log(first) == c.log(friend) == []
     blocked = [row for row in c.notes("blocked") if row.actor == first]
     assert blocked[0].note.waiting_for == tuple(rest)
+    elected = [row.actor for row in c.notes("became-leader")]
+    assert elected.count(first) == 1, "who is deposed leads again by no old vote"
+    (new,) = fold(c.world.trace).leaders
+    assert new in rest, "a deposed leader is drawn as one no more"
     c.heal()
     c.run_until(lambda: c.all_decided("many", "lonely"))
     check_leaders(c)

@@ -3,7 +3,8 @@
 const GLYPHS = {
   proposed: "diamond", approved: "tick", rejected: "cross", certified: "ring", committed: "disc",
   decided: "disc", aborted: "block", expired: "sand", executed: "dot", failed: "block",
-  "became-leader": "star", "entered-view": "bar", blocked: "square", blamed: "flag", acted: "wedge",
+  "became-leader": "star", "entered-view": "bar", "stepped-down": "bar",
+  blocked: "square", blamed: "flag", acted: "wedge",
 };
 
 const SHAPES = { // corners, in radii
