@@ -8,6 +8,7 @@ from mpclab.check.facts import Decision, Facts
 from mpclab.check.verdict import Verdict, ok, unknown, violated
 from mpclab.core import notes
 from mpclab.core.ids import Party
+from mpclab.core.words import count
 
 NAME = "integrity"
 
@@ -41,7 +42,9 @@ def integrity(facts: Facts) -> Verdict:
         if facts.settled:
             return ok(NAME, "nothing was committed, and nothing executed")
         return unknown(NAME, "nobody honest committed anything")
-    return ok(NAME, f"{len(first)} commits, none of them twice; nothing uncommitted was executed")
+    return ok(
+        NAME, f"{count(len(first), 'commit')}, none of them twice; nothing uncommitted was executed"
+    )
 
 
 def _votes(facts: Facts) -> Found:

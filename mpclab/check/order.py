@@ -172,4 +172,8 @@ def leaders(facts: Facts) -> Verdict:
         return violated("leaders", found)
     if not elected:
         return unknown("leaders", "nobody became a leader")
-    return ok("leaders", f"each of {len(elected)} terms or views had one leader")
+    words = {word for _, word, _ in elected}
+    what = words.pop() if len(words) == 1 else "term or view"
+    one = len(elected) == 1
+    said = f"the one {what}" if one else f"each of {len(elected)} {what}s"
+    return ok("leaders", f"{said} had one leader")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mpclab.core.words import count
 from mpclab.lab.run import Run
 from mpclab.plots import outcomes, spacetime, topology
 from mpclab.plots.style import Picture
@@ -38,7 +39,8 @@ def write_report(run: Run, folder: Path, stem: str = "") -> Path:
     prefix = f"{stem}-" if stem else ""
     lines = [f"# {run.scenario.name or 'A run'}", ""]
     lines += [
-        f"World **{run.world}**, {run.scenario.parties} parties, policy {run.scenario.policy}, "
+        f"World **{run.world}**, {count(run.scenario.parties, 'party')}, "
+        f"policy {run.scenario.policy}, "
         f"agreement {run.scenario.agreement}, seed {run.seed}.",
         "",
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from mpclab.cli.text import line
 from mpclab.core.errors import UsageError
+from mpclab.core.words import count
 
 
 def add_commands(commands: Any) -> None:
@@ -203,8 +204,8 @@ def _shrink(args: argparse.Namespace) -> int:
     with console.status("shrinking") as status:
 
         def tell(best: Scenario, tried: int) -> None:
-            parts = f"{best.parties} parties, {len(best.operations)} operations, "
-            parts += f"{len(best.faults)} faults"
+            parts = f"{count(best.parties, 'party')}, {count(len(best.operations), 'operation')}, "
+            parts += count(len(best.faults), "fault")
             status.update(line(f"shrinking: {tried} runs, {parts}"))
 
         found = shrink(scenario, seconds=args.seconds, progress=tell)

@@ -8,6 +8,7 @@ from rich.text import Text
 from mpclab.check import Verdict
 from mpclab.cli.console import console
 from mpclab.cli.text import line
+from mpclab.core.words import count
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.run import Run, play
 from mpclab.lab.scenario import Scenario
@@ -42,7 +43,7 @@ def show(run: Run) -> None:
     console.print(
         line(
             (scenario.name or "scenario", "bold"),
-            f"  {run.world}, {scenario.parties} parties, {scenario.policy}, "
+            f"  {run.world}, {count(scenario.parties, 'party')}, {scenario.policy}, "
             f"{scenario.agreement}, seed {run.seed}",
         )
     )

@@ -30,6 +30,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, SERVER, Party, format_duration, parse_duration
 from mpclab.core.machine import Machine
 from mpclab.core.numbers import Number
+from mpclab.core.words import count
 from mpclab.faults.nemesis import DEFAULT as NEMESIS
 from mpclab.faults.nemesis import nemesis
 from mpclab.faults.plan import Fault, Injection, inject, parse_fault, schedule
@@ -837,7 +838,7 @@ class Lab:
     def __repr__(self) -> str:
         s = self.scenario
         return (
-            f"Lab({s.world}, {s.parties} parties, threshold {s.threshold}, {s.policy}, "
+            f"Lab({s.world}, {count(s.parties, 'party')}, threshold {s.threshold}, {s.policy}, "
             f"{s.agreement}, session {s.session!r})"
         )
 

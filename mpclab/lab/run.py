@@ -12,6 +12,7 @@ import msgspec
 from mpclab.check import Verdict, run_checks
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, SECOND
+from mpclab.core.words import count
 from mpclab.faults.plan import aimed_at
 from mpclab.lab.inside import watch
 from mpclab.lab.journal import Deed
@@ -159,7 +160,7 @@ class Run:
             if not whole:
                 cut = f"What machines held is told up to row {within[-1].row}; the page is bounded."
         return page(
-            self.trace, title=s.name or f"{s.parties} parties, {s.agreement}",
+            self.trace, title=s.name or f"{count(s.parties, 'party')}, {s.agreement}",
             ready=self.ready_at, lines=lines, within=within, cut=cut,
         )  # fmt: skip
 
@@ -200,7 +201,7 @@ def play(
         if scenario.mesh == "negotiated":
             progress("starting the signaling server")
             lab.start_server(port=8080 if scenario.world == "simulated" else 0)
-        progress(f"spawning {scenario.parties} parties")
+        progress(f"spawning {count(scenario.parties, 'party')}")
         lab.spawn()
         progress("joining and connecting every pair")
         lab.join()

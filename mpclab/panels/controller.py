@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from mpclab.core.errors import UsageError
 from mpclab.core.notes import NotAdmitted
+from mpclab.core.words import count
 from mpclab.lab import Lab, Scenario
 from mpclab.panels.sentences import is_background
 from mpclab.trace.fold import State
@@ -216,7 +217,7 @@ class Controller:
         fresh = Lab(scenario)
         before.close()
         self.adopt(fresh)
-        words = f"a new lab: {scenario.world}, {scenario.parties} parties"
+        words = f"a new lab: {scenario.world}, {count(scenario.parties, 'party')}"
         if scenario.world == "simulated":
             fresh.pace(speed)
         if port is not None and scenario.mesh == "negotiated":

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
+from mpclab.core.words import count
 from mpclab.panels import controls, theme
 from mpclab.panels.compare import ComparePanel
 from mpclab.panels.connections import ConnectionsPanel
@@ -136,7 +137,7 @@ class Coordinator(Panel):
     def refresh(self, now: Tick) -> None:
         s = now.lab.scenario
         self.note(
-            f"<b>{theme.escape(s.session)}</b> · {s.parties} parties, t = {s.threshold} · "
+            f"<b>{theme.escape(s.session)}</b> · {count(s.parties, 'party')}, t = {s.threshold} · "
             f"{theme.escape(s.policy)} · {theme.escape(s.agreement)}"
         )
         controls.show(self.time.card, s.world == "simulated")

@@ -12,6 +12,7 @@ import yaml
 
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
+from mpclab.core.words import count
 from mpclab.faults.fault import KINDS, Fault
 from mpclab.lab import Lab
 from mpclab.panels import controls, theme
@@ -173,7 +174,7 @@ class FaultPanel(Panel):
 
         def unleash(lab: Lab) -> str:
             drawn = lab.nemesis(seed, lasts=lasts, rate=rate)
-            return f"✓ nemesis {seed}: {len(drawn)} faults in the next {lasts} s"
+            return f"✓ nemesis {seed}: {count(len(drawn), 'fault')} in the next {lasts} s"
 
         self.controller.do("unleashing the nemesis", unleash)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, ClassVar
 
+from mpclab.core.words import count
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
 from mpclab.panels.panel import Panel
@@ -91,7 +92,7 @@ class LogPanel(Panel):
                 found.append(_line(one, named))
         self.lines.value = "".join(found) or theme.empty("Nothing to show.")
         more = f", the latest {_SHOWN} shown" if matching > _SHOWN else ""
-        self.note(f"{matching} lines{more}" if matching else "")
+        self.note(f"{count(matching, 'line')}{more}" if matching else "")
 
 
 def _line(one: Sentence, named: Callable[[str], str]) -> str:

@@ -6,6 +6,7 @@ import time
 from typing import Any, ClassVar, Self
 
 from mpclab.core.errors import UsageError
+from mpclab.core.words import count
 from mpclab.lab import Lab
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Controller, Tick, controller_of, log
@@ -149,7 +150,9 @@ class Panel:
 
     def __repr__(self) -> str:
         s = self.lab.scenario
-        return f"{type(self).__name__}({s.world}, {s.parties} parties, session {s.session!r})"
+        return (
+            f"{type(self).__name__}({s.world}, {count(s.parties, 'party')}, session {s.session!r})"
+        )
 
 
 class Banner(Panel):

@@ -11,6 +11,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from mpclab.core.errors import UsageError
+from mpclab.core.words import count
 from mpclab.lab import Lab, Scenario
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Controller
@@ -64,10 +65,10 @@ class Smaller:
 
     def _run(self, scenario: Scenario, cancelled: threading.Event) -> None:
         def progress(best: Scenario, tried: int) -> bool:
-            parts = f"{best.parties} parties, {len(best.operations)} operations"
+            parts = f"{count(best.parties, 'party')}, {count(len(best.operations), 'operation')}"
             self.words.value = (
                 f'<span class="mpclab-small">{tried} runs; so far {parts}, '
-                f"{len(best.faults)} faults</span>"
+                f"{count(len(best.faults), 'fault')}</span>"
             )
             return not cancelled.is_set()
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import ipywidgets as widgets
 
 from mpclab.core.ids import SERVER
+from mpclab.core.words import count
 from mpclab.lab import Lab
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
@@ -96,7 +97,7 @@ class TimePanel(Panel):
                 settled = lab.run(lab.group.settled, limit=_LIMIT)
             finally:
                 lab.pace(speed)
-            return f"✓ {len(settled)} operations, {theme.seconds(lab.now)} of virtual time"
+            return f"✓ {count(len(settled), 'operation')}, {theme.seconds(lab.now)} of virtual time"
 
         self.controller.do("running", run)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import ipywidgets as widgets
 
 from mpclab.core.errors import UsageError
+from mpclab.core.words import count
 from mpclab.lab import Lab, Scenario
 from mpclab.lab.scenario import VOTES, WORLDS
 from mpclab.lab.shipped import file_of, shipped
@@ -109,7 +110,8 @@ class WorldPanel(Panel):
             scenario = lab.to_scenario()
             scenario = scenario.but(**typed) if typed else scenario
             scenario.to_file(path)
-            many = f"{len(scenario.operations)} operations, {len(scenario.faults)} faults"
+            many = f"{count(len(scenario.operations), 'operation')}, "
+            many += count(len(scenario.faults), "fault")
             return f"✓ saved as {Path(path).name}: {many}; run it with: mpclab run {path}"
 
         self.controller.do("saving", save)

@@ -88,7 +88,7 @@ def outcomes(
             )
         cut = len(every) - len(shown)
         style.headline(
-            ax, title or _title(shown, names), _subtitle(state, shown, cut), lift=_HEAD * 72 - 7
+            ax, title or _title(every, names), _subtitle(state, shown, cut), lift=_HEAD * 72 - 7
         )
     return ax
 
@@ -256,6 +256,8 @@ def _head(ax: Axes, column: int, one: Operation, name: str, inches: float) -> No
 def _foot(ax: Axes, column: int, one: Operation, parties: int, inches: float) -> None:
     room = int(inches * 72 / (style.SMALL * 0.6))
     first, second = _verdict(one, parties)
+    if style.text_width(first, style.SMALL) > 72 * inches:
+        first = first.replace(" everywhere", "").removeprefix("committed ")
     lines = [
         (first, style.BAD if one.split else _status_colour(one), "bold", -12),
         (style.shorten(second, room), style.MUTED, "normal", -23),
@@ -295,6 +297,8 @@ def _verdict(one: Operation, parties: int) -> tuple[str, str]:
         return f"committed {where}", result or f"in {_since(one, last)}"
     if one.aborts:
         return "aborted", Counter(one.aborts.values()).most_common(1)[0][0]
+    if one.expiries:
+        return "expired", Counter(one.expiries.values()).most_common(1)[0][0]
     return "open", f"{style.count(len(one.votes), 'vote')} so far"
 
 
@@ -331,15 +335,13 @@ def _handles(shown: Sequence[Operation]) -> list[Line2D | Patch]:
     return handles
 
 
-def _title(shown: Sequence[Operation], names: Mapping[str, str]) -> str:
-    split = [one for one in shown if one.split]
+def _title(every: Sequence[Operation], names: Mapping[str, str]) -> str:
+    split = [one for one in every if one.split]
     if split:
         return f"Parties disagree on {', '.join(names.get(one.op, one.op) for one in split)}"
-    tally = Counter(one.status for one in shown)
-    if len(shown) == 1:
-        return f"{names.get(shown[0].op, shown[0].op)} is {shown[0].status}"
-    each = [f"{tally[w]} {w}" for w in ("committed", "aborted", "open") if tally[w]]
-    return f"{len(shown)} operations: {', '.join(each)}"
+    if len(every) == 1:
+        return f"{names.get(every[0].op, every[0].op)} is {every[0].status}"
+    return f"{style.count(len(every), 'operation')}: {style.tally(every)}"
 
 
 def _subtitle(state: State, shown: Sequence[Operation], cut: int) -> str:

@@ -276,15 +276,13 @@ def _title(scene: _Scene) -> str:
     ops = list(state.operations.values())
     names = style.operation_names(state)
     if ops:
-        tally = Counter(op.status for op in ops)
         split = [op for op in ops if op.split]
-        each = [f"{tally[w]} {w}" for w in ("committed", "aborted", "open") if tally[w]]
         if len(ops) == 1 and split:
             words += f" disagree on {names.get(ops[0].op, ops[0].op)}"
         elif len(ops) == 1:
             words += f": {names.get(ops[0].op, ops[0].op)} is {ops[0].status}"
         else:
-            words += f", {style.count(len(ops), 'operation')}: {', '.join(each)}"
+            words += f", {style.count(len(ops), 'operation')}: {style.tally(ops)}"
             if split:
                 words += f" — but parties disagree on {names.get(split[0].op, split[0].op)}"
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,8 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from mpclab.core.ids import SERVER, Party
-from mpclab.trace.fold import State
+from mpclab.core.words import count as count
+from mpclab.trace.fold import Operation, State
 from mpclab.trace.palette import SERVER_COLOUR as SERVER_COLOUR
 from mpclab.trace.palette import mix as mix
 from mpclab.trace.palette import party_colour as party_colour
@@ -183,10 +185,13 @@ def milliseconds(us: float) -> str:
     return f"{us:.0f} µs" if us else "0 ms"
 
 
-def count(number: int, word: str) -> str:
-    """`1 message`, `3 messages`, `2 parties`."""
-    plural = word[:-1] + "ies" if word.endswith("y") else word + "s"
-    return f"{number:,} {word if number == 1 else plural}".replace(",", " ")
+STATUSES: Final = ("committed", "aborted", "expired", "open")
+
+
+def tally(operations: Iterable[Operation]) -> str:
+    """`2 committed, 1 expired`: how many operations ended how."""
+    counts = Counter(one.status for one in operations)
+    return ", ".join(f"{counts[word]} {word}" for word in STATUSES if counts[word])
 
 
 def shorten(text: str, length: int) -> str:

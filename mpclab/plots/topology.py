@@ -355,7 +355,7 @@ def _title(state: State, pairs: Mapping[tuple[Party, Party], str], bare: bool) -
     all_pairs = n * (n - 1) // 2
     if counts["confirmed"] == all_pairs:
         return f"{style.count(n, 'party')}, a full mesh"
-    words = f"{n} parties: {counts['confirmed']} of {all_pairs} pairs linked"
+    words = f"{style.count(n, 'party')}: {counts['confirmed']} of {all_pairs} pairs linked"
     return words + (f", {counts['relay']} relayed" if counts["relay"] else "")
 
 

@@ -73,7 +73,10 @@ def written(ax: Axes) -> str:
 def test_words_neither_overlap_nor_leave_the_page(
     plot: Callable[..., Axes], scene: str, traces: dict[str, Trace]
 ) -> None:
-    ax = drawn(plot(traces[scene]))
+    check_words(drawn(plot(traces[scene])))
+
+
+def check_words(ax: Axes) -> None:
     page = ax.figure.bbox
     boxes = [(t.get_text(), t.get_window_extent()) for t in words(ax)]
     for text, box in boxes:
@@ -397,6 +400,8 @@ def test_many_operations_are_cut_to_the_latest() -> None:
     assert "op14" in written(ax)
     assert "op2 " not in written(ax)
     assert "3 earlier operations not drawn" in written(ax)
+    assert "15 operations: 15 committed" in written(ax)
+    check_words(ax)
     assert "op0" in written(outcomes(story.trace, operations=["op0"]))
 
 
