@@ -20,6 +20,7 @@ from mpclab.core.notes import NotAdmitted
 from mpclab.core.numbers import Number, number
 from mpclab.core.peers import AcceptKey
 from mpclab.core.telling import WantRows
+from mpclab.core.words import count
 from mpclab.crypto.identity import PUBLIC_BYTES, Identity
 from mpclab.lab.clients import Clients
 from mpclab.lab.incarnation import APP, SESSION, Incarnation
@@ -321,12 +322,16 @@ class Group:
     @verb
     def set_private(self, party: Party, given: tuple[Number, ...]) -> Done:
         self._coordinates("compute")
+        from mpclab.mpc.arithmetic import check_private
+
         values = tuple(map(number, given))
+        limits = check_private(values)
         self._check_member(party)
         self._tell_app(party, SetPrivate(values))
         self.private[party] = values
         return Done(
-            f"party {party} keeps {len(values)} number{'s' * (len(values) != 1)} of its own"
+            f"party {party} keeps {count(len(values), 'number')} of its own"
+            f"{'; ' if limits else ''}{limits}"
         )
 
     @verb

@@ -168,6 +168,8 @@ class Scenario:
                 raise UsageError(f"votes.{party}: {vote!r} is not known{nearest(str(vote), VOTES)}")
         for party in self.private:
             self._check_party(party, f"private: {party!r}")
+        kept = {party: _numbers(values, party) for party, values in self.private.items()}
+        object.__setattr__(self, "private", kept)
         for i, planned in enumerate(self.operations):
             where = f"operations[{i}]"
             self._check_party(planned.by, f"{where}.by: {planned.by!r}")
@@ -287,8 +289,7 @@ class Scenario:
         if "votes" in given:
             given["votes"] = dict(_mapping(given["votes"], "votes"))
         if "private" in given:
-            kept = _mapping(given["private"], "private")
-            given["private"] = {party: _numbers(value, party) for party, value in kept.items()}
+            given["private"] = dict(_mapping(given["private"], "private"))
         if "operations" in given:
             given["operations"] = tuple(_list(given["operations"], "operations"))
         if "clients" in given:
@@ -449,10 +450,14 @@ def _list(value: Any, where: str) -> Sequence[Any]:
 
 def _numbers(value: Any, party: Any) -> tuple[int | Decimal, ...]:
     values = value if isinstance(value, list | tuple) else [value]
+    from mpclab.mpc.arithmetic import check_private
+
     try:
-        return tuple(map(number, values))
+        found = tuple(map(number, values))
+        check_private(found)
     except UsageError as error:
         raise UsageError(f"private.{party}: {error}; write a number, or a list of them") from None
+    return found
 
 
 def _plain(values: tuple[int | Decimal, ...]) -> list[int | float]:

@@ -16,6 +16,8 @@ have is refused.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.numbers import Number, number
@@ -49,6 +51,26 @@ def check_input(
             most = decimal_text(bound, places)
             what = "a whole number" if places == 0 else f"a number with up to {places} places"
             raise UsageError(f"{kind}: an input is {what} from -{most} to {most}")
+
+
+def check_private(values: tuple[int | Decimal, ...]) -> str:
+    """Raise `UsageError` for numbers that no computation takes; else what those of the house do
+    not take of them, in words. The numbers are private, and not in what is said."""
+    places = max((_places(value) for value in values), default=0)
+    if places > PLACES or any(abs(scaled(v, places)) >= 2**PRODUCT_BITS for v in values):
+        raise UsageError(
+            f"a private number has {PLACES} decimal places at the most, and no computation takes "
+            f"one of {len(str(2**PRODUCT_BITS))} digits; sum, max, auction and the like take "
+            f"whole ones from -{LARGEST} to {LARGEST}"
+        )
+    if any(abs(scaled(value, places)) > LARGEST for value in values):
+        return f"sum, max, auction and the like take none beyond {LARGEST}"
+    return f"only operations with decimals={places} or more take them" if places else ""
+
+
+def _places(value: int | Decimal) -> int:
+    exponent = 0 if isinstance(value, int) else value.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def scaled(value: Number, places: int) -> int:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mpclab.core.errors import UsageError
+from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import Party
 from mpclab.core.machine import Machine
 from mpclab.operations.key_rules import KEY_KINDS, RuleBooks
@@ -39,6 +39,7 @@ from mpclab.operations.parameters import (
     Text,
     Word,
 )
+from mpclab.operations.proposal import is_operation_id
 from mpclab.operations.rules import Rules, RulesParameter
 from mpclab.operations.spec import Execution, Facts, Known, OperationSpec, Result
 
@@ -192,14 +193,29 @@ def _find_key(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
             if dict(known.proposals[op].params).get("name") == wanted
         }
         made = [op for op in made if _public(known, op) in named]
-        if not made:  # an operation that others know, perhaps
+        if not made and is_operation_id(wanted):  # which others know, perhaps
             return params
+        if not made:
+            raise UsageError(f"key: {_no_key(wanted, known)}")
     made = [op for op in made if known.successor(op) is None] or made
     if not made:
         raise UsageError("key: no key was made here yet; propose dkg first")
     # Its first operation: one that was overtaken may go by its successor's key, at some alone.
     data = known.results[made[-1]].data
     return {**params, "key": next(op for op in made if known.results[op].data == data)}
+
+
+def _no_key(wanted: str, known: Known) -> str:
+    """Why nothing can be done with the key of this name."""
+    names: dict[str, str] = {}  # the newest operation that gave each
+    for op, proposal in known.proposals.items():
+        if proposal.kind in KEY_KINDS and (name := dict(proposal.params).get("name")):
+            names[str(name)] = op
+    if wanted in names:
+        return f"{wanted!r}, which operation {names[wanted]} makes, is not made here"
+    if not names:
+        return f"no key called {wanted!r} was made here; propose dkg with name={wanted!r} first"
+    return f"no key called {wanted!r} was made here{nearest(wanted, names)}"
 
 
 def _new_name(params: Mapping[str, Any], known: Known) -> str | None:

@@ -60,6 +60,11 @@ def proposal_hash(p: Proposal) -> bytes:
     )
 
 
+def is_operation_id(text: str) -> bool:
+    """Whether `text` has the form of an operation's id; there may be none of that id."""
+    return len(text) == OP_LENGTH and set(text) <= set(_ALPHABET)
+
+
 @lru_cache(maxsize=4096)
 def operation_id(session: str, by: Party, attempt: str) -> str:
     """The id of what `by` proposes in `session` under `attempt`: 10 letters, 49 bits."""

@@ -39,6 +39,8 @@ def test_a_lab_that_cannot_be_made(make: Callable[[], Lab], says: str) -> None:
         (lambda lab: lab.inject("crash"), "fault.party is missing"),
         (lambda lab: lab.to_scenario().to_file(""), "a file without a name"),
         (lambda lab: lab.set_private(1, "a"), "'a' is not a number"),
+        (lambda lab: lab.set_private(1, 10**60), "no computation takes one of 38 digits; sum, max"),
+        (lambda lab: lab.set_private(1, 0.1234567891), "9 decimal places at the most"),
         (lambda lab: lab.set_private(9, 1), "party 9: use 1 to 3"),
         (lambda lab: lab.set_votes(9, "approve"), "party 9: use 1 to 3"),
         (lambda lab: lab.set_votes(1, "aprove"), "did you mean 'approve'"),
@@ -73,6 +75,8 @@ def test_a_scenario_in_python_is_written_as_in_a_file() -> None:
         faults=[{"at": "1s", "kind": "crash", "party": 2}],
     )  # fmt: skip
     assert scenario == Scenario.from_text(scenario.to_text())
+    with pytest.raises(UsageError, match=r"private\.1: .* no computation takes one of 38 digits"):
+        scenario.but(private={1: 10**60})
     assert [one.status for one in scenario.run().outcomes] == ["committed"]
 
 

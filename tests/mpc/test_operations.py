@@ -262,7 +262,15 @@ def test_a_key_that_was_never_made_is_refused_with_a_reason() -> None:
     sessions.run()
     with pytest.raises(UsageError, match="is a note, which makes no key"):
         sessions.propose(1, "sign", key=note, message="m")
-    op = sessions.propose(1, "sign", key="another", message="m")  # which others may know
+    with pytest.raises(UsageError, match=r"no key called 'abc' was made here; propose dkg with"):
+        sessions.propose(1, "sign", key="abc", message="m")
+    sessions.propose(1, "dkg", name="tresor")
+    with pytest.raises(UsageError, match=r"'tresor', which operation \w+ makes"):
+        sessions.propose(1, "sign", key="tresor", message="m")
+    sessions.run()
+    with pytest.raises(UsageError, match=r"no key called 'tresro' was made here; .*tresor"):
+        sessions.propose(1, "sign", key="tresro", message="m")
+    op = sessions.propose(1, "sign", key="2345678923", message="m")  # which others may know
     sessions.run()
     assert set(sessions.statuses(op).values()) == {"failed"}
     with pytest.raises(UsageError, match="curve"):
@@ -271,7 +279,7 @@ def test_a_key_that_was_never_made_is_refused_with_a_reason() -> None:
 
 def test_validate_rejects_a_signature_without_a_key() -> None:
     sessions = Sessions(3, t=2, votes={2: "validate"})
-    op = sessions.propose(1, "sign", key="nosuchkey", message="m")
+    op = sessions.propose(1, "sign", key="nskeyabcde", message="m")
     sessions.run()
     assert set(sessions.statuses(op).values()) == {"aborted"}
 
