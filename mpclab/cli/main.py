@@ -74,6 +74,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
     run.add_argument("--html", type=Path, help="write the run as one page, to open and to send")
     run.set_defaults(run=_run)
 
+    new = commands.add_parser("new", help="write a scenario file to begin with")
+    new.add_argument("file", type=Path, help="its name; one that is there is not overwritten")
+    new.set_defaults(run=_new)
+
     show = commands.add_parser("show", help="make a page of a saved trace, to open and to send")
     show.add_argument("trace", type=Path, help="a trace (JSONL), as `run --out` leaves it")
     show.add_argument("--html", type=Path, help="the page (default: beside the trace)")
@@ -281,6 +285,14 @@ def _run(args: argparse.Namespace) -> int:
         if not args.json:
             print(f"a page of the run: {args.html}")
     return VIOLATED if run.violated else OK
+
+
+def _new(args: argparse.Namespace) -> int:
+    from mpclab.cli.new import new
+
+    file = new(args.file)
+    print(f"a scenario: {file}; run it with: mpclab run {file}")
+    return OK
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -22,7 +22,10 @@ def file_of(name: str | None) -> Path:
         UsageError: nothing was named, or it is neither; says what there is.
     """
     if name is None:
-        raise UsageError("name a scenario file; `mpclab run --list` shows those that we ship")
+        raise UsageError(
+            "name a scenario file: `mpclab run --list` shows those that we ship, "
+            "`mpclab new FILE` writes one"
+        )
     known = shipped()
     if name in known and not Path(name).exists():
         return SCENARIOS / f"{name}.yaml"

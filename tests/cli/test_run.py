@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mpclab.cli import main
+from mpclab.lab.scenario import Scenario
 from mpclab.lab.shipped import SCENARIOS
 
 
@@ -133,6 +134,28 @@ def test_background_traffic_is_counted_apart(
     assert behind["by_kind"]["RaftHeartbeat"]["sent"] > 0
     assert behind["sent"] == sum(count["sent"] for count in behind["by_kind"].values())
     assert messages["sent"] == sum(count["sent"] for count in messages["by_kind"].values())
+
+
+def test_a_new_file_runs_at_once_and_is_never_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "tea"]) == 0
+    assert capsys.readouterr().out == "a scenario: tea.yaml; run it with: mpclab run tea.yaml\n"
+    text = Path("tea.yaml").read_text()
+    assert main(["new", "tea.yaml"]) == 2
+    assert "tea.yaml is there already, and stays as it is" in capsys.readouterr().err
+    assert main(["new", "no/where.yaml"]) == 2
+    assert Path("tea.yaml").read_text() == text
+    assert main(["run", "tea.yaml", "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)
+    assert [one["status"] for one in run["outcomes"]] == ["committed", "committed"]
+    assert all(verdict["verdict"] == "ok" for verdict in run["verdicts"])
+    everything = Scenario.from_text(text.replace("#-", ""))
+    assert everything.votes == {3: "reject"}
+    assert [fault.word for fault in everything.faults] == ["crash", "partition", "equivocate"]
+    assert main(["run"]) == 2
+    assert "`mpclab new FILE` writes one" in capsys.readouterr().err
 
 
 def test_what_is_shipped_can_be_listed_and_named(capsys: pytest.CaptureFixture[str]) -> None:
