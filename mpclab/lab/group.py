@@ -17,11 +17,13 @@ from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.machine import Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.notes import NotAdmitted
+from mpclab.core.numbering import Numbering
 from mpclab.core.numbers import Number, number
 from mpclab.core.peers import AcceptKey
 from mpclab.core.telling import WantRows
 from mpclab.core.words import count
 from mpclab.crypto.identity import PUBLIC_BYTES, Identity
+from mpclab.lab.breaking import Breaking
 from mpclab.lab.clients import Clients
 from mpclab.lab.incarnation import APP, SESSION, Incarnation
 from mpclab.lab.journal import Journal, verb
@@ -52,7 +54,7 @@ BY_HAND = "hand"
 REACHED = ("confirmed", "relay")
 
 
-class Group:
+class Group(Breaking):
     """Parties `1..n` of one session, in one world.
 
     Args:
@@ -76,6 +78,7 @@ class Group:
     ) -> None:
         self.world = world
         self.journal = Journal() if journal is None else journal
+        self.injections = []
         self.store = store
         self.scenario = scenario
         self.base = base
@@ -123,6 +126,11 @@ class Group:
     def joined(self) -> tuple[Party, ...]:
         """The parties here that were told to join, and have not left."""
         return tuple(p for p in sorted(self._joined) if self.world.hosts(self.base + p))
+
+    @property
+    def numbering(self) -> Numbering:
+        """Which of the world's actors its parties are."""
+        return Numbering(self.base, self.scenario.parties)
 
     def actor(self, party: Party) -> Party:
         """The world's number for a party of this session.

@@ -49,8 +49,9 @@ def look(lab: Kin) -> dict[Party, Fields]:
     assert isinstance(lab.world, SimulatedWorld)
     found: dict[Party, Fields] = {}
     for actor in lab.world.actors:
-        if actor != SERVER:
-            found[actor] = lab.world.look(actor, fields_of)
+        party = lab.group.numbering.party(actor)
+        if party is not None and party != SERVER:
+            found[party] = lab.world.look(actor, fields_of)
     return found
 
 

@@ -10,6 +10,7 @@ from mpclab.lab.group import Group
 from mpclab.lab.journal import Journal
 from mpclab.lab.outcome import Outcomes
 from mpclab.lab.scenario import Scenario
+from mpclab.lab.verbs import Verbs
 from mpclab.trace.log import Trace
 from mpclab.worlds.base import World
 
@@ -31,6 +32,7 @@ class Kin(Protocol):
     @property
     def injections(self) -> tuple[Injection, ...]: ...
     def outcomes(self) -> Outcomes: ...
+    def of(self, session: str) -> Verbs: ...
     def copied(self) -> Self:
         """An independent copy, whose clock stands."""
 

@@ -22,46 +22,33 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from mpclab.check import Check, Verdict, run_checks
 from mpclab.core import notes
-from mpclab.core.errors import UsageError
+from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, SERVER, Party, format_duration, parse_duration
 from mpclab.core.machine import Machine
-from mpclab.core.numbers import Number
 from mpclab.core.words import count
-from mpclab.faults.nemesis import DEFAULT as NEMESIS
-from mpclab.faults.nemesis import nemesis
-from mpclab.faults.plan import Fault, Injection, inject, parse_fault, schedule
+from mpclab.faults.plan import Fault, Injection, schedule
 from mpclab.lab.group import Group
-from mpclab.lab.journal import CLOSED, Journal, Place, verb
-from mpclab.lab.operation import Operation
-from mpclab.lab.outcome import Outcomes
+from mpclab.lab.journal import Journal, Place, verb
+from mpclab.lab.one_session import OneSession
 from mpclab.lab.pace import Pacer
 from mpclab.lab.replies import Done, ServerStatus, SessionStatus
-from mpclab.lab.scenario import Scenario, check_call, show_fields
+from mpclab.lab.scenario import Scenario, show_fields
 from mpclab.lab.travel import Branch, Checkpoint, Travel
+from mpclab.lab.verbs import Verbs
 from mpclab.signaling.rooms import PATH as ROOMS
 from mpclab.signaling.rooms import CloseSession, FreeSeat, Rooms, build_server
 from mpclab.signaling.status import RoomsSettings
-from mpclab.trace.flights import Flight, flights
-from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Noted
 from mpclab.trace.short import KEEP, ShortTrace
 from mpclab.worlds.base import STRIDE, Build, World
 from mpclab.worlds.simulated import SimulatedWorld
 
-if TYPE_CHECKING:
-    from mpclab.lab.key_care import KeyInfo
-    from mpclab.view import Living
 
-PATIENCE = 30 * SECOND
-"""How long `join` and `run` wait at the most, unless told otherwise."""
-
-
-class Lab:
+class Lab(Verbs):
     """A signaling server, parties, a network, and what goes wrong, in one of three worlds.
 
     Args:
@@ -129,7 +116,6 @@ class Lab:
         self.groups[self.scenario.session] = self.group
         self._started: float | None = None
         self._pacer: Pacer | None = None
-        self._injections: list[Injection] = []
         self._closed = False
         self._last_port = 8080
         self._server = build_server(self._rooms())
@@ -142,30 +128,10 @@ class Lab:
         """The rows of everything that happened so far."""
         return self.world.trace
 
-    def messages(self, kind: str = "") -> list[Flight]:
-        """Every message's way so far, one entry for each receiver; of one `kind`, if named."""
-        return [flight for flight in flights(self.trace) if kind in ("", flight.kind)]
-
-    def diagram(self, *, height: int = 640) -> Living:
-        """What happened so far as a living diagram in a cell, alive also without a kernel."""
-        from mpclab.view import Living, page
-
-        return Living(page(self.trace, title=repr(self)), repr(self), height)
-
     @property
     def now(self) -> int:
         """Time since the world began, in µs."""
         return self.world.now
-
-    @property
-    def parties(self) -> tuple[Party, ...]:
-        """The parties spawned here that have not left, in order."""
-        return self.group.present
-
-    @property
-    def state(self) -> State:
-        """Parties, links, proposals, votes and faults as the trace last showed them."""
-        return self.group.tracker.follow()
 
     @property
     def speed(self) -> float:
@@ -183,8 +149,9 @@ class Lab:
 
     @property
     def injections(self) -> tuple[Injection, ...]:
-        """Every fault put here by `inject` and `nemesis`, healed or not."""
-        return tuple(self._injections)
+        """Every fault put here by `inject` and `nemesis`, healed or not, in any session."""
+        every = (one for group in self.groups.values() for one in group.injections)
+        return tuple(sorted(every, key=lambda one: one.index))
 
     # --- the signaling server ---
 
@@ -274,253 +241,32 @@ class Lab:
 
     # --- parties ---
 
-    def spawn(self, *parties: Party, votes: str | None = None, process: bool = False) -> Done:
-        """Make these parties (all of the session, when none is named): keys, nodes, stores.
-
-        With `process` (in the real worlds) each runs in a process of its own: to crash it is
-        SIGKILL then, to pause it SIGSTOP. Its actions are in the trace; its memory is out of reach.
-        """
-        return self.group.spawn(*parties, votes=votes, process=process)
-
-    def join(self, *parties: Party, wait: bool = True, timeout: float | str = 30.0) -> Done:
-        """Have these parties (all that were spawned) join the session by its id.
-
-        Waits until each is in and every pair of those here is connected; after a restart or a
-        healed fault, `join()` waits until that is so again. `timeout` in seconds, or `"30s"`
-        (virtual ones in the simulated world).
-
-        Raises:
-            UsageError: no server, refused by the server, or not connected in time: with who.
-        """
-        self._check_open()
-        if self.scenario.mesh == "negotiated" and not (self.url or self.world.server_url):
-            raise UsageError("no signaling server is running; call start_server() first")
-        self.group.join(*parties)
-        if wait:
-            within = _microseconds(timeout, "timeout")
-            self._wait(self.group.connected, within, self.group.explain_unready)
-        return Done(self.group.say_members())
-
-    def leave(self, *parties: Party) -> Done:
-        """Have these parties leave the session for good."""
-        return self.group.leave(*parties)
-
-    def tell(self, sender: Party, to: Party, text: str) -> Done:
-        """A direct message through the signaling server, for the message log."""
-        return self.group.tell(sender, to, text)
-
-    def broadcast(self, sender: Party, text: str) -> Done:
-        """A message to every member through the signaling server, for the message log."""
-        return self.group.broadcast(sender, text)
-
     @verb
     def session(self, id: str, /, **fields: Any) -> Group:
-        """Another session on the same server, with parties of its own."""
-        if id in self.groups:
-            return self.groups[id]
+        """Another session on the same server, with parties of its own. One in which nobody has
+        been yet takes new fields."""
+        known = self.groups.get(id)
+        if known is not None and (known is self.group or known.identities or not fields):
+            return known
         scenario = self.scenario.but(session=id, operations=(), faults=(), **fields)
-        group = Group(
-            self.world, scenario, base=STRIDE * len(self.groups), store=self._store,
-            journal=self.journal,
-        )  # fmt: skip
+        base = STRIDE * len(self.groups) if known is None else known.base
+        group = Group(self.world, scenario, base=base, store=self._store, journal=self.journal)
         self.groups[id] = group
         return group
 
+    def of(self, session: str) -> OneSession:
+        """The same verbs for another of its sessions: `lab.of("tea").propose(1, text="hello")`.
+
+        Raises:
+            UsageError: there is no such session; `lab.session(id)` makes one.
+        """
+        if session not in self.groups:
+            raise UsageError(f"there is no session {session!r}{nearest(session, self.groups)}")
+        return OneSession(self, session)
+
     # --- operations ---
 
-    def propose(
-        self, by: Party = 1, kind: str = "note", *, patience: int | None = None, **params: Any
-    ) -> Operation:
-        """Have party `by` propose an operation; the vote begins at once.
-
-        Raises:
-            UsageError: an unknown kind or wrong parameters; nothing was proposed.
-        """
-        return self.group.propose(by, kind, params, patience)
-
-    def call(
-        self,
-        client: int,
-        by: Party,
-        kind: str = "note",
-        *,
-        timeout: int | str = "2s",
-        **params: Any,
-    ) -> Done:
-        """Have a client outside the group ask party `by` for an operation, or (`read`) for what its
-        history holds. The trace tells when it was invoked, and how it ended for the client: ok,
-        failed, or unknown after `timeout` (µs, or `"2s"`); the check `linearizability` judges that.
-
-        Raises:
-            UsageError: an unknown kind or wrong parameters, or no such party here.
-        """
-        check_call(kind, params, "call")
-        waits = timeout if isinstance(timeout, int) else parse_duration(timeout, "timeout")
-        return self.group.call(client, by, kind, params, waits)
-
-    def vote(
-        self, party: Party, op: str | Operation, approve: bool = True, reason: str = ""
-    ) -> Done:
-        """Cast a party's vote by hand (for parties whose policy is `hand`)."""
-        id = op.id if isinstance(op, Operation) else op
-        return self.group.vote(party, id, approve, reason)
-
-    def set_votes(self, party: Party, votes: str) -> Done:
-        """How a party votes from now on: approve, reject, silent, validate or hand."""
-        return self.group.set_votes(party, votes)
-
-    def set_private(self, party: Party, *values: Number) -> Done:
-        """Numbers of a party's own, whole or decimal, which it puts into any computation that they
-        fit (`sum`, `auction`, …). They are never sent as they are, and no trace shows them."""
-        return self.group.set_private(party, values)
-
-    def accept_key(self, party: Party, key: bytes | None = None) -> Done:
-        """Let `party` have another identity key than the one that the parties here met before and
-        stored: by default the one that it has in this lab now. Until then they refuse it."""
-        return self.group.accept_key(party, key)
-
-    def give(self, party: Party, operation: Operation, *values: Number) -> Done:
-        """A party's private input to one running computation, which waits for it."""
-        return self.group.give(party, operation, values)
-
-    def keys(self, party: Party) -> tuple[KeyInfo, ...]:
-        """The keys that a party knows and that are in use: whose, how many are needed, its name."""
-        from mpclab.lab.key_care import keys
-
-        return keys(self.group, party)
-
-    def export_share(self, party: Party, key: str, file: str | Path, passphrase: str) -> Done:
-        """Back up a party's share of the key that operation `key` made or renewed, in a file that
-        the passphrase opens. After a refresh it is of no use any more: export again."""
-        from mpclab.lab.key_care import export_share
-
-        return export_share(self.group, party, key, Path(file), passphrase)
-
-    @verb
-    def restore_share(self, party: Party, file: str | Path, passphrase: str) -> Done:
-        """Take a party's share back from a file of `export_share`."""
-        from mpclab.lab.key_care import restore_share
-
-        return restore_share(self.group, party, Path(file), passphrase)
-
-    @verb
-    def delete_share(self, party: Party, key: str) -> Done:
-        """Delete a party's share for good. `reshare` takes a holder off a key for all."""
-        from mpclab.lab.key_care import delete_share
-
-        return delete_share(self.group, party, key)
-
-    @verb
-    def give_secret(self, operation: Operation, secret: bytes) -> Done:
-        """The secret key of an `import`, to the party that proposed it and nobody else."""
-        from mpclab.lab.key_care import give_secret
-
-        return give_secret(self.group, operation, secret)
-
-    def run(
-        self,
-        until: Callable[[], bool] | None = None,
-        *,
-        limit: float | str | None = None,
-    ) -> Outcomes:
-        """Let time pass until every operation is settled everywhere; the outcomes.
-
-        Args:
-            until: wait for this instead.
-            limit: at the most so many seconds, or `"30s"` (virtual in the simulated world).
-        """
-        limit_us = PATIENCE if limit is None else _microseconds(limit, "limit")
-        self._let_pass(until or self.group.settled, limit_us)
-        return self.outcomes()
-
-    def wait(self, seconds: float | str) -> Done:
-        """Just let time pass, as seconds or `"500ms"` (virtual time in the simulated world)."""
-        self._check_open()
-        self._let_pass(None, _microseconds(seconds, "wait"))
-        passed = seconds if isinstance(seconds, str) else f"{seconds:g} s"
-        return Done(f"{passed} passed")
-
-    def outcomes(self) -> Outcomes:
-        """The outcome of each operation so far."""
-        return self.group.outcomes()
-
-    def outputs(self) -> dict[Party, list[str]]:
-        """The outputs of a protocol of your own at each party, as text (see `protocol`)."""
-        return self.group.outputs()
-
     # --- faults ---
-
-    @verb
-    def crash(self, party: Party) -> Done:
-        """A party stops dead; only what it persisted is left."""
-        self.world.crash(self.group.actor(party))
-        return Done(f"party {party} crashed")
-
-    @verb
-    def restart(self, party: Party, *, amnesia: bool = False) -> Done:
-        """Start a crashed party again, from what it had stored or (amnesia) from nothing."""
-        self.world.restart(self.group.actor(party), amnesia=amnesia)
-        return Done(f"party {party} restarted{' and remembers nothing' if amnesia else ''}")
-
-    @verb
-    def pause(self, party: Party) -> Done:
-        """A party does nothing until `resume`; what arrives waits. A process: SIGSTOP."""
-        self.world.pause(self.group.actor(party))
-        return Done(f"party {party} is paused")
-
-    @verb
-    def resume(self, party: Party) -> Done:
-        """A paused party goes on. A process: SIGCONT."""
-        self.world.resume(self.group.actor(party))
-        return Done(f"party {party} goes on")
-
-    @verb
-    def inject(
-        self, fault: Fault | Mapping[str, Any] | str | None = None, /, **fields: Any
-    ) -> Injection:
-        """Break something now: `lab.inject("partition", groups=[[1, 2], [3, 4]])`.
-
-        `fault` is its kind, or all of it. Fields as in a scenario's `faults`; without `for` it
-        lasts until `heal`.
-        """
-        if not isinstance(fault, Fault):
-            named = {"kind": fault} if isinstance(fault, str) else fault or {}
-            if not isinstance(named, Mapping):
-                raise UsageError(f"a fault is its kind or a mapping of fields, not {fault!r}")
-            given = {k.rstrip("_"): v for k, v in {**named, **fields}.items()}
-            fault = parse_fault(given, self.scenario.parties)
-        injection = inject(fault, self.world)
-        injection.healer = self.heal
-        self._injections.append(injection)
-        return injection
-
-    @verb
-    def nemesis(
-        self,
-        seed: int = 0,
-        *,
-        lasts: float | str = 10.0,
-        rate: float = 1.0,
-        kinds: Sequence[str] = NEMESIS,
-        most: int | None = None,
-    ) -> tuple[Injection, ...]:
-        """Random faults from now on, `rate` a second for `lasts` seconds, all from one seed.
-
-        At most `most` parties ((n − 1) // 3 unless told otherwise) are faulty at any one time.
-        """
-        drawn = nemesis(
-            seed,
-            self.scenario.parties,
-            kinds,
-            until=_microseconds(lasts, "lasts"),
-            rate=rate,
-            most=most,
-        )
-        begun = tuple(schedule(fault, self.world, origin=self.now) for fault in drawn)
-        for one in begun:
-            one.healer = self.heal
-        self._injections.extend(begun)
-        return begun
 
     @verb
     def plan(self, fault: Fault, origin: int) -> Injection:
@@ -530,7 +276,7 @@ class Lab:
     @verb
     def heal(self, injection: Injection | None = None) -> Done:
         """End one fault, or all that `inject` began."""
-        wanted = [injection] if injection else self._injections
+        wanted = [injection] if injection else self.injections
         ended = [one for one in wanted if one.active]
         for one in wanted if injection else ended:
             one.end()  # one that has not begun never will
@@ -547,17 +293,6 @@ class Lab:
         return scenario_of(self)
 
     # --- verdicts ---
-
-    def check(self, *checks: str | Check) -> list[Verdict]:
-        """Judge the trace so far by these checks (words or functions), or by the scenario's."""
-        resting = self._closed or self.world.is_idle()
-        return run_checks(
-            self.trace,
-            checks or self.scenario.checks,
-            n=self.scenario.parties,
-            policy=self.scenario.policy,
-            patience=None if resting else self.scenario.patience,
-        )
 
     def replay(self) -> Done:
         """Feed what each node of a real world got to a fresh node, and compare all its effects.
@@ -800,15 +535,8 @@ class Lab:
         """Have the lab do one of its verbs at time `when` (µs), in the world's own time."""
         self.world.at(when, partial(_do, self, verb, args, kwargs))
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise UsageError(CLOSED)
-
-    def _wait(self, ready: Callable[[], bool], limit: int, explain: Callable[[], str]) -> None:
-        if not self._let_pass(ready, limit):
-            raise UsageError(explain())
-
-    def _let_pass(self, until: Callable[[], bool] | None, limit: int) -> bool:
+    def let_pass(self, until: Callable[[], bool] | None, limit: int) -> bool:
+        """Let time pass until that holds, so many µs at the most; whether it holds."""
         if self._pacer is not None:
             return self._pacer.wait(until, limit)
         return self.world.run(until, limit=limit)
@@ -844,14 +572,6 @@ class Lab:
 
 
 show_fields(Lab)
-
-
-def _microseconds(seconds: Any, what: str) -> int:
-    if isinstance(seconds, str):
-        return parse_duration(seconds, what)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
-        raise UsageError(f"{what}: {seconds!r} is not a number of seconds from 0 on")
-    return round(seconds * SECOND)
 
 
 def _free(world: World, groups: Mapping[str, Group]) -> None:

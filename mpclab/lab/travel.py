@@ -329,7 +329,10 @@ def _check_same(made: Trace, expected: Trace) -> None:
 
 def repeat(lab: Kin, deed: Deed) -> None:
     """A deed once more, on another lab."""
-    doer = lab.groups[deed.session] if deed.session else lab
+    doer: Any = lab
+    if deed.session:
+        doer = lab.groups[deed.session]
+        doer = doer if hasattr(doer, deed.verb) else lab.of(deed.session)
     args = tuple(_here(one, lab) for one in deed.args)
     with suppress(UsageError):  # it was refused then, too
         getattr(doer, deed.verb)(*args, **{k: _here(v, lab) for k, v in deed.kwargs.items()})

@@ -1,0 +1,106 @@
+"""`OneSession`: a lab with another of its sessions in front, as if it were the only one.
+
+Its parties are 1 to n everywhere: in verbs, faults, outcomes, the trace and its pictures. What
+belongs to the whole lab (the server, time, the world) is the lab's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mpclab.core.numbering import Numbering
+from mpclab.core.words import count
+from mpclab.lab.group import Group
+from mpclab.lab.verbs import Verbs
+from mpclab.trace.fold import State
+from mpclab.trace.part import PartTrace
+
+if TYPE_CHECKING:
+    from mpclab.lab.lab import Lab
+    from mpclab.lab.replies import Done
+    from mpclab.lab.travel import Checkpoint
+
+
+class OneSession(Verbs):
+    """The verbs of one session, as `Lab` has them for its first.
+
+    Attributes:
+        whole: the lab.
+    """
+
+    def __init__(self, whole: Lab, session: str) -> None:
+        self.whole, self._session = whole, session
+        self._part: PartTrace | None = None
+        self._fold = State()
+
+    def __getattr__(self, name: str) -> Any:
+        """What belongs to the whole lab."""
+        if name.startswith("_") or name == "whole":
+            raise AttributeError(name)
+        return getattr(self.whole, name)
+
+    if not TYPE_CHECKING:  # what `Verbs` wants to be there
+
+        @property
+        def called(self) -> str:
+            return self._session
+
+        @property
+        def group(self) -> Group:
+            return self.whole.groups[self._session]
+
+        @property
+        def scenario(self) -> Any:
+            return self.group.scenario
+
+        @property
+        def trace(self) -> PartTrace:
+            return self.part
+
+    @property
+    def part(self) -> PartTrace:
+        """The rows of this session, up to now."""
+        whole, group = self.whole.trace, self.group
+        if self._part is None or self._part.source is not whole:  # time was turned back
+            of = Numbering(group.base, group.scenario.parties)
+            self._part, self._fold = PartTrace(whole, self._session, of), State()
+        return self._part.follow()
+
+    @property
+    def state(self) -> State:
+        part = self.part
+        rows = list(part)
+        self._fold.read(rows[self._fold.rows :])
+        return self._fold
+
+    def let_pass(self, until: Callable[[], bool] | None, limit: int) -> bool:
+        return self.whole.let_pass(until, limit)
+
+    def rewind_before(self, row: int, *, branch: str = "") -> Done:
+        """As `Lab.rewind_before`, for a row of this session's trace."""
+        return self.whole.rewind_before(self.part.origin[row], branch=branch)
+
+    def rewind_after(self, row: int, *, branch: str = "") -> Done:
+        """As `Lab.rewind_after`, for a row of this session's trace."""
+        return self.whole.rewind_after(self.part.origin[row], branch=branch)
+
+    def fork(
+        self,
+        at: Checkpoint | str | int | None = None,
+        *,
+        branch: str = "",
+        before: int | None = None,
+        after: int | None = None,
+    ) -> OneSession:
+        """As `Lab.fork`, for rows of this session's trace."""
+        origin = self.part.origin
+        forked = self.whole.fork(
+            at, branch=branch, before=None if before is None else origin[before],
+            after=None if after is None else origin[after],
+        )  # fmt: skip
+        return forked.of(self._session)
+
+    def __repr__(self) -> str:
+        s = self.group.scenario
+        return f"session {s.session!r} of {self.whole!r}: {count(s.parties, 'party')}"
