@@ -6,8 +6,8 @@ belongs to the whole lab (the server, time, the world) is the lab's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mpclab.core.numbering import Numbering
 from mpclab.core.words import count
@@ -17,9 +17,30 @@ from mpclab.trace.fold import State
 from mpclab.trace.part import PartTrace
 
 if TYPE_CHECKING:
-    from mpclab.lab.lab import Lab
     from mpclab.lab.replies import Done
     from mpclab.lab.travel import Checkpoint
+    from mpclab.trace.log import Trace
+
+
+class Whole(Protocol):
+    """A lab with several sessions, as far as one of them needs it."""
+
+    @property
+    def groups(self) -> Mapping[str, Group]: ...
+    @property
+    def trace(self) -> Trace: ...
+    def let_pass(self, until: Callable[[], bool] | None, limit: int) -> bool: ...
+    def rewind_before(self, row: int, *, branch: str = "") -> Done: ...
+    def rewind_after(self, row: int, *, branch: str = "") -> Done: ...
+    def fork(
+        self,
+        at: Checkpoint | str | int | None = None,
+        *,
+        branch: str = "",
+        before: int | None = None,
+        after: int | None = None,
+    ) -> Self: ...
+    def of(self, session: str) -> OneSession: ...
 
 
 class OneSession(Verbs):
@@ -29,7 +50,7 @@ class OneSession(Verbs):
         whole: the lab.
     """
 
-    def __init__(self, whole: Lab, session: str) -> None:
+    def __init__(self, whole: Whole, session: str) -> None:
         self.whole, self._session = whole, session
         self._part: PartTrace | None = None
         self._fold = State()
