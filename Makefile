@@ -31,7 +31,7 @@ demo: $(READY)  ## the whole story in a terminal; leaves pictures, trace and rep
 	$(BIN)/mpclab demo --out demo-out
 
 test: $(READY) browser  ## everything: unit, property, conformance, notebooks, browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) tests $(NOTEBOOKS) $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(NBVAL) tests $(NOTEBOOKS) $(ARGS)
 
 check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
