@@ -213,8 +213,12 @@ class View:
             new_view = _decode(stored["new-view"], type=PbftNewView)
             if new_view.view >= self.number and (decision := self.decide(new_view.changes)):
                 self._begin(new_view, *decision)
-        if not self.active and "view-change" in stored:
-            self.my_change = _decode(stored["view-change"], type=PbftViewChange)
+        if "view-change" in stored:
+            change = _decode(stored["view-change"], type=PbftViewChange)
+            if change.view > self.number:  # the crash came between the two that `leave` stores
+                self.number, self.active = change.view, False
+            if not self.active:
+                self.my_change = change
 
     def primary(self, view: int) -> Party:
         return self.members[view % len(self.members)]  # §4.1: p = v mod |R|

@@ -717,6 +717,21 @@ def test_a_crash_amid_a_new_view_forgets_nothing_of_it(pbft: type[Pbft], after: 
     assert replica.machine.slots.slots[1].accepted == {digest("a"): 1}
 
 
+@pytest.mark.parametrize("after", range(8))
+def test_a_crash_amid_leaving_leaves_nobody_half_in_a_view(pbft: type[Pbft], after: int) -> None:
+    """Who said that it left view 1 votes there no more, whatever of it was stored."""
+    replica = Alone(pbft, me=3)
+    replica.hear(1, view_change(1, 1))
+    replica.hear(4, view_change(4, 1))
+    replica.hear(1, view_change(1, 2))
+    replica.tear(4, view_change(4, 2), after)
+    left = view_change(3, 2) in [m for _, m in replica.said]
+    said = replica.hear(2, new_view(1, *(view_change(p, 1) for p in (1, 2, 4))))
+    said += replica.hear(2, pre_prepare(1, 1, "a"))
+    assert (prepare(1, 1, "a") in said) != left
+    assert left or after < 2
+
+
 # --- thesis §3.2.4, what a new view begins with --------------------------------------------
 
 A0, A1, A2 = (claim(1, view, "a") for view in range(3))
