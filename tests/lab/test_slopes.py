@@ -72,16 +72,23 @@ def test_operation_3200_costs_what_operation_100_does(labs: tuple[Lab, Lab]) -> 
     assert cpu <= BUSY
 
 
-@pytest.mark.parametrize("judge", ["fold", *DEFAULT_CHECKS])
-def test_a_row_of_a_long_trace_costs_what_one_of_a_short_trace_does(
-    judge: str, labs: tuple[Lab, Lab]
-) -> None:
+@pytest.fixture(scope="module")
+def traces(labs: tuple[Lab, Lab]) -> tuple[Trace, Trace]:
+    """The first sixteenth of a long trace, and the whole."""
     rows = list(labs[1].trace)
-    whole, short = Trace(), Trace()
+    short, whole = Trace(), Trace()
     for number, row in enumerate(rows):
         whole.append(row)
         if number < len(rows) // 16:
             short.append(row)
+    return short, whole
+
+
+@pytest.mark.parametrize("judge", ["fold", *DEFAULT_CHECKS])
+def test_a_row_of_a_long_trace_costs_what_one_of_a_short_trace_does(
+    judge: str, traces: tuple[Trace, Trace]
+) -> None:
+    short, whole = traces
 
     def read(trace: Trace) -> None:
         if judge == "fold":
