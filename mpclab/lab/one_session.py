@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from mpclab.core.numbering import Numbering
+from mpclab.core.errors import UsageError
+from mpclab.core.ids import Party
 from mpclab.core.words import count
 from mpclab.lab.group import Group
 from mpclab.lab.verbs import Verbs
@@ -30,6 +31,9 @@ class Whole(Protocol):
     @property
     def trace(self) -> Trace: ...
     def let_pass(self, until: Callable[[], bool] | None, limit: int) -> bool: ...
+    def lose(self, sender: Party, id: int, to: Party) -> Done: ...
+    def hold(self, sender: Party, id: int, to: Party, lasts: int | str = "1s") -> Done: ...
+    def duplicate(self, sender: Party, id: int, to: Party) -> Done: ...
     def rewind_before(self, row: int, *, branch: str = "") -> Done: ...
     def rewind_after(self, row: int, *, branch: str = "") -> Done: ...
     def fork(
@@ -69,6 +73,8 @@ class OneSession(Verbs):
 
         @property
         def group(self) -> Group:
+            if self._session not in self.whole.groups:  # time was turned back
+                raise UsageError(f"there is no session {self._session!r} yet")
             return self.whole.groups[self._session]
 
         @property
@@ -82,9 +88,9 @@ class OneSession(Verbs):
     @property
     def part(self) -> PartTrace:
         """The rows of this session, up to now."""
-        whole, group = self.whole.trace, self.group
-        if self._part is None or self._part.source is not whole:  # time was turned back
-            of = Numbering(group.base, group.scenario.parties)
+        whole, of = self.whole.trace, self.group.numbering
+        # Another trace where time was turned back, other numbers where it took new settings.
+        if self._part is None or self._part.source is not whole or self._part.of_session != of:
             self._part, self._fold = PartTrace(whole, self._session, of), State()
         return self._part.follow()
 
@@ -97,6 +103,21 @@ class OneSession(Verbs):
 
     def let_pass(self, until: Callable[[], bool] | None, limit: int) -> bool:
         return self.whole.let_pass(until, limit)
+
+    def lose(self, sender: Party, id: int, to: Party) -> Done:
+        """As `Lab.lose`, between parties of this session."""
+        actor = self.group.numbering.actor
+        return self.whole.lose(actor(sender), id, actor(to))
+
+    def hold(self, sender: Party, id: int, to: Party, lasts: int | str = "1s") -> Done:
+        """As `Lab.hold`, between parties of this session."""
+        actor = self.group.numbering.actor
+        return self.whole.hold(actor(sender), id, actor(to), lasts)
+
+    def duplicate(self, sender: Party, id: int, to: Party) -> Done:
+        """As `Lab.duplicate`, between parties of this session."""
+        actor = self.group.numbering.actor
+        return self.whole.duplicate(actor(sender), id, actor(to))
 
     def rewind_before(self, row: int, *, branch: str = "") -> Done:
         """As `Lab.rewind_before`, for a row of this session's trace."""

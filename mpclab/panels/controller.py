@@ -15,12 +15,13 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from mpclab.core.errors import UsageError
 from mpclab.core.notes import NotAdmitted
 from mpclab.core.words import count
 from mpclab.lab import Lab, Scenario
+from mpclab.lab.one_session import OneSession
 from mpclab.panels.sentences import is_background
 from mpclab.trace.fold import State
 from mpclab.trace.rows import Asked, Delivered, Dropped, Fired, Noted, Row, Sent
@@ -84,6 +85,8 @@ class Controller:
 
     def __init__(self, lab: Lab, *, owned: bool = False) -> None:
         self.lab = lab
+        self.session = ""  # which of its sessions is shown; "": the first
+        self._view: OneSession | None = None
         self.owned = owned
         self.state = State()
         self.busy = ""  # what the worker is doing, in words
@@ -132,6 +135,25 @@ class Controller:
     def _close_lab(self) -> None:
         self.lab.close()
 
+    # --- sessions -----------------------------------------------------------------------------
+
+    @property
+    def shown(self) -> Lab:
+        """The lab as panels see it: where it has several sessions, with one of them in front."""
+        lab = self.lab
+        if len(lab.groups) == 1:
+            return lab
+        name = self.session if self.session in lab.groups else lab.scenario.session
+        if self._view is None or self._view.whole is not lab or self._view.called != name:
+            self._view = lab.of(name)
+        return cast(Lab, self._view)  # it answers to all that a lab does
+
+    def choose(self, session: str) -> None:
+        """Show another of the lab's sessions from now on."""
+        with self._painting:
+            self.session = session
+        self.wake()
+
     # --- verbs --------------------------------------------------------------------------------
 
     def do(
@@ -156,7 +178,7 @@ class Controller:
         self.busy = doing
         self._wake.set()
         try:
-            answer = verb(self.lab)
+            answer = verb(self.shown)
             self.error = ""
             if answer is not None:
                 self.said = str(answer)
@@ -171,7 +193,7 @@ class Controller:
 
     def _read(self, verb: Callable[[Lab], Any], then: Callable[[Any], None]) -> None:
         try:
-            then(verb(self.lab))
+            then(verb(self.shown))
         except UsageError:
             pass  # what was to be read is gone: the next tick says so
         except Exception as error:
@@ -231,7 +253,7 @@ class Controller:
     def adopt(self, lab: Lab) -> None:
         """Show another lab from now on."""
         with self._painting:
-            self.lab = lab
+            self.lab, self.session = lab, ""
             self.owned = True
             self._begin()
             _controllers[lab] = self
@@ -239,7 +261,7 @@ class Controller:
 
     def _begin(self) -> None:
         """Read the lab's trace from its beginning."""
-        self._trace = self.lab.trace
+        self._trace = self.shown.trace
         self.state = State()
         self.highlight = ()
         self._cursor = (0, 0)
@@ -257,7 +279,7 @@ class Controller:
             if only is not None:  # a panel that came late must not take the others' news
                 self._paint(only, [], needs_redraw=False)
                 return
-            if self.lab.trace is not self._trace:  # time was turned back
+            if self.shown.trace is not self._trace:  # time was turned back, or another session
                 self._begin()
             rows, self._cursor = self._trace.since(self._cursor)
             needs_redraw = False
@@ -277,7 +299,7 @@ class Controller:
         self._new.discard(id(panel))
         panel.paint(
             Tick(
-                self.lab, self.state, rows, self.state.rows - len(rows),
+                self.shown, self.state, rows, self.state.rows - len(rows),
                 needs_redraw or is_new, is_new, time.monotonic(),
             )
         )  # fmt: skip

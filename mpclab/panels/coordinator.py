@@ -72,7 +72,7 @@ class Coordinator(Panel):
         self.steps = controls.page("", "mpclab-hint")
         self.steps.layout.flex = "1 1 auto"
         self.banner.card.layout.width = "100%"
-        self._pointed = ""
+        self._pointed = self._shown_session = ""
         self._reached = -1
         self._deed_of: dict[Panel, int] = {}
         self.palette.card.layout.margin = "0 0 0 auto"
@@ -82,7 +82,14 @@ class Coordinator(Panel):
         )  # fmt: skip
         self.more.add_class("mpclab-more")
         self.more.observe(lambda _: self._unfold(), "value")
-        top = controls.row(self.heading, self.stages, self.more, align_items="center")
+        self.sessions = controls.choice(
+            "Session", [("", "")], width="170px", name="sessions", above=False,
+            tip="which of the lab's sessions all cards show",
+        )  # fmt: skip
+        self.sessions.observe(self._choose_session, "value")
+        top = controls.row(
+            self.heading, self.sessions, self.stages, self.more, align_items="center"
+        )
         next_ = controls.row(self.steps, self.palette.card, align_items="center")
         for line in (top, next_):
             line.layout.width = "100%"
@@ -134,8 +141,21 @@ class Coordinator(Panel):
             panel.hidden = i != (self.pictures.selected_index or 0)
         self.controller.wake()
 
+    def _choose_session(self, change: Any) -> None:
+        if change["new"] in self.controller.lab.groups:
+            self.controller.choose(change["new"])
+
+    def _offer_sessions(self, shown: str) -> None:
+        names = list(self.controller.lab.groups)
+        controls.show(self.sessions, len(names) > 1)
+        controls.set_options(self.sessions, [(name, name) for name in names])
+        if self.sessions.value != shown and self._shown_session != shown:
+            self.sessions.value = shown
+        self._shown_session = shown
+
     def refresh(self, now: Tick) -> None:
         s = now.lab.scenario
+        self._offer_sessions(s.session)
         self.note(
             f"<b>{theme.escape(s.session)}</b> · {count(s.parties, 'party')}, t = {s.threshold} · "
             f"{theme.escape(s.policy)} · {theme.escape(s.agreement)}"

@@ -62,7 +62,8 @@ class OutcomePanel(Panel):
         if now.is_new:
             self._verdicts = []
             self.smaller.clear()
-        self.smaller.refresh(any(v.verdict == "violated" for v in self._verdicts))
+        first = now.lab.group is self.controller.lab.group  # what was done to others is not saved
+        self.smaller.refresh(first and any(v.verdict == "violated" for v in self._verdicts))
         known = any(o.proposed_at is not None for o in now.state.operations.values())
         controls.gate(self.check, "" if known else "propose something first")
         self.words.value = verdict_table(self._verdicts, style.operation_names(now.state))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from itertools import count
 from typing import Any, ClassVar
 
 from mpclab.consensus.registry import AGREEMENTS
@@ -77,13 +78,17 @@ class PartiesPanel(Panel):
         self.policy.observe(
             lambda _: controls.show(self.k, self.policy.value == "threshold"), "value"
         )
+        self.another = controls.button(
+            "Another session", self._open_another, icon="plus", name="another",
+            tip="a second session on the same server, with parties of its own; switch above",
+        )  # fmt: skip
         self.n.observe(self._resize, "value")
         self.fields = (
             self.n, self.t, self.policy, self.k, self.agreement, self.patience, self.session,
         )  # fmt: skip
-        for each in (self.patience, self.session, self.generate):
+        for each in (self.patience, self.session, self.generate, self.another):
             each.add_class("mpclab-extra")
-        self.settings = controls.row(*self.fields, self.generate)
+        self.settings = controls.row(*self.fields, self.generate, self.another)
 
     def _resize(self, change: Any) -> None:
         """Another n: keep t a majority if it was one."""
@@ -93,6 +98,19 @@ class PartiesPanel(Panel):
 
     def _generate(self) -> None:
         self.session.value = f"lab-{new_id(random.SystemRandom(), 6)}"
+
+    def _open_another(self) -> None:
+        settings = self._of_another()
+
+        def open_another(lab: Lab) -> str:
+            taken = self.controller.lab.groups
+            first = self.controller.lab.scenario.session
+            name = next(name for k in count(2) if (name := f"{first}-{k}") not in taken)
+            lab.session(name, **settings)
+            self.controller.choose(name)
+            return f"✓ session {name} is open: spawn its parties; the others go on"
+
+        self.controller.do("opening a session", open_another)
 
     def chosen(self) -> dict[str, Any]:
         """The settings as fields of a scenario."""
@@ -105,6 +123,11 @@ class PartiesPanel(Panel):
             "patience": f"{self.patience.value}s",
             "session": self.session.value,
         }
+
+    def _of_another(self) -> dict[str, Any]:
+        """The settings as fields of a session beside the first."""
+        chosen = {name: value for name, value in self.chosen().items() if name != "session"}
+        return {**chosen, "votes": {}, "private": {}}
 
     def differ(self, lab: Lab) -> bool:
         """Whether the fields say something else than what the lab was made with."""
@@ -156,6 +179,10 @@ class PartiesPanel(Panel):
 
         def spawn(lab: Lab) -> str:
             said = ""
+            if lab.group is not self.controller.lab.group:
+                if not lab.group.present and self.differ(lab):
+                    lab.session(lab.group.called, **self._of_another())
+                return str(lab.spawn(*parties, process=process))
             if not lab.group.present and self.differ(lab):
                 votes = {p: v for p, v in lab.group.votes.items() if p <= chosen["parties"]}
                 hand = {p: v for p, v in votes.items() if v == "hand"}
@@ -163,7 +190,7 @@ class PartiesPanel(Panel):
                 said = self.controller.renew(**chosen, votes=kept, operations=(), faults=()) + "; "
                 for party in hand:
                     self.controller.lab.set_votes(party, "hand")
-            return f"{said}{self.controller.lab.spawn(*parties, process=process)}"
+            return f"{said}{self.controller.shown.spawn(*parties, process=process)}"
 
         self.controller.do("spawning", spawn)
 
@@ -211,8 +238,15 @@ class PartiesPanel(Panel):
         present, joined = lab.group.present, lab.group.joined
         closed = "this lab is closed; press Reset" if lab.closed else ""
         here = "all parties must leave first, or press Reset" if present else ""
+        first = lab.group is self.controller.lab.group
+        alone = len(self.controller.lab.groups) == 1
+        others = "" if alone or not first else "another session is open, too; press Reset"
         for each in (*self.fields, self.generate):
-            controls.gate(each, closed or here)
+            controls.gate(each, closed or here or others)
+        if not first:
+            for each in (self.session, self.generate):
+                controls.gate(each, closed or "this is what it is called")
+        controls.gate(self.another, closed)
         away = set(lab.group.everyone) - set(present)
         served = bool(lab.url or lab.world.server_url or lab.scenario.mesh == "ready")
         no_server = "" if served else "start the signaling server first"

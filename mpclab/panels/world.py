@@ -91,9 +91,10 @@ class WorldPanel(Panel):
 
     def _kept(self, lab: Lab) -> dict[str, Any]:
         """What another lab in the place of this one keeps: settings as they are typed, votes."""
-        votes = {p: v for p, v in lab.group.votes.items() if v in VOTES}
-        typed = self.typed()
-        n = typed.get("parties", lab.scenario.parties)
+        first = self.controller.lab
+        votes = {p: v for p, v in first.group.votes.items() if v in VOTES}
+        typed = self.typed() if lab.group is first.group else {}
+        n = typed.get("parties", first.scenario.parties)
         return {
             "operations": (), "faults": (), **typed,
             "votes": {p: v for p, v in votes.items() if p <= n},
@@ -106,7 +107,8 @@ class WorldPanel(Panel):
             if not path.strip() or Path(path).is_dir():
                 raise UsageError("write the name of a scenario file, such as lab.yaml")
             # Before anybody is here, what is typed counts; later it is what the lab was made with.
-            typed = {} if lab.group.present else self.typed()
+            first = self.controller.lab
+            typed = {} if lab.group.present or lab.group is not first.group else self.typed()
             scenario = lab.to_scenario()
             scenario = scenario.but(**typed) if typed else scenario
             scenario.to_file(path)

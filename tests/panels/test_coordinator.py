@@ -560,3 +560,41 @@ def test_the_faults_say_who_is_down(hands: Make) -> None:
     it.panel.lab.crash(3)
     wait(lambda: "Party 3 is crashed." in it.panel.faults.active.value, "party 3 is named")
     assert "Nothing is broken" not in it.panel.faults.active.value
+
+
+def test_a_second_session_is_opened_chosen_and_followed_by_every_card(hands: Make) -> None:
+    it = hands(parties=3, seed=2)
+    panel = it.panel
+    it.gather()
+    panel.operations.fields["text"][1].value = "of the first"
+    it.press(panel.operations.propose)
+    it.say("Committed by everyone")
+    assert panel.sessions.layout.display == "none", "there is nothing to choose"
+    it.press(panel.parties.another)
+    it.say("session lab-2 is open")
+    wait(lambda: panel.sessions.value == "lab-2", "it is shown")
+    it.say("Nothing has been committed yet.")
+    it.say("Spawn 3 parties")
+    panel.parties.n.value = 4
+    it.press(panel.parties.spawn)
+    wait(lambda: len(panel.parties.rows) == 4, "it has settings of its own")
+    it.press(panel.parties.join)
+    it.say("6 of 6 pairs can talk")
+    panel.operations.fields["text"][1].value = "of the second"
+    it.press(panel.operations.propose)
+    it.say("Committed by everyone")
+    wait(lambda: "of the second" in panel.history.chain.value, "its history")
+    assert "of the first" not in it.page()
+    it.press(panel.parties.rows[3].life)
+    it.say("crashed")
+    it.press(panel.outcome.check)
+    wait(lambda: panel.outcome.words.value.count(">ok<") == 4, "its checks hold")
+    panel.sessions.value = "lab"
+    wait(lambda: "of the first" in panel.history.chain.value, "the first again")
+    wait(lambda: len(panel.parties.rows) == 3, "its parties")
+    wait(lambda: "of the second" not in it.page(), "every card is the first session's")
+    assert [one.status for one in panel.lab.of("lab-2").outcomes()] == ["committed"]
+    assert panel.lab.state.parties[3].life == "up"
+    it.press(panel.world.reset)
+    wait(lambda: list(panel.lab.groups) == ["lab"], "Reset leaves one, empty session")
+    assert panel.controller.error == ""
