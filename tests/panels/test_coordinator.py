@@ -509,7 +509,7 @@ def test_a_save_holds_what_was_clicked(hands: Make, tmp_path: Path) -> None:
     file = tmp_path / "clicked.yaml"
     panel.world.file.value = str(file)
     it.press(panel.world.save)
-    it.say("1 operations, 1 faults")
+    it.say("1 operation, 1 fault")
     kept = Scenario.from_file(file)
     assert [p.kind for p in kept.operations] == ["note"]
     assert [f.kind for f in kept.faults] == ["crash"]
