@@ -474,7 +474,16 @@ _THIRDS = (
     "streamlet",
     "bracha",
 )
-_ORDERED = ("raft", "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "streamlet")
+_ORDERED = (
+    "raft",
+    "paxos",
+    "pbft",
+    "hotstuff",
+    "chained-hotstuff",
+    "hotstuff-2",
+    "tendermint",
+    "streamlet",
+)
 
 
 def chaos(seconds: float, seed: int, protocol: str, parties: int = 4) -> Summary:

@@ -35,6 +35,8 @@ COUNTS: dict[str, tuple[str, Callable[[int], int], tuple[str, ...], int]] = {
         ("RaftAppendEntries", "RaftAppendEntriesResponse"),
         2,
     ),
+    # the leader's two delays; the first decision of a leader has phase 1 before it
+    "paxos": ("2(n - 1)", lambda n: 2 * (n - 1), ("PaxosAccept", "PaxosAccepted"), 2),
     "pbft": ("2n(n - 1)", lambda n: 2 * n * (n - 1), (), 3),
     "hotstuff": ("7(n - 1) + (n - 1)", lambda n: 8 * (n - 1), (), 7),
     "hotstuff-2": ("5(n - 1) + (n - 1)", lambda n: 6 * (n - 1), (), 5),
@@ -46,20 +48,24 @@ COUNTS: dict[str, tuple[str, Callable[[int], int], tuple[str, ...], int]] = {
     "bracha": ("2n² - n - 1", lambda n: 2 * n * n - n - 1, (), 3),
 }
 
+LED = ("raft", "paxos")
+"""Those that elect a leader before there is anything to decide."""
+
 
 OPTIONS = {"dolev-strong": {"liars": 1}}
 
 
 def count(protocol: type[Agreement], name: str, n: int) -> tuple[int, float]:
-    """Messages of one decision without failures, and its delays (Raft: at the leader)."""
+    """Messages of one decision without failures, and its delays (at the leader, of those that
+    elect one before)."""
     c = Cluster(protocol, n, **OPTIONS.get(name, {}))
-    by = elect(c) if name == "raft" else leader_of("", 2, n) if name == "streamlet" else 1
+    by = elect(c) if name in LED else leader_of("", 2, n) if name == "streamlet" else 1
     c.world.run(limit=DELAY + 1)  # NEW-VIEWs of HotStuff's first view are in
     begun = c.world.now + 1
     c.world.run(limit=1)
     c.submit(by, "a")
     c.run()
-    times = [c.parent(p).decided_at["a"] for p in ([by] if name == "raft" else c.members)]
+    times = [c.parent(p).decided_at["a"] for p in ([by] if name in LED else c.members)]
     return c.sent(*COUNTS[name][2], since=begun).total(), (max(times) - begun) / DELAY
 
 

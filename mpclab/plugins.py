@@ -4,7 +4,7 @@
 a module, and from then on it can be named wherever one of the house can:
 
     @register
-    class Paxos(Agreement): ...                 # agreement: paxos
+    class Mine(Agreement): ...                  # agreement: mine
 
     @register
     def soon(facts: Facts, within: Duration = 500 * MS) -> Verdict: ...   # checks: [soon]
@@ -19,7 +19,7 @@ A module of such things is a plugin. It is loaded, which *runs its code*, when
 - a scenario names it: `plugins: [my_protocols, faults/mute.py]` (modules, or files beside it);
 - `mpclab party --plugin NAME` says so;
 - a package that is installed declares it as an entry point of the group `mpclab.plugins`:
-  `[project.entry-points."mpclab.plugins"]` with `paxos = "my_protocols"`.
+  `[project.entry-points."mpclab.plugins"]` with `mine = "my_protocols"`.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def test_a_package_of_ones_own_runs_in_every_world(
     assert [o["status"] for o in run["outcomes"]] == ["committed", "committed"]
     assert 1 <= int(run["outcomes"][0]["result"]) <= 20
     assert {v["check"]: v["verdict"] for v in run["verdicts"]}["prompt"] == "ok"
-    assert run["scenario"]["agreement"] == "paxos"
+    assert run["scenario"]["agreement"] == "synod"
 
 
 def test_a_scenario_can_name_the_package_instead(tmp_path: Path) -> None:
@@ -64,11 +64,11 @@ def test_a_scenario_can_name_the_package_instead(tmp_path: Path) -> None:
 
 def test_without_it_the_words_are_unknown(tmp_path: Path) -> None:
     scenario = tmp_path / "scenario.yaml"
-    scenario.write_text("agreement: paxos\n")
+    scenario.write_text("agreement: synod\n")
     done = subprocess.run(
         [sys.executable, "-m", "mpclab", "run", str(scenario)],
         env={**os.environ, "PYTHONPATH": str(HOUSE)},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "agreement: 'paxos' is not known" in done.stderr
+    assert "agreement: 'synod' is not known" in done.stderr

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mpclab.consensus.dolev_strong import DolevStrong
     from mpclab.consensus.hotstuff import HotStuff
     from mpclab.consensus.hotstuff2 import HotStuff2
+    from mpclab.consensus.paxos import Paxos
     from mpclab.consensus.pbft import Pbft
     from mpclab.consensus.raft import Raft
     from mpclab.consensus.streamlet import Streamlet
@@ -40,6 +41,7 @@ __all__ = [
     "HotStuff2",
     "Oppose",
     "Options",
+    "Paxos",
     "Pbft",
     "Raft",
     "Refused",
@@ -62,6 +64,7 @@ __getattr__ = names_of(
         "DolevStrong": "dolev_strong",
         "HotStuff": "hotstuff",
         "HotStuff2": "hotstuff2",
+        "Paxos": "paxos",
         "Pbft": "pbft",
         "Raft": "raft",
         "Streamlet": "streamlet",

@@ -1,7 +1,7 @@
 """The duties of every agreement protocol, as a suite that yours inherits in one line.
 
     from mpclab.testing import conformance
-    TestPaxos = conformance(Paxos)                      # pytest collects it
+    TestMine = conformance(Mine)                        # pytest collects it
 
 A protocol that cannot go on without everyone (two-phase commit) says `progress=False`; what it is
 to be built with goes into `options`. The suite knows a protocol by its messages and outputs alone:

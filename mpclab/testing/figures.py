@@ -31,9 +31,9 @@ def leader(c: Cluster) -> int:
 
 
 def _leaders(c: Cluster) -> list[tuple[int, Party]]:
-    """(term, party) for each time that one became the leader."""
+    """(term or view, party) for each time that one became the leader."""
     return [
-        (row.note.term or 0, row.actor)
+        (row.note.term or row.note.view or 0, row.actor)
         for row in c.notes("became-leader")
         if isinstance(row.note, BecameLeader)
     ]

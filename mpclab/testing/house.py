@@ -6,6 +6,7 @@ TOLD: Final[dict[str, tuple[str, ...]]] = {
     "2pc": ("phase prepare", "phase commit"),
     "3pc": ("phase prepare", "phase pre-commit"),
     "raft": ("phase candidate", "became-leader"),
+    "paxos": ("phase prepare", "became-leader", "entered-view"),
     "pbft": ("entered-view", "became-leader", "phase prepared"),
     "hotstuff": ("entered-view", "became-leader", "phase pre-commit"),
     "chained-hotstuff": ("entered-view", "became-leader"),

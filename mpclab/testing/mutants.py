@@ -11,7 +11,7 @@ The mistakes are those that agreement protocols are made of:
     timer       a timer is not set
     notes       no notes at all
 
-    for mutant in mutants(Paxos):
+    for mutant in mutants(Raft):
         print(mutant, killed(mutant.build()))
 
 A protocol's class and the classes it is made of may lie in several modules; a mutant is a fresh

@@ -67,6 +67,18 @@ def _raft(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
             yield (("leads", msg.term), me)
 
 
+def _paxos(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
+    match type(msg).__name__:
+        case "PaxosPrepare" | "PaxosLead":
+            yield (("owns", msg.ballot), me)
+        case "PaxosAccept":
+            yield (("owns", msg.ballot), me)
+            yield (("proposed", msg.ballot, msg.slot), msg.command)
+        case "PaxosChosen":
+            for slot, command in enumerate(msg.commands, msg.first):
+                yield (("chosen", slot), command)
+
+
 def _hotstuff(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
     match type(msg).__name__:
         case "HotStuffVote":
@@ -153,6 +165,7 @@ PROMISES: dict[str, Promises] = {
     "2pc": _atomic,
     "3pc": _atomic,
     "raft": _raft,
+    "paxos": _paxos,
     "pbft": _pbft,
     "hotstuff": _hotstuff,
     "chained-hotstuff": _hotstuff,
@@ -172,7 +185,8 @@ class Statements:
     def __init__(self, protocol: str) -> None:
         self.promises = PROMISES.get(protocol)
         self.answers: dict[tuple[Any, ...], Any] = {}
-        self.left: dict[Party, int] = {}  # PBFT: the latest view that each has left for
+        # PBFT: the latest view that each has left for; Paxos: the highest ballot that it promised
+        self.left: dict[Party, int] = {}
         self.ranks: dict[tuple[Party, str], int] = {}  # 3pc: how far each has come
 
     def said(self, me: Party, to: tuple[Party, ...], msg: Message) -> None:
@@ -195,6 +209,10 @@ class Statements:
                 self.left[me] = max(msg.view, self.left.get(me, 0))
             case "PbftPrepare" | "PbftCommit" if msg.view < self.left.get(me, 0):
                 raise Broken(f"party {me} votes in view {msg.view}, which it had left: {msg}")
+            case "PaxosPromise":
+                self.left[me] = max(msg.ballot, self.left.get(me, 0))
+            case "PaxosAccepted" if msg.ballot < self.left.get(me, 0):
+                raise Broken(f"party {me} accepts under a ballot below its promise: {msg}")
             case "ThreePhaseState" | "ThreePhaseAck":
                 rank = RANKS[getattr(msg, "state", "ready")]
                 if rank < self.ranks.get((me, msg.op), 0):

@@ -22,7 +22,10 @@ from mpclab.trace import rows
 
 NAMES = sorted(AGREEMENTS)
 SENDING = sorted(set(AGREEMENTS) - {"direct"})
-LOGS = ["chained-hotstuff", "hotstuff", "hotstuff-2", "pbft", "raft", "streamlet", "tendermint"]
+LOGS = [
+    "chained-hotstuff", "hotstuff", "hotstuff-2", "paxos", "pbft", "raft", "streamlet",
+    "tendermint",
+]  # fmt: skip
 
 
 def submit_all(c: Cluster, op: str, by: int) -> None:

@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from mpclab.consensus import hotstuff_blocks, pbft_log, tendermint_base
+from mpclab.consensus import decided_log, hotstuff_blocks, pbft_log, tendermint_base
 from mpclab.consensus.hotstuff_blocks import BlockTree
 from mpclab.consensus.hotstuff_messages import ROOT, Block, digest_of
 from mpclab.consensus.registry import agreement
 from mpclab.core.ids import SECOND
 from mpclab.testing.sessions import AT, Sessions
 
-LOGS = ("pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint")
+LOGS = ("pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "paxos")
 LATEST = 3
-WHOLE = ("done/", "block/", "height/")
+WHOLE = ("done/", "block/", "height/", "chosen/")
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pbft_log, "KEPT_VALUES", LATEST)
     monkeypatch.setattr(hotstuff_blocks, "KEPT", LATEST)
     monkeypatch.setattr(tendermint_base, "KEPT", LATEST)
+    monkeypatch.setattr(decided_log, "KEPT", LATEST)
 
 
 def values(machine: Any) -> int:
@@ -33,6 +34,8 @@ def values(machine: Any) -> int:
     if hasattr(machine, "tree"):
         tree = machine.tree
         return sum(bool(tree.blocks[d].op) for d in tree.executed - tree.recorded)
+    if hasattr(machine, "log"):
+        return sum(not isinstance(c, decided_log.Recorded) for c in machine.log._commands)
     return sum(not isinstance(d, tendermint_base.Recorded) for d in machine.decision)
 
 

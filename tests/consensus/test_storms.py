@@ -12,6 +12,12 @@ from mpclab.consensus.benor import BenOrProposal, BenOrReport
 from mpclab.consensus.bracha import BrachaEcho, BrachaReady
 from mpclab.consensus.hotstuff import HotStuff
 from mpclab.consensus.hotstuff_messages import HotStuffVote
+from mpclab.consensus.paxos_messages import (
+    PaxosAccept,
+    PaxosAccepted,
+    PaxosLead,
+    PaxosPromise,
+)
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.pbft_messages import (
     PbftCheckpoint,
@@ -23,7 +29,7 @@ from mpclab.consensus.pbft_messages import (
 from mpclab.consensus.raft_messages import RaftHeartbeat, RaftRequestVote, RaftRequestVoteResponse
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.consensus.three_phase import ThreePhaseAck, ThreePhaseState
-from mpclab.consensus.wrong import AnyEpochsStreamlet, ForgetfulRaft, Pbft2f
+from mpclab.consensus.wrong import AnyEpochsStreamlet, ForgetfulRaft, OwnValuePaxos, Pbft2f
 from mpclab.core.ids import MS, Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -33,7 +39,7 @@ from mpclab.testing.storms import Storm, again, first_failure, shrunk, storm
 
 OURS = (
     "2pc", "3pc", "ben-or", "bracha", "chained-hotstuff", "direct", "hotstuff", "pbft", "raft",
-    "hotstuff-2", "tendermint", "streamlet", "dolev-strong",
+    "hotstuff-2", "tendermint", "streamlet", "dolev-strong", "paxos",
 )  # fmt: skip
 
 
@@ -95,12 +101,14 @@ class Clumsy(Pbft):
         ("pbft", Pbft2f, ""),
         ("raft", ForgetfulRaft, ""),
         ("streamlet", AnyEpochsStreamlet, "holds two operations"),
+        ("paxos", OwnValuePaxos, "holds two operations"),
         ("pbft", Deaf, "it did not end"),
         ("pbft", Clumsy, "fail"),
     ],
 )
 def test_wrong_protocols_are_caught(name: str, protocol: Any, problem: str) -> None:
-    rare = {ForgetfulRaft: range(100, 120), AnyEpochsStreamlet: range(1010, 1011)}
+    rare = {ForgetfulRaft: range(100, 120), AnyEpochsStreamlet: range(1010, 1011),
+            OwnValuePaxos: range(119, 120)}  # fmt: skip
     found = first_failure(name, rare.get(protocol, range(120)), protocol)
     assert found is not None
     assert problem in found[1]
@@ -173,6 +181,9 @@ def test_the_judge_knows_two_records(told: list[tuple[int, Any]], problem: str) 
         ("raft", [(1, RaftHeartbeat(3, 0)), (2, RaftHeartbeat(3, 0))]),
         ("raft", [(1, RaftRequestVote(3, 0, 0, False)),
                   (1, RaftRequestVoteResponse(3, True, False))]),
+        ("paxos", [(1, PaxosLead(9, 0)), (2, PaxosLead(9, 0))]),
+        ("paxos", [(1, PaxosAccept(8, 1, ())), (1, PaxosAccept(8, 1, (("a", b"x"),)))]),
+        ("paxos", [(1, PaxosPromise(9, 0, 0, ())), (1, PaxosAccepted(8, 0))]),
         ("hotstuff", [(1, HotStuffVote("commit", 2, b"x", b"")),
                       (1, HotStuffVote("commit", 2, b"y", b""))]),
         ("bracha", [(1, BrachaEcho(2, "a", b"x")), (1, BrachaEcho(2, "a", b"y"))]),

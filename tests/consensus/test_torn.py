@@ -8,7 +8,10 @@ from mpclab.testing.cluster import AT, Cluster
 from mpclab.trace import rows
 
 FAMILY = [name for name in AGREEMENTS if name != "direct"]
-LOGS = ("raft", "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "streamlet")
+LOGS = (
+    "raft", "paxos", "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint",
+    "streamlet",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FAMILY)

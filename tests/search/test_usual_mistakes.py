@@ -12,51 +12,51 @@ from mpclab.core import Ctx, UsageError
 from mpclab.lab import Scenario
 from mpclab.search import explore, sweep, walk
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "paxos_lab" / "paxos_lab" / "paxos.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "paxos_lab" / "paxos_lab" / "synod.py"
 RIVALS = {1: "a", 2: "a|1"}
 
 
 @pytest.fixture(scope="module")
-def paxos() -> type[Agreement]:
+def synod() -> type[Agreement]:
     plugins.load(str(EXAMPLE))
-    return agreement("paxos")
+    return agreement("synod")
 
 
-def test_half_is_no_quorum(paxos: Any) -> None:
-    class HalfPaxos(paxos):
-        word = "half-paxos"
+def test_half_is_no_quorum(synod: Any) -> None:
+    class HalfSynod(synod):
+        word = "half-synod"
 
         def quorum(self, ctx: Ctx) -> int:
             return ctx.n // 2
 
-    found = explore(HalfPaxos, parties=3, submits=RIVALS, reduce=False, fair=0).counterexample
+    found = explore(HalfSynod, parties=3, submits=RIVALS, reduce=False, fair=0).counterexample
     assert found is not None
     assert found.problem == "parties 1 and 2 end a differently"
     assert found.run.violated
 
 
-def test_one_proposes_what_was_accepted(paxos: Any) -> None:
-    class OwnValuePaxos(paxos):
+def test_one_proposes_what_was_accepted(synod: Any) -> None:
+    class OwnValueSynod(synod):
         """Proposes what its user wants, whatever the promises say."""
 
-        word = "own-value-paxos"
+        word = "own-value-synod"
 
         def _propose(self, ctx: Ctx, op: str, it: Any) -> None:
             for p, (accepted, _) in it.promises.items():
                 it.promises[p] = (accepted, it.stored.ours)
             super()._propose(ctx, op, it)
 
-    found = walk(OwnValuePaxos, parties=3, submits=RIVALS, runs=3_000, depth=60).counterexample
+    found = walk(OwnValueSynod, parties=3, submits=RIVALS, runs=3_000, depth=60).counterexample
     assert found is not None
     assert "end a differently" in found.problem
     assert found.run.violated
 
 
-def test_a_promise_is_kept_through_a_crash(paxos: Any) -> None:
-    class ForgetfulPaxos(paxos):
+def test_a_promise_is_kept_through_a_crash(synod: Any) -> None:
+    class ForgetfulSynod(synod):
         """Stores nothing but its own wish."""
 
-        word = "forgetful-paxos"
+        word = "forgetful-synod"
 
         def _store(self, ctx: Ctx, op: str, it: Any) -> None:
             if it.number == 0:
@@ -64,18 +64,18 @@ def test_a_promise_is_kept_through_a_crash(paxos: Any) -> None:
             super()._store(ctx, op, it)
 
     found = walk(
-        ForgetfulPaxos, parties=3, submits=RIVALS, crashes=1, runs=6_000, depth=60
+        ForgetfulSynod, parties=3, submits=RIVALS, crashes=1, runs=6_000, depth=60
     ).counterexample
     assert found is not None
     assert {step.what for step in found.steps} >= {"crash", "restart"}
     assert found.run.violated
 
 
-def test_the_right_one_stands_the_same(paxos: Any) -> None:
+def test_the_right_one_stands_the_same(synod: Any) -> None:
     assert (
-        walk(paxos, parties=3, submits=RIVALS, crashes=1, runs=100, depth=60).counterexample is None
+        walk(synod, parties=3, submits=RIVALS, crashes=1, runs=100, depth=60).counterexample is None
     )
-    found = explore(paxos, parties=3, submits=RIVALS, reduce=False, fair=0, budget=4_000)
+    found = explore(synod, parties=3, submits=RIVALS, reduce=False, fair=0, budget=4_000)
     assert found.counterexample is None
     assert found.decided > 0
 

@@ -27,11 +27,11 @@ def test_the_house_passes(name: str, test: str) -> None:
 
 
 @pytest.fixture
-def paxos(monkeypatch: pytest.MonkeyPatch) -> Any:
+def synod(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(EXAMPLE))
     import paxos_lab
 
-    yield paxos_lab.Paxos
+    yield paxos_lab.Synod
     for registry in REGISTRIES:
         for word in registry.added:
             registry.unregister(word)
@@ -39,8 +39,8 @@ def paxos(monkeypatch: pytest.MonkeyPatch) -> Any:
         del sys.modules[name]
 
 
-def test_paxos_by_a_newcomer_passes(paxos: Any) -> None:
-    suite = conformance(paxos, seeds=range(3))()
+def test_paxos_by_a_newcomer_passes(synod: Any) -> None:
+    suite = conformance(synod, seeds=range(3))()
     for test in TESTS:
         getattr(suite, test)()
 
@@ -55,8 +55,8 @@ DUELLED = {
 }
 
 
-def test_rivals_show_what_paxos_must_store_count_and_refuse(paxos: Any) -> None:
-    wrong = [m for m in mutants(paxos) if m.what in DUELLED]
+def test_rivals_show_what_paxos_must_store_count_and_refuse(synod: Any) -> None:
+    wrong = [m for m in mutants(synod) if m.what in DUELLED]
     assert len(wrong) == len(DUELLED) + 1
     for mutant in wrong:
         made = mutant.build()
@@ -71,9 +71,9 @@ def test_a_vote_that_is_not_stored_is_seen_in_two_phase_commit() -> None:
     assert not any(duel(no, seed, rivals=False) for seed in range(40))
 
 
-def test_the_mistakes_of_newcomers_are_found(paxos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mistakes_of_newcomers_are_found(synod: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own value instead of the accepted one, quorums of a half, and no note at all."""
-    found = {m.what: m for m in mutants(paxos)}
+    found = {m.what: m for m in mutants(synod)}
     half = found["quorum: ctx.n // 2 + 1 without + 1"]
     with pytest.raises(AssertionError):
         conformance(half.build())().test_two_halves_never_decide_apart()
@@ -85,7 +85,7 @@ def test_the_mistakes_of_newcomers_are_found(paxos: Any, monkeypatch: pytest.Mon
             it.promises = dict.fromkeys(it.promises, (0, b""))
             honest(self, ctx, op, it)
 
-    honest = paxos._propose
-    monkeypatch.setattr(paxos, "_propose", selfish)
+    honest = synod._propose
+    monkeypatch.setattr(synod, "_propose", selfish)
     with pytest.raises(AssertionError):
-        conformance(paxos)().test_one_that_decided_and_was_cut_off_agrees_with_the_rest()
+        conformance(synod)().test_one_that_decided_and_was_cut_off_agrees_with_the_rest()

@@ -6,6 +6,7 @@ from mpclab.consensus.wrong.dolev_strong_short import ShortChainDolevStrong
 from mpclab.consensus.wrong.hotstuff2_unlocked import UnlockedHotStuff2
 from mpclab.consensus.wrong.hotstuff_unlocked import UnlockedHotStuff
 from mpclab.consensus.wrong.one_echo import OneEcho
+from mpclab.consensus.wrong.paxos_own_value import OwnValuePaxos
 from mpclab.consensus.wrong.pbft_2f import Pbft2f
 from mpclab.consensus.wrong.pbft_trusting import TrustingPbft
 from mpclab.consensus.wrong.raft_at_once import AtOnceRaft
@@ -25,6 +26,7 @@ __all__ = [
     "KnownCoinBenOr",
     "MessageCountingBracha",
     "OneEcho",
+    "OwnValuePaxos",
     "Pbft2f",
     "ShortChainDolevStrong",
     "StaleReadRaft",

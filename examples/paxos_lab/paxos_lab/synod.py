@@ -1,4 +1,4 @@
-"""Paxos: one value for each operation, whoever proposes it and whoever crashes.
+"""Synod: one value for each operation, whoever proposes it and whoever crashes.
 
 L. Lamport, "Paxos made simple", ACM SIGACT News 32(4), 2001; the steps below are of its §2.2
 and §2.3. Every party is proposer, acceptor and learner.
@@ -7,7 +7,8 @@ and §2.3. Every party is proposer, acceptor and learner.
   lost and repeated. n > 2f for progress, nothing for safety.
 * Guarantees: no two parties decide different values for one operation. Any two majorities share a
   party, and that one tells the later proposer what the earlier may have got chosen.
-* Orders nothing: `Decided.index` is None.
+* Orders nothing: `Decided.index` is None. `agreement: paxos` of mpclab itself is a log of such
+  instances.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from mpclab.consensus.agreement import Agreement, Decided, Submit
 from mpclab.core import notes
 
 
-class PaxosPrepare(Message, frozen=True):
+class SynodPrepare(Message, frozen=True):
     """Promise to take no proposal below `number`, and tell me the last that you accepted."""
 
     op: str
     number: int
 
 
-class PaxosPromise(Message, frozen=True):
+class SynodPromise(Message, frozen=True):
     """I promise. `accepted` is the number of what I accepted last, 0 for nothing."""
 
     op: str
@@ -37,7 +38,7 @@ class PaxosPromise(Message, frozen=True):
     value: bytes
 
 
-class PaxosAccept(Message, frozen=True):
+class SynodAccept(Message, frozen=True):
     """Accept `value` under `number`, unless you promised otherwise."""
 
     op: str
@@ -45,28 +46,28 @@ class PaxosAccept(Message, frozen=True):
     value: bytes
 
 
-class PaxosAccepted(Message, frozen=True):
+class SynodAccepted(Message, frozen=True):
     """I accepted the proposal of that number."""
 
     op: str
     number: int
 
 
-class PaxosRefused(Message, frozen=True):
+class SynodRefused(Message, frozen=True):
     """I have promised `promised` to somebody."""
 
     op: str
     promised: int
 
 
-class PaxosChosen(Message, frozen=True):
+class SynodChosen(Message, frozen=True):
     """`value` is chosen."""
 
     op: str
     value: bytes
 
 
-class PaxosLearned(Message, frozen=True):
+class SynodLearned(Message, frozen=True):
     """I know; you need not tell me again."""
 
     op: str
@@ -96,11 +97,11 @@ class Instance:
 
 
 @register
-class Paxos(Agreement):
+class Synod(Agreement):
     """Single-decree Paxos, one instance for each operation."""
 
-    word = "paxos"
-    title = "Paxos (Lamport 2001)"
+    word = "synod"
+    title = "Synod (Lamport 2001)"
 
     @classmethod
     def liars(cls, n: int) -> int:
@@ -133,61 +134,61 @@ class Paxos(Agreement):
         self,
         ctx: Ctx,
         sender: Party,
-        msg: PaxosPrepare
-        | PaxosPromise
-        | PaxosAccept
-        | PaxosAccepted
-        | PaxosRefused
-        | PaxosChosen
-        | PaxosLearned,
+        msg: SynodPrepare
+        | SynodPromise
+        | SynodAccept
+        | SynodAccepted
+        | SynodRefused
+        | SynodChosen
+        | SynodLearned,
     ) -> None:
         it = self._instance(msg.op)
         stored = it.stored
-        if stored.chosen and not isinstance(msg, PaxosChosen | PaxosLearned):
+        if stored.chosen and not isinstance(msg, SynodChosen | SynodLearned):
             if sender != ctx.me:
-                ctx.send(sender, PaxosChosen(msg.op, stored.value))
+                ctx.send(sender, SynodChosen(msg.op, stored.value))
             return
         match msg:
-            case PaxosPrepare(op, number):
+            case SynodPrepare(op, number):
                 # Phase 1 (b): "if an acceptor receives a prepare request with number n greater
                 # than that of any prepare request to which it has already responded".
                 if number <= stored.promised:
-                    ctx.send(sender, PaxosRefused(op, stored.promised))
+                    ctx.send(sender, SynodRefused(op, stored.promised))
                     return
                 stored.promised = number
                 self._store(ctx, op, it)
-                ctx.send(sender, PaxosPromise(op, number, stored.accepted, stored.value))
+                ctx.send(sender, SynodPromise(op, number, stored.accepted, stored.value))
                 self._watch(ctx, op, it)
-            case PaxosPromise(op, number, accepted, value):
+            case SynodPromise(op, number, accepted, value):
                 if number == it.number and it.proposed is None:
                     it.promises[sender] = (accepted, value)
                     self._propose(ctx, op, it)
-            case PaxosAccept(op, number, value):
+            case SynodAccept(op, number, value):
                 # Phase 2 (b): "it accepts the proposal unless it has already responded to a
                 # prepare request having a number greater than n".
                 if number < stored.promised:
-                    ctx.send(sender, PaxosRefused(op, stored.promised))
+                    ctx.send(sender, SynodRefused(op, stored.promised))
                     return
                 if not self.fits(op, value):
                     return
                 stored.promised = stored.accepted = number
                 stored.value = value
                 self._store(ctx, op, it)
-                ctx.send(sender, PaxosAccepted(op, number))
+                ctx.send(sender, SynodAccepted(op, number))
                 self._watch(ctx, op, it)
-            case PaxosAccepted(op, number):
+            case SynodAccepted(op, number):
                 if number == it.number and it.proposed is not None:
                     it.accepts.add(sender)
                     if len(it.accepts) >= self.quorum(ctx):
                         self._learn(ctx, op, it, it.proposed)
-            case PaxosRefused(op, promised):
+            case SynodRefused(op, promised):
                 stored.promised = max(stored.promised, promised)  # the next number is above it
-            case PaxosChosen(op, value):
+            case SynodChosen(op, value):
                 if sender != ctx.me:
-                    ctx.send(sender, PaxosLearned(op))
+                    ctx.send(sender, SynodLearned(op))
                 if not stored.chosen:
                     self._learn(ctx, op, it, value)
-            case PaxosLearned(op):
+            case SynodLearned(op):
                 it.unaware.discard(sender)
 
     def _begin(self, ctx: Ctx, op: str, it: Instance) -> None:
@@ -197,7 +198,7 @@ class Paxos(Agreement):
         it.promises, it.accepts, it.proposed = {}, set(), None
         it.tries += 1
         ctx.note(notes.Phase(phase="prepare", op=op, round=round))
-        ctx.broadcast(PaxosPrepare(op, it.number))
+        ctx.broadcast(SynodPrepare(op, it.number))
         self._watch(ctx, op, it)
 
     def _propose(self, ctx: Ctx, op: str, it: Instance) -> None:
@@ -211,7 +212,7 @@ class Paxos(Agreement):
             it.proposed = None  # nobody has anything to propose
             return
         ctx.note(notes.Phase(phase="accept", op=op, round=it.number // ctx.n))
-        ctx.broadcast(PaxosAccept(op, it.number, it.proposed))
+        ctx.broadcast(SynodAccept(op, it.number, it.proposed))
 
     def _learn(self, ctx: Ctx, op: str, it: Instance, value: bytes) -> None:
         it.stored.value, it.stored.chosen = value, True
@@ -224,7 +225,7 @@ class Paxos(Agreement):
     def _tell(self, ctx: Ctx, op: str, it: Instance) -> None:
         """§2.3: learners are told, until each has said that it knows."""
         it.unaware = set(ctx.others)
-        ctx.multicast(ctx.others, PaxosChosen(op, it.stored.value))
+        ctx.multicast(ctx.others, SynodChosen(op, it.stored.value))
         ctx.set_timer(f"tell {op}", self.patience, background=True)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
@@ -232,7 +233,7 @@ class Paxos(Agreement):
         it = self.instances[op]
         if what == "tell":
             if it.unaware:
-                ctx.multicast(sorted(it.unaware), PaxosChosen(op, it.stored.value))
+                ctx.multicast(sorted(it.unaware), SynodChosen(op, it.stored.value))
                 ctx.set_timer(name, self.patience, background=True)
             return
         if it.tries == 3:
