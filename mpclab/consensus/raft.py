@@ -11,7 +11,8 @@ leader, reads, leases: Ongaro's thesis, §9.6, §6.2, §4.2.3 and §6.4.
 * Progress while a majority is up and delays do not grow without end: election timeouts double
   while nobody answers in time.
 
-Who votes may change, by an operation whose value `changes` the voters: joint consensus (§6). Its
+Who votes may change, by an operation whose value `changes` the voters (in a session, `voters`):
+joint consensus (§6). Its
 entry is C_old,new, and counts from the moment that it stands in a log; once it is committed the
 leader appends C_new, and a leader that is not in it steps down when that is committed. A party that
 does not vote follows as all do, and campaigns only for a C_new that is not committed; the next
@@ -154,6 +155,8 @@ class Raft(Agreement):
     """Those that are answered as soon as so much of the log is applied."""
     last_round: int
     """The latest round of heartbeats when we last led, in this life."""
+    known_voters: Voters
+    """Those that our user was told of."""
 
     @classmethod
     def liars(cls, n: int) -> int:
@@ -181,6 +184,8 @@ class Raft(Agreement):
         self.backlog = Backlog(self.TRIES)
         for entry in self.log.history:
             self.backlog.decide(ctx, entry.op, entry.value)
+        self.known_voters = self.log.first
+        self._tell_voters(ctx)
         self._wait(ctx)
 
     # --- elections, §5.2 and §5.4.1 ---------------------------------------------------------
@@ -446,6 +451,13 @@ class Raft(Agreement):
         """A change of voters is not over: C_new is not committed."""
         return bool(self.log.voters.new) or self.log.voters_at > self.commit
 
+    def _tell_voters(self, ctx: Ctx) -> None:
+        """Note who votes, as soon as it is committed."""
+        voters = self.log.voters_until(self.commit)
+        if voters != self.known_voters:
+            self.known_voters = voters
+            ctx.note(notes.VotersChanged(voters.sets[-1], voters.old if voters.new else ()))
+
     def _go_on_changing(self, ctx: Ctx) -> None:
         """As the leader, once the latest configuration is committed: C_new after C_old,new; and
         after C_new a leader that is not in it steps down."""
@@ -469,6 +481,7 @@ class Raft(Agreement):
             if entry.op:
                 self.log.history.append(entry)
                 self._decide(ctx, entry)
+        self._tell_voters(ctx)
         self._answer_reads(ctx)
         if self.applied - self.log.start >= self.options.compaction:
             # The last few stay, for followers that are only a little behind.
@@ -595,6 +608,7 @@ class Raft(Agreement):
         self.applied = self.commit = msg.last
         for entry in history[have:]:
             self._decide(ctx, entry)
+        self._tell_voters(ctx)
         self._answer_reads(ctx)
         ctx.note(notes.CaughtUp(records=len(history) - have, source=sender))
         self._reply(ctx, sender, True, msg.last)

@@ -107,6 +107,10 @@ class RaftLog:
         """The index of the entry that `voters` is from."""
         return self.configurations[-1][0]
 
+    def voters_until(self, index: int) -> Voters:
+        """Who votes as of entry `index`, which is not in the snapshot unless it ends that."""
+        return next(voters for at, voters in reversed(self.configurations) if at <= index)
+
     def _told(self, voters: Voters) -> tuple[tuple[Party, ...], tuple[Party, ...]]:
         """As messages and the disk have it: empty for those of the beginning."""
         return ((), ()) if voters == self.first else (voters.old, voters.new)

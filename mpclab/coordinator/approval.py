@@ -53,6 +53,9 @@ class SecondGate(Protocol):
     def ordered(self) -> bool:
         """The protocol says which of two certificates of one operation holds."""
 
+    def objection(self, proposal: Proposal) -> str:
+        """Why the protocol cannot do what a proposal asks of it; "" where it can."""
+
     def on_opened(self, ctx: Ctx, o: Operation) -> None:
         """Something is wanted for `o` from now on: its proposal or a vote on it was heard."""
 
@@ -102,10 +105,12 @@ class Approval:
             raise UsageError(f"attempt {attempt!r} was used before, for operation {op}")
         if ledger.undecided(ctx.me) >= MAX_OPEN:
             raise UsageError(f"{MAX_OPEN} of your proposals are undecided; wait for their end")
-        ledger.clock += 1
         proposal = Proposal(
-            ledger.session, attempt, ctx.me, ledger.clock, ask.kind, params, deadline
+            ledger.session, attempt, ctx.me, ledger.clock + 1, ask.kind, params, deadline
         )
+        if why := self.gate.objection(proposal):
+            raise UsageError(why)
+        ledger.clock += 1
         signed = statements.sign_proposal(ledger.identity, proposal)
         o = self.enter(ctx, signed)
         ctx.note(notes.Proposed(op=op, kind=ask.kind, by=ctx.me, text=o.text))
@@ -176,10 +181,12 @@ class Approval:
                 self.cast(ctx, o, True)  # a proposer approves
 
     def _forbidden(self, o: Operation) -> str:
-        """Why rules forbid `o`, as far as what they belong to is known here."""
+        """Why rules forbid `o`, as far as what they belong to is known here, or it cannot be."""
         if o.signed is None or o.kind not in self.ledger.kinds:
             return ""
-        return self.ledger.kinds[o.kind].forbidden(o.signed.proposal, self.ledger.known()) or ""
+        proposal = o.signed.proposal
+        forbidden = self.ledger.kinds[o.kind].forbidden(proposal, self.ledger.known())
+        return forbidden or self.gate.objection(proposal)
 
     def vote_by_hand(self, ctx: Ctx, op: str, approve: bool, reason: str) -> None:
         o = self.ledger.operations.get(op)

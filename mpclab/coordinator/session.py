@@ -96,6 +96,7 @@ from mpclab.coordinator.statements import (
     value_from_bytes,
 )
 from mpclab.coordinator.views import OperationView, SessionView, session_view
+from mpclab.coordinator.voters import voters_of, why_no_voters
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party, format_duration
@@ -103,7 +104,7 @@ from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import AcceptKey, Introduced, PeerDown, PeerUp
 from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
-from mpclab.operations import OPERATIONS, Operations
+from mpclab.operations import OPERATIONS, Operations, Proposal
 
 __all__ = ["VOTE_POLICIES", "Propose", "Session", "SetVotePolicy", "Vote"]
 
@@ -168,6 +169,7 @@ class Session(Machine):
             session=session,
             needed=policy.needed,
             names=name_of,
+            changes=self.changes,
             means=meaning_of,
             lacks=self.lacks,
             recall=self.recall,
@@ -247,6 +249,15 @@ class Session(Machine):
                 self.up.pop(party, None)
             case _:
                 raise UsageError(f"a session cannot {type(ask).__name__}")
+
+    # --- what the protocols ask ----------------------------------------------------------
+
+    def objection(self, proposal: Proposal) -> str:
+        return why_no_voters(proposal, self.ledger.kinds, self.n, self.agreement)
+
+    def changes(self, data: bytes) -> tuple[Party, ...]:
+        """The parties that a value of the agreement protocol makes its voters."""
+        return voters_of(data, self.ledger.kinds, self.n)
 
     # --- from the first gate to the second ------------------------------------------------
 

@@ -14,6 +14,9 @@ Path: TypeAlias = tuple[str, ...]
 
 SERVER: Final = 0
 
+STRIDE: Final = 10_000
+"""Party p of a world's k-th session (k from 0) is the actor `k * STRIDE + p`."""
+
 US: Final = 1
 MS: Final = 1_000
 SECOND: Final = 1_000_000

@@ -221,7 +221,7 @@ class Invoked(Note, frozen=True):
     """Client `client` sends its call `call` to a party: an operation, or the kind `read`.
 
     Written by: the lab, for its clients.
-    Read by: linearizability.
+    Read by: linearizability, outcomes, plots.
     Without it: the proposer of the operation counts as its client.
     """
 
@@ -238,7 +238,7 @@ class Returned(Note, frozen=True):
     many operations it saw, and which was the last.
 
     Written by: the lab, for its clients.
-    Read by: linearizability.
+    Read by: linearizability, outcomes, plots.
     Without it: the call never ended, and may have happened at any time.
     """
 
@@ -295,6 +295,19 @@ class BecameLeader(Note, frozen=True):
 
     term: int | None = None
     view: int | None = None
+
+
+class VotersChanged(Note, frozen=True):
+    """From here on these parties vote in the agreement protocol. With `old`, both sets have to
+    agree: the change from one to the other is under way.
+
+    Written by: raft, when such an entry is committed, and on the way back from a crash.
+    Read by: the state of parties, plots, panels.
+    Without it: all parties seem to vote.
+    """
+
+    voters: tuple[Party, ...]
+    old: tuple[Party, ...] = ()
 
 
 class EnteredView(Note, frozen=True):
@@ -790,6 +803,7 @@ AnyNote: TypeAlias = (
     | Phase
     | Round
     | BecameLeader
+    | VotersChanged
     | EnteredView
     | Untimely
     | SteppedDown

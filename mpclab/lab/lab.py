@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from mpclab.core import notes
 from mpclab.core.errors import UsageError, nearest
-from mpclab.core.ids import SECOND, SERVER, Party, format_duration, parse_duration
+from mpclab.core.ids import SECOND, SERVER, STRIDE, Party, format_duration, parse_duration
 from mpclab.core.machine import Machine
 from mpclab.core.words import count
 from mpclab.faults.plan import Fault, Injection, schedule
@@ -44,7 +44,7 @@ from mpclab.signaling.status import RoomsSettings
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Noted
 from mpclab.trace.short import KEEP, ShortTrace
-from mpclab.worlds.base import STRIDE, Build, World
+from mpclab.worlds.base import Build, World
 from mpclab.worlds.simulated import SimulatedWorld
 
 

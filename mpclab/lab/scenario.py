@@ -42,6 +42,7 @@ from mpclab.consensus.registry import options as agreement_options
 from mpclab.consensus.registry import word as agreement_word
 from mpclab.coordinator.policy import Policy, parse_policy
 from mpclab.coordinator.statements import MIN_DEADLINE
+from mpclab.coordinator.voters import no_voters
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, Party, check_session_id, format_duration, parse_duration
 from mpclab.core.numbers import number
@@ -174,9 +175,11 @@ class Scenario:
             where = f"operations[{i}]"
             self._check_party(planned.by, f"{where}.by: {planned.by!r}")
             check_operation(planned.kind, planned.params, where)
+            self._check_voters(planned.kind, where)
         for i, call in enumerate(self.clients):
             self._check_party(call.by, f"clients[{i}].by: {call.by!r}")
             check_call(call.kind, call.params, f"clients[{i}]")
+            self._check_voters(call.kind, f"clients[{i}]")
         for i, fault in enumerate(self.faults):
             check_messages(fault, self.agreement, f"faults[{i}].messages")
 
@@ -195,6 +198,11 @@ class Scenario:
                 f"threshold: {self.threshold!r} among {self.parties} parties; "
                 f"use a number from 1 to {self.parties}"
             )
+
+    def _check_voters(self, kind: str, where: str) -> None:
+        protocol = agreement_named(self.agreement)
+        if kind in OPERATIONS and OPERATIONS[kind].voters is not None and not protocol.revotes:
+            raise UsageError(f"{where}: {kind}: {no_voters(protocol.title)}")
 
     def _check_party(self, party: Any, where: str) -> None:
         if not isinstance(party, int) or not 1 <= party <= self.parties:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpclab.mpc.coin import Coin
-from mpclab.operations.parameters import Reference, Text
+from mpclab.operations.members import members_of
+from mpclab.operations.parameters import Members, Reference, Text
 from mpclab.operations.spec import Known, OperationSpec
 
 
@@ -38,4 +39,14 @@ COIN = OperationSpec(
     sentence="a joint random number",
 )
 
-BASIC_OPERATIONS = (NOTE, RESPONSE, COIN)
+VOTERS = OperationSpec(
+    "voters",
+    make=lambda execution: f"who votes: {', '.join(map(str, members_of(execution, 'parties')))}",
+    parameters=(Members("parties", help="who votes from then on; none named: all"),),
+    sentence="who votes in the agreement protocol: {parties}",
+    voters=lambda params: tuple(params["parties"]),
+)
+"""Who votes in the agreement protocol, where a part of the members may: Raft, by joint consensus.
+All members go on to hold the history, and to approve what the policy asks them to."""
+
+BASIC_OPERATIONS = (NOTE, RESPONSE, COIN, VOTERS)

@@ -232,3 +232,14 @@ class Numbers(Parameter):
             raise ValueError(f"{len(value)} items; at most {self.longest}")
         one = Number(self.name, low=self.low, high=self.high)
         return tuple(one.check(item) for item in value)  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class Members(Numbers):
+    """Some of the session's members; none named: all of them."""
+
+    default: Value | None = ()
+    low: int = 1
+
+    def show(self, value: Value) -> str:
+        return Numbers.show(self, value) or "all"

@@ -181,6 +181,8 @@ class OperationSpec:
         rules: from the parameters to the rules that bind all honest parties whatever their vote
             policy, as far as what they belong to is known here. By default those of every key
             that is named.
+        voters: from the parameters to the parties that it makes the voters of the agreement
+            protocol (() is all members). Refused where that has no voters to change.
         resumable: the executor may be started again after a crash.
         held_by: from a result's public bytes to the parties that hold a secret of it.
         about: from a result's public bytes to the key that they are about. Of all results about
@@ -202,6 +204,7 @@ class OperationSpec:
     retires: Callable[[Mapping[str, Any]], Iterable[str]] = _at_once
     follows: bool = False
     rules: Callable[[Mapping[str, Any], Known], RuleBook | None] | None = None
+    voters: Callable[[Mapping[str, Any]], tuple[Party, ...]] | None = None
     resumable: bool = False
     held_by: Callable[[bytes], Iterable[Party]] | None = None
     about: Callable[[bytes], bytes] | None = None

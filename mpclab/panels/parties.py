@@ -403,6 +403,8 @@ class _Row:
         if known and known.leader:
             term = f", term {known.term}" if known.term is not None else ""
             words.append(theme.badge(f"leader{term}", theme.WARN))
+        if known and not known.votes:
+            words.append(theme.badge("does not vote", theme.QUIET))
         if known and known.blocked:
             words.append(theme.badge("blocked", theme.BAD, known.blocked))
         self.words.value = (

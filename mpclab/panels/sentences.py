@@ -154,6 +154,9 @@ def _note(row: Noted) -> tuple[str, int]:
             return f"becomes the leader ({_fields(note)})", 0
         case notes.SteppedDown(term):
             return f"leads term {term} no more", 0
+        case notes.VotersChanged(voters, old):
+            before = f" together with {_all(old)}" if old else ""
+            return f"knows that {_all(voters)} vote{before}", 0
         case notes.Said(sender, text, to_all):
             return f"hears party {sender} say{' to all' if to_all else ''}: {text}", 0
         case notes.Restarted(amnesia):

@@ -53,6 +53,10 @@ LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
         "became leader",
         {"marker": "*", "ms": 10, "mfc": "#f2b705", "mec": "#8a6500", "mew": 0.7},
     ),
+    "voters": (
+        "new voters",
+        {"marker": "h", "ms": 7, "mfc": style.PAPER, "mec": style.INK, "mew": 1.3},
+    ),
     "view": ("entered a view", {"marker": "|", "ms": 9, "mec": style.INK, "mew": 1.4}),
     "blocked": (
         "blocked",
@@ -77,6 +81,7 @@ _PRIORITY = {
     "proposed": 2,
     "leader": 3,
     "blamed": 4,
+    "voters": 5,
     "view": 5,
     "blocked": 5,
 }
@@ -134,6 +139,8 @@ def _mark(at: int, actor: Party, number: int, note: AnyNote) -> Mark | None:
         case notes.BecameLeader(term, view):
             text = f"view {view}" if term is None else f"term {term}"
             return Mark(at, actor, "leader", number, text)
+        case notes.VotersChanged(voters, old):
+            return Mark(at, actor, "voters", number, _voters(voters, old))
         case notes.EnteredView(view):
             return Mark(at, actor, "view", number, f"view {view}")
         case notes.Blocked(op=op):
@@ -157,6 +164,11 @@ def _mark(at: int, actor: Party, number: int, note: AnyNote) -> Mark | None:
             return None
         case _:
             assert_never(note)
+
+
+def _voters(voters: tuple[Party, ...], old: tuple[Party, ...]) -> str:
+    now = ", ".join(map(str, voters))
+    return f"votes: {', '.join(map(str, old))} and {now}" if old else f"votes: {now}"
 
 
 def draw_marks(

@@ -33,7 +33,7 @@ from mpclab.trace import Fault, Noted, Row, Trace
 from mpclab.trace.fold import UP, State
 
 _LEFT, _RIGHT, _TOP, _WIDTH = 0.85, 0.3, 0.72, 11.0
-_SHOWN = ("proposed", "committed", "aborted", "expired", "leader", "view", "blamed")
+_SHOWN = ("proposed", "committed", "aborted", "expired", "leader", "view", "voters", "blamed")
 IDLE = frozenset({"", "idle", "done", "decided", "committed", "follower"})
 """Phases in which nothing is going on: drawn as the bare lane."""
 

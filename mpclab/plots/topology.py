@@ -221,14 +221,15 @@ def _draw_party(
     one = state.parties[party]
     colour = style.party_colour(party)
     gone = one.life in (CRASHED, LEFT)
+    pale = gone or not one.votes
     if one.leader:
         ax.plot(*at, marker="o", ms=size + 8, mfc="none", mec="#f2b705", mew=2.6, zorder=4)
     ax.plot(
         *at,
         marker="o",
         ms=size,
-        mfc=style.tint(colour, 0.82) if gone else colour,
-        mec=style.mix(colour, "#ffffff", 0.45) if gone else style.PAPER,
+        mfc=style.tint(colour, 0.82) if pale else colour,
+        mec=style.mix(colour, "#ffffff", 0.45) if gone else colour if pale else style.PAPER,
         mew=2,
         zorder=5,
     )
@@ -239,7 +240,7 @@ def _draw_party(
         va="center_baseline",
         fontsize=size * 0.4,
         fontweight="bold",
-        color=colour if gone else "white",
+        color=colour if pale else "white",
         zorder=6,
     )
     shift = size * 0.38
@@ -338,6 +339,8 @@ def _badge_handles(state: State, present: Iterable[Party]) -> list[Line2D]:
         handles.append(
             Line2D([], [], ls="none", marker="*", ms=8, mfc="#b98900", mec="none", label="leader")
         )
+    if any(one.life == UP and not one.votes for one in state.parties.values()):
+        handles.append(_glyph_handle("o", style.MUTED, "does not vote"))
     if any(one.blocked for one in state.parties.values()):
         handles.append(_glyph_handle("s", style.WARN, "blocked"))
     return handles
@@ -369,6 +372,8 @@ def _subtitle(state: State, pairs: Mapping[tuple[Party, Party], str], bare: bool
             parts.append(f"{life}: {', '.join(map(str, who))}")
     if state.leaders:
         parts.append(f"leader: {', '.join(map(str, state.leaders))}")
+    if silent := [p for p, one in sorted(state.parties.items()) if not one.votes]:
+        parts.append(f"no vote: {', '.join(map(str, silent))}")
     if not bare:
         alone = [
             p

@@ -13,7 +13,7 @@ from itertools import combinations, takewhile
 from typing import TypeAlias, assert_never
 
 from mpclab.core import notes
-from mpclab.core.ids import SERVER, Party
+from mpclab.core.ids import SERVER, STRIDE, Party
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import (
     Asked,
@@ -140,6 +140,8 @@ class PartyState:
     leader: bool = False
     waiting_for: tuple[Party, ...] = ()
     blocked: str = ""
+    voters: tuple[Party, ...] = ()  # who votes by what it knows, in its session; empty: everybody
+    votes: bool = True  # whether it is one of them
     blames: dict[Party, str] = field(default_factory=dict)
 
     def enter(self, phase: str, op: str) -> None:
@@ -322,6 +324,9 @@ class State:
                 self._party(actor).enter(f"round {round} of {of}", "")
             case notes.BecameLeader(term, view):
                 self._party(actor).lead(True, term, view)
+            case notes.VotersChanged(voters, old):
+                one, both = self._party(actor), tuple(sorted({*voters, *old}))
+                one.voters, one.votes = both, actor % STRIDE in both
             case notes.EnteredView(view):
                 self._party(actor).lead(False, None, view)
             case notes.SteppedDown():
@@ -339,7 +344,8 @@ class State:
                 | notes.RelayOverflow()
                 | notes.NotAdmitted() | notes.Said() | notes.JoinRefused() | notes.Expelled()
                 | notes.Broken() | notes.CouldNot() | notes.Remark()
-                | notes.ReadAnswered() | notes.Invoked() | notes.Returned()
+                | notes.ReadAnswered()
+                | notes.Invoked() | notes.Returned()
             ):  # fmt: skip
                 pass
             case _:

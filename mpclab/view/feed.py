@@ -276,6 +276,9 @@ class Feed:
             case notes.BecameLeader(term, view):
                 number = f"term {term}" if term is not None else f"view {view}"
                 self._mark(row, "became-leader", text=number)
+            case notes.VotersChanged(voters, old):
+                both = [", ".join(map(str, one)) for one in (old, voters) if one]
+                self._mark(row, "voters", text=f"votes: {' and '.join(both)}")
             case notes.EnteredView(view):
                 self._mark(row, "entered-view", text=f"view {view}")
             case notes.SteppedDown(term):
@@ -355,7 +358,8 @@ class Feed:
         waits = ", ".join(map(str, one.waiting_for))
         for name, value in (
             ("life", one.life), ("phase", one.phase), ("term", one.term), ("view", one.view),
-            ("leads", "yes" if one.leader else ""), ("waits for", waits), ("blocked", one.blocked),
+            ("leads", "yes" if one.leader else ""), ("voters", ", ".join(map(str, one.voters))),
+            ("waits for", waits), ("blocked", one.blocked),
         ):  # fmt: skip
             self._tell(row.at, actor, name, "" if value is None else str(value))
         if one.life in ("crashed", "left"):

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, TypeAlias
 
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import SERVER, Party, Path
+from mpclab.core.ids import SERVER, STRIDE, Party, Path
 from mpclab.core.node import Coins, Node
 from mpclab.core.wire import Frame
 from mpclab.faults.fault import FaultTarget
@@ -17,10 +17,6 @@ from mpclab.trace.log import Trace
 Stored: TypeAlias = Mapping[Path, Mapping[str, bytes]]
 Build: TypeAlias = Callable[[Coins, Stored], Node]
 """Makes a party's node: called once when it is hosted, and again at each restart."""
-
-
-STRIDE = 10_000
-"""Party p of a world's k-th session (k from 0) is the actor `k * STRIDE + p`."""
 
 
 class World(FaultTarget, abc.ABC):

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from mpclab.core import notes
-from mpclab.core.ids import SERVER, Party
+from mpclab.core.ids import SERVER, STRIDE, Party
 from mpclab.core.telling import ROWS, TellRows, Told, Unheard
 from mpclab.core.wire import decoder
 from mpclab.trace import rows
 from mpclab.trace.fold import WEAKEST_FIRST
 from mpclab.trace.log import Trace
-from mpclab.worlds.base import STRIDE
 
 MOST = 300_000
 """Rows of one party, with those about its coming and going; more are not taken."""

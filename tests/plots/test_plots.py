@@ -127,6 +127,16 @@ def heads(ax: Axes) -> int:
     return sum(len(q.X) for q in ax.collections if isinstance(q, Quiver))
 
 
+def test_a_party_that_does_not_vote_is_pale_and_said_to_be() -> None:
+    story = Story(3)
+    for p in (1, 2, 3):
+        story.note(p, "voters-changed", voters=(1, 2))
+    assert "no vote: 3" in written(drawn(topology(story.trace)))
+    assert "votes: 1, 2" in written(drawn(spacetime(story.trace)))
+    story.note(3, "voters-changed", voters=(1, 2, 3), old=(1, 2))
+    assert "no vote" not in written(drawn(topology(story.trace)))
+
+
 def crosses(ax: Axes) -> int:
     return sum(
         len(line.get_xdata())  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 const GLYPHS = {
   proposed: "diamond", approved: "tick", rejected: "cross", certified: "ring", committed: "disc",
   decided: "disc", aborted: "block", expired: "sand", executed: "dot", failed: "block",
-  "became-leader": "star", "entered-view": "bar", "stepped-down": "bar",
+  "became-leader": "star", "entered-view": "bar", "stepped-down": "bar", voters: "ring",
   blocked: "square", blamed: "flag", acted: "wedge",
 };
 

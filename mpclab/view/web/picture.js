@@ -473,7 +473,7 @@ function moodOf(mark, ink) {
   if (["rejected", "aborted", "failed"].includes(mark.what) || mark.other) return ink.bad;
   if (["blocked", "blamed", "acted", "expired"].includes(mark.what)) return ink.warn;
   if (mark.what === "became-leader") return ink.gold;
-  return ["proposed", "entered-view", "stepped-down"].includes(mark.what) ? ink.text : ink.good;
+  return ["proposed", "entered-view", "stepped-down", "voters"].includes(mark.what) ? ink.text : ink.good;
 }
 
 function fit(c, text, room) {

@@ -1,7 +1,7 @@
 // Any moment of the run: a cursor on its steps, and how every party stood there.
 
-const OUTER = /^(life|phase|term|view|leads|waits for|blocked)$|^(vote|operation|history|link|stored|output|blames) /;
-const PLAIN = ["life", "leads", "term", "view", "phase", "waits for", "blocked"];
+const OUTER = /^(life|phase|term|view|leads|voters|waits for|blocked)$|^(vote|operation|history|link|stored|output|blames) /;
+const PLAIN = ["life", "leads", "term", "view", "voters", "phase", "waits for", "blocked"];
 
 class Scrubber {
   // Below a diagram. `at` is the number of a step of the store, or -1: the present.
