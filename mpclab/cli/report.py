@@ -53,7 +53,8 @@ def write_report(run: Run, folder: Path, stem: str = "") -> Path:
     run.trace.save(folder / f"{prefix}trace.jsonl")
     run.scenario.to_file(folder / f"{prefix}scenario.yaml")
     lines += ["## Outcomes", ""]
-    lines += [f"- {outcome!r}" for outcome in run.outcomes] or ["- nothing was proposed"]
+    ends = [*run.outcomes, *run.outcomes.calls]
+    lines += [f"- {end!r}" for end in ends] or ["- nothing was proposed"]
     lines += ["", "## Verdicts", ""]
     lines += [f"- **{v.check}**: {v.verdict}. {v.sentence}" for v in run.verdicts]
     lines += [

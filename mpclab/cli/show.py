@@ -48,6 +48,8 @@ def show(run: Run) -> None:
         )
     )
     console.print(outcome_table(run.outcomes))
+    for call in run.outcomes.calls:
+        console.print(line(repr(call)))
     for verdict in run.verdicts:
         console.print(verdict_line(verdict))
     m = run.messages

@@ -4,6 +4,9 @@ That is how Jepsen sees a system: an operation is invoked at one time and return
 one that timed out may have happened, may still happen, or never will. A client's request and the
 answer travel as the scenario's network has it, for as long as its rule says, and may be lost; the
 party that it asks may be down, or go down before it answers. Nothing of a client runs at a party.
+Among real parties a request takes no socket of its own: the lab hands it over and reads the answer
+in the trace, which the parties here write, in this process or in their own; only what they say to
+each other is on the network.
 
 * `failed`: it did not happen and never will: it was aborted, or refused.
 * `ok`: it is in the history of the party that answered, or, of a read, this is what is there.
@@ -24,11 +27,10 @@ from mpclab.core.ids import MS, Party, Path
 from mpclab.faults import draws
 from mpclab.lab.scenario import Scenario
 from mpclab.operations.proposal import operation_id
+from mpclab.trace.calls import READ
 from mpclab.trace.rows import WORLD, Noted
 from mpclab.worlds.base import World
 
-READ = "read"
-"""The call that proposes nothing: what is in the history?"""
 LOOK = 2 * MS
 """How often it is looked whether a party has answered."""
 
@@ -40,6 +42,10 @@ class Asked(Protocol):
     scenario: Scenario
     base: int
     app: Path
+
+    @property
+    def called(self) -> str:
+        """The session's id."""
 
 
 @dataclass(slots=True)
@@ -65,14 +71,13 @@ class Clients:
     def __init__(self, group: Asked) -> None:
         self.group = group
         self.made: dict[int, int] = {}  # calls, by client
-        self.open = 0
-        self.expected = 0
-        """How many calls are planned and not made yet."""
+        self.open: set[tuple[int, int]] = set()
+        """The calls that have not ended: whose, and which."""
 
     @property
     def idle(self) -> bool:
         """Whether every call has ended."""
-        return not self.open and not self.expected
+        return not self.open
 
     def call(
         self, client: int, party: Party, kind: str, params: Mapping[str, Any], timeout: int
@@ -85,7 +90,7 @@ class Clients:
         call = Call(client, number, party, op, seen=len(world.trace.rows))
         text = str(next(iter(params.values()), "")) if kind != READ else ""
         self._note(notes.Invoked(client, number, party, kind, op, text))
-        self.open += 1
+        self.open.add((client, number))
         ask = ReadHistory(op) if kind == READ else Propose(kind, dict(params), attempt, s.patience)
         world.at(world.now + timeout, partial(self._end, call, "unknown", "no answer in time"))
         self._travel(call, "there", partial(self._arrive, call, ask))
@@ -143,9 +148,10 @@ class Clients:
     def _end(self, call: Call, end: str, text: str, records: int = 0, last: str = "") -> None:
         if not call.over:
             call.over = True
-            self.open -= 1
             self._note(notes.Returned(call.client, call.number, call.op, end, text, records, last))
+            self.open.discard((call.client, call.number))
 
     def _note(self, note: notes.AnyNote) -> None:
         world = self.group.world
-        world.trace.append(Noted(world.now, WORLD, (), note))
+        path = (self.group.called,) if self.group.base else ()
+        world.trace.append(Noted(world.now, WORLD, path, note))

@@ -93,7 +93,8 @@ class Group(Breaking):
         self.private: dict[Party, tuple[int | Decimal, ...]] = dict(scenario.private)
         self.process_files: ProcessFiles | None = None  # of parties in processes of their own
         self.urls: dict[Party, str] = {}  # where those reach the server, if not as we do
-        self.tracker = Tracker(world.trace, base, scenario.parties)
+        path = (scenario.session,) if base else ()
+        self.tracker = Tracker(world.trace, base, scenario.parties, path)
         self.tracker.here = self.identities.keys
         self.clients = Clients(self)
         self._joined: set[Party] = set()
@@ -370,8 +371,10 @@ class Group(Breaking):
         self._expected -= 1
 
     def settled(self) -> bool:
-        """Whether every operation has ended at every party that is up, or has expired where
-        nothing is left to happen: no message is on its way, nobody waits for anything."""
+        """Whether every client's call has ended, and every operation at every party that is up, or
+        has expired where nothing is left to happen: no message is on its way, nobody waits."""
+        if not self.clients.idle:
+            return False
         taking_part = self.joined if self.scenario.mesh == "negotiated" else self.present
         taking_part = (*taking_part, *self.tracker.elsewhere)
         progress = self.tracker.progress(taking_part, self._expected, self.faulty)

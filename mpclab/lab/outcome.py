@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterable
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from mpclab.core.ids import MS, SERVER, Party
+from mpclab.core.ids import MS, SERVER, Party, Path
+from mpclab.trace.calls import READ
 from mpclab.trace.fold import UP, Operation, State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import WORLD, Dropped, Noted
@@ -69,17 +70,57 @@ class Outcome(msgspec.Struct, frozen=True):
         return f"{what} ({self.reason})" if self.reason else what
 
 
-class Outcomes(tuple[Outcome, ...]):
-    """The outcomes of all operations, in the order of proposing; may be awaited."""
+class CallOutcome(msgspec.Struct, frozen=True):
+    """How a client's call ended, see `mpclab.lab.clients`.
 
-    __slots__ = ()
+    Attributes:
+        call: its number among this client's, from 1.
+        status: ok, failed (it never happens), unknown, or open as long as it has not ended.
+        answer: what the client was told. `records`: how many operations a read saw.
+        invoked_at_ms, returned_at_ms: ms after the session was ready.
+    """
+
+    client: int
+    call: int
+    by: Party
+    kind: str
+    op: str
+    status: str
+    text: str = ""
+    answer: str = ""
+    records: int = 0
+    invoked_at_ms: float = 0.0
+    returned_at_ms: float | None = None
+
+    def __repr__(self) -> str:
+        asks = f"client {self.client} asks party {self.by}: {self.kind} {self.text}".rstrip()
+        if self.kind == READ and self.status == "ok":
+            return f"{asks}: ok, {self.records} operation{'s' * (self.records != 1)}"
+        return f"{asks}: {self.status}" + (f" ({self.answer})" if self.answer else "")
+
+
+class Outcomes(tuple[Outcome, ...]):
+    """The outcomes of all operations, in the order of proposing; may be awaited.
+
+    Attributes:
+        calls: the calls of clients outside the group, in the order in which they were made.
+    """
+
+    calls: tuple[CallOutcome, ...] = ()
+
+    @classmethod
+    def of(cls, made: Iterable[Outcome], calls: Iterable[CallOutcome]) -> Outcomes:
+        """The outcomes of operations, and of clients' calls."""
+        outcomes = cls(made)
+        outcomes.calls = tuple(calls)
+        return outcomes
 
     def __await__(self) -> Generator[Any, None, Outcomes]:
         yield from ()
         return self
 
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self)) or "nothing was proposed yet"
+        return "\n".join(map(repr, [*self, *self.calls])) or "nothing was proposed yet"
 
 
 class Tracker:
@@ -88,12 +129,14 @@ class Tracker:
     Args:
         base: which session: its party p is the actor `base + p`. Rows of others are left out.
         n: how many parties it has.
+        path: of its clients' notes.
     """
 
-    def __init__(self, trace: Trace, base: int, n: int) -> None:
+    def __init__(self, trace: Trace, base: int, n: int, path: Path = ()) -> None:
         self._trace = trace
         self._ours = {WORLD, SERVER, *range(base + 1, base + n + 1)}
         self._base = base
+        self._path = path
         self._read = 0
         self.state = State()
         self.heard: set[Party] = set()  # actors that had a row themselves, here or told from there
@@ -188,7 +231,17 @@ class Tracker:
                 self._made[self._place[op]] = made(op)
         self._changed.clear()
         self._made += [made(op) for op in islice(self._place, len(self._made), None)]
-        return Outcomes(self._made)
+        return Outcomes.of(self._made, self._calls(since))
+
+    def _calls(self, since: int) -> list[CallOutcome]:
+        return [
+            CallOutcome(
+                c.client, c.number, c.party, c.kind, c.op, c.end, c.text, c.answer, c.records,
+                (c.at - since) / MS, None if c.ended_at is None else (c.ended_at - since) / MS,
+            )
+            for c in self.state.calls.values()
+            if c.session == self._path
+        ]  # fmt: skip
 
     def _up(self, parties: tuple[Party, ...]) -> list[Party]:
         states = self.follow().parties

@@ -99,6 +99,7 @@ class Run:
             "world": self.world,
             "seed": self.seed,
             "outcomes": msgspec.to_builtins(self.outcomes, str_keys=True),
+            "calls": msgspec.to_builtins(self.outcomes.calls),
             "verdicts": [
                 {
                     "check": v.check,

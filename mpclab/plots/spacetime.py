@@ -14,10 +14,12 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from mpclab.core.ids import MS, SERVER, Party
 from mpclab.plots import style
 from mpclab.plots.arrows import draw_flights, end_of
+from mpclab.plots.calls import call_legend, draw_calls
 from mpclab.plots.clock import Clock, Scale, choose_scale
 from mpclab.plots.lanes import (
     STRIP,
@@ -32,6 +34,7 @@ from mpclab.plots.lanes import (
 )
 from mpclab.plots.marks import Mark, draw_marks, find_marks, mark_legend
 from mpclab.trace import Row, Trace
+from mpclab.trace.calls import Call, calls_of
 from mpclab.trace.flights import Flight, flights
 from mpclab.trace.fold import State
 
@@ -53,6 +56,7 @@ class _Scene:
     late: int  # later messages left out because there were too many
     early: int  # earlier ones
     hidden: int  # background messages left out
+    calls: list[Call]
 
 
 def spacetime(
@@ -116,8 +120,9 @@ def _read(
     lanes = tuple(parties) if parties is not None else _lanes_of(rows, inside)
     wanted = [f for f in inside if f.sender in lanes and f.receiver in lanes]
     marks = [m for m in find_marks(rows, timers=timers) if m.party in lanes]
+    calls = [c for c in calls_of(rows) if not c.session and c.party in lanes]
     moments = [t for f in wanted for t in (f.sent_at, f.ended_at) if t is not None]
-    moments += [m.at for m in marks]
+    moments += [m.at for m in marks] + [t for c in calls for t in c.moments]
     faults = fault_spans(rows, end=max((row.at for row in rows), default=0))
     start = since if since is not None else min(moments, default=0)
     end = until if until is not None else max(moments, default=start + MS)
@@ -137,8 +142,10 @@ def _read(
         for s in faults
         if s.start <= end and s.end >= start
     ]
+    calls = [c for c in calls if c.at <= end and (c.ended_at is None or c.ended_at >= start)]
     early = cut if room < 0 else 0
-    return _Scene(rows, wanted, marks, faults, lanes, start, end, cut - early, early, hidden)
+    late = cut - early
+    return _Scene(rows, wanted, marks, faults, lanes, start, end, late, early, hidden, calls)
 
 
 def _readable(marks: list[Mark], close: float) -> list[Mark]:
@@ -174,28 +181,37 @@ def _draw(
     taken = [end_of(f) - f.sent_at for f in scene.flights if f.fate == "delivered"]
     scale = choose_scale(scale, taken, scene.start, scene.end)
     moments = [t for f in scene.flights for t in (f.sent_at, end_of(f))]
+    moments += [t for c in scene.calls for t in c.moments]
     clock = Clock(scale, moments + [m.at for m in scene.marks], scene.start, scene.end)
     inches = _WIDTH - _LEFT - _RIGHT
-    handles = [_kind_handles(scene.flights) + _fate_handles(scene), mark_legend(scene.marks)]
+    handles = [
+        _kind_handles(scene.flights) + _fate_handles(scene),
+        mark_legend(scene.marks),
+        call_legend(scene.calls),
+    ]
     lines = sum(len(style.legend_lines(part, inches)) for part in handles)
     strips = strip_rows(scene.faults, clock, inches)
     height = max(strips, default=-1) + 1
     own = ax is None
+    clients = sorted({c.client for c in scene.calls})
+    drawn = len(lanes) + len(clients)
     if ax is None:
-        room = (len(lanes) + STRIP * height) * _lane_height(len(lanes))
+        room = (drawn + STRIP * height) * _lane_height(drawn)
         below = 0.52 + (style.LEGEND_LINE * lines + 0.06 if legend else 0)
         ax = style.new_axes(_WIDTH, room + _TOP + below)
         style.place(ax, _LEFT, below, _RIGHT, _TOP)
     places = {lane: float(i) for i, lane in enumerate(lanes)}
-    ax.set_ylim(len(lanes) - 0.5, -0.5 - STRIP * height - (0.1 if height else 0))
+    below_them = {client: float(len(lanes) + i) for i, client in enumerate(clients)}
+    ax.set_ylim(drawn - 0.5, -0.5 - STRIP * height - (0.1 if height else 0))
     ax.set_yticks([])
     ax.spines[["left", "right", "top"]].set_visible(False)
     clock.dress(ax)
-    draw_pauses(ax, clock, len(lanes) - 0.5)
+    draw_pauses(ax, clock, drawn - 0.5)
     draw_faults(ax, clock, scene.faults, strips, places)
     draw_lanes(ax, clock, lives(scene.rows, lanes, scene.end), places)
     draw_flights(ax, clock, scene.flights, places, witnesses)
     draw_marks(ax, clock, scene.marks, places, witnesses, scene.flights)
+    draw_calls(ax, clock, scene.calls, below_them, witnesses)
     name_lanes(ax, places)
     if legend:
         style.legend_below(ax, handles, inches if own else None)
@@ -211,7 +227,7 @@ def _lane_height(lanes: int) -> float:
 # --- words --------------------------------------------------------------------------------
 
 
-def _kind_handles(found: Sequence[Flight]) -> list[Line2D]:
+def _kind_handles(found: Sequence[Flight]) -> list[Line2D | Patch]:
     counts = Counter(f.kind for f in found if not f.copy)
     return [
         Line2D(
@@ -228,8 +244,8 @@ def _kind_handles(found: Sequence[Flight]) -> list[Line2D]:
     ]
 
 
-def _fate_handles(scene: _Scene) -> list[Line2D]:
-    handles = []
+def _fate_handles(scene: _Scene) -> list[Line2D | Patch]:
+    handles: list[Line2D | Patch] = []
     lost = sum(f.fate == "dropped" for f in scene.flights)
     if lost:
         handles.append(

@@ -14,6 +14,7 @@ from typing import TypeAlias, assert_never
 
 from mpclab.core import notes
 from mpclab.core.ids import SERVER, STRIDE, Party
+from mpclab.trace.calls import Call, Name, take_call
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import (
     Asked,
@@ -170,6 +171,7 @@ class State:
         liars: parties that a Byzantine fault aimed at, or that said what no machine of theirs
             wanted to say; `told`: the rows of their lies.
         faults: those now active.
+        calls: of clients outside the group, in the order in which they were made.
     """
 
     at: int = 0
@@ -184,6 +186,7 @@ class State:
     crashes: dict[Party, list[int]] = field(default_factory=dict)
     liars: set[Party] = field(default_factory=set)
     told: list[int] = field(default_factory=list)
+    calls: dict[Name, Call] = field(default_factory=dict)
 
     def read(self, rows: Iterable[Row]) -> None:
         """Take more rows into account: what `apply` does with each, and quicker."""
@@ -345,9 +348,10 @@ class State:
                 | notes.NotAdmitted() | notes.Said() | notes.JoinRefused() | notes.Expelled()
                 | notes.Broken() | notes.CouldNot() | notes.Remark()
                 | notes.ReadAnswered()
-                | notes.Invoked() | notes.Returned()
             ):  # fmt: skip
                 pass
+            case notes.Invoked() | notes.Returned():
+                take_call(self.calls, row, self.rows)
             case _:
                 assert_never(note)
 

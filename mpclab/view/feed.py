@@ -8,6 +8,8 @@ columns that the head names, one after the other without padding:
     lanes     [[actor, colour], …] that are new
     marks     what actors did: {at, actor, what, row, op?, text?, long?, other?}
     bands     faults: {index, from, to?, text, parties}; a later one completes an earlier one
+    calls     of clients: {call, client, party, at, row, text, asks}; a later one completes it
+              by {call, to, end, text, long?, end_row}
     states    {at, actor, life?, leads?}: from then on
     facts     {title?, ready?, …}: of the whole run
     rows      [first, end) of the trace's rows that it tells of
@@ -31,6 +33,7 @@ from typing import Any, Final, NamedTuple, assert_never
 from mpclab.core import notes
 from mpclab.core.ids import SERVER, Party
 from mpclab.trace import palette
+from mpclab.trace.calls import Name
 from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
 from mpclab.trace.rows import (
@@ -115,6 +118,7 @@ class Feed:
         self._known: set[Party] = set()
         self._values: dict[str, str] = {}
         self._state = State()
+        self._called: dict[Name, int] = {}
         self._shown: dict[Party, tuple[str, bool]] = {}
         self._told: dict[Party, dict[str, str]] = {}
         self._absent = tuple(parties)
@@ -128,6 +132,7 @@ class Feed:
         self._lanes: list[tuple[Party, str]] = []
         self._marks: list[dict[str, Any]] = []
         self._bands: list[dict[str, Any]] = []
+        self._calls: list[dict[str, Any]] = []
         self._states: list[dict[str, Any]] = []
         self._new_words = []
 
@@ -159,6 +164,9 @@ class Feed:
                 self._end(at, actor, sender, id, _DELIVERED, "")
             case Dropped(at, actor, sender, id, why):
                 self._end(at, actor, sender, id, _DROPPED, why)
+            case Noted(note=notes.Invoked() | notes.Returned() as note):
+                self._state.apply(row)
+                self._call(row, (row.path, note.client, note.call))
             case Noted():
                 self._note(row)
                 self._live(row)
@@ -304,6 +312,21 @@ class Feed:
             case note:
                 assert_never(note)
 
+    def _call(self, row: Noted, name: Name) -> None:
+        """A client's call begins or ends; the fold knows which."""
+        one = self._state.calls.get(name)
+        if one is None:
+            return  # it ended, and nobody saw it begin
+        number = self._called.setdefault(name, len(self._called))
+        told: dict[str, Any] = {"call": number, "text": one.words[:_LONGEST_TEXT]}
+        if isinstance(row.note, notes.Invoked):
+            told |= {"client": one.client, "party": one.party, "at": row.at, "row": self._row,
+                     "asks": told["text"]}  # fmt: skip
+        else:
+            told |= {"to": row.at, "end": one.end, "end_row": self._row}
+            told |= {"long": one.answer[:_LONGEST_TEXT]} if one.answer else {}
+        self._calls.append(told)
+
     def _fault(self, row: Fault) -> None:
         match row.phase:
             case "begin":
@@ -393,6 +416,7 @@ class Feed:
             "lanes": self._lanes,
             "marks": self._marks,
             "bands": self._bands,
+            "calls": self._calls,
             "states": self._states,
             "facts": self._facts,
             "rows": [self._first, self._row],

@@ -11,6 +11,7 @@ from mpclab.trace import Trace
 from mpclab.trace.flights import Flight, flights
 from mpclab.view import page as page_of
 from tests.browser.harness import SCREENSHOTS
+from tests.plots import scenes
 
 pytestmark = pytest.mark.browser
 
@@ -103,6 +104,25 @@ def test_wheel_drag_and_keys_move_the_window(opened: Open, four: Trace) -> None:
     page.get_by_role("button", name="Latest").click()
     assert window(page)[0] >= whole[0]
     page.locator("canvas.map").click(position={"x": 300, "y": 10})
+
+
+def test_a_call_of_a_client_is_a_bar_that_opens(opened: Open) -> None:
+    page = opened(scenes.called())
+    expect(page.locator(".summary")).to_contain_text("calls of clients: 2 ok, 1 failed, 1 unknown")
+    box = page.locator(".stage").bounding_box()
+    bars = page.evaluate(
+        "diagram.picture.callsDrawn.map(([x, y, w, h, c]) => [x + w / 2, y + h / 2, c.client])"
+    )
+    assert box is not None
+    assert [bar[2] for bar in bars] == [1, 2, 2, 2, 2]
+    x, y, _ = bars[2]
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    expect(page.locator(".tip")).to_contain_text("client 2 asked party 3: note tea: failed")
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.locator(".details")).to_contain_text("so it is failed")
+    page.keyboard.press("Escape")
+    expect(page.locator(".details")).to_be_hidden()
 
 
 def test_pointing_names_a_message_and_a_click_opens_it(opened: Open, four: Trace) -> None:

@@ -103,3 +103,46 @@ def test_a_lab_may_be_called_by_hand_and_says_what_is_wrong() -> None:
     with pytest.raises(UsageError, match="call: note: parameter 'text' is missing"):
         lab.call(1, by=2)
     assert str(lab.call(1, by=2, kind="read")) == "✓ " + "client 1 asks party 2: read"
+    assert repr(lab.outcomes()) == "client 1 asks party 2: read: open"
+    outcomes = lab.run()
+    assert outcomes == ()
+    assert repr(outcomes) == "client 1 asks party 2: read: ok, 0 operations"
+    [read] = outcomes.calls
+    assert read.returned_at_ms is not None
+    assert read.returned_at_ms > read.invoked_at_ms
+
+
+def test_calls_of_two_sessions_are_told_apart() -> None:
+    lab = Lab(parties=3, mesh="ready", agreement="raft")
+    other = lab.session("other", mesh="ready")
+    for group in (lab, other):
+        group.spawn()
+    lab.call(1, by=2, kind="read")
+    other.call(1, 3, "note", {"text": "x"}, timeout=10_000_000)
+    lab.run()
+    lab.run(other.settled)
+    assert [(c.call, c.by, c.status) for c in lab.outcomes().calls] == [(1, 2, "ok")]
+    assert [(c.call, c.by, c.status) for c in other.outcomes().calls] == [(1, 3, "ok")]
+
+
+def test_clients_of_real_parties_are_answered_too() -> None:
+    """They ask through the lab; what the parties say to each other goes over sockets."""
+    with Lab(
+        parties=3, world="websocket", policy="threshold(1)", agreement={"raft": TIMES},
+    ) as lab:  # fmt: skip
+        lab.start_server(port=0)
+        lab.spawn()
+        lab.join()
+        lab.call(1, by=2, kind="note", text="x", timeout="20s")
+        lab.run()
+        for p in (1, 2, 3):
+            lab.call(2, by=p, kind="read", timeout="20s")
+        lab.run()
+        lab.crash(3)
+        lab.call(3, by=3, kind="read", timeout="50ms")
+        calls = lab.run().calls
+        assert [(c.client, c.by, c.status, c.records) for c in calls] == [
+            (1, 2, "ok", 0), (2, 1, "ok", 1), (2, 2, "ok", 1), (2, 3, "ok", 1),
+            (3, 3, "unknown", 0),
+        ]  # fmt: skip
+        assert [v.verdict for v in lab.check("linearizability")] == ["ok"]

@@ -9,7 +9,7 @@ import msgspec
 from mpclab.core import MS, Ctx, Machine, Message, Node, Party, notes
 from mpclab.faults.link_rules import Delivery, Draw
 from mpclab.faults.network import Delay, Network
-from mpclab.trace import Fault, Linked, Noted, Trace
+from mpclab.trace import WORLD, Fault, Linked, Noted, Trace
 from mpclab.worlds.simulated import SimulatedWorld
 
 
@@ -229,6 +229,22 @@ def meshed(n: int = 5) -> Trace:
         trace.append(Noted(at + 100, 3, (), notes.Crashed()))
         trace.append(Noted(at + 110, 4, (), notes.Paused()))
     trace.append(Noted(at + 200, 2, ("raft",), notes.BecameLeader(term=3)))
+    return trace
+
+
+def called() -> Trace:
+    """Three parties, and two clients that call them: one has four calls under way at a time."""
+    trace = quiet(3)
+    ends = (("ok", 60), ("failed", 70), ("unknown", 200), ("", 0))
+    for call, (end, took) in enumerate(ends, 1):
+        kind, op = ("read", "") if call % 2 else ("note", f"op{call}")
+        at = call * 20 * MS
+        for client in (1, 2) if call == 1 else (2,):
+            begun = notes.Invoked(client, call, 1 + call % 3, kind, op, "tea" if op else "")
+            trace.append(Noted(at, WORLD, (), begun))
+            if end:
+                over = notes.Returned(client, call, op, end, f"so it is {end}", records=call)
+                trace.append(Noted(at + took * MS, WORLD, (), over))
     return trace
 
 

@@ -16,7 +16,7 @@ from matplotlib.quiver import Quiver
 from matplotlib.text import Text
 from PIL import Image, ImageChops, ImageStat
 
-from mpclab.core import UsageError
+from mpclab.core import MS, UsageError
 from mpclab.plots import layout, outcomes, spacetime, style, timeline, topology
 from mpclab.plots.clock import Clock, choose_scale
 from mpclab.trace import Trace
@@ -34,6 +34,7 @@ SCENES = {
     "broken 10": lambda: scenes.broken(10),
     "disagreement": lambda: scenes.disagreement(4),
     "meshed 8": lambda: scenes.meshed(8),
+    "called": scenes.called,
     "whole lab": lambda: scenes.whole_lab(4),
 }
 
@@ -125,6 +126,17 @@ def arrows(ax: Axes) -> int:
 
 def heads(ax: Axes) -> int:
     return sum(len(q.X) for q in ax.collections if isinstance(q, Quiver))
+
+
+def test_clients_have_lanes_on_which_their_calls_end() -> None:
+    trace = scenes.called()
+    said = written(drawn(spacetime(trace)))
+    for words_ in ("client 1", "client 2", "✓ read: 1 @2", "✗ note tea @3", "? read @1", "… note"):
+        assert words_ in said
+    for legend in ("call ok (2)", "call failed (1)", "call unknown (1)", "call open (1)"):
+        assert legend in said
+    assert "client" not in written(drawn(spacetime(trace, until=15 * MS)))
+    assert "@2" not in written(drawn(spacetime(trace, parties=[1, 3])))
 
 
 def test_a_party_that_does_not_vote_is_pale_and_said_to_be() -> None:

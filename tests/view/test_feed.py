@@ -15,6 +15,7 @@ from mpclab.trace import Trace
 from mpclab.trace.flights import flights
 from mpclab.trace.fold import fold
 from mpclab.view import Feed, page
+from tests.plots import scenes
 
 CODES = {"f64": "d", "u32": "I", "u16": "H", "i16": "h", "u8": "B"}
 FATES = {0: "flying", 1: "delivered", 2: "dropped"}
@@ -177,6 +178,23 @@ def test_lives_and_leads_end_as_the_fold_says(trace: Trace) -> None:
     assert {p for p, led in leads.items() if led} == set(state.leaders)
     assert lives[2] == "up"
     assert "crashed" in [change.get("life") for change in reader.all("states")]
+
+
+def test_calls_of_clients_begin_and_end() -> None:
+    reader, growing = Reader(), Trace()
+    feed = Feed(growing)
+    for row in scenes.called():
+        growing.append(row)
+        reader.take(feed.read() or b"")
+    calls: dict[int, dict[str, Any]] = {}
+    for told in reader.all("calls"):
+        calls.setdefault(told["call"], {}).update(told)
+    assert [(c["client"], c["party"], c["text"], c.get("end")) for c in calls.values()] == [
+        (1, 2, "read: 1", "ok"), (2, 2, "read: 1", "ok"), (2, 3, "note tea", "failed"),
+        (2, 1, "read", "unknown"), (2, 2, "note tea", None),
+    ]  # fmt: skip
+    assert calls[2]["to"] - calls[2]["at"] == 70_000
+    assert calls[2]["long"] == "so it is failed"
 
 
 def test_a_page_is_one_file_that_asks_nobody_for_anything(trace: Trace) -> None:

@@ -20,7 +20,7 @@ class Diagram {
       window: null, // [left, right] in units of the axis; null: everything, and follow
       latest: Boolean(options.latest), // then follow from the latest proposal on
       scale: "auto", filter: parseFilter("", store), background: false, server: true,
-      open: new Set(), chosen: -1, chosenMark: null, party: null, lit: null, ghost: null, witnesses: new Set(options.rows ?? []),
+      open: new Set(), chosen: -1, chosenMark: null, chosenCall: null, party: null, lit: null, ghost: null, witnesses: new Set(options.rows ?? []),
     };
     this.frames = []; // ms that each drawing took
     this.painted = 0; // so many marks were there when it was drawn last
@@ -166,7 +166,8 @@ class Diagram {
     this.tip.hidden = !found;
     this.stage.style.cursor = found ? "pointer" : "grab";
     if (!found) return;
-    this.tip.textContent = found.mark ? markWords(found.mark, this.store) : this.messageWords(found.message);
+    this.tip.textContent = found.mark ? markWords(found.mark, this.store)
+      : found.call ? callWords(found.call) : this.messageWords(found.message);
     const right = event.offsetX > this.stage.clientWidth - 280;
     this.tip.style.left = right ? "" : `${event.offsetX + 14}px`;
     this.tip.style.right = right ? `${this.stage.clientWidth - event.offsetX + 14}px` : "";
@@ -177,6 +178,7 @@ class Diagram {
     if (event.offsetX < LEFT - 6) { this._openGroup(event.offsetY); return; }
     const found = this.picture.at(event.offsetX, event.offsetY);
     if (found?.mark) this.chooseMark(found.mark);
+    else if (found?.call) this.chooseCall(found.call);
     else if (found) this.choose(found.message);
     else {
       this.choose(-1);
@@ -298,7 +300,9 @@ class Diagram {
     const of = (column) => column.data.subarray(0, store.messages).indexOf(row);
     const i = of(store.row) >= 0 ? of(store.row) : of(store.endedRow);
     const mark = store.marks.find((m) => m.row === row);
+    const call = store.calls.find((one) => one.row === row || one.end_row === row);
     if (mark) { this.bring(mark.at); this.chooseMark(mark); }
+    else if (call) { this.bring(call.row === row ? call.at : call.to); this.chooseCall(call); }
     else if (i >= 0) { this.bring(store.at.data[i]); this.choose(i); }
   }
 
@@ -314,6 +318,8 @@ class Diagram {
     const { store } = this;
     const mark = store.marks[lowerBoundBy(store.marks, row, (m) => m.row)];
     if (mark?.row === row) return markWords(mark, store);
+    const call = store.calls.find((one) => one.row === row || one.end_row === row);
+    if (call) return call.row === row ? `client ${call.client} asks ${who(call.party)}: ${call.asks}` : callWords(call);
     const of = (column) => column.data.subarray(0, store.messages).indexOf(row);
     const sent = of(store.row);
     if (sent >= 0) {
@@ -336,7 +342,7 @@ class Diagram {
   }
 
   choose(i) {
-    Object.assign(this.view, { chosen: i, chosenMark: null, lit: null });
+    Object.assign(this.view, { chosen: i, chosenMark: null, chosenCall: null, lit: null });
     this.details.hidden = i < 0;
     if (i >= 0) {
       const { store } = this;
@@ -361,7 +367,7 @@ class Diagram {
   }
 
   chooseMark(mark) {
-    Object.assign(this.view, { chosen: -1, chosenMark: mark, lit: null });
+    Object.assign(this.view, { chosen: -1, chosenMark: mark, chosenCall: null, lit: null });
     this._show(mark.what.replaceAll("-", " "), [
       ["who", who(mark.actor)],
       ["when", duration(mark.at - (this.store.facts.ready ?? 0))],
@@ -373,8 +379,24 @@ class Diagram {
     this.redraw();
   }
 
+  chooseCall(call) {
+    Object.assign(this.view, { chosen: -1, chosenMark: null, chosenCall: call, lit: null });
+    const ready = this.store.facts.ready ?? 0;
+    this._show(`client ${call.client}`, [
+      ["asks", who(call.party)],
+      ["what", call.text],
+      ["from", duration(call.at - ready)],
+      ["to", call.to === undefined ? "" : duration(call.to - ready)],
+      ["end", call.end ?? "open"],
+      ["heard", call.long],
+      ["rows", call.end_row === undefined ? call.row : `${call.row} and ${call.end_row}`],
+    ], []);
+    this.options.onChoose?.(call.row);
+    this.redraw();
+  }
+
   chooseParty(party) {
-    Object.assign(this.view, { chosen: -1, chosenMark: null, lit: null, party });
+    Object.assign(this.view, { chosen: -1, chosenMark: null, chosenCall: null, lit: null, party });
     const fields = this.store.stateAt(this.hands.row ?? Infinity).get(party) ?? new Map();
     const facts = [...fields].filter(([name]) => PLAIN.includes(name)).map(([name, [value]]) => [name, value]);
     this._show(who(party), facts, [["only", "its messages"], ...this.hands.partyButtons(party)]);
@@ -445,13 +467,20 @@ class Diagram {
     for (const m of store.marks) if (m.other || (ends.committed?.has(m.op) && ends.aborted?.has(m.op))) (ends.split ??= new Set()).add(m.op);
     for (const what of ["committed", "aborted"]) for (const op of ends.split ?? []) ends[what]?.delete(op);
     const fates = Object.entries(ends).filter(([, ops]) => ops.size).map(([what, ops]) => `${ops.size} ${what}`).join(", ");
+    const calls = ["ok", "failed", "unknown"].map((end) => [end, store.calls.filter((one) => one.end === end).length])
+      .filter(([, many]) => many).map(([end, many]) => `${many} ${end}`).join(", ");
     const lost = store.fate.data.subarray(0, store.messages).reduce((sum, fate) => sum + (fate === DROPPED), 0);
     this.summary.textContent = `${store.facts.title ? `${store.facts.title}. ` : ""}`
       + `${store.lanes.filter((p) => p > 0).length} parties, ${count(store.messages)} messages, ${count(lost)} lost`
-      + `${fates && `; operations: ${fates}`}. Wheel or + and − zoom, drag or arrows move, a click opens, n and p step, / filters.`;
+      + `${fates && `; operations: ${fates}`}${calls && `; calls of clients: ${calls}`}. Wheel or + and − zoom, drag or arrows move, a click opens, n and p step, / filters.`;
     const kinds = new Set(store.kind.data.subarray(0, Math.min(store.messages, 5000)));
     this.list.innerHTML = [...kinds].map((k) => `<option value="kind:${escapeText(store.words[k])}">`).join("") + '<option value="lost">';
   }
+}
+
+function callWords(call) {
+  const heard = call.long && call.long !== call.end ? ` (${call.long})` : "";
+  return `client ${call.client} asked ${who(call.party)}: ${call.text}: ${call.end ?? "open"}${heard}`;
 }
 
 function markWords(mark, store) {

@@ -3,6 +3,7 @@
 const MOST_ARROWS = 2500; // in one picture; beyond that, how much was sent and lost is drawn
 const MOST_HEADS = 1500;
 const GROUPED = 12; // more parties than this are shown in groups, until one opens a group
+const CALL = 15; // px of a client's call
 const TOP = 20, AXIS = 24, LEFT = 74, RIGHT = 16, MINIMAP = 38;
 const BANDS = ["#e8590c", "#7048e8", "#0b7285", "#a61e4d", "#5f6b7a"];
 const FONT = "system-ui, sans-serif";
@@ -14,6 +15,8 @@ class Picture {
     this.visible = []; // the messages drawn as arrows, by number
     this.inView = 0; // how many messages the window holds
     this.marksDrawn = []; // [x, y, mark]
+    this.clients = []; // lanes below the parties: { client, y, tall }
+    this.callsDrawn = []; // [left, top, wide, tall, call]
   }
 
   // view: { window, scale, filter, background, server, open, chosen, chosenMark, lit, witnesses, ink }
@@ -31,7 +34,8 @@ class Picture {
       lane.y = TOP + room + (k + 0.5) * this.step;
       for (const party of lane.members) this.laneOf.set(party, k);
     });
-    this.height = TOP + room + this.lanes.length * this.step + AXIS;
+    this._placeCalls(TOP + room + this.lanes.length * this.step);
+    this.height = this.clients.reduce((sum, one) => sum + one.tall, TOP + room + this.lanes.length * this.step) + AXIS;
     this._choose();
   }
 
@@ -49,6 +53,31 @@ class Picture {
       else lanes.push({ name: `${members[0]}–${members[members.length - 1]}`, members, group });
     }
     return lanes;
+  }
+
+  // A lane for each client, from `top` down, with lines for calls that it made side by side.
+  _placeCalls(top) {
+    const { store, view } = this;
+    if (this._placed !== store.version || this._placedFor !== view.filter.text) {
+      this._placed = store.version;
+      this._placedFor = view.filter.text;
+      this._lines = new Map(); // client → the ends of its lines
+      for (const call of store.calls) {
+        call.shown = view.filter.party(call.party);
+        if (!call.shown) continue;
+        if (!this._lines.has(call.client)) this._lines.set(call.client, []);
+        const ends = this._lines.get(call.client);
+        const free = ends.findIndex((end) => end <= call.at);
+        call.line = free < 0 ? ends.length : free;
+        ends[call.line] = call.to ?? Infinity;
+      }
+    }
+    this.clients = [...this._lines.keys()].sort((a, b) => a - b).map((client) => {
+      const tall = CALL * this._lines.get(client).length + 6;
+      const lane = { client, y: top + tall / 2, tall };
+      top += tall;
+      return lane;
+    });
   }
 
   // Which messages are shown at all, and how many of them come before each. Those that came since
@@ -94,6 +123,7 @@ class Picture {
     this._drawBands(c);
     this._drawAxis(c);
     for (const lane of this.lanes) this._drawLane(c, lane);
+    for (const lane of this.clients) this._nameClient(c, lane);
     c.save();
     c.beginPath();
     c.rect(LEFT - 6, 0, this.plot + 14, this.height - AXIS);
@@ -106,6 +136,7 @@ class Picture {
     if (this.inView > MOST_ARROWS) this._drawDensity(c);
     else this._drawArrows(c, first, last, from);
     this._drawMarks(c, from, to);
+    this._drawCalls(c, from, to);
     this._drawCursor(c);
     c.restore();
     this._drawGhost(c);
@@ -388,6 +419,58 @@ class Picture {
     }
   }
 
+  _nameClient(c, lane) {
+    const { ink } = this.view;
+    c.strokeStyle = ink.faint;
+    c.lineWidth = 1;
+    drawLine(c, LEFT, lane.y, LEFT + this.plot, lane.y);
+    c.font = `11px ${FONT}`;
+    c.fillStyle = ink.muted;
+    c.textAlign = "right";
+    c.fillText(`client ${lane.client}`, LEFT - 12, lane.y + 4);
+    c.textAlign = "left";
+  }
+
+  // What clients asked, from when to when, and how it ended: by colour, by edge and by sign.
+  _drawCalls(c, from, to) {
+    const { store, view: { ink, witnesses, chosenCall } } = this;
+    const lanes = new Map(this.clients.map((lane) => [lane.client, lane]));
+    this.callsDrawn = [];
+    for (const call of store.calls) {
+      if (!call.shown || call.at > to || (call.to ?? Infinity) < from) continue;
+      const lane = lanes.get(call.client);
+      const left = Math.max(LEFT - 6, this.px(this.axis.x(call.at)));
+      const right = Math.min(LEFT + this.plot + 8, this.px(this.axis.x(call.to ?? store.end)));
+      this.callsDrawn.push([left, lane.y - lane.tall / 2 + 3 + call.line * CALL, Math.max(3, right - left), CALL - 2, call]);
+    }
+    c.font = `11px ${FONT}`;
+    const written = new Map(); // top → from which px to which words stand there
+    const proves = (call) => witnesses.has(call.row) || witnesses.has(call.end_row) || call === chosenCall;
+    const proofs = this.callsDrawn.filter((one) => proves(one[4])); // their words come first
+    for (const [left, top, wide, tall, call] of [...proofs, ...this.callsDrawn.filter((one) => !proves(one[4]))]) {
+      const [sign, mood, dash] = callLook(call, ink);
+      const stands = proves(call);
+      c.fillStyle = stands ? ink.proof : mood;
+      c.globalAlpha = stands ? 1 : 0.16;
+      c.fillRect(left, top, wide, tall);
+      c.globalAlpha = 1;
+      c.strokeStyle = mood;
+      c.lineWidth = stands ? 2 : 1.2;
+      c.setLineDash(dash);
+      c.strokeRect(left, top, wide, tall);
+      c.setLineDash([]);
+      const text = `${sign} ${call.text} @${call.party}`, end = left + c.measureText(text).width + 10;
+      if (!written.has(top)) written.set(top, []);
+      if (written.get(top).some(([from, to]) => left < to && from < end)) continue;
+      written.get(top).push([left, end]);
+      c.lineWidth = 3;
+      c.strokeStyle = ink.paper;
+      c.fillStyle = stands ? "#1d2733" : mood;
+      if (!stands) c.strokeText(text, left + 4, top + tall - 3);
+      c.fillText(text, left + 4, top + tall - 3);
+    }
+  }
+
   // Marks too many for shapes: dots, one path for each colour.
   _drawDots(c) {
     const paths = new Map();
@@ -446,6 +529,9 @@ class Picture {
   // The message or mark nearest to a point, or null.
   at(px, py) {
     for (const [x, y, mark] of this.marksDrawn) if (Math.hypot(x - px, y - py) < 7) return { mark };
+    for (const [left, top, wide, tall, call] of this.callsDrawn) {
+      if (px >= left && px <= left + wide && py >= top && py <= top + tall) return { call };
+    }
     let best = null, least = 7;
     for (const i of this.visible) {
       const d = distance(px, py, ...this.ends(i));
@@ -474,6 +560,12 @@ function moodOf(mark, ink) {
   if (["blocked", "blamed", "acted", "expired"].includes(mark.what)) return ink.warn;
   if (mark.what === "became-leader") return ink.gold;
   return ["proposed", "entered-view", "stepped-down", "voters"].includes(mark.what) ? ink.text : ink.good;
+}
+
+// The sign, colour and edge of a client's call.
+function callLook(call, ink) {
+  return { ok: ["✓", ink.good, []], failed: ["✗", ink.bad, []], unknown: ["?", ink.warn, [5, 3]] }[call.end]
+    ?? ["…", ink.muted, [2, 2]];
 }
 
 function fit(c, text, room) {

@@ -37,6 +37,7 @@ class Store {
     this.operations = new Map(); // op → { number, text }
     this.marks = []; // what actors did, in the order of the trace
     this.bands = new Map();
+    this.calls = []; // of clients: { client, party, at, row, text, to?, end?, long?, end_row? }
     this.states = new Map(); // actor → [{at, life?, leads?}, …]
     this.moments = new Column(Float64Array); // every time at which something happened, once
     this.steps = { row: new Column(Uint32Array), at: new Column(Float64Array) }; // that one can stop at
@@ -106,6 +107,7 @@ class Store {
       this.operations.set(mark.op, { number: this.operations.size + 1, text: said.length > 28 ? `${said.slice(0, 27)}…` : said });
     }
     for (const band of head.bands) this.bands.set(band.index, { ...this.bands.get(band.index), ...band });
+    for (const one of head.calls) this.calls[one.call] = { ...this.calls[one.call], ...one };
     for (const state of head.states) {
       if (!this.states.has(state.actor)) this.states.set(state.actor, []);
       this.states.get(state.actor).push(state);
@@ -133,6 +135,7 @@ class Store {
       if (Number.isNaN(times[columns.now_row[k] - from])) take(columns.now_row[k], columns.now_at[k], 1);
     }
     for (const mark of head.marks) take(mark.row, mark.at, 0);
+    for (const one of head.calls) take(one.end_row ?? one.row, one.to ?? one.at, 0);
     const moments = [], rows = [], ats = [];
     let last = this.moments.length ? this.moments.data[this.moments.length - 1] : -Infinity;
     for (let k = 0; k < times.length; k++) {
