@@ -10,7 +10,8 @@ the same. Grounds of a conviction, with proof for everyone:
 * claiming to have seen a dealing that its dealer did not sign.
 
 Where that was agreed on, a party is out too, and not convicted, when `threshold` others say that
-it was silent: one of them is honest. Not more are left out than leave `fewest` in.
+it was silent: one of them is honest. Not more are left out than leave `fewest` in, those with the
+smaller numbers first.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ class Facts:
     acks: dict[tuple[int, Party], Ack] = field(default_factory=dict)
     confirms: dict[Party, Confirm] = field(default_factory=dict)
     convicted: dict[Party, Conviction] = field(default_factory=dict)
-    absences: dict[Party, Absence] = field(default_factory=dict)
+    absences: dict[Party, dict[Party, Absence]] = field(default_factory=dict)
+    """Who is said to be silent, and by whom."""
     witnesses: int = 0
     """So many must say that a party is silent for it to be left out; 0: nobody is."""
     fewest: int = 0
@@ -339,20 +341,35 @@ class Facts:
         key = self.parameters.keys[party]
         if not ours and not genuine(key, ABSENT, parts, absence.signature):
             raise PeerFault(f"brought word of silence that party {party} did not sign")
-        self.absences.setdefault(party, absence)
+        for silent in absence.silent:
+            self.absences.setdefault(silent, {}).setdefault(party, absence)
+        self._leave_out()
+
+    @property
+    def unheard(self) -> tuple[Party, ...]:
+        """Whom enough say that they do not hear; not all of them may be left out."""
         if not self.witnesses:
-            return
-        for silent in sorted({p for said in self.absences.values() for p in said.silent}):
-            said = tuple(a for _, a in sorted(self.absences.items()) if silent in a.silent)
-            left = len(participants) - len(self.convicted) - 1
-            if silent not in self.convicted and len(said) >= self.witnesses and left >= self.fewest:
-                evidence = said[: self.witnesses]
-                self.convicted[silent] = Conviction("was silent", evidence, cheated=False)
+            return ()
+        return tuple(p for p, said in sorted(self.absences.items()) if len(said) >= self.witnesses)
+
+    def _leave_out(self) -> None:
+        """Who is out without blame: the first of those unheard, as long as enough are left. It
+        follows from what was said and from who cheated, in whatever order we heard of that; so it
+        may change, as long as not all is known."""
+        out = {p: c for p, c in self.convicted.items() if c.cheated}
+        left = len(self.parameters.participants) - len(out)
+        for party in self.unheard:
+            if party not in out and left > self.fewest:
+                said = tuple(a for _, a in sorted(self.absences[party].items()))
+                out[party] = Conviction("was silent", said[: self.witnesses], cheated=False)
+                left -= 1
+        self.convicted = out
 
     def _convict(self, party: Party, reason: str, *evidence: Message) -> None:
         known = self.convicted.get(party)
         if known is None or not known.cheated:
             self.convicted[party] = Conviction(reason, evidence)
+            self._leave_out()
 
 
 @lru_cache(maxsize=4096)

@@ -53,7 +53,7 @@ class FactSharing(Machine):
         self.number = 0
         self.pending: Pending | None = None
         self.certificate: Certificate | None = None
-        self.reported: set[Party] = set()
+        self.reported: dict[Party, bool] = {}  # who is out, as we said, and whether it cheated
         self.wants: dict[Party, int] = {}
         self.shown: dict[Party, int] = {}  # when the certificate was last given to whom
         self.convinced: dict[Party, int] = {}  # when evidence was last shown to whom
@@ -79,7 +79,9 @@ class FactSharing(Machine):
         acks = {p: facts.acks.get((self.number, p)) for p in self.active}
         accused = {q for ack in acks.values() if ack is not None for q in ack.excluded}
         silent = tuple(p for p, ack in acks.items() if ack is None)
-        return Lacking(deals, silent, tuple(sorted(accused - facts.convicted.keys())))
+        # That somebody unheard is out may have been so for them, as long as they knew less.
+        known = {*facts.convicted, *facts.unheard}
+        return Lacking(deals, silent, tuple(sorted(accused - known)))
 
     def _excluded_by(self, party: Party) -> tuple[Party, ...]:
         ack = self.facts.acks.get((self.number, party))
@@ -122,10 +124,11 @@ class FactSharing(Machine):
 
     def _spread_news(self, ctx: Ctx) -> None:
         """Say whom we convict, and show the proof to those who may not have it."""
-        for party, conviction in self.facts.convicted.items():
-            if party in self.reported:
+        for party, conviction in list(self.facts.convicted.items()):
+            before = self.reported.get(party)
+            if before is not None and before >= conviction.cheated:
                 continue
-            self.reported.add(party)
+            self.reported[party] = conviction.cheated
             if self.phase:  # a party that is done stores nothing more
                 ctx.persist(f"evidence/{party}", msgspec.msgpack.encode(conviction.evidence))
             if conviction.cheated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import permutations
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from mpclab.faults.network import Delay, Network
 from mpclab.mpc import envelopes
 from mpclab.mpc.dealing import SharedKey
 from mpclab.mpc.dkg import Dkg
+from mpclab.mpc.facts import Facts, Parameters
 from mpclab.mpc.messages import (
     ABSENT,
     ACK,
@@ -642,3 +644,27 @@ def test_liars_who_hear_nothing_leave_no_honest_one_out() -> None:
     outcomes = {p: cast.outcome(p) for p in cast.honest}
     check_key(outcomes)
     assert {o.record.excluded for o in outcomes.values()} == {()}
+
+
+def test_who_is_left_out_does_not_depend_on_what_was_heard_first() -> None:
+    """Three are unheard, one cheats, and one signs two words of silence; of the three one goes."""
+    parties = (1, 2, 3, 4, 5, 6, 7)
+    parameters = Parameters(CONTEXT, parties, parties, KEYS, ED25519)
+
+    def said(party: Party, *silent: Party) -> Absence:
+        word = Absence(party, silent)
+        signature = IDENTITIES[party].sign(ABSENT, *absence_parts(CONTEXT, word))
+        return msgspec.structs.replace(word, signature=signature)
+
+    heard = [said(1, 5, 6), said(2, 7, 5), said(3, 6, 7), said(3, 5), None]
+    for order in permutations(heard):
+        facts = Facts(parameters, lambda deal: None, lambda deal: ())
+        facts.witnesses, facts.fewest = 2, 5
+        for word in order:
+            if word is None:
+                facts._convict(2, "cheats")
+            else:
+                facts.add(word)
+        assert facts.excluded == (2, 5)
+        assert facts.cheats == (2,)
+        assert facts.unheard == (5, 6, 7)
