@@ -7,12 +7,16 @@ itself.
 
 Who takes no part, where only some compute, is told the result by all who do, and believes what more
 of them say alike than may lie.
+
+A party that waits in vain for another falls silent itself, and the rest wait for it: so it says in
+time whom it does not hear (`Unheard`). If it ends, the two of them are named as missing, and which
+of them says so of the other: who lies, or whether the link between them is cut, nobody can tell.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +43,18 @@ class Told(Message, frozen=True):
     """The result, for who took no part: opened numbers, as elements of 16 bytes."""
 
     data: bytes
+
+
+class Unheard(Message, frozen=True):
+    """In this round we do not hear these, and say nothing more before we do."""
+
+    round: int
+    parties: tuple[Party, ...]
+
+
+SAYS_SO = (AGAIN // 2, AGAIN * 3 // 4)
+"""After so many questions in vain (`AGAIN` in a deadline) a party tells all whom it does not hear:
+twice, for the first may be lost."""
 
 
 class Computation(Machine):
@@ -79,6 +95,11 @@ class Computation(Machine):
         self.places, self.plausible = places, plausible
         self.deadline, self.patience, self.present = deadline, patience, present
         self.degree = minority(len(participants)) if degree is None else degree
+        self.round = 0
+        self.asked = 0
+        """How often we asked again in this round."""
+        self.answered_at: dict[Party, int] = {}
+        self.unheard: dict[Party, Unheard] = {}
         self.took_input = False
         self.told: dict[Party, bytes] = {}
         self.result: Told | None = None
@@ -100,6 +121,85 @@ class Computation(Machine):
         """Our input is here: whole numbers, none if we give none."""
         raise NotImplementedError
 
+    def repeat(self, ctx: Ctx, sender: Party, round: int) -> None:
+        """Another participant asks for what we said in a round, if we did."""
+        raise NotImplementedError
+
+    def listen(self, ctx: Ctx, sender: Party, msg: Any) -> None:
+        """A message of the computation itself, from another participant to us as one."""
+        raise NotImplementedError
+
+    # --- what is alike in all of them -----------------------------------------------------
+
+    def on_message(self, ctx: Ctx, sender: Party, msg: Any) -> None:
+        takes_part = sender in self.participants
+        if isinstance(msg, Again):
+            if self._may_ask(ctx, sender):
+                if not takes_part:
+                    self.asked_again(ctx, sender)
+                elif ctx.me in self.participants:
+                    self.repeat(ctx, sender, msg.round)
+            return
+        if not takes_part:
+            raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
+        if ctx.me not in self.participants:
+            if isinstance(msg, Told):
+                self.hear(ctx, sender, msg)
+            return
+        match msg:
+            case Told():
+                raise PeerFault("told a result to who computes it")
+            case Unheard(round, parties):
+                known = {*parties} <= {*self.participants} and len({*parties}) == len(parties)
+                if not (known and 0 <= round < self.rounds()):
+                    raise PeerFault("does not hear whom it need not hear")
+                self.unheard[sender] = msg
+            case _ if self.outcome is None:
+                self.listen(ctx, sender, msg)
+
+    def _may_ask(self, ctx: Ctx, sender: Party) -> bool:
+        """Whether a question is answered. Who asks twice as often as anybody needs to is answered
+        every other time: an answer may be much longer than its question."""
+        least = self.deadline // (2 * AGAIN)
+        if ctx.now - self.answered_at.get(sender, -least) < least:
+            return False
+        self.answered_at[sender] = ctx.now
+        return True
+
+    def ask_again(self, ctx: Ctx, missing: tuple[Party, ...], round: int) -> None:
+        """Ask for words that we lack, and now and then tell all that we do."""
+        ctx.set_timer("again", self.deadline // AGAIN)
+        others = [p for p in missing if p != ctx.me]
+        ctx.multicast(others, Again(round))
+        self.asked += 1
+        if self.asked in SAYS_SO and others and round < self.rounds():
+            everyone = [p for p in self.participants if p != ctx.me]
+            ctx.multicast(everyone, Unheard(round, tuple(others)))
+
+    def enter(self, ctx: Ctx, patience: int) -> None:
+        """The timers of a round that lasts so long at most."""
+        self.asked = 0
+        ctx.set_timer("deadline", patience)
+        ctx.set_timer("again", self.deadline // AGAIN)
+
+    def without(self, what: str, missing: tuple[Party, ...]) -> Aborted:
+        """The end for want of words of these."""
+        named, said = set(missing), []
+        todo = [(party, self.round) for party in missing]
+        seen: set[Party] = set()
+        while todo:
+            party, round = todo.pop(0)
+            claim = self.unheard.get(party)
+            # Its word of the round before was here, so it is in that round if it is honest.
+            if party in seen or claim is None or claim.round != round - 1:
+                continue
+            seen.add(party)
+            said.append(f"party {party} says that it does not hear {_listed(claim.parties)}")
+            named.update(claim.parties)
+            todo += [(other, claim.round) for other in claim.parties]
+        reason = f"no {what} from {_listed(missing) or 'enough parties'} in time"
+        return Aborted("; ".join([reason, *said]), missing=tuple(sorted(named)))
+
     def start(self, ctx: Ctx) -> None:
         if ctx.me not in self.participants:
             ctx.set_timer("deadline", self.patience + self.deadline * self.rounds())
@@ -108,8 +208,7 @@ class Computation(Machine):
         if "began" in ctx.stored:
             self.end(ctx, Aborted("this party was restarted while it computed"))
             return
-        ctx.set_timer("deadline", self.patience)
-        ctx.set_timer("again", self.deadline // AGAIN)
+        self.enter(ctx, self.patience)
         self.open(ctx)
         if ctx.me not in self.givers:
             self._take(ctx, ())
@@ -187,6 +286,10 @@ class Computation(Machine):
     def forget(self) -> None:
         """Drop what only going on needs."""
         raise NotImplementedError
+
+
+def _listed(parties: Iterable[Party]) -> str:
+    return ", ".join(map(str, parties))
 
 
 def pack(vector: Vector) -> bytes:

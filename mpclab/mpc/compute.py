@@ -6,16 +6,16 @@ at a deadline ends it: `Aborted(missing=…)`. Lost messages are sent again.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
-from mpclab.core.rounds import AGAIN, Aborted, Again
+from mpclab.core.rounds import Aborted, Again
 from mpclab.core.wire import Message
 from mpclab.mpc.circuit import ELEMENT_BYTES, P, Vector
-from mpclab.mpc.computation import Computation, Input, Told, pack, unpack
+from mpclab.mpc.computation import Computation, Input, Told, Unheard, pack, unpack
 from mpclab.mpc.evaluation import Evaluation
 
 
@@ -29,10 +29,11 @@ class Part(Message, frozen=True):
 class Compute(Computation):
     """As `Computation`; semi-honest, or as the circuit checks itself (`verified`)."""
 
+    messages: ClassVar[Any] = Part | Again | Told | Unheard
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.evaluation: Evaluation | None = None
-        self.round = 0
         self.received: dict[tuple[int, Party], Part] = {}
         self.said: list[dict[Party, Part]] = []
 
@@ -59,24 +60,11 @@ class Compute(Computation):
         for party, part in parts.items():
             ctx.send(party, part)
 
-    def on_message(self, ctx: Ctx, sender: Party, msg: Part | Again | Told) -> None:
-        if isinstance(msg, Again) and sender not in self.participants:
-            self.asked_again(ctx, sender)
-            return
-        if sender not in self.participants:
-            raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
-        if ctx.me not in self.participants:
-            if isinstance(msg, Told):
-                self.hear(ctx, sender, msg)
-            return
-        if isinstance(msg, Told):
-            raise PeerFault("told a result to who computes it")
-        if isinstance(msg, Again):
-            if 0 <= msg.round < len(self.said):
-                ctx.send(sender, self.said[msg.round][sender])
-            return
-        if self.outcome is not None:
-            return
+    def repeat(self, ctx: Ctx, sender: Party, round: int) -> None:
+        if 0 <= round < len(self.said):
+            ctx.send(sender, self.said[round][sender])
+
+    def listen(self, ctx: Ctx, sender: Party, msg: Part) -> None:
         known = self.received.get((msg.round, sender))
         if known is not None and known != msg:
             raise PeerFault("sent two different vectors in one round")
@@ -102,8 +90,7 @@ class Compute(Computation):
             if self.round == self.circuit.rounds:
                 self.conclude(ctx, evaluation.result())
                 return
-            ctx.set_timer("deadline", self.deadline)
-            ctx.set_timer("again", self.deadline // AGAIN)
+            self.enter(ctx, self.deadline)
             self._say(ctx)
 
     def _unpack(self, evaluation: Evaluation, k: int, sender: Party) -> Vector:
@@ -126,12 +113,10 @@ class Compute(Computation):
             return
         missing = self._missing()
         if name == "again":
-            ctx.set_timer("again", self.deadline // AGAIN)
-            ctx.multicast([p for p in missing if p != ctx.me], Again(self.round))
+            self.ask_again(ctx, missing, self.round)
             return
         what = "input" if self.round == 0 else f"vector of round {self.round + 1}"
-        named = ", ".join(map(str, missing))
-        self.end(ctx, Aborted(f"no {what} from {named} in time", missing=missing))
+        self.end(ctx, self.without(what, missing))
 
     def forget(self) -> None:
         self.evaluation = None

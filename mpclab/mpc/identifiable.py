@@ -22,28 +22,28 @@ all are ready this does not end it any more: it goes on with the input that n - 
 there is none, or too few open anything, it ends and names the convict. An input out of its range is
 opened as such, and names its giver, where ranges are checked.
 
-Whoever is silent in the preparation, or gives no input, ends it and is named as missing. Later
-nobody waits for it twice. Who is named as missing may itself have waited for another in vain, which
-was silent to it alone: missing is not to blame.
+Whoever is silent in the preparation, or gives no input, ends it and is named as missing, together
+with whom it says that it does not hear itself. Later nobody waits for it twice. Missing is not to
+blame.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
-from mpclab.core.rounds import AGAIN, Aborted, Again
+from mpclab.core.rounds import Aborted, Again
 from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity
 from mpclab.crypto.transcript import DIGEST_BYTES, Part, digest
 from mpclab.mpc import masked
 from mpclab.mpc.circuit import ELEMENT_BYTES, Circuit, P, Vector
-from mpclab.mpc.computation import Computation, Told, pack, unpack
+from mpclab.mpc.computation import Computation, Told, Unheard, pack, unpack
 from mpclab.mpc.decoding import Undecodable, decode
 from mpclab.mpc.judging import Judge, taken
 from mpclab.mpc.messages import genuine
@@ -99,6 +99,8 @@ class Identifiable(Computation):
         keys: by participant.
     """
 
+    messages: ClassVar[Any] = Word | Passed | Shown | Again | Told | Unheard
+
     def __init__(
         self,
         circuit: Circuit,
@@ -123,7 +125,6 @@ class Identifiable(Computation):
         self.ready, self.masked, self.echo, self.accept, self.opening = (
             self.fit + i for i in range(1, 6)
         )
-        self.round = 0
         self.numbers: list[int] = []
         self.mask: Vector = []
         self.said: dict[int, dict[Party, Word]] = {}
@@ -197,26 +198,8 @@ class Identifiable(Computation):
 
     # --- hearing --------------------------------------------------------------------------
 
-    def on_message(
-        self, ctx: Ctx, sender: Party, msg: Word | Passed | Shown | Again | Told
-    ) -> None:
-        if sender not in self.participants:
-            if isinstance(msg, Again):
-                self.asked_again(ctx, sender)
-                return
-            raise PeerFault(f"{type(msg).__name__} from a party that takes no part")
-        if ctx.me not in self.participants:
-            if isinstance(msg, Told):
-                self.hear(ctx, sender, msg)
-            return
-        if isinstance(msg, Again):
-            self._repeat(ctx, sender, msg.round)
-            return
-        if self.outcome is not None:
-            return
+    def listen(self, ctx: Ctx, sender: Party, msg: Word | Passed | Shown) -> None:
         match msg:
-            case Told():
-                raise PeerFault("told a result to who computes it")
             case Word(round, _, _):
                 if not 0 <= round < self.rounds():
                     raise PeerFault(f"a word of round {round + 1}, of {self.rounds()}")
@@ -229,7 +212,7 @@ class Identifiable(Computation):
                 self._hear_shown(ctx, sender, msg)
         self._go_on(ctx)
 
-    def _repeat(self, ctx: Ctx, sender: Party, round: int) -> None:
+    def repeat(self, ctx: Ctx, sender: Party, round: int) -> None:
         for passed in self.proof:
             ctx.send(sender, passed)
         if round == self.rounds():
@@ -371,8 +354,7 @@ class Identifiable(Computation):
             patience = self.patience
         elif self.round == self.ready and ctx.me not in self.givers:
             patience += self.patience  # the others may go on, and need us later
-        ctx.set_timer("deadline", patience)
-        ctx.set_timer("again", self.deadline // AGAIN)
+        self.enter(ctx, patience)
 
     def _finish_round(self, ctx: Ctx) -> bool:
         """Every word of this round is here: what follows from it, and our next one."""
@@ -556,8 +538,7 @@ class Identifiable(Computation):
         self._pass_on_complaints(ctx, others)
         for shown in self.shown:
             ctx.multicast(others, shown)
-        ctx.set_timer("deadline", self.deadline)
-        ctx.set_timer("again", self.deadline // AGAIN)
+        self.enter(ctx, self.deadline)
 
     def _pass_on_complaints(self, ctx: Ctx, to: Iterable[Party]) -> None:
         for p in self.participants:
@@ -616,10 +597,8 @@ class Identifiable(Computation):
             return
         missing = self._incomplete() if self.shown else self._missing()
         if name == "again":
-            ctx.set_timer("again", self.deadline // AGAIN)
-            round = self.rounds() if self.shown else self.round
+            self.ask_again(ctx, missing, self.rounds() if self.shown else self.round)
             asked = [p for p in missing if p != ctx.me]
-            ctx.multicast(asked, Again(round))
             if self.shown:
                 self._pass_on_complaints(ctx, asked)
             elif self.echo <= self.round <= self.opening:
@@ -635,8 +614,7 @@ class Identifiable(Computation):
             self._end_naming(ctx, self.convicts)
             return
         what = "view" if self.shown else "input" if self.round == self.masked else "word"
-        named = ", ".join(map(str, missing)) or "enough parties"
-        self.end(ctx, Aborted(f"no {what} from {named} in time", missing=missing))
+        self.end(ctx, self.without(what, missing))
 
     def forget(self) -> None:
         self.numbers, self.mask = [], []

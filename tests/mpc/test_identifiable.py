@@ -11,17 +11,18 @@ import pytest
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, Party
 from mpclab.core.machine import Ctx, Machine
-from mpclab.core.rounds import Aborted
+from mpclab.core.rounds import AGAIN, Aborted, Again
 from mpclab.core.wire import Message
 from mpclab.faults.network import Delay, Network
 from mpclab.mpc import arithmetic
 from mpclab.mpc.circuit import Circuit, P
-from mpclab.mpc.computation import pack, unpack
+from mpclab.mpc.computation import Unheard, pack, unpack
 from mpclab.mpc.decoding import Undecodable, decode
 from mpclab.mpc.evaluation import share_vector
 from mpclab.mpc.identifiable import ALL, WORD, Identifiable, Passed, Shown, Word, minority
 from mpclab.mpc.program import compiled
 from mpclab.testing.cast import CONTEXT, DEADLINE, IDENTITIES, KEYS, STEADY, Cast
+from mpclab.trace import Sent
 
 LOSSY = Network(Delay("uniform", 5 * MS, 60 * MS), loss=0.2)
 GIVEN = {1: 11, 2: 7, 3: 5, 4: 9, 5: 2, 6: 1, 7: 3}
@@ -329,6 +330,49 @@ def test_who_shows_what_another_did_not_sign_is_named() -> None:
     cast = cast_of(4, small(4), {LIAR: framing})
     assert {end.blamed for end in ends(cast)} == {(LIAR,)}
     assert "party 1 did not sign" in cast.outcome(2).reason
+
+
+# --- silence ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("round", [0, 3, -1, -2])
+def test_who_hears_one_party_in_vain_is_missing_together_with_that_one(round: int) -> None:
+    """The liar is silent to party 1 alone, which then has nothing to say to the others."""
+    to_one = changing(round, lambda m, data, p: None if p == 1 else data)
+    cast = cast_of(4, small(4), {LIAR: to_one})
+    assert cast.outcome(1).missing == (LIAR,)
+    for p in (2, 4):
+        assert cast.outcome(p).missing == (1, LIAR)
+        assert "party 1 says that it does not hear 3" in cast.outcome(p).reason
+    assert cast.accused() == set()
+
+
+def test_what_a_party_missed_long_ago_excuses_nobody() -> None:
+    """Party 1 has said more since it claimed not to hear 2: it is silent by itself."""
+    machine = Identifiable(
+        small(4), (1, 2, 3, 4), (1, 2, 3, 4), context=b"", identity=IDENTITIES[4], keys=KEYS
+    )
+    machine.round = 5
+    for round, missing in ((3, (1,)), (4, (1, 2)), (5, (1,))):
+        machine.unheard[1] = Unheard(round, (2,))
+        assert machine.without("word", (1,)).missing == missing
+    machine.unheard |= {1: Unheard(4, (2,)), 2: Unheard(3, (3, 1))}
+    assert machine.without("word", (1,)).missing == (1, 2, 3)
+
+
+def test_who_asks_again_and_again_is_answered_now_and_then() -> None:
+    """All show what they were told: a question costs its asker little, and others much."""
+    complain = changing(-1, lambda m, d, p: b"\x00")
+
+    def asking(machine: Machine, ctx: Ctx, msg: Message, to: tuple[Party, ...]) -> Any:
+        if isinstance(machine, Identifiable) and isinstance(msg, Shown):
+            return [((1,), Again(machine.rounds()))] * 50 if not msg.round else []
+        return complain(machine, ctx, msg, to)
+
+    cast = cast_of(4, small(4), {LIAR: asking})
+    to_liar = [r for r in cast.world.trace.of(Sent) if (r.actor, r.to) == (1, (LIAR,))]
+    shown = [r for r in to_liar if r.kind.endswith("Shown")]
+    assert 4 * FIRST <= len(shown) <= 2 * AGAIN * 4 * FIRST
 
 
 # --- decoding --------------------------------------------------------------------------------
