@@ -1,5 +1,6 @@
 """Clients outside the group: how their calls end, and that they are judged by what they saw."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from mpclab.core import UsageError, notes
 from mpclab.lab import Lab, Run, Scenario
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "leases" / "slow-clock.yaml"
 TIMES = {"election_timeout": "300ms", "election_spread": "300ms", "heartbeat": "50ms"}
 
 
@@ -71,6 +73,23 @@ def test_with_a_round_or_a_lease_it_does_not(leases: bool) -> None:
     run = deposed("raft", leases=leases)
     assert run.ok
     assert (2, "ok", 0) in ends(run)
+
+
+@pytest.mark.parametrize(
+    ("leases", "drift", "verdict", "answered"),
+    [(True, -0.5, "violated", 5), (True, -0.08, "ok", 1), (False, -0.5, "ok", 0)],
+)
+def test_a_lease_holds_as_long_as_clocks_do(
+    leases: bool, drift: float, verdict: str, answered: int
+) -> None:
+    """The example: the leader's clock is slow, and it is cut off."""
+    fields = Scenario.from_file(EXAMPLE).as_fields()
+    fields["agreement"]["raft"]["leases"] = leases
+    skew, cut = fields["faults"]
+    run: Run = Scenario.parse({**fields, "faults": [{**skew, "drift": drift}, cut]}).run()
+    assert [str(v.verdict) for v in run.verdicts] == [verdict, "ok"]
+    stale = [c for c in run.outcomes.calls if c.client == 3 and c.status == "ok"]
+    assert [c.records for c in stale] == [1] * answered
 
 
 def test_who_goes_down_leaves_its_client_without_an_answer() -> None:
