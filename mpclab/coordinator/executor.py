@@ -9,6 +9,7 @@ of it and takes what `t` of them report alike: fewer than `t` parties are assume
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,8 @@ from mpclab.operations import Execution, Result
 RUNNING = "running"
 _BINDING = ("pending", "without", "certificate")
 """The items of a certified executor's state that others may need."""
+FLEETING = 8
+"""Operations of which something is kept in memory alone."""
 LINGERING = 32
 """Executors that have ended and stay, to answer those who are behind; older ones are closed."""
 
@@ -53,6 +56,7 @@ class Executor:
         self.private = private
         self.succession = ledger.succession
         self.secrets: dict[str, bytes] = {}
+        self.fleeting: dict[str, Any] = {}  # the latest
         self.running: dict[str, str] = {}  # child → op
         self.waiting: dict[str, tuple[str, ...]] = {}  # op → needed before
         self.missed: dict[str, None] = {}  # executed without us, in order
@@ -151,6 +155,7 @@ class Executor:
             secrets=dict(self.secrets),
             private=self.private,
             deadline=self.round_deadline,
+            fleeting=self.fleeting,
             approving=tuple(p for p, _ in o.certificate.approvals) if o.certificate else (),
             followed=tuple(replaced.values()),
         )
@@ -224,6 +229,10 @@ class Executor:
 
     def _finish(self, ctx: Ctx, o: Operation, result: Result, source: str = "") -> None:
         self._keep_secret(ctx, o.op, result)
+        if result.fleeting is not None:
+            self.fleeting[o.op] = result.fleeting
+            if len(self.fleeting) > FLEETING:
+                del self.fleeting[next(iter(self.fleeting))]
         self._keep(ctx, o.op, End(Status.EXECUTED, text=result.text, data=result.data))
         o.status, o.reason, o.missing, o.blamed = Status.EXECUTED, "", (), ()
         o.result = self.results[o.op] = Result(result.text, result.data)

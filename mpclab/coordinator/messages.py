@@ -55,6 +55,11 @@ class SetPrivate:
 
 
 @dataclass(frozen=True)
+class ForgetFleeting:
+    """What operations left in memory alone is to be used no more: somebody has a copy of us."""
+
+
+@dataclass(frozen=True)
 class RestoreShare:
     """Take back a share that this party had lost: `sealed` to it, of the key whose public bytes
     are `data`."""

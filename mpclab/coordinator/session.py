@@ -67,6 +67,7 @@ from mpclab.coordinator.messages import (
     DeleteShare,
     Fetch,
     FetchDecided,
+    ForgetFleeting,
     ProposalState,
     Propose,
     ReadHistory,
@@ -222,6 +223,8 @@ class Session(Machine):
                 self.approval.vote_by_hand(ctx, op, approve, reason)
             case SetPrivate(values):
                 self.executor.private = values
+            case ForgetFleeting():
+                self.executor.fleeting.clear()
             case SetVotePolicy(vote_policy):
                 self.approval.vote_policy = known_vote_policy(vote_policy)
                 for o in list(self.ledger.pending.values()):

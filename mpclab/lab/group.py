@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
-from mpclab.coordinator.messages import Propose, SetPrivate, SetVotePolicy, Vote
+from mpclab.coordinator.messages import ForgetFleeting, Propose, SetPrivate, SetVotePolicy, Vote
 from mpclab.coordinator.session import Session
 from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER, Party, Path
@@ -462,6 +462,22 @@ class Group(Breaking):
 
     # --- inside ---
 
+    def forget_fleeting(self) -> None:
+        """Have the parties drop what they keep in memory alone, such as prepared nonces, because
+        copies of them go another way: what may be used once must not be used there and here."""
+        if self.protocol is None and any(map(self._keeps_fleeting, self.present)):
+            self._forget_fleeting()
+
+    @verb
+    def _forget_fleeting(self) -> None:
+        for party in filter(self._keeps_fleeting, self.present):
+            self.world.ask(self.actor(party), self.app, ForgetFleeting())
+
+    def _keeps_fleeting(self, party: Party) -> bool:
+        if self.base + party not in self.world.actors:
+            return False
+        return bool(self.machine_of(party, _fleeting))
+
     def _tell_app(self, party: Party, ask: Any) -> None:
         """Put `ask` to a party's coordinator, now or when it runs; nothing for one that is down,
         which learns it when it comes back."""
@@ -598,6 +614,10 @@ def _view(node: Node, path: Path) -> Any:
 def _read(node: Node, path: Path, read: Callable[[Any], Any]) -> Any:
     machine = node.machine(path)
     return read(machine) if machine is not None else None
+
+
+def _fleeting(session: Any) -> bool:
+    return isinstance(session, Session) and bool(session.executor.fleeting)
 
 
 def _parties(parties: tuple[Party, ...]) -> str:

@@ -408,10 +408,13 @@ class Lab(Verbs):
     def _return(self, to: Place | int, branch: str) -> Done:
         past = self.travel.at(to)
         place = past.journal.place(past.world)
-        if place != self.journal.place(self.world):
+        turns = place != self.journal.place(self.world)
+        if turns:
             self.travel.leave(place, branch)
         self.travel.forget_after(place)
         self._become(past)
+        if turns:
+            self._forget_fleeting()
         return Done(f"it is {format_duration(self.now)} again, on {self.travel.current!r}")
 
     @property
@@ -469,6 +472,13 @@ class Lab(Verbs):
             before: as it was just before that row of the trace was written.
             after: as it was just after it.
         """
+        made = self._forked(at, branch, before, after)
+        made._forget_fleeting()
+        return made
+
+    def _forked(
+        self, at: Checkpoint | str | int | None, branch: str, before: int | None, after: int | None
+    ) -> Lab:
         if not isinstance(self.world, SimulatedWorld):
             from mpclab.lab.revive import revive, twin
 
@@ -487,6 +497,10 @@ class Lab(Verbs):
             return self.travel.at(self.travel.find(at))
         self.pace(0)
         return self.copied()
+
+    def _forget_fleeting(self) -> None:
+        for group in self.groups.values():
+            group.forget_fleeting()
 
     def copied(self) -> Lab:
         """An independent copy, whose clock stands; this one's goes on."""

@@ -56,6 +56,12 @@ class Resend(Message, frozen=True):
     attempt: int
 
 
+class Spent(Message, frozen=True):
+    """The nonces that we had prepared for this attempt are spent, or lost: it comes to nothing."""
+
+    attempt: int
+
+
 class Signature(msgspec.Struct, frozen=True):
     """The result: `signature` by the key of `record` on `message`, verified by two libraries."""
 

@@ -14,6 +14,10 @@ quarter of the round's up to the whole. With f = n - t holders that fail in any 
 attempt uses up a bad leader or shows a bad or slow signer: 2f + 1 attempts are enough, two more
 are for lost messages and restarts, and then it is `Aborted`.
 
+Where the first round was prepared (`nonces`) attempt 0 is the second round alone, by signers that
+follow from what was prepared: all who compute. Whose pair is spent or lost says so, and the next
+attempt begins.
+
 A nonce is drawn for one attempt, leaves memory *before* the share is computed, and is never stored:
 a holder that restarts begins with fresh ones. Packages and shares of ours are stored before they
 are sent (`package/k`, `share/k`) and said again to the letter, so a leader that restarts packs
@@ -43,6 +47,7 @@ from mpclab.crypto.identity import Identity
 from mpclab.crypto.keys import KeyShare
 from mpclab.crypto.transcript import Part, digest
 from mpclab.mpc.messages import genuine
+from mpclab.mpc.nonces import Ahead
 from mpclab.mpc.packages import (
     PACKAGE,
     Commitment,
@@ -52,6 +57,7 @@ from mpclab.mpc.packages import (
     Share,
     Signature,
     Signed,
+    Spent,
     add_up,
     commitments_of,
     prepared,
@@ -73,6 +79,8 @@ class Sign(Machine):
         record: of the key; its holders sign, all others wait for the signature.
         share: our share, if we have one.
         deadline: µs that one attempt may take at the most.
+        ahead: the first round, if it was prepared: then attempt 0 is by its signers, without a
+            leader, and takes the second round alone.
         present: makes the result of `Finished` of a `Signature`.
     """
 
@@ -86,6 +94,7 @@ class Sign(Machine):
         message: bytes,
         *,
         deadline: int = 10 * SECOND,
+        ahead: Ahead | None = None,
         present: Callable[[Signature], Any] = lambda result: result,
     ) -> None:
         self.context = digest("mpclab signing", context, record.public, message)
@@ -96,7 +105,8 @@ class Sign(Machine):
         self.share, self.message = share, message
         self.deadline, self.present = deadline, present
         self.holders = record.holders
-        self.attempts = 2 * (len(self.holders) - record.threshold) + 1 + SPARE
+        self.ahead = ahead
+        self.attempts = 2 * (len(self.holders) - record.threshold) + 1 + SPARE + bool(ahead)
         self.attempt = -1
         self.nonces: Nonces | None = None
         self.mine: Commitment | None = None
@@ -110,6 +120,10 @@ class Sign(Machine):
         self.patient = True  # the leader still hopes for holders that are not slow
         self.outcome: Finished[Any] | Aborted | None = None
         self.signature = b""
+
+    def is_ahead(self, attempt: int) -> bool:
+        """Whether an attempt is by what was prepared: nobody leads it."""
+        return attempt == 0 and self.ahead is not None
 
     def leader(self, attempt: int) -> Party:
         first = int.from_bytes(self.context[:8]) + attempt
@@ -137,9 +151,12 @@ class Sign(Machine):
             self._abort(ctx, f"no signature in {self.attempts} attempts")
             return
         self.attempt, self.nonces, self.mine, self.patient = attempt, None, None, True
-        ctx.note(notes.Round(round=1, of=3, attempt=attempt, leader=self.leader(attempt)))
         ctx.set_timer("attempt", min(self.deadline, self.deadline // 4 << min(attempt, 2)))
         ctx.set_timer("tick", self.deadline // 16)
+        if self.ahead is not None and attempt == 0:
+            self._begin_ahead(ctx, self.ahead)
+            return
+        ctx.note(notes.Round(round=1, of=3, attempt=attempt, leader=self.leader(attempt)))
         if self.share is not None and ctx.me in self.holders:
             # RFC 9591 §5.1, Round One: each participant generates nonces and commitments, stores
             # the nonces and sends the commitments to the Coordinator. Note: not on a disk.
@@ -150,6 +167,30 @@ class Sign(Machine):
             self._judge(ctx, attempt, party)
         self._pack(ctx)
         self._go_on(ctx, attempt)
+
+    def _begin_ahead(self, ctx: Ctx, ahead: Ahead) -> None:
+        """The second round at once, by commitments that all have."""
+        package = Package(0, ahead.entries)
+        self.ahead = Ahead(ahead.entries)  # nobody can use our pair again
+        try:
+            prepared(self.key, self.message, commitments_of(package))
+        except CryptoError as error:  # they cancel out, or are those of another key's holders
+            ctx.note(notes.PackageRefused(attempt=0, why=str(error)))
+            self._next(ctx, 0)
+            return
+        self.packages[0], self.digests[0] = package, self._digest(package)
+        if ctx.me in self.shares.get(0, {}):  # of an earlier life
+            ctx.multicast(self.holders, self.shares[0][ctx.me])
+        elif mine := [entry for entry in ahead.entries if entry.party == ctx.me]:
+            if ahead.nonces is None or self.share is None:
+                ctx.multicast(self.holders, Spent(0))
+            else:
+                self.nonces = ahead.nonces
+                self.mine = Commitment(0, mine[0].hiding, mine[0].binding)
+                self._sign(ctx, package)
+        for party in self._waiting(0):
+            self._judge(ctx, 0, party)
+        self._go_on(ctx, 0)
 
     def _next(self, ctx: Ctx, attempt: int) -> None:
         """`attempt` came to nothing."""
@@ -182,7 +223,7 @@ class Sign(Machine):
     # --- messages -------------------------------------------------------------------------
 
     def on_message(
-        self, ctx: Ctx, sender: Party, msg: Commitment | Package | Share | Signed | Resend
+        self, ctx: Ctx, sender: Party, msg: Commitment | Package | Share | Signed | Resend | Spent
     ) -> None:
         if isinstance(msg, Signed):
             self._take(ctx, sender, msg.signature)
@@ -198,7 +239,15 @@ class Sign(Machine):
             if msg.attempt > self.attempt:
                 ctx.send(sender, Signed(self.signature))
             return
+        if isinstance(msg, Commitment | Package) and self.is_ahead(msg.attempt):
+            raise PeerFault(f"{type(msg).__name__} in the attempt that was prepared")
         match msg:
+            case Spent():
+                package = self.packages.get(msg.attempt)
+                if not self.is_ahead(msg.attempt):
+                    raise PeerFault("spent nonces that nobody had prepared")
+                if package and sender in [entry.party for entry in package.entries]:
+                    self._next(ctx, msg.attempt)
             case Commitment():
                 self._offer(ctx, sender, msg)
             case Package():
@@ -441,7 +490,7 @@ class Sign(Machine):
         package = self.packages.get(attempt)
         if package is None or sender not in self.holders:
             return
-        if ctx.me == self.leader(attempt):
+        if ctx.me == self.leader(attempt) and not self.is_ahead(attempt):
             ctx.send(sender, package)
         if (own := self.shares.get(attempt, {}).get(ctx.me)) is not None:
             ctx.send(sender, own)

@@ -46,6 +46,7 @@ from mpclab.operations.spec import Execution, Facts, Known, OperationSpec, Resul
 if TYPE_CHECKING:
     from mpclab.crypto.keys import KeyShare
     from mpclab.mpc.dealing import SharedKey
+    from mpclab.mpc.nonces import NonceTable
     from mpclab.mpc.packages import Signature
     from mpclab.mpc.records import KeyRecord
 
@@ -523,6 +524,108 @@ def _sign_batch(execution: Execution) -> Machine:
     )
 
 
+def _nonces(execution: Execution) -> Machine:
+    from mpclab.mpc.nonces import NonceTable, Pairs, PrepareNonces
+
+    op = execution.params["key"]
+    record = key_of(execution, op)
+    tables = (NonceTable.parse(result.data) for result in execution.results.values())
+    used = [
+        element
+        for table in tables
+        if table is not None and table.key == record.public
+        for column in (*table.hiding, *table.binding)
+        for element in column
+    ]
+
+    def present(table: NonceTable, pairs: Pairs) -> Result:
+        many = f"{table.count} of each of {_parties(table.holders)}"
+        return Result(many, table.to_bytes(), fleeting=pairs)
+
+    return PrepareNonces(
+        execution.context,
+        record,
+        share_of(execution, op),
+        execution.params["count"],
+        used=used,
+        deadline=execution.deadline,
+        present=present,
+    )
+
+
+def _sign_prepared(execution: Execution) -> Machine:
+    from mpclab.mpc.exports import SignatureRecord, payload
+    from mpclab.mpc.nonces import Ahead
+    from mpclab.mpc.sign import Sign
+
+    params = execution.params
+    op, (message, hashed), number = params["key"], params["message"], params["nonce"]
+    record = key_of(execution, op)
+    table = _table(execution.results, params["nonces"])
+    if table is None or (table.key, table.holders) != (record.public, record.holders):
+        raise UsageError(f"nonces: {params['nonces']} made none for the holders of this key")
+    entries = table.entries(number, record.threshold)
+    pairs = execution.fleeting.get(params["nonces"])
+    # Taken whatever comes: no other operation finds this pair, and no other run of this one.
+    ours = pairs.take(number) if pairs is not None else None
+
+    def present(signed: Signature) -> Result:
+        found = SignatureRecord(record, message, signed.signature, "", hashed)
+        return Result(signed.signature.hex(), found.to_bytes())
+
+    return Sign(
+        execution.context,
+        execution.identity,
+        execution.keys,
+        record,
+        share_of(execution, op),
+        payload(message, "", hashed),
+        deadline=execution.deadline,
+        ahead=Ahead(entries, ours),
+        present=present,
+    )
+
+
+def _table(results: Mapping[str, Result], op: str) -> NonceTable | None:
+    from mpclab.mpc.nonces import NonceTable
+
+    return NonceTable.parse(results[op].data) if op in results else None
+
+
+def _find_nonces(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
+    """The oldest nonces of the key, and the first number, that no proposal known here uses."""
+    params = _find_key(params, known)
+    key = _public(known, params["key"])
+    if params.get("nonce") and params.get("nonces"):
+        return params
+    wanted = params.get("nonces")
+    tables = {op: _table(known.results, op) for op in ([wanted] if wanted else known.results)}
+    made = [(op, t) for op, t in tables.items() if t is not None and t.key == key]
+    made.sort(key=lambda one: (known.proposals[one[0]].lamport, one[0]))
+    for op, table in made:
+        used = _spent(known, op)
+        free = [k for k in range(1, table.count + 1) if k not in used]
+        if free:
+            return {**params, "nonces": op, "nonce": free[0]}
+    raise UsageError("nonces: none are left for this key; propose nonces first")
+
+
+def _spent(known: Known, op: str) -> set[int]:
+    """The numbers of prepared nonces that proposals name."""
+    named = (dict(p.params) for p in known.proposals.values() if p.kind == "sign-prepared")
+    return {int(params["nonce"]) for params in named if params["nonces"] == op}
+
+
+def _has_nonces(params: Mapping[str, Any], known: Known) -> str | None:
+    """Is there such a key, and are there such nonces?"""
+    if (wrong := needs_key(params, known)) is not None:
+        return wrong
+    table = _table(known.results, params["nonces"])
+    if table is None:
+        return f"operation {params['nonces']} made no nonces that are known here"
+    return None if params["nonce"] <= table.count else f"there are {table.count} nonces"
+
+
 def _batch_facts(data: bytes) -> Facts:
     signatures = msgspec.msgpack.decode(data, type=tuple[bytes, ...])
     return tuple((f"signature {i}", one.hex()) for i, one in enumerate(signatures, 1))
@@ -631,6 +734,39 @@ KEY_OPERATIONS = (
         complete=_find_key,
         facts=_batch_facts,
         after=the_key,
+        follows=True,
+        resumable=True,
+    ),
+    OperationSpec(
+        "nonces",
+        _nonces,
+        (_KEY, Number("count", default=8, low=1, high=64, help="pairs of each holder")),
+        sentence="prepare {count} signatures with key {key}: nonces of each holder",
+        validate=needs_key,
+        complete=_find_key,
+        after=the_key,
+        follows=True,
+    ),
+    OperationSpec(
+        "sign-prepared",
+        _sign_prepared,
+        (
+            _KEY,
+            Content("message", help="text, hex:… for bytes, sha256:… or sha512:… for a hash"),
+            Reference(
+                "nonces",
+                default="",
+                empty=True,
+                kinds=("nonces",),
+                help="the operation that prepared them; none: the oldest that has some left",
+            ),
+            Number("nonce", default=0, high=64, help="which of them; 0: the next"),
+        ),
+        sentence="sign with key {key}, by prepared nonces {nonce} of {nonces}: {message}",
+        validate=_has_nonces,
+        complete=_find_nonces,
+        facts=_signature_facts,
+        after=lambda params: (params["key"], params["nonces"]),
         follows=True,
         resumable=True,
     ),

@@ -6,7 +6,8 @@ from mpclab.operations.spec import Operations
 
 _HOMES = {
     "keys": (
-        "dkg", "import", "sign", "sign-batch", "refresh", "rules", "reshare", "repair", "beacon",
+        "dkg", "import", "sign", "sign-batch", "nonces", "sign-prepared", "refresh", "rules",
+        "reshare", "repair", "beacon",
     ),
     "computations": ("sum", "mean", "product", "compare", "max", "auction"),
     "written": ("median", "sort", "histogram"),

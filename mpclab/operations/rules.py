@@ -24,6 +24,8 @@ from mpclab.operations.proposal import Value
 CONTENTS = ("text", "bytes", "hash")
 """What a message may be given as; nobody sees what a hash is of."""
 USES = ("sign", "beacon", "refresh", "rules", "reshare", "repair")
+SIGNING = ("sign-batch", "sign-prepared", "nonces")
+"""Kinds that may be proposed where `sign` may."""
 LONGEST = 2048
 
 
@@ -127,12 +129,14 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
         """Why this may not be done with the key; None: it may."""
         if self.proposers and by not in self.proposers:
             return f"the key's rules let {_listed(self.proposers)} propose, not {by}"
-        use = "sign" if kind == "sign-batch" else kind
+        use = "sign" if kind in SIGNING else kind
         if self.operations and use not in self.operations:
             return f"the key's rules allow {_listed(self.operations)}, not {kind}"
         if kind == "sign-batch":
             each = [{"message": message, "format": "raw"} for message in params["messages"]]
             return next((why for one in each if (why := self._forbid_message(one))), None)
+        if kind == "sign-prepared":
+            return self._forbid_message({**params, "format": "raw"})
         return self._forbid_message(params) if kind == "sign" else None
 
     def _forbid_message(self, params: Mapping[str, Any]) -> str | None:

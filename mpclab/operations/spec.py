@@ -48,11 +48,14 @@ class Result(msgspec.Struct, frozen=True):
         data: public bytes for later operations (a public key, say), the same at all parties.
         secret: this party's own (a key share, sealed): stored, and given to later executors as
             `Execution.secrets[op]`; never shown, traced or sent.
+        fleeting: this party's own for as long as it is up, given to later executors as
+            `Execution.fleeting[op]`: never stored either, and gone after a crash.
     """
 
     text: str
     data: bytes = b""
     secret: bytes = b""
+    fleeting: Any = None
 
     def __repr__(self) -> str:
         hidden = ", secret=…" if self.secret else ""
@@ -73,6 +76,7 @@ class Execution:
             as they are not retired.
         private: this party's own numbers, for computations whose input they fit.
         deadline: µs that one round may take.
+        fleeting: what earlier operations left in this party's memory, by id.
         approving: the parties whose approvals are known to have committed it.
         followed: the operations that `params` name in place of those in the proposal, whose
             secrets they replaced (`OperationSpec.follows`); part of the context.
@@ -91,6 +95,7 @@ class Execution:
     secrets: Mapping[str, bytes] = field(repr=False)
     private: tuple[int | Decimal, ...] = field(repr=False, default=())
     deadline: int = 10 * SECOND
+    fleeting: Mapping[str, Any] = field(repr=False, default_factory=dict)
     approving: tuple[Party, ...] = ()
     followed: tuple[str, ...] = ()
 

@@ -103,6 +103,10 @@ def test_no_secret_in_traces_stores_or_messages(
     sessions.run()
     signature = sessions.propose(2, "sign", key=key, message="hello")
     sessions.run()
+    nonces = sessions.propose(1, "nonces", key=key, count=2)
+    sessions.run()
+    ahead = sessions.propose(2, "sign-prepared", key=key, nonces=nonces, nonce=1, message="hello")
+    sessions.run()
     shares = held(sessions)
     assert len(shares) == 3
     fresh = sessions.propose(3, "refresh", key=key)
@@ -117,7 +121,7 @@ def test_no_secret_in_traces_stores_or_messages(
     for p in sessions.members:
         sessions.world.ask(p, input_path("sum", total, AT), Input((number + p,)))
     sessions.run(60 * SECOND)
-    for op in (key, signature, fresh, moved, total):
+    for op in (key, signature, nonces, ahead, fresh, moved, total):
         assert set(sessions.statuses(op).values()) == {"executed"}
 
     assert len(set(shares)) == 3 + 3 + 2
