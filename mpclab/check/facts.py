@@ -192,11 +192,12 @@ class Facts:
 
     @cached_property
     def clients(self) -> list[tuple[int, Invoked | Returned]]:
-        """What clients outside the group called and got, with the row numbers, in order."""
+        """What clients outside the group called and got, with the row numbers, in order; those of
+        another session have a path."""
         return [
             (i, row.note)
             for i, row in enumerate(self.rows)
-            if type(row) is Noted and isinstance(row.note, Invoked | Returned)
+            if type(row) is Noted and isinstance(row.note, Invoked | Returned) and not row.path
         ]
 
     # --- operations ---

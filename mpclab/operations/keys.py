@@ -613,7 +613,8 @@ def _find_nonces(params: Mapping[str, Any], known: Known) -> Mapping[str, Any]:
 def _spent(known: Known, op: str) -> set[int]:
     """The numbers of prepared nonces that proposals name."""
     named = (dict(p.params) for p in known.proposals.values() if p.kind == "sign-prepared")
-    return {int(params["nonce"]) for params in named if params["nonces"] == op}
+    numbers = [params["nonce"] for params in named if params["nonces"] == op]
+    return {number for number in numbers if isinstance(number, int)}
 
 
 def _has_nonces(params: Mapping[str, Any], known: Known) -> str | None:

@@ -184,7 +184,7 @@ def _draw(
     moments += [t for c in scene.calls for t in c.moments]
     clock = Clock(scale, moments + [m.at for m in scene.marks], scene.start, scene.end)
     inches = _WIDTH - _LEFT - _RIGHT
-    handles = [
+    handles: list[Sequence[Line2D | Patch]] = [
         _kind_handles(scene.flights) + _fate_handles(scene),
         mark_legend(scene.marks),
         call_legend(scene.calls),

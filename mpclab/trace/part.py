@@ -10,6 +10,7 @@ from array import array
 
 from msgspec.structs import replace
 
+from mpclab.core import notes
 from mpclab.core.ids import SERVER
 from mpclab.core.numbering import Numbering
 from mpclab.trace.log import Trace
@@ -63,6 +64,8 @@ class PartTrace(Trace):
             case Fault(parties=parties):
                 aimed = of.parties(parties)
                 return replace(row, actor=actor, parties=aimed) if aimed or not parties else None
+            case Noted(path=path, note=notes.Invoked() | notes.Returned()):
+                return replace(row, path=()) if path == (self.session,) else None
             case _:
                 return replace(row, actor=actor)
 

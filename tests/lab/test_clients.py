@@ -7,6 +7,7 @@ import pytest
 
 from mpclab.core import UsageError, notes
 from mpclab.lab import Lab, Run, Scenario
+from mpclab.trace.calls import calls_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "leases" / "slow-clock.yaml"
 TIMES = {"election_timeout": "300ms", "election_spread": "300ms", "heartbeat": "50ms"}
@@ -133,15 +134,18 @@ def test_a_lab_may_be_called_by_hand_and_says_what_is_wrong() -> None:
 
 def test_calls_of_two_sessions_are_told_apart() -> None:
     lab = Lab(parties=3, mesh="ready", agreement="raft")
-    other = lab.session("other", mesh="ready")
-    for group in (lab, other):
-        group.spawn()
-    lab.call(1, by=2, kind="read")
-    other.call(1, 3, "note", {"text": "x"}, timeout=10_000_000)
-    lab.run()
-    lab.run(other.settled)
+    lab.session("other", mesh="ready")
+    other = lab.of("other")
+    for one in (lab, other):
+        one.spawn()
+    lab.call(1, by=2, kind="note", text="w", timeout="10s")
+    other.call(1, by=3, kind="note", text="x", timeout="10s")
+    for one in (lab, other):
+        one.run()
+        assert [str(v.verdict) for v in one.check("linearizability")] == ["ok"]
     assert [(c.call, c.by, c.status) for c in lab.outcomes().calls] == [(1, 2, "ok")]
     assert [(c.call, c.by, c.status) for c in other.outcomes().calls] == [(1, 3, "ok")]
+    assert [c.party for c in calls_of(other.trace)] == [3]
 
 
 def test_clients_of_real_parties_are_answered_too() -> None:
