@@ -55,6 +55,7 @@ from mpclab.consensus.tendermint_messages import (
     TendermintCommits,
     TendermintPolka,
     TendermintPrecommit,
+    TendermintPrecommits,
     TendermintPrevote,
     TendermintProposal,
     TendermintRequest,
@@ -168,6 +169,7 @@ class Tendermint(TendermintBase):
         | TendermintRequest
         | TendermintStatus
         | TendermintPolka
+        | TendermintPrecommits
         | TendermintCommits,
     ) -> None:
         match msg:
@@ -181,6 +183,8 @@ class Tendermint(TendermintBase):
                 self.take_status(ctx, sender, msg)
             case TendermintPolka():
                 self._on_polka(ctx, msg)
+            case TendermintPrecommits():
+                self._on_precommits(ctx, msg)
             case TendermintCommits(commits):
                 self._on_commits(ctx, sender, commits)
         self.backlog.hear(sender)
@@ -224,6 +228,9 @@ class Tendermint(TendermintBase):
     def _see(self, ctx: Ctx, sender: Party, height: int, round: int) -> None:
         """`sender` is that far."""
         self.places[sender] = max((height, round), self.places.get(sender, (0, 0)))
+        self._go_on(ctx)
+
+    def _go_on(self, ctx: Ctx) -> None:
         # line 55: f + 1 parties are in a later round, so that an honest one is
         height, round = self.reached
         if height == self.height and round > self.round:
@@ -325,6 +332,7 @@ class Tendermint(TendermintBase):
             case "prevote" if self.step == PREVOTE_STEP:
                 self._precommit(ctx, NIL)  # line 63
             case "precommit":
+                self._keep_end(ctx)
                 self._start_round(ctx, self.round + 1)  # line 67
             case "again":
                 self.timers.discard("again")
@@ -334,7 +342,37 @@ class Tendermint(TendermintBase):
                 ctx.multicast(ctx.rng.sample(ctx.others, self.f + 1), self.status())
                 ctx.set_timer("gossip", self.GOSSIP * self.patience, background=True)
 
+    def _keep_end(self, ctx: Ctx) -> None:
+        """Store why this round is over, before we are in the next."""
+        precommits = self.logs[self.height, self.round].precommits
+        votes = tuple((p, name, signature) for p, (name, signature) in sorted(precommits.items()))
+        self.over = TendermintPrecommits(self.height, self.round, votes)
+        ctx.persist("over", msgspec.msgpack.encode(self.over))
+
     # --- what others learnt ---
+
+    def _on_precommits(self, ctx: Ctx, msg: TendermintPrecommits) -> None:
+        """Each counts as if its voter had said it to us."""
+        if msg.height != self.height or msg.round < self.round:
+            return
+        voters = {p for p, _, _ in msg.votes}
+        if len(voters) != len(msg.votes) or not voters <= self.members:
+            raise PeerFault("passed on votes that are nobody's, or twice")
+        for voter, name, signature in msg.votes:
+            parts = self.session, msg.height, msg.round, name
+            if voter in self.keys and not signed_by(self.keys[voter], PRECOMMIT, parts, signature):
+                raise PeerFault("passed on a vote with a wrong signature")
+        log = self.log_of(msg.height, msg.round)
+        for voter, name, signature in msg.votes:
+            if voter not in self.keys:
+                continue
+            if log is not None:
+                self.logs[msg.height, msg.round] = log
+                if log.precommits.setdefault(voter, (name, signature))[0] != name:
+                    where = f"round {msg.round} of height {msg.height}"
+                    ctx.blame(voter, f"voted for two blocks in {where}", Strength.PROOF)
+            self.places[voter] = max((msg.height, msg.round), self.places.get(voter, (0, 0)))
+        self._go_on(ctx)
 
     def _on_polka(self, ctx: Ctx, msg: TendermintPolka) -> None:
         if msg.height != self.height or msg.round <= self.valid_round:

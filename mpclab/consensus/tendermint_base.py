@@ -1,8 +1,8 @@
 """The base of Tendermint: its state, votes and certificates, timers, gossip and the store.
 
 §2.1 of the paper assumes *gossip*: whatever an honest party got, all get soon. Here a party that
-waits says where it is, and whoever knows more tells it: votes of the round, the valid value and
-decided blocks, the latter two with the votes that prove them to anybody.
+waits says where it is, and whoever knows more tells it: its votes of the round, the valid value and
+decided blocks with the votes that prove them to anybody, and the precommits that ended a round.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,7 @@ from mpclab.consensus.tendermint_messages import (
     TendermintCommits,
     TendermintPolka,
     TendermintPrecommit,
+    TendermintPrecommits,
     TendermintPrevote,
     TendermintProposal,
     TendermintRequest,
@@ -90,7 +91,7 @@ class TendermintBase(Agreement):
     orders = True
     options_type = TendermintOptions
     options: TendermintOptions
-    unvaried = (TendermintPolka, TendermintCommits)
+    unvaried = (TendermintPolka, TendermintCommits, TendermintPrecommits)
 
     OPEN: ClassVar = 256
     """Undecided operations that we keep for others."""
@@ -130,6 +131,9 @@ class TendermintBase(Agreement):
     prevote: TendermintPrevote | None
     """Our votes in this round."""
     precommit: TendermintPrecommit | None
+    over: TendermintPrecommits | None
+    """What ended the last round of this height that we saw to its end. Stored: nobody else may hold
+    it, and who is still in that round goes on by nothing less."""
     proposed: TendermintProposal | None
     """Our last proposal."""
     places: dict[Party, tuple[int, int]]
@@ -162,6 +166,7 @@ class TendermintBase(Agreement):
         """Line 53: a new height."""
         self.height = len(self.decision)
         self.locked, self.locked_round, self.valid_value = NIL, -1, None
+        self.over = None
         self.logs = {(h, r): log for (h, r), log in self.logs.items() if h >= self.height}
 
     @property
@@ -291,6 +296,8 @@ class TendermintBase(Agreement):
         else:
             if self.valid_value is not None and self.valid_value.round > msg.valid_round:
                 ctx.send(sender, self.valid_value)
+            if self.over is not None and msg.round <= self.over.round:
+                ctx.send(sender, self.over)
             if msg.round <= self.round:
                 for said in self.own_words(ctx):
                     ctx.send(sender, said)
@@ -375,6 +382,10 @@ class TendermintBase(Agreement):
                 if kept.precommit is not None:
                     self.precommit = self.signed_precommit(kept.precommit)
                 self.locked_round, self.locked = kept.locked_round, kept.locked
+        if (data := stored.get("over")) is not None:
+            over = msgspec.msgpack.decode(data, type=TendermintPrecommits)
+            if over.height == self.height:
+                self.over = over
         if (data := stored.get("valid")) is not None:
             polka = msgspec.msgpack.decode(data, type=TendermintPolka)
             if polka.height == self.height:

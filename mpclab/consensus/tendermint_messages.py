@@ -86,6 +86,17 @@ class TendermintCommits(Message, frozen=True):
     commits: tuple[TendermintCommit, ...]
 
 
+class TendermintPrecommits(Message, frozen=True):
+    """2f + 1 PRECOMMITs of a round, for one block or for several: it is over (line 47).
+
+    Each with its voter and what it names; shown to a party that has not come so far.
+    """
+
+    height: Number
+    round: Number
+    votes: tuple[tuple[Party, bytes, bytes], ...]
+
+
 class TendermintStatus(Message, frozen=True):
     """I am in this round, and know of no later valid value than that of `valid_round`."""
 

@@ -17,6 +17,7 @@ from mpclab.consensus.tendermint_messages import (
     TendermintCommits,
     TendermintPolka,
     TendermintPrecommit,
+    TendermintPrecommits,
     TendermintPrevote,
     TendermintProposal,
     TendermintRequest,
@@ -404,6 +405,59 @@ def test_who_was_away_learns_what_was_decided_from_any_one_party() -> None:
         TendermintCommits((commit(B, height=1),))
     ]
     assert replica.hear(3, TendermintStatus(2, 0, -1)) == []
+
+
+def end_of(round: int, *precommits: TendermintPrecommit, by: str = "134") -> TendermintPrecommits:
+    """What ended a round: these, or precommits for nil."""
+    ended = precommits or tuple(precommit(int(p), NIL_BLOCK, round) for p in by)
+    shown = tuple((int(p), one.id, one.signature) for p, one in zip(by, ended, strict=True))
+    return TendermintPrecommits(0, round, shown)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_who_left_a_round_shows_why_to_who_is_still_in_it(crash: bool) -> None:
+    """§2.1: the votes of a round that its voters have left are lost to nobody."""
+    replica = two()
+    for p in (1, 3, 4):
+        replica.hear(p, precommit(p, NIL_BLOCK))
+    assert replica.hear(4, TendermintStatus(0, 0, -1)) == []
+    replica.fire("precommit")
+    if crash:
+        replica.restart()
+    shown = replica.hear(4, TendermintStatus(0, 0, -1))[0]
+    assert shown == end_of(0)
+    assert end_of(0) not in replica.hear(4, TendermintStatus(0, 1, -1))
+
+    behind = Alone(Tendermint, 4)
+    behind.hear(2, shown)
+    behind.fire("precommit")
+    assert behind.machine.round == 1
+    assert behind.blamed == []
+
+
+def test_votes_that_are_passed_on_count_as_their_voters_and_blame_them() -> None:
+    replica = two()
+    replica.hear(4, precommit(4, A))
+    replica.hear(1, end_of(0, *(precommit(p, NIL_BLOCK) for p in (1, 3, 4))))
+    assert replica.blamed == [4], "it said two things, and not who shows one of them"
+    replica.hear(3, end_of(9, by="134"))
+    assert replica.machine.round == 9, "line 55"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        end_of(0, *(precommit(p, NIL_BLOCK) for p in (1, 3, 3)), by="134"),
+        end_of(0, *(precommit(p, NIL_BLOCK) for p in (1, 3, 3)), by="133"),
+        TendermintPrecommits(0, 0, ((7, NIL, bytes(64)),)),
+    ],
+    ids=["of another", "twice", "of a stranger"],
+)
+def test_who_passes_on_what_is_no_vote_is_blamed(shown: TendermintPrecommits) -> None:
+    replica = two()
+    replica.hear(1, shown)
+    assert replica.blamed == [1]
+    assert replica.machine.places == {}
 
 
 # --- crashes: what is said again is the same ---------------------------------------------------
