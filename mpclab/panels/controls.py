@@ -146,6 +146,44 @@ def show(made: Any, visible: bool) -> None:
     made.layout.display = None if visible else "none"
 
 
+class Question:
+    """A question below the button that raised it: nothing is done before it is answered.
+
+    Attributes:
+        row: what is shown while it stands.
+        yes, no: its answers.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._words = page("", "mpclab-question")
+        self.yes = button("Yes", self._answer, tip="do it", mood="danger", name=f"{name}-yes")
+        self.no = button("No", self.drop, tip="leave everything as it is", name=f"{name}-no")
+        self.row = row(self._words, self.yes, self.no)
+        self._do: Callable[[], None] | None = None
+        show(self.row, False)
+
+    @property
+    def stands(self) -> bool:
+        """Whether it waits for an answer."""
+        return self._do is not None
+
+    def ask(self, words: str, yes: str, do: Callable[[], None]) -> None:
+        """Ask (`words`: HTML), and `do()` if the answer is `yes`."""
+        self._words.value, self.yes.description, self._do = words, yes, do
+        show(self.row, True)
+
+    def drop(self) -> None:
+        """Take it back."""
+        self._do = None
+        show(self.row, False)
+
+    def _answer(self) -> None:
+        do = self._do
+        self.drop()
+        if do is not None:
+            do()
+
+
 class Picture:
     """A matplotlib picture as a PNG in an `Image` widget, drawn again when asked."""
 

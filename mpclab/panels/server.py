@@ -42,16 +42,25 @@ class ServerPanel(Panel):
         self.session = controls.choice(
             "Session", [], name="session", tip="which session the operator means"
         )
-        self.seat = controls.number("Seat", 1, 1, 1000, name="seat", tip="the seat of which party")
+        self.seat = controls.choice(
+            "Seat", [], name="seat", tip="which of its seats: only taken ones are listed"
+        )
         self.free = controls.button(
-            "Free seat", self._free, name="free",
+            "Free seat …", self._free, name="free", icon="user-times",
             tip="send the party away; its seat is for whatever key comes next",
         )  # fmt: skip
         self.close_session = controls.button(
-            "Close session", self._close, mood="danger", name="close-session",
+            "Close session …", self._close, mood="danger", name="close-session", icon="times",
             tip="end the session at the server; its members are told, their meshes go on",
         )  # fmt: skip
-        self.operator = controls.row(self.session, self.seat, self.free, self.close_session)
+        self.question = controls.Question("operator")
+        self.session.observe(lambda _: self._choose(), "value")
+        self.seat.observe(lambda _: self.question.drop(), "value")
+        self.operator = controls.column(
+            controls.page('<div class="mpclab-small">As the server\'s operator</div>'),
+            controls.row(self.session, self.close_session, self.seat, self.free),
+            self.question.row,
+        )
         self._seen = ServerStatus(False)
         self._asked = False
         self._next = 0.0
@@ -79,19 +88,43 @@ class ServerPanel(Panel):
 
     def _free(self) -> None:
         session, party = self.session.value, self.seat.value
-        self.controller.do(
-            f"freeing the seat of party {party}",
-            lambda lab: lab.free_seat(session, party),
-            then=lambda _: self._soon(),
+        self.question.ask(
+            f"Send party {party} away from <b>{theme.escape(str(session))}</b>? "
+            "Any key may take its seat then.",
+            f"Free the seat of party {party}",
+            lambda: self.controller.do(
+                f"freeing the seat of party {party}",
+                lambda lab: lab.free_seat(session, party),
+                then=lambda _: self._soon(),
+            ),
         )
 
     def _close(self) -> None:
         session = self.session.value
-        self.controller.do(
-            f"closing session {session}",
-            lambda lab: lab.close_session(session),
-            then=lambda _: self._soon(),
+        members = sum(len(s.members) for s in self._seen.sessions if s.id == session)
+        who = f"{members} member{'s are' if members != 1 else ' is'} told, and must join anew."
+        self.question.ask(
+            f"End <b>{theme.escape(str(session))}</b> at the server? {who}",
+            "Close the session",
+            lambda: self.controller.do(
+                f"closing session {session}",
+                lambda lab: lab.close_session(session),
+                then=lambda _: self._soon(),
+            ),
         )
+
+    def _choose(self) -> None:
+        """Another session: its seats are others, and no question is of it."""
+        self.question.drop()
+        self._list_seats(self._seen)
+
+    def _list_seats(self, seen: ServerStatus) -> None:
+        members = next((s.members for s in seen.sessions if s.id == self.session.value), {})
+        seats = [(f"party {party} · {state}", party) for party, state in sorted(members.items())]
+        controls.set_options(self.seat, seats)
+        if seats and self.seat.value is None:
+            self.seat.value = seats[0][1]
+        controls.gate(self.free, "" if seats else "nobody has a seat there")
 
     def _soon(self) -> None:
         self._next = 0.0
@@ -138,6 +171,9 @@ class ServerPanel(Panel):
         controls.set_options(self.session, [(name, name) for name in open_ones])
         if open_ones and self.session.value is None:
             self.session.value = open_ones[0]
+        if not open_ones and self.question.stands:
+            self.question.drop()
+        self._list_seats(seen)
         controls.show(self.operator, bool(open_ones))
         if not seen.running:
             more = " The mesh goes on without it." if lab.group.joined and not lab.url else ""

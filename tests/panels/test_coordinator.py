@@ -62,10 +62,21 @@ def test_the_servers_operator_frees_a_seat_and_closes_a_session(hands: Make) -> 
     assert server.operator.layout.display == "none", "there is nothing to close"
     it.gather()
     wait(lambda: server.session.value == lab.scenario.session, "the session is offered")
+    assert [label for label, _ in server.seat.options] == [f"party {p} · online" for p in (1, 2, 3)]
     server.seat.value = 2
     it.press(server.free)
+    it.press(server.question.yes)
     wait(lambda: sorted(lab.server_status().sessions[0].members) == [1, 3], "seat 2 is free")
+    wait(lambda: len(server.seat.options) == 2, "the panel has seen so")
     it.press(server.close_session)
+    it.say("2 members are told, and must join anew.")
+    it.press(server.question.no)
+    assert server.question.row.layout.display == "none"
+    server.question.yes.click()  # it was taken back
+    it.press(server.close_session)
+    assert not it.panel.controller.busy
+    assert len(lab.server_status().sessions) == 1, "nothing happens before the answer"
+    it.press(server.question.yes)
     it.say("No session is open")
     it.say("3 of 3 pairs can talk")  # meshes go on
 
