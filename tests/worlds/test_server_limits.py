@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -97,15 +97,24 @@ PROXIED = {
     "what the client wrote itself": ({"X-Forwarded-For": "1.1.1.1, 192.0.2.7"}, "192.0.2.7"),
     "a second proxy of ours": ({"X-Forwarded-For": "192.0.2.7, 10.1.2.3"}, "192.0.2.7"),
     "with a port": ({"X-Forwarded-For": "192.0.2.7:4711"}, "192.0.2.7"),
-    "v6": ({"X-Forwarded-For": "2001:db8::7"}, "2001:db8::7"),
-    "forwarded": ({"Forwarded": 'for="[2001:db8::7]:80";proto=http'}, "2001:db8::7"),
-    "forwarded goes first": (
-        {"Forwarded": "for=192.0.2.8, for=10.1.1.1", "X-Forwarded-For": "192.0.2.7"},
-        "192.0.2.8",
+    "v6": ({"X-Forwarded-For": "2001:db8::7"}, "2001:db8::/64"),
+    "v6 elsewhere in the same network": ({"X-Forwarded-For": "2001:DB8::9:1"}, "2001:db8::/64"),
+    "v4 written as v6": ({"X-Forwarded-For": "::ffff:192.0.2.7"}, "192.0.2.7"),
+    "forwarded": ({"Forwarded": 'for="[2001:db8::7]:80";proto=http'}, "2001:db8::/64"),
+    "a quote that the client left open": (
+        {"Forwarded": 'for="1.1.1.1;x=", For=192.0.2.7;by=10.1.1.1'}, "192.0.2.7",
+    ),
+    "both agree": (
+        {"Forwarded": "for=192.0.2.7, for=10.1.1.1", "X-Forwarded-For": "1.1.1.1, 192.0.2.7"},
+        "192.0.2.7",
+    ),
+    "a header that the proxy passed on as it was": (
+        {"Forwarded": "for=1.1.1.1", "X-Forwarded-For": "192.0.2.7"}, "127.0.0.1",
     ),
     "nothing": ({}, "127.0.0.1"),
     "nonsense": ({"X-Forwarded-For": ", ,"}, "127.0.0.1"),
-}
+    "our own proxies alone": ({"X-Forwarded-For": "127.0.0.1, 10.1.2.3"}, "127.0.0.1"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("headers", "origin"), PROXIED.values(), ids=PROXIED.keys())
@@ -127,6 +136,30 @@ def test_a_proxy_of_ipv4_is_known_where_both_families_are_listened_at() -> None:
             assert world._server._origins == {"192.0.2.7": 1}
 
 
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda turn: {},
+        lambda turn: {"Forwarded": f"for=1.1.1.{turn}", "X-Forwarded-For": "192.0.2.7"},
+        lambda turn: {"X-Forwarded-For": f"2001:db8::{turn}:7"},
+    ],
+    ids=["no header", "a forged header", "many addresses of one network"],
+)
+def test_nobody_behind_a_proxy_comes_as_many(forge: Callable[[int], dict[str, str]]) -> None:
+    with (
+        serve(proxies=("127.0.0.1",), per_address=2) as world,
+        contextlib.ExitStack() as stack,
+    ):
+        for turn in (1, 2):
+            join(stack.enter_context(Raw(world, **forge(turn))), 1, f"s{turn}")
+        with Raw(world, open=False) as third:
+            third.socket.sendall(request(**forge(3)))
+            assert b" 503 " in third.until(b"\r\n")
+        join(stack.enter_context(Raw(world, **{"X-Forwarded-For": "192.0.2.99"})), 1, "else")
+        assert world._server is not None
+        assert sum(world._server._origins.values()) == 3
+
+
 def test_each_address_behind_a_proxy_has_its_own_share() -> None:
     with (
         serve(proxies=("127.0.0.1",), per_address=2) as world,
@@ -142,7 +175,7 @@ def test_each_address_behind_a_proxy_has_its_own_share() -> None:
 
 STATUS = [
     ("localhost:8080", None, 200), ("127.0.0.1", None, 200), ("[::1]:80", None, 200),
-    ("server", None, 200), ("sig.example.org", None, 200),
+    ("server", None, 200), ("sig.example.org", None, 200), ("SIG.example.org:8080", None, 200),
     ("sig.example.org", "https://ours.example.org", 200),
     ("evil.example", None, 403), ("localhost.evil.example", None, 403),
     ("localhost", "https://evil.example", 403), ("127.0.0.1", "null", 403),

@@ -42,6 +42,7 @@ class AdminSocket:
         self._open = 0
         self._server: asyncio.Server | None = None
         self._sock = _bound(path)
+        self._file = path.lstat().st_ino
 
     async def listen(self) -> None:
         """Answer from now on."""
@@ -55,7 +56,8 @@ class AdminSocket:
             self._server.close()
         self._sock.close()
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            if self.path.lstat().st_ino == self._file:  # else it is another server's by now
+                self.path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from mpclab.core.errors import UsageError
@@ -74,6 +74,18 @@ def as_written(address: str) -> str:
     192.0.2.1 as ::ffff:192.0.2.1, which is in no network of IPv4."""
     mapped = address.lower().removeprefix("::ffff:")
     return mapped if mapped != address and "." in mapped else address
+
+
+def share_of(address: str) -> str:
+    """What limits count an address for. Of IPv6 that is its network of 64 bits, since one customer
+    has at least that many addresses (RFC 6177): its every connection may come from another."""
+    if ":" not in address:
+        return address
+    with suppress(ValueError):
+        ip = IPv6Address(address)
+        if not (ip.is_loopback or ip.is_link_local):
+            return f"{IPv6Address(int(ip) >> 64 << 64)}/64"
+    return address
 
 
 def is_unspecified(host: str) -> bool:

@@ -152,7 +152,8 @@ class SocketClient(asyncio.Protocol):
             self._end(f"it does not speak TLS as we do: {error.reason or error}")
         except OSError as error:
             refused = isinstance(error, ConnectionRefusedError)
-            self._end("connection refused" if refused else error.strerror or str(error))
+            said = error.strerror or str(error) or "it ended the connection"
+            self._end("connection refused" if refused else said)
         except asyncio.CancelledError:  # hung up while dialing
             if self._transport is not None:
                 self._transport.abort()

@@ -2,8 +2,9 @@
 
 Who may ask what: `/healthz` and `/readyz`, which tell nothing, anybody; `/status` and the page `/`
 programs, and pages of an allowed origin, under a name that is ours; `/metrics` the addresses that
-the operator names. Where the operator lists the hosts that we are, nothing else is answered under
-another name, WebSockets included.
+the operator names, under such a name too: a browser on this machine may have been sent here. Where
+the operator lists the hosts that we are, nothing else is answered under another name, WebSockets
+included.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ def answer(
     if path == "/metrics" and metrics_from is not None:
         if not _is_among(address, metrics_from):
             return _say(HTTPStatus.FORBIDDEN, "Not for this address\n")
+        if not may_ask(request):
+            return _say(HTTPStatus.FORBIDDEN, "Not under this name: use an address, or --name\n")
         return _say(HTTPStatus.OK, *_exposition(status(), front))
     if path == "/status" or (path == "/" and not has_pages):
         if not may_ask(request):

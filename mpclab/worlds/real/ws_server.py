@@ -39,6 +39,7 @@ from mpclab.worlds.real.listening import (
     is_address,
     is_unspecified,
     own_address,
+    share_of,
 )
 from mpclab.worlds.real.ws_connection import Connection, text_frame
 from mpclab.worlds.real.ws_settings import ServerSettings
@@ -275,26 +276,27 @@ class SocketServer:
         return True
 
     def _count(self, connection: Connection) -> None:
-        origin = connection.origin
+        origin = share_of(connection.origin)
         self._origins[origin] = self._origins.get(origin, 0) + 1
         self._not_in.setdefault(origin, {})[connection] = None
 
     def _uncount(self, connection: Connection) -> None:
-        origin = connection.origin
+        origin = share_of(connection.origin)
         self._is_in(connection)
         self._origins[origin] -= 1
         if not self._origins[origin]:
             del self._origins[origin]
 
     def _is_in(self, connection: Connection) -> None:
-        waiting = self._not_in.get(connection.origin)
+        origin = share_of(connection.origin)
+        waiting = self._not_in.get(origin)
         if waiting is not None:
             waiting.pop(connection, None)
             if not waiting:
-                del self._not_in[connection.origin]
+                del self._not_in[origin]
 
-    def _has_share(self, origin: str) -> bool:
-        limit = self.settings.per_address
+    def _has_share(self, address: str) -> bool:
+        limit, origin = self.settings.per_address, share_of(address)
         return not limit or self._origins.get(origin, 0) < limit or self._make_room(origin)
 
     def _make_room(self, origin: str | None = None) -> bool:
@@ -315,15 +317,19 @@ class SocketServer:
         connection.abort(reason)
 
     def place(self, connection: Connection, request: Request) -> bool:
-        """Count a proxied connection for the address that its proxy names, if there is a share
-        left."""
+        """Count a proxied connection for the address that its proxy names, or for the proxy's own
+        where it names none, if there is a share left. What comes from the proxies' own machines
+        has no limit: it is ours."""
+        if connection not in self._all:
+            return False
         named = self._named_by_proxy(connection.origin, request)
-        if named is None or named == connection.origin or connection not in self._all:
-            return connection in self._all
+        if named is None:
+            return True
+        self._uncount(connection)
         if not self._has_share(named):
+            self._count(connection)
             self.refused += 1
             return False
-        self._uncount(connection)
         connection.origin = named
         self._count(connection)
         return True
@@ -337,17 +343,27 @@ class SocketServer:
         return False
 
     def _named_by_proxy(self, address: str, request: Request) -> str | None:
-        """The address nearest to us that is no proxy of ours: what stands left of it in the
-        headers was written by the client itself."""
+        """The address nearest to us that is no proxy of ours: what stands left of it in the headers
+        was written by the client itself. None: all are ours. Where there is no header, or where
+        the two do not agree, since the proxy passes one on as the client wrote it and we cannot
+        know which, the proxy's own."""
         if not self._is_proxy(address):
             return None
-        named = [a for h in request.headers.get_all("Forwarded") for a in forwarded(h)]
-        if not named:
-            listed = ",".join(request.headers.get_all("X-Forwarded-For"))
-            named = [host_of(a) for a in listed.split(",") if a.strip()]
-        for one in reversed(named):
-            if not self._is_proxy(one):
-                return one[:64]
+        headers = request.headers
+        listed = [a for h in headers.get_all("Forwarded") for a in forwarded(h)]
+        others = [
+            host_of(a)
+            for h in headers.get_all("X-Forwarded-For")
+            for a in h.split(",")
+            if a.strip()
+        ]
+        named = {self._first_stranger(it) for it in (listed, others) if it}
+        return named.pop() if len(named) == 1 else address
+
+    def _first_stranger(self, listed: list[str]) -> str | None:
+        for one in reversed(listed):
+            if not self._is_proxy(as_written(one)):
+                return as_written(one)[:64]
         return None
 
     def may_ask(self, request: Request) -> bool:
@@ -355,9 +371,9 @@ class SocketServer:
         name that is ours. A page elsewhere may have its own name point to our address."""
         hosts = request.headers.get_all("Host")
         origins = request.headers.get_all("Origin")
-        host = host_of(hosts[0]) if len(hosts) == 1 else "?."
+        host = host_of(hosts[0]).lower() if len(hosts) == 1 else "?."
         # A name without a dot is of a local network: nobody can have it rebound from outside.
-        known = host in self.settings.names or "." not in host or is_address(host)
+        known = host in map(str.lower, self.settings.names) or "." not in host or is_address(host)
         return known and all(origin in self.settings.origins for origin in origins)
 
     def answer(self, connection: Connection, request: Request) -> Response | None:
@@ -376,7 +392,7 @@ class SocketServer:
         self._by_number[connection.number] = connection
         if not self.joining:
             self._is_in(connection)
-        self.owner.opened(connection.number, connection.address, connection.origin)
+        self.owner.opened(connection.number, connection.address, share_of(connection.origin))
 
     def arrived(self, connection: Connection, text: bytes) -> None:
         if connection.number not in self._by_number:
