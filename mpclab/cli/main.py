@@ -112,6 +112,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
         add_invite(invite)
     invite.set_defaults(run=_invite)
 
+    revoke = commands.add_parser("revoke", help="take back an invitation to a session of ours")
+    if command == "revoke":
+        from mpclab.cli.server import add_revoke
+
+        add_revoke(revoke)
+    revoke.set_defaults(run=_revoke)
+
     session = commands.add_parser("session", help="the id of a session that says whose it is")
     if command == "session":
         from mpclab.cli.server import add_session
@@ -336,6 +343,12 @@ def _invite(args: argparse.Namespace) -> int:
     from mpclab.cli.server import invite
 
     return invite(args)
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    from mpclab.cli.server import revoke
+
+    return revoke(args)
 
 
 def _init(args: argparse.Namespace) -> int:

@@ -9,17 +9,18 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from mpclab.core.errors import UsageError
+from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SERVER
 from mpclab.core.node import Node
 from mpclab.crypto.identity import Identity
+from mpclab.signaling.revoking import RevokeTicket
 from mpclab.signaling.rooms import PATH, CloseSession, FreeSeat, Rooms
 from mpclab.signaling.status import RoomsStatus
-from mpclab.signaling.tickets import issue
+from mpclab.signaling.tickets import LONGEST, issue, open_ticket
 from mpclab.worlds.real.websocket import WebSocketWorld
 from mpclab.worlds.real.ws_http import Metric
 
-LONGEST_INVITATION: Final = 366 * 24.0
+LONGEST_INVITATION: Final = LONGEST / 3600
 """Hours for which a ticket can be good."""
 
 
@@ -61,7 +62,17 @@ class Invite(Request, tag="invite"):
     hours: float = 24.0
 
 
-AnyRequest: TypeAlias = Status | Sessions | Log | Close | Free | Invite
+class Revoke(Request, tag="revoke"):
+    """Take back a ticket (its text or id) or all tickets of a key (64 hex digits); `undo`: the
+    other way round. `session` "": everywhere."""
+
+    session: str
+    ticket: str = ""
+    key: str = ""
+    undo: bool = False
+
+
+AnyRequest: TypeAlias = Status | Sessions | Log | Close | Free | Invite | Revoke
 _decode = msgspec.json.Decoder(AnyRequest).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -113,7 +124,18 @@ class Desk:
             case Invite(session, party, key, hours):
                 if self._operator is None:
                     raise UsageError("this server has no operator's key; start it with --operator")
-                return {"ticket": invitation(self._operator, session, party, key, hours)}
+                text = invitation(self._operator, session, party, key, hours)
+                return {"ticket": text, "id": open_ticket(text).id}
+            case Revoke(session, ticket, key, undo):
+                world.ask(SERVER, PATH, RevokeTicket(session, ticket, public_key(key), undo))
+                return {"done": self._revoked(session, undo)}
+
+    def _revoked(self, session: str, undo: bool) -> str:
+        done = "good again" if undo else "taken back"
+        names = [s.session for s in self._rooms().sessions]
+        if not session or session in names:
+            return f"{done} in {session or 'every session'}"
+        return f"{done} in {session}, which is not open at this server{nearest(session, names)}"
 
     def _rooms(self) -> RoomsStatus:
         status: RoomsStatus = self.world.look(SERVER, _status)

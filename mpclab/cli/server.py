@@ -18,6 +18,7 @@ VERBS = {
     "close": "end a session; its members are told",
     "free": "free a party's seat, for whatever key comes next",
     "invite": "a ticket in the operator's name",
+    "revoke": "take back a ticket, or every ticket of a key; who came in that way loses its seat",
 }
 
 
@@ -26,12 +27,15 @@ def add_parser(server: argparse.ArgumentParser) -> None:
     verbs = server.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, words in VERBS.items():
         one = verbs.add_parser(verb, help=words, description=words)
-        if verb in ("close", "free", "invite"):
+        if verb in ("close", "free", "invite", "revoke"):
             one.add_argument("session", help="the session's id")
         if verb == "free":
             one.add_argument("party", type=int, help="whose seat")
         if verb == "invite":
             _add_invitation(one)
+        if verb == "revoke":
+            _add_revocation(one)
+            one.add_argument("--undo", action="store_true", help="let it in again after all")
         one.add_argument(
             "--socket", type=Path, metavar="FILE",
             help="the server's (default: the one there is in MPCLAB_HOME)",
@@ -50,6 +54,31 @@ def add_invite(invite: argparse.ArgumentParser) -> None:
         help="make an id of the name that says whose session it is: nobody else can open it",
     )  # fmt: skip
     _add_invitation(invite)
+
+
+def add_revoke(revoke: argparse.ArgumentParser) -> None:
+    """The options of `mpclab revoke`."""
+    revoke.add_argument("url", help="the server's")
+    revoke.add_argument("session", help="the session's id")
+    revoke.add_argument(
+        "--key", type=Path, required=True, metavar="FILE", help="the owner's identity file"
+    )
+    revoke.add_argument(
+        "--authority", type=Path, metavar="FILE", help="certificates to trust for wss"
+    )
+    _add_revocation(revoke)
+
+
+def _add_revocation(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--ticket", default="", metavar="TEXT",
+        help="the ticket, the file that holds it, or its id (`mpclab server sessions`)",
+    )  # fmt: skip
+    what.add_argument(
+        "--for", dest="guest", default="", metavar="KEY",
+        help="every ticket of this key (64 hex digits)",
+    )  # fmt: skip
 
 
 def add_session(session: argparse.ArgumentParser) -> None:
@@ -104,15 +133,37 @@ def invite(args: argparse.Namespace) -> int:
     return 0
 
 
+def revoke(args: argparse.Namespace) -> int:
+    """Have the server of a session take back an invitation of its owner, who need not be there."""
+    from mpclab.cli.operating import public_key
+    from mpclab.cli.revoking import take_back
+    from mpclab.lab.keys import load_key
+
+    owner, guest = load_key(args.key), public_key(args.guest)
+    take_back(args.url, args.session, owner, _ticket_in(args.ticket), guest, args.authority)
+    print(f"taken back in {args.session}")
+    return 0
+
+
+def _ticket_in(text: str) -> str:
+    """A ticket or its id, which may stand in a file."""
+    try:
+        return Path(text).read_text(encoding="utf-8").strip() if Path(text).is_file() else text
+    except (OSError, ValueError):  # too long for a file's name
+        return text
+
+
 def server(args: argparse.Namespace) -> int:
     """Ask, and print the answer."""
     request: dict[str, Any] = {"do": args.verb}
-    if args.verb in ("close", "free", "invite"):
+    if args.verb in ("close", "free", "invite", "revoke"):
         request["session"] = args.session
     if args.verb in ("free", "invite"):
         request["party"] = args.party
     if args.verb == "invite":
         request |= {"key": args.guest, "hours": args.hours}
+    if args.verb == "revoke":
+        request |= {"ticket": _ticket_in(args.ticket), "key": args.guest, "undo": args.undo}
     answer = _ask(args.socket, request)
     if args.json:
         print(json.dumps(answer))
@@ -158,4 +209,7 @@ def _session(s: dict[str, Any], now: int) -> list[str]:
     return [
         f"{words}, open for {(now - s['opened_at']) / 1e6:.0f} s",
         *(f"  party {m['party']}: {m['state']}, key {m['key']}…" for m in s["members"]),
+        *(f"  ticket {t['ticket']}: used by key {t['key'][:16]}…" for t in s["tickets"]),
+        *(f"  ticket {t['ticket']}: taken back" for t in s["revoked"] if t["ticket"]),
+        *(f"  key {t['key']}: its tickets are taken back" for t in s["revoked"] if t["key"]),
     ]

@@ -37,10 +37,12 @@ class SharedRoom(msgspec.Struct, frozen=True):
 
 
 class WantRoom(msgspec.Struct, frozen=True):
-    """Output: tell me (`RoomIs`) how a room is, and from now on how it changes."""
+    """Output: tell me (`RoomIs`) how a room is, and from now on how it changes. `connection` 0:
+    the server's operator asks. `fresh`: whatever we have of it already may be a moment old."""
 
     connection: int
     session: str
+    fresh: bool = False
 
 
 class ClaimSeat(msgspec.Struct, frozen=True):
@@ -75,22 +77,36 @@ class ForgetRoom(msgspec.Struct, frozen=True):
     close: str = ""
 
 
+class NoteTickets(msgspec.Struct, frozen=True):
+    """Output: these tickets or keys of a session are revoked until then, Unix seconds (`undo`: are
+    so no longer), and whoever sits there by one of the keys `guests` loses its seat. Ask: another
+    server says so. `session` "": of every session."""
+
+    session: str
+    names: Mapping[bytes, int]
+    guests: frozenset[bytes]
+    why: str
+    undo: bool = False
+
+
 # --- what the host tells the machine --------------------------------------------------------------
 
 
 class RoomIs(msgspec.Struct, frozen=True):
     """Ask: the room for a connection that wants in; None: there is none. `why_not`: we cannot
-    know now."""
+    know now. `version`, if any: the room is as you have it, as far as we have heard."""
 
     connection: int
     session: str
     room: SharedRoom | None
     used: Mapping[bytes, tuple[bytes, int]]
     why_not: str = ""
+    version: str = ""
 
 
 class SeatClaimed(msgspec.Struct, frozen=True):
-    """Ask: whether the claim of a connection was granted; if not, what the room is by now."""
+    """Ask: whether the claim of a connection was granted, and what the room is by now. `version`,
+    if any: it is as you have it, with that seat as well."""
 
     connection: int
     session: str
@@ -98,6 +114,9 @@ class SeatClaimed(msgspec.Struct, frozen=True):
     room: SharedRoom | None
     used: Mapping[bytes, tuple[bytes, int]]
     why_not: str = ""
+    version: str = ""
+    party: Party = 0
+    seat: Seat | None = None
 
 
 class SeatChanged(msgspec.Struct, frozen=True):

@@ -20,12 +20,13 @@ from mpclab.signaling.messages import (
     join_parts,
     presence_parts,
 )
-from mpclab.signaling.status import RoomsSettings, SessionStatus, SlotStatus
+from mpclab.signaling.status import RoomsSettings, SessionStatus, SlotStatus, TicketStatus
 from mpclab.signaling.throttle import Bucket
 from mpclab.signaling.tickets import (
     ACCESS,
     CLOSED,
     INVITED,
+    NOBODY,
     OPEN,
     Door,
     Spent,
@@ -292,5 +293,18 @@ def session_status(name: str, room: Room) -> SessionStatus:
     )
     return SessionStatus(
         name, room.n, room.t, room.policy, members, room.opened_at,
-        room.door.access, room.door.owner.hex(),
+        room.door.access, room.door.owner.hex(), *_tickets(room.door),
     )  # fmt: skip
+
+
+def _tickets(door: Door) -> tuple[tuple[TicketStatus, ...], tuple[TicketStatus, ...]]:
+    """What was used, and what is revoked."""
+    used, revoked = [], []
+    for name, (key, until) in door.used.items():
+        if key != NOBODY:
+            used.append(TicketStatus(name[PUBLIC_BYTES:].hex(), key.hex(), until))
+        elif len(name) > PUBLIC_BYTES:
+            revoked.append(TicketStatus(name[PUBLIC_BYTES:].hex(), "", until))
+        else:
+            revoked.append(TicketStatus("", name.hex(), until))
+    return tuple(used), tuple(revoked)

@@ -100,6 +100,18 @@ class Leave(Message, frozen=True):
     """Give up my slot."""
 
 
+class Revoke(Message, frozen=True):
+    """Instead of `Join`: of the session whose owner, or an operator, `key` is, take back a ticket
+    (its text or its id), or every ticket of the key `guest`. `signature` is over `revoke_parts`;
+    answered by `Revoked`."""
+
+    session: str
+    key: bytes
+    ticket: str
+    guest: bytes
+    signature: bytes
+
+
 class Pong(Message, frozen=True):
     background = True
 
@@ -138,6 +150,12 @@ class Refused(Message, frozen=True):
     reason: str
     hint: str = ""
     final: bool = True
+
+
+class Revoked(Message, frozen=True):
+    """It is taken back, and who came in by it has lost its seat; the server closes."""
+
+    session: str
 
 
 class Roster(Message, frozen=True):
@@ -185,10 +203,10 @@ class Ping(Message, frozen=True):
     revision: Count
 
 
-ClientMessage: TypeAlias = Join | Relay | Announce | Who | Leave | Pong
+ClientMessage: TypeAlias = Join | Relay | Announce | Who | Leave | Revoke | Pong
 ServerMessage: TypeAlias = (
-    Challenge | Welcome | Refused | Roster | PeerJoined | PeerLeft | Relayed | Announced | LeftOut
-    | Ping
+    Challenge | Welcome | Refused | Revoked | Roster | PeerJoined | PeerLeft | Relayed | Announced
+    | LeftOut | Ping
 )  # fmt: skip
 
 # --- party to party -----------------------------------------------------------------------
@@ -247,6 +265,7 @@ def encode_payload(payload: Message) -> bytes:
 # --- what is signed -----------------------------------------------------------------------
 
 JOIN_LABEL: Final = "mpclab signaling join"
+REVOKE_LABEL: Final = "mpclab revocation"
 PRESENCE_LABEL: Final = "mpclab presence"
 TEXT_LABEL: Final = "mpclab text"
 
@@ -260,6 +279,11 @@ def join_parts(nonce: bytes, msg: Join) -> tuple[Part, ...]:
     )  # fmt: skip
     door: tuple[Part, ...] = (msg.access, msg.owner, msg.ticket, msg.roster)
     return (*parts, *door) if any(door) else parts
+
+
+def revoke_parts(nonce: bytes, msg: Revoke) -> tuple[Part, ...]:
+    """The parts that `Revoke.signature` covers."""
+    return (VERSION, nonce, msg.session, msg.key, msg.ticket, msg.guest)
 
 
 def presence_parts(session: str, party: Party, incarnation: bytes, epoch: int) -> tuple[Part, ...]:

@@ -30,13 +30,14 @@ import msgspec
 from mpclab.core import notes
 from mpclab.core.effects import HangUp, LinkClosed, LinkEvent, LinkOpened
 from mpclab.core.errors import UsageError, nearest
-from mpclab.core.ids import SECOND, SERVER, Party, Path
+from mpclab.core.ids import SECOND, SERVER, Party, Path, check_session_id
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.sharing import (
     ClaimSeat,
     ForgetRoom,
     GiveSeatUp,
+    NoteTickets,
     RoomChanged,
     RoomClosed,
     RoomIs,
@@ -47,6 +48,7 @@ from mpclab.core.sharing import (
     WantRoom,
 )
 from mpclab.core.wire import Decode, Message
+from mpclab.crypto.identity import PUBLIC_BYTES
 from mpclab.signaling.admission import (
     NO_ROOM,
     Connection,
@@ -85,9 +87,18 @@ from mpclab.signaling.messages import (
     Refused,
     Relay,
     Relayed,
+    Revoke,
+    Revoked,
     Roster,
     Welcome,
     Who,
+)
+from mpclab.signaling.revoking import (
+    WHY,
+    Revocation,
+    RevokeTicket,
+    why_no_revocation,
+    why_not_revoke,
 )
 from mpclab.signaling.shared import (
     MOST_TRIES,
@@ -105,7 +116,7 @@ from mpclab.signaling.status import (
     RoomsStatus,
 )
 from mpclab.signaling.throttle import Bucket
-from mpclab.signaling.tickets import Spent
+from mpclab.signaling.tickets import INVITED, Door, Spent
 
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
 PATH: Path = ("signaling",)
@@ -154,6 +165,7 @@ class Rooms(Machine):
         self.clients: dict[Connection, _Client] = {}
         self.rooms: dict[str, Room] = {}
         self.spent = Spent()
+        self._revoking: list[RevokeTicket] = []  # until a shared room is known
         self._shares = Shares(self.settings)
         self.relayed = 0
         self.refused = 0
@@ -294,6 +306,8 @@ class Rooms(Machine):
                 ctx.multicast(online, Ping(room.revision))
             if len(room.online) < len(room.slots):
                 self._sweep(ctx, session)
+        for session in dict.fromkeys(ask.session for ask in self._revoking):
+            ctx.output(WantRoom(0, session, fresh=True))  # it could not be reached
 
     # --- messages -------------------------------------------------------------------------
 
@@ -309,6 +323,8 @@ class Rooms(Machine):
                 pass
             case Join() if not client.session:
                 self._join(ctx, sender, client, msg)
+            case Revoke() if not client.session:
+                self._hear_owner(ctx, sender, client, msg)
             case Relay() | Announce() | Who() | Leave() if client.session:
                 self._admit(ctx, sender, client, msg)
             case _:
@@ -434,10 +450,18 @@ class Rooms(Machine):
 
     # --- joining --------------------------------------------------------------------------
 
+    def _is_elsewhere(
+        self, ctx: Ctx, sender: Connection, client: _Client, msg: Join | Revoke
+    ) -> bool:
+        """Whether a client is refused since it did not name its session in the url."""
+        if client.wanted == msg.session or not (client.wanted or self.settings.by_path):
+            return False
+        reason = "the url's path names another session" if client.wanted else "no session named"
+        self._refuse(ctx, sender, msg, reason, "connect to …/s/SESSION")
+        return True
+
     def _join(self, ctx: Ctx, sender: Connection, client: _Client, msg: Join) -> None:
-        if client.wanted != msg.session and (client.wanted or self.settings.by_path):
-            reason = "the url's path names another session" if client.wanted else "no session named"
-            self._refuse(ctx, sender, msg, reason, "connect to …/s/SESSION")
+        if self._is_elsewhere(ctx, sender, client, msg):
             return
         if self.settings.shared:
             malformed = why_malformed(self.settings, client.nonce, msg)
@@ -501,12 +525,14 @@ class Rooms(Machine):
         return self.rooms[msg.session].slots[msg.party].connection is None
 
     def _refuse(
-        self, ctx: Ctx, sender: Connection, msg: Join, reason: str, hint: str, final: bool = True
-    ) -> None:
+        self, ctx: Ctx, sender: Connection, msg: Join | Revoke, reason: str, hint: str,
+        final: bool = True,
+    ) -> None:  # fmt: skip
         self.refused += 1
-        session = msg.session[:64]
-        ctx.note(notes.JoinRefused(reason=reason, session=session, party=msg.party))
-        self._say(ctx, f"{session}: party {msg.party} refused: {reason}")
+        session, party = msg.session[:64], msg.party if isinstance(msg, Join) else 0
+        ctx.note(notes.JoinRefused(reason=reason, session=session, party=party))
+        who = f"party {party}" if party else "an owner's word"
+        self._say(ctx, f"{session}: {who} refused: {reason}")
         self._part(ctx, sender, reason, hint, final=final)
         self._forget(ctx, sender, reason)
 
@@ -542,6 +568,12 @@ class Rooms(Machine):
                 self._end(ctx, session, "the session was closed", "open another one", final=True)
             case FreeSeat(session, party):
                 self._free(ctx, session, party)
+            case RevokeTicket():
+                self._ask_to_revoke(ctx, ask)
+            case NoteTickets(session, names, _, _, undo):
+                for name in [session] if session else list(self.rooms):
+                    if name in self.rooms:
+                        Revocation(names).apply(self.rooms[name].door, undo)
             case RoomIs() | SeatClaimed():
                 self._go_on(ctx, ask)
             case SeatChanged(session, party, seat, why):
@@ -555,19 +587,19 @@ class Rooms(Machine):
             case _:
                 raise UsageError(f"the server does not know {type(ask).__name__}")
 
-    def _free(self, ctx: Ctx, session: str, party: Party) -> None:
+    def _free(
+        self, ctx: Ctx, session: str, party: Party, why: str = "the operator freed this seat"
+    ) -> None:
         room = self.rooms.get(session)
         if room is None:
             raise UsageError(f"no session {session!r}{nearest(session, self.rooms)}")
         slot = room.slots.get(party)
         if slot is not None and slot.connection is not None and slot.connection < 0:
-            why = "the operator freed this seat"
             ctx.output(GiveSeatUp(session, party, slot.connection, None, why, "any"))
             self._change(ctx, session, party, None, why)
             return
         if slot is None:
             raise UsageError(f"nobody has the seat of party {party} in {session}")
-        why = "the operator freed this seat"
         if slot.connection is not None:
             self._part(ctx, slot.connection, why, "ask the server's operator")
             self._forget(ctx, slot.connection, why, gone=True)
@@ -576,19 +608,115 @@ class Rooms(Machine):
             if not room.slots:
                 self._close(ctx, session)
 
+    # --- invitations that are taken back ----------------------------------------------------
+
+    def _door(self, session: str) -> Door:
+        """What we know of who may come into a session, whether it is open or not."""
+        if session in self.rooms:
+            return self.rooms[session].door
+        door = Door()
+        door.used = self.spent.of(session)
+        return door
+
+    def _hear_owner(self, ctx: Ctx, sender: Connection, client: _Client, msg: Revoke) -> None:
+        """An owner, or an operator, takes an invitation back."""
+        if self._is_elsewhere(ctx, sender, client, msg):
+            return
+        malformed = why_no_revocation(client.nonce, msg)
+        room = self.rooms.get(msg.session)
+        if malformed is not None:
+            self._refuse(ctx, sender, msg, *malformed)
+        elif not self.settings.shared:
+            self._heed_owner(ctx, sender, client, msg, room.door if room is not None else None)
+        elif client.pending is None:
+            client.pending = Pending(msg)
+            ctx.output(WantRoom(sender, msg.session, fresh=True))
+
+    def _heed_owner(
+        self, ctx: Ctx, sender: Connection, client: _Client, msg: Revoke, door: Door | None
+    ) -> None:
+        """Do so, if its word counts at this door, the session's."""
+        client.pending = None
+        refusal = why_not_revoke(self.settings, msg, door)
+        if refusal is None:
+            try:
+                self._revoke(ctx, msg, door or self._door(msg.session))
+            except UsageError as error:
+                refusal = str(error), "see mpclab revoke --help"
+        if refusal is not None:
+            self._refuse(ctx, sender, msg, *refusal)
+            return
+        ctx.send(sender, Revoked(msg.session))
+        ctx.do(HangUp(ctx.path, sender, reason="done"))
+        self._forget(ctx, sender, "done")
+
+    def _ask_to_revoke(self, ctx: Ctx, ask: RevokeTicket) -> None:
+        room = self.rooms.get(ask.session)
+        if ask.session:
+            check_session_id(ask.session)
+        if room is not None and room.door.access != INVITED:
+            raise UsageError(f"session {ask.session} is {room.door.access}: it has no tickets")
+        if self.settings.shared:
+            Revocation.of(ask, Door(owner=bytes(PUBLIC_BYTES)), (), 0)  # its form, at least
+            self._revoking.append(ask)
+            ctx.output(WantRoom(0, ask.session, fresh=True))  # we are not told who used what
+        else:
+            self._revoke(ctx, ask, self._door(ask.session))
+
+    def _revoke(self, ctx: Ctx, ask: RevokeTicket | Revoke, door: Door) -> None:
+        """Note at this door what is revoked, and free the seats of who came in that way."""
+        time, operators = self.settings.unix_seconds(ctx.now), self.settings.operators
+        it = Revocation.of(ask, door, operators, time)
+        undo, session = isinstance(ask, RevokeTicket) and ask.undo, ask.session
+        it.apply(door, undo)
+        self._say(ctx, f"{session}: {'an invitation is good again' if undo else WHY}")
+        open_ones = [s for s in ([session] if session else list(self.rooms)) if s in self.rooms]
+        for name in open_ones:
+            if self.rooms[name].door is not door:
+                it.apply(self.rooms[name].door, undo)
+            self._keep(ctx, name)
+        if self.settings.shared:
+            for name in dict.fromkeys((session, *open_ones)):
+                ctx.output(NoteTickets(name, it.names, it.guests, WHY, undo))
+            return
+        if session not in open_ones:
+            for one in (session, *self.spent.put(session, door, time)):
+                self._keep_spent(ctx, one)
+        for name in [] if undo else open_ones:
+            room = self.rooms[name]
+            if room.door.access == INVITED:
+                guests = it.guests - {room.door.owner}
+                for party in [p for p, slot in room.slots.items() if slot.member.key in guests]:
+                    self._free(ctx, name, party, WHY)
+
     # --- rooms that other servers share -----------------------------------------------------
 
     def _go_on(self, ctx: Ctx, ask: RoomIs | SeatClaimed) -> None:
         """A client's room is known, or its claim decided: judge it by what the room is now."""
+        if not ask.connection:
+            self._go_on_revoking(ctx, ask)
+            return
         client = self.clients.get(ask.connection)
         granted = type(ask) is SeatClaimed and ask.granted
-        if client is None or client.pending is None:
-            if granted and ask.room is not None:
-                self._give_back(ctx, ask.connection, ask.session, ask.room)  # it went meanwhile
+        if client is None or client.pending is None:  # it went meanwhile
+            if isinstance(ask, SeatClaimed) and granted:
+                self._give_back(ctx, ask)
+            if ask.session in self.rooms and ask.room is not None:
+                self._merge(ctx, ask.session, ask.room)
             self._close_if_unused(ctx, ask.session)
             return
         pending, msg = client.pending, client.pending.join
-        if granted and _has_seat(ask.room, msg.party, ask.connection):
+        if isinstance(msg, Revoke):
+            if ask.why_not:
+                self._refuse(ctx, ask.connection, msg, ask.why_not, "try again", final=False)
+            else:
+                door = self._shared_door(ctx, ask)
+                self._heed_owner(ctx, ask.connection, client, msg, door)
+            self._close_if_unused(ctx, ask.session)
+            return
+        is_open = pending.opens or msg.session in self.rooms
+        stands = bool(ask.version) and is_open
+        if granted and (stands or _has_seat(ask.room, msg.party, ask.connection)):
             if pending.opens and msg.session not in self.rooms:
                 if not self._open_room(ctx, client.origin, msg):
                     why = GiveSeatUp(msg.session, msg.party, ask.connection, None, NO_ROOM[0])
@@ -612,11 +740,35 @@ class Rooms(Machine):
         spent = Spent()
         spent.used[msg.session] = dict(ask.used)
         refusal = why_not_here(self.rooms, self.settings, msg, ctx.now, spent)
-        if refusal is not None:
+        if refusal is not None and ask.version:
+            ctx.output(WantRoom(ask.connection, msg.session, fresh=True))
+        elif refusal is not None:
             soon = refusal[0] == taken(msg.party) and self._is_away(msg)
             self._refuse_shared(ctx, ask.connection, msg, *refusal, final=not soon)
         else:
             self._claim(ctx, ask.connection, msg, ask)
+
+    def _go_on_revoking(self, ctx: Ctx, ask: RoomIs | SeatClaimed) -> None:
+        """What an operator takes back, in a room that is known now; else at the next ping."""
+        if not ask.why_not:
+            asks = [it for it in self._revoking if it.session == ask.session]
+            self._revoking = [it for it in self._revoking if it.session != ask.session]
+            for it in asks:
+                door = self._shared_door(ctx, ask) or Door()
+                try:
+                    self._revoke(ctx, it, door)
+                except UsageError as error:  # an id whose issuer is not known
+                    self._say(ctx, f"{ask.session}: nothing was taken back: {error}")
+        self._close_if_unused(ctx, ask.session)
+
+    def _shared_door(self, ctx: Ctx, ask: RoomIs | SeatClaimed) -> Door | None:
+        """The door of a room that others share; None: there is no such room."""
+        room = self.rooms.get(ask.session)
+        if ask.room is not None and room is not None:
+            self._merge(ctx, ask.session, ask.room)
+        elif ask.room is not None:
+            room = replica(ask.room, self.settings, ctx.now)
+        return room.door if room is not None and (ask.room is not None or ask.version) else None
 
     def _claim(
         self, ctx: Ctx, connection: Connection, msg: Join, ask: RoomIs | SeatClaimed
@@ -636,7 +788,7 @@ class Rooms(Machine):
         old = room.slots.get(msg.party)
         since = (ctx.now if old is None else old.joined_at) + settings.unix
         member = Member(msg.party, msg.key, msg.incarnation, msg.epoch, msg.presence)
-        version = ask.room.version if ask.room is not None else ""
+        version = ask.room.version if ask.room is not None else ask.version
         ctx.output(
             ClaimSeat(
                 connection, msg.session, version, terms_of(room, msg.agreement), msg.party,
@@ -654,13 +806,17 @@ class Rooms(Machine):
         elif not room.here:
             self._close(ctx, msg.session)
 
-    def _give_back(self, ctx: Ctx, connection: Connection, session: str, room: SharedRoom) -> None:
+    def _give_back(self, ctx: Ctx, claim: SeatClaimed) -> None:
         """A seat was claimed for a connection that is gone: it is kept, for a moment."""
         until = ctx.now + self.settings.unix + self.settings.keep_idle_least
-        for party, seat in room.seats.items():
-            if seat.connection == connection:
+        seats = dict(claim.room.seats) if claim.room is not None else {}
+        if claim.seat is not None:
+            seats[claim.party] = claim.seat
+        for party, seat in seats.items():
+            if seat.connection == claim.connection:
                 kept = msgspec.structs.replace(seat, connection=None, kept_until=until)
-                ctx.output(GiveSeatUp(session, party, connection, kept, "connection lost"))
+                why = "connection lost"
+                ctx.output(GiveSeatUp(claim.session, party, claim.connection, kept, why))
 
     def _merge(self, ctx: Ctx, session: str, shared: SharedRoom, but: Party = 0) -> None:
         """Have our replica be as the shared room is; our members are told what changed."""
@@ -745,16 +901,13 @@ class Rooms(Machine):
         there = slot.connection if slot is not None else None
         return there if there is not None and there > 0 else 0
 
-    def shared_rooms(self) -> dict[str, SharedRoom]:
-        """Every room of ours as all should have it."""
-        return {
-            session: SharedRoom(
-                "", terms_of(room),
-                {party: seat_of(slot, self.settings) for party, slot in room.slots.items()},
-                room.door.used,
-            )
-            for session, room in self.rooms.items()
-        }  # fmt: skip
+    def shared_room(self, session: str) -> SharedRoom | None:
+        """A room of ours as all should have it."""
+        room = self.rooms.get(session)
+        if room is None:
+            return None
+        seats = {party: seat_of(slot, self.settings) for party, slot in room.slots.items()}
+        return SharedRoom("", terms_of(room), seats, room.door.used)
 
     def _vacate(self, ctx: Ctx, session: str, party: Party, why: str) -> None:
         """An idle slot is nobody's any more."""

@@ -20,7 +20,7 @@ import msgspec
 
 from mpclab.core.sharing import Seat, SharedRoom
 from mpclab.signaling.admission import Room, Slot
-from mpclab.signaling.messages import Join, Member
+from mpclab.signaling.messages import Join, Member, Revoke
 from mpclab.signaling.status import RoomsSettings
 from mpclab.signaling.throttle import Bucket
 from mpclab.signaling.tickets import Door
@@ -40,9 +40,9 @@ class Terms(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Pending:
-    """A `Join` that waits until the shared room is known."""
+    """A `Join`, or an owner's word, that waits until the shared room is known."""
 
-    join: Join
+    join: Join | Revoke
     tries: int = 0
     opens: bool = False  # there was no such room when we claimed
 

@@ -61,6 +61,15 @@ class SlotStatus(msgspec.Struct, frozen=True):
     connection: int | None
 
 
+class TicketStatus(msgspec.Struct, frozen=True):
+    """A ticket, by its id, that the key `key` (hex) used, until it expires; or one that is revoked,
+    or (`ticket` "") a key all of whose tickets are. `until` in Unix seconds."""
+
+    ticket: str
+    key: str
+    until: int
+
+
 class SessionStatus(msgspec.Struct, frozen=True):
     session: str
     n: int
@@ -70,6 +79,8 @@ class SessionStatus(msgspec.Struct, frozen=True):
     opened_at: int
     access: str = "open"
     owner: str = ""
+    tickets: tuple[TicketStatus, ...] = ()
+    revoked: tuple[TicketStatus, ...] = ()
 
 
 class LogLine(msgspec.Struct, frozen=True):

@@ -42,8 +42,13 @@ TICKET_LABEL: Final = "mpclab ticket"
 SERIAL_BYTES: Final = 16
 _PREFIX: Final = "mpclab-ticket-1."
 _TAG_BYTES: Final = 12
+LONGEST: Final = 366 * 24 * 3600
+"""Seconds for which a ticket can be good: what is noted of one need be kept no longer."""
+NOBODY: Final = b""
+"""Whose a revoked ticket is."""
 MOST_USED: Final = 4096
-"""Tickets that name no key, have been used and have not expired, of one room."""
+"""Tickets that have not expired and have been used (of those that name no key) or revoked, and
+revoked keys, of one room."""
 MOST_SPENT: Final = 65_536
 """And of all rooms that are no more, together."""
 _OWNER_TAG: Final = ".by-"
@@ -98,6 +103,11 @@ class Ticket(Message, frozen=True):
     def name(self) -> bytes:
         """What no other ticket has."""
         return self.issuer + self.serial
+
+    @property
+    def id(self) -> str:
+        """What people call it by."""
+        return self.serial.hex()
 
     @property
     def is_genuine(self) -> bool:
@@ -187,6 +197,11 @@ def closed_session(name: str, roster: Iterable[bytes]) -> str:
     return check_session_id(name + _ROSTER_TAG + _roster_tag(tuple(roster)))
 
 
+def names_owner(session: str, owner: bytes) -> bool:
+    """Whether a session's id says that it is this key's."""
+    return _tag(session, _OWNER_TAG) == _owner_tag(owner)
+
+
 def belongs(session: str, access: str, owner: bytes, roster: tuple[bytes, ...]) -> bool:
     """Whether a room so opened may have this id; ids without a tag are anybody's."""
     if tag := _tag(session, _OWNER_TAG):
@@ -220,7 +235,7 @@ class Door:
         owner: may take any free seat, and invite.
         roster: keys of parties 1 to n, of a closed room.
         used: for each ticket that named no key, by its name: the key that used it, and when
-            it expires.
+            it expires. What was revoked is `NOBODY`'s: tickets by name, and keys.
     """
 
     __slots__ = ("access", "owner", "roster", "used")
@@ -264,12 +279,17 @@ class Door:
         return self.why_not_again(ticket, key, time)
 
     def why_not_again(self, ticket: str, key: bytes, time: int) -> str:
-        """The reason why `key` may not use a genuine ticket that another key may have used."""
+        """The reason why `key` may not use a genuine ticket that was revoked, or that another key
+        may have used."""
         shown = open_ticket(ticket)
-        if shown.key:
-            return ""
         self.used = {s: u for s, u in self.used.items() if u[1] > time}
         used = self.used.get(shown.name)
+        if key in self.used:
+            return "this key's invitations were taken back"
+        if used is not None and used[0] == NOBODY:
+            return "ticket was taken back"
+        if shown.key:
+            return ""
         if used is None:
             return "too many tickets are in use" if len(self.used) >= MOST_USED else ""
         return "" if used[0] == key else "ticket was used by another key"
@@ -299,10 +319,10 @@ class Door:
 
 
 class Spent:
-    """Used tickets of rooms that are no more: a room opened again refuses their copies, too.
+    """Used and revoked tickets of rooms that are no more: a room opened again refuses them, too.
 
     Attributes:
-        used: by session, the oldest first; `Door.used` of each.
+        used: by session, the oldest first; `Door.used` of each. "": what was revoked everywhere.
     """
 
     def __init__(self) -> None:
@@ -310,24 +330,28 @@ class Spent:
         self._count = 0
 
     def of(self, session: str) -> dict[bytes, tuple[bytes, int]]:
-        return self.used.get(session, {})
+        return self.used.get("", {}) | self.used.get(session, {})
 
     def take(self, session: str) -> dict[bytes, tuple[bytes, int]]:
         """Those of a session that is opened again; they are its door's from now on."""
-        used = self.used.pop(session, {})
-        self._count -= len(used)
+        used = self.of(session)
+        self._drop(session)
         return used
+
+    def _drop(self, session: str) -> None:
+        self._count -= len(self.used.pop(session, {}))
 
     def put(self, session: str, door: Door, time: int) -> list[str]:
         """Keep those of a room that ends; the sessions whose tickets there is no place for."""
+        self._drop(session)
         used = {name: u for name, u in door.used.items() if u[1] > time}
         if used:
             self.used[session] = used
             self._count += len(used)
         forgotten = []
         while self._count > MOST_SPENT:
-            forgotten.append(next(iter(self.used)))
-            self.take(forgotten[-1])
+            forgotten.append(next(one for one in self.used if one))
+            self._drop(forgotten[-1])
         return forgotten
 
 
@@ -359,6 +383,8 @@ def why_not_ticket(
         return "ticket is for every session and names no key"
     if time >= ticket.expires:
         return "ticket has expired"
+    if ticket.expires > time + LONGEST:
+        return f"ticket is good for more than {LONGEST // 86_400} days"
     if ticket.party not in (0, party):
         return f"ticket is for party {ticket.party}"
     if ticket.key not in (b"", key):

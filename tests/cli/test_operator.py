@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from mpclab.cli import main
 from mpclab.cli.server_options import OPTIONS, add_options, resolve, show
 from mpclab.core.errors import UsageError
+from mpclab.lab.keys import load_key
 from mpclab.signaling.messages import Refused, Welcome
-from mpclab.signaling.tickets import closed_session, owned_session
+from mpclab.signaling.tickets import closed_session, open_ticket, owned_session
 from mpclab.worlds.real.admin import AdminSocket, ask
 from tests.cli.test_party import Process, start
 from tests.cli.test_serve import Member, serving
@@ -86,6 +87,55 @@ def test_the_operator_lists_frees_closes_and_invites(
     assert "no session 'vault'" in capsys.readouterr().err
 
 
+def test_an_invitation_is_taken_back_by_its_owner_or_the_operator(
+    start: type[Process], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    admin, owner = tmp_path / "a.sock", str(tmp_path / "owner.key")
+    there = ("--socket", str(admin))
+    server, url = serving(start, "--admin", str(admin), "--state", str(tmp_path / "state"))
+    session, key, text = (
+        line.split()[1]
+        for line in told(capsys, "invite", "vault", "--owned", "--key", owner).splitlines()
+    )
+    guests = {"access": "invited", "owner": bytes.fromhex(key)}
+    guest = Member(url, session, 2, ticket=text, **guests)
+    assert isinstance(guest.answer, Welcome)
+    id = open_ticket(text).id
+    listed = told(capsys, "server", "sessions", *there)
+    assert f"ticket {id}: used by key {identity(2).public.hex()[:16]}…" in listed
+
+    letter = tmp_path / "ticket"
+    letter.write_text(text)
+    take_back = ("revoke", url, session, "--ticket", str(letter))
+    assert main([*take_back, "--key", str(tmp_path / "other.key")]) == 2
+    assert "this session has another owner" in capsys.readouterr().err
+    assert told(capsys, *take_back, "--key", owner) == f"taken back in {session}\n"
+    assert guest.ended()[1] == "the invitation was taken back"
+    assert main(["revoke", url.replace("ws:", "wss:"), session, "--for", key, "--key", owner]) == 2
+    assert "it ended the connection" in capsys.readouterr().err
+
+    owning = Member(url, session, 1, key=load_key(tmp_path / "owner.key"), access="invited")
+    assert isinstance(owning.answer, Welcome)
+    banned = identity(9).public.hex()
+    assert told(capsys, "server", "revoke", session, "--for", banned, *there) == (
+        f"taken back in {session}\n"
+    )
+    assert main(["server", "revoke", "valt", "--ticket", id, *there]) == 2
+    assert "give the whole ticket" in capsys.readouterr().err
+    server.kill()
+    _, url = serving(start, "--admin", str(admin), "--state", str(tmp_path / "state"))
+    listed = told(capsys, "server", "sessions", *there)
+    assert f"ticket {id}: taken back" in listed
+    assert f"key {banned}: its tickets are taken back" in listed
+    again = Member(url, session, 2, ticket=text, **guests)
+    assert isinstance(again.answer, Refused)
+    assert again.answer.reason == "ticket was taken back"
+    assert told(capsys, "server", "revoke", session, "--ticket", id, "--undo", *there) == (
+        f"good again in {session}\n"
+    )
+    assert isinstance(Member(url, session, 2, ticket=text, **guests).answer, Welcome)
+
+
 def test_nobody_else_reaches_the_operators_socket(start: type[Process], tmp_path: Path) -> None:
     admin = tmp_path / "deep" / "a.sock"
     serving(start, "--admin", str(admin))
@@ -130,7 +180,11 @@ def test_a_socket_that_is_in_use_or_no_socket_is_left_alone(tmp_path: Path) -> N
         AdminSocket(place, lambda request: request)
     first._sock.close()  # a server that was killed leaves its file
     again = AdminSocket(place, lambda request: request)
+    place.unlink()  # by hand, and a second server takes the place
+    second = AdminSocket(place, lambda request: request)
     again.close()
+    assert place.exists(), "it is the second one's"
+    second.close()
     assert not place.exists()
     place.write_text("precious")
     with pytest.raises(UsageError, match="no socket"):
@@ -216,6 +270,8 @@ def test_metrics_are_for_those_whom_the_operator_names(start: type[Process]) -> 
     assert fetch(url, "/metrics")[0] == 403
     assert fetch(url, "/metrics", X_Forwarded_For="203.0.113.9")[0] == 200
     assert fetch(url, "/metrics", X_Forwarded_For="203.0.113.9, 198.51.100.1")[0] == 403
+    rebound = fetch(url, "/metrics", X_Forwarded_For="203.0.113.9", Host="evil.test:8080")
+    assert rebound[0] == 403, "a page in a browser there may have its own name point to us"
     _, silent = serving(start, "--admin", "none")
     assert fetch(silent, "/metrics")[0] not in (200, 403)
 

@@ -11,10 +11,21 @@ from hypothesis import strategies as st
 
 from mpclab.core import SECOND, UsageError
 from mpclab.core.effects import Asked, HangUp
-from mpclab.signaling.messages import PeerLeft, Refused, Welcome
+from mpclab.crypto import Identity
+from mpclab.signaling.messages import (
+    REVOKE_LABEL,
+    PeerLeft,
+    Refused,
+    Revoke,
+    Revoked,
+    Welcome,
+    revoke_parts,
+)
+from mpclab.signaling.revoking import Revocation, RevokeTicket
 from mpclab.signaling.rooms import PATH, CloseSession, FreeSeat
 from mpclab.signaling.status import RoomsSettings
 from mpclab.signaling.tickets import (
+    LONGEST,
     TICKET_LABEL,
     Door,
     Entry,
@@ -25,7 +36,7 @@ from mpclab.signaling.tickets import (
     open_ticket,
     owned_session,
 )
-from tests.signaling.bench import Server, identity, joining, sends
+from tests.signaling.bench import Server, identity, joining, of, sends
 from tests.signaling.test_rooms import refusal
 
 OWNER, OPERATOR, STRANGER = identity(1), identity(90), identity(66)
@@ -303,6 +314,180 @@ def test_the_operator_frees_a_seat_and_who_sat_there_is_told() -> None:
     for ask in (FreeSeat("s", 1), FreeSeat("nowhere", 1)):
         with pytest.raises(UsageError):
             server.node.step(Asked(PATH, ask), server.now)
+
+
+# --- taken back -------------------------------------------------------------------------------
+
+
+def revoke(server: Server, **fields: Any) -> list:
+    return server.node.step(Asked(PATH, RevokeTicket("s", **fields)), server.now)
+
+
+def revoking(nonce: bytes, who: Identity = OWNER, session: str = "s", **fields: Any) -> Revoke:
+    given = {"ticket": "", "guest": b""} | fields
+    blank = Revoke(session, who.public, signature=b"", **given)
+    signature = who.sign(REVOKE_LABEL, *revoke_parts(nonce, blank))
+    return msgspec.structs.replace(blank, signature=signature)
+
+
+def owners_word(server: Server, connection: int, who: Identity = OWNER, **fields: Any) -> Any:
+    """What a server answers to who takes something back, over a connection of its own."""
+    server.connect(connection)
+    effects = server.say(connection, revoking(server.nonces[connection], who, **fields))
+    assert of(effects, HangUp)[-1].peer == connection
+    assert connection not in server.rooms.clients
+    return next(msg for to, msg in sends(effects) if to == (connection,))
+
+
+@pytest.mark.parametrize("by", ["text", "id", "key"])
+@pytest.mark.parametrize("fields", [{}, {"key": identity(2).public}, {"issuer": OPERATOR}])
+def test_a_ticket_that_is_taken_back_is_good_for_nothing(fields: dict, by: str) -> None:
+    text = ticket(**fields)
+    what = {
+        "text": {"ticket": text},
+        "id": {"ticket": open_ticket(text).id},
+        "key": {"key": identity(2).public},
+    }[by]
+    reasons = {"ticket was taken back", "this key's invitations were taken back"}
+    before, after = invited(), invited()
+    revoke(before, **what)
+    assert refusal(before.join(12, 2, ticket=text)).reason in reasons
+
+    assert came_in(after.join(12, 2, ticket=text))
+    effects = revoke(after, **what)
+    if by != "id" or "key" not in fields:  # an id alone does not say whose a ticket was
+        told = [msg for to, msg in sends(effects) if to == (12,)]
+        assert [msg.reason for msg in told] == ["the invitation was taken back"]
+        assert [msg.gone for to, msg in sends(effects) if isinstance(msg, PeerLeft)] == [True]
+        assert refusal(after.join(13, 2, ticket=text)).reason in reasons
+    assert 11 in after.rooms.clients, "its owner stays"
+    if by == "key":
+        other = ticket(coins=random.Random(8), key=identity(2).public)
+        assert refusal(after.join(14, 2, ticket=other)).reason in reasons
+        assert came_in(after.join(15, 3, key=STRANGER, ticket=ticket(coins=random.Random(9))))
+    revoke(after, undo=True, **what)
+    assert came_in(after.join(16, 2, ticket=text))
+
+
+def test_what_is_taken_back_stays_so_over_restarts_and_when_the_room_has_ended() -> None:
+    keeping = RoomsSettings(unix=SETTINGS.unix, operators=SETTINGS.operators, keep=True)
+    server, text = invited(keeping), ticket()
+    revoke(server, ticket=text)
+    revoke(server, key=STRANGER.public)
+    taken = server.rooms.status().sessions[0].revoked
+    assert {(t.ticket, t.key) for t in taken} == {
+        (open_ticket(text).id, ""), ("", STRANGER.public.hex())
+    }  # fmt: skip
+    server = Server(keeping, {PATH: dict(server.node.stored[PATH])})
+    assert refusal(server.join(12, 2, ticket=text)).reason == "ticket was taken back"
+    server.node.step(Asked(PATH, CloseSession("s")), server.now)
+    server = Server(keeping, {PATH: dict(server.node.stored[PATH])})
+    owned = {"access": "invited", "owner": OWNER.public}
+    assert refusal(server.join(13, 2, ticket=text, **owned)).reason == "ticket was taken back"
+    revoke(server, ticket=ticket(coins=random.Random(4)))  # of a session that is not open
+    server.join(14, 1, access="invited")
+    later = ticket(coins=random.Random(4))
+    assert refusal(server.join(15, 2, ticket=later)).reason == "ticket was taken back"
+    other = ticket(coins=random.Random(5), key=STRANGER.public)
+    said = refusal(server.join(16, 3, key=STRANGER, ticket=other))
+    assert said.reason == "this key's invitations were taken back"
+
+
+def test_an_operators_ticket_for_every_session_is_taken_back_everywhere() -> None:
+    server = invited()
+    server.join(21, 1, session="t", access="invited")
+    text = ticket(OPERATOR, "", key=identity(2).public)
+    assert came_in(server.join(12, 2, ticket=text))
+    with pytest.raises(UsageError, match="that ticket is for every session"):
+        revoke(server, ticket=text)
+    server.node.step(Asked(PATH, RevokeTicket("", ticket=text)), server.now)
+    assert 12 not in server.rooms.clients
+    server.join(31, 1, session="u", access="invited")
+    for connection, session in enumerate("stu", 41):
+        said = refusal(server.join(connection, 2, session=session, ticket=text))
+        assert said.reason == "ticket was taken back"
+
+
+def test_an_owner_takes_an_invitation_back_without_a_seat() -> None:
+    server, text = invited(), ticket()
+    server.join(12, 2, ticket=text)
+    server.disconnect(11)
+    assert owners_word(server, 20, ticket=open_ticket(text).id) == Revoked("s")
+    assert 12 not in server.rooms.clients
+    assert refusal(server.join(13, 2, ticket=text)).reason == "ticket was taken back"
+    assert owners_word(server, 21, OPERATOR, guest=STRANGER.public) == Revoked("s")
+    owned = owned_session("vault", OWNER.public)
+    early = ticket(session=owned)
+    assert owners_word(server, 22, session=owned, ticket=early) == Revoked(owned)
+    server.join(23, 1, session=owned, access="invited")
+    said = refusal(server.join(24, 2, session=owned, ticket=early))
+    assert said.reason == "ticket was taken back"
+
+
+@pytest.mark.parametrize(
+    ("who", "fields", "reason"),
+    [
+        (STRANGER, {"guest": OWNER.public}, "this session has another owner"),
+        (identity(2), {"ticket": ticket()}, "this session has another owner"),
+        (OWNER, {"session": "other", "ticket": ticket()}, "no such session"),
+        (OWNER, {"session": "", "guest": STRANGER.public}, "invalid session id"),
+        (OWNER, {"session": "a/b", "guest": STRANGER.public}, "invalid session id"),
+        (OWNER, {}, "name either a ticket or a key that is not to come in"),
+        (OWNER, {"ticket": ticket(), "guest": STRANGER.public}, "name either a ticket or a key"),
+        (OWNER, {"guest": b"x"}, "a key has 32 bytes, not 1"),
+        (OWNER, {"ticket": "x" * 32}, "a ticket's id has 32 hex digits"),
+        (OWNER, {"ticket": ticket(session="t")}, "that ticket is for session t"),
+        (OWNER, {"ticket": "x"}, "malformed ticket"),
+        (OWNER, {"session": "open", "guest": STRANGER.public}, "this session is open, not invited"),
+    ],
+)
+def test_nobody_else_takes_an_invitation_back(who: Identity, fields: dict, reason: str) -> None:
+    server = invited()
+    server.join(12, 2, ticket=ticket())
+    server.join(30, 1, session="open")
+    said = owners_word(server, 20, who, **fields)
+    assert isinstance(said, Refused)
+    assert said.reason.startswith(reason)
+    assert {11, 12, 30} <= server.rooms.clients.keys()
+    assert len(server.rooms.rooms["s"].door.used) == 1
+
+
+def test_an_owners_word_is_not_replayed_nor_said_by_a_member() -> None:
+    server = invited()
+    server.connect(20)
+    word = revoking(server.nonces[20], guest=STRANGER.public)
+    server.connect(21)
+    assert refusal(server.say(21, word)).reason == "the signature is wrong"
+    assert refusal(server.say(11, word)).reason == "Revoke out of order"
+
+
+def test_the_owners_own_seat_is_not_lost_by_what_is_taken_back() -> None:
+    server = invited()
+    revoke(server, key=OWNER.public)
+    owners_word(server, 20, guest=OPERATOR.public)
+    assert 11 in server.rooms.clients
+    assert came_in(server.join(12, 2, key=OPERATOR))
+
+
+def test_sessions_without_tickets_and_too_many_of_them_say_so() -> None:
+    server = Server(SETTINGS)
+    server.join(11, 1)
+    with pytest.raises(UsageError, match="session s is open: it has no tickets"):
+        revoke(server, key=STRANGER.public)
+    server = invited()
+    door = server.rooms.rooms["s"].door
+    door.used = {b"%048d" % i: (STRANGER.public, NOW + 60) for i in range(4096)}
+    with pytest.raises(UsageError, match="too many tickets"):
+        revoke(server, key=STRANGER.public)
+    with pytest.raises(UsageError, match="give the whole ticket"):
+        Revocation.of(RevokeTicket("s", ticket="0" * 32), Door(), (), NOW)
+
+
+def test_a_ticket_is_good_for_a_year_at_most() -> None:
+    """What is noted of tickets is kept until they expire: nobody fills a memory for ever."""
+    said = refusal(invited().join(12, 2, ticket=ticket(expires=NOW + LONGEST + 1)))
+    assert said.reason == "ticket is good for more than 366 days"
+    assert came_in(invited().join(12, 2, ticket=ticket(expires=NOW + LONGEST)))
 
 
 # --- the text ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from mpclab.core.sharing import ClaimSeat, GiveSeatUp, Seat, SeatClaimed, Shared
 from mpclab.signaling.messages import (
     Announce,
     Announced,
+    Challenge,
     Envelope,
     Leave,
     PeerJoined,
@@ -26,19 +27,23 @@ from mpclab.signaling.messages import (
     Refused,
     Relay,
     Relayed,
+    Revoked,
     Roster,
     Welcome,
     Who,
 )
+from mpclab.signaling.revoking import RevokeTicket
 from mpclab.signaling.rooms import PATH, CloseSession, FreeSeat, build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.signaling.tickets import issue
 from mpclab.trace.tail import TailTrace
+from mpclab.worlds.real import backplane
 from mpclab.worlds.real.backplane import Backplane, BackplaneSettings
 from mpclab.worlds.real.websocket import WebSocketWorld
-from tests.cli.test_serve import Member
+from tests.cli.test_serve import Member, connect
 from tests.services import Service, free_port, redis_server, running
 from tests.signaling.bench import identity
+from tests.signaling.test_tickets import revoking
 
 LEASE = 1.0
 KEEP = 60.0
@@ -95,6 +100,17 @@ def servers_of_a_redis(folder: Path) -> Iterator[Servers]:
 def servers(tmp_path: Path) -> Iterator[Servers]:
     with servers_of_a_redis(tmp_path) as made:
         yield made
+
+
+class Speaker(Member):
+    """A connection that says something else than `Join`."""
+
+    def __init__(self, url: str, word: Callable[..., Any], *args: Any, **fields: Any) -> None:
+        self.socket = connect(url, compression=None, ping_interval=None, legacy=True)
+        challenge = self.hear(Challenge)
+        assert isinstance(challenge, Challenge)
+        self.say(word(challenge.nonce, *args, **fields))
+        self.answer = self.hear(Revoked, Refused)
 
 
 def say(member: Member, to: int, text: str) -> None:
@@ -298,28 +314,29 @@ def online(member: Member) -> list[int]:
 
 
 def meanwhile(
-    monkeypatch: pytest.MonkeyPatch, world: WebSocketWorld, nth: int, word: str, do: object
+    monkeypatch: pytest.MonkeyPatch, world: WebSocketWorld, word: str, do: object
 ) -> None:
-    """`do` while the server waits for its `nth` answer about a room's servers, and let it have
-    the answer when it has heard of an event with that word."""
+    """`do` after Redis has granted the server's first claim and before the server hears so, which
+    is when it has heard of an event with that word."""
     assert world._backplane is not None
-    gone, hear = world._backplane._gone, world._backplane._hear
-    asked: list[set[str]] = []
+    claim, hear = world._backplane._claim, world._backplane._hear
+    claimed: list[int] = []
     events: list[str] = []
 
-    async def slow(servers: set[str]) -> set[str]:
-        asked.append(servers)
-        if len(asked) == nth:
+    async def slow(**given: Any) -> Any:
+        answer = await claim(**given)
+        claimed.append(answer)
+        if len(claimed) == 1:
             await asyncio.to_thread(do)  # type: ignore[arg-type]
             while not any(word in event for event in events):
                 await asyncio.sleep(0.01)
-        return await gone(servers)
+        return answer
 
     def told(channel: str, data: bytes) -> None:
         hear(channel, data)
         events.append(data.decode(errors="replace"))
 
-    monkeypatch.setattr(world._backplane, "_gone", slow)
+    monkeypatch.setattr(world._backplane, "_claim", slow)
     monkeypatch.setattr(world._backplane, "_hear", told)
 
 
@@ -329,8 +346,7 @@ def test_a_member_that_comes_elsewhere_while_we_look_is_there(
     (world, a), (_, b) = servers.start(), servers.start()
     came_in(Member(b, "s", 2))
     late: list[Member] = []
-    # The second answer is of the room after our claim.
-    meanwhile(monkeypatch, world, 2, '"party":3', lambda: late.append(Member(b, "s", 3)))
+    meanwhile(monkeypatch, world, '"party":3', lambda: late.append(Member(b, "s", 3)))
     one = came_in(Member(a, "s", 1))
     came_in(late[0])
     assert online(one) == [1, 2, 3]
@@ -343,10 +359,88 @@ def test_a_session_that_is_closed_while_a_seat_is_claimed_is_opened_anew(
 ) -> None:
     (world, a), (other, b) = servers.start(), servers.start()
     came_in(Member(b, "s", 2))
-    meanwhile(
-        monkeypatch, world, 2, '"closed":1', lambda: other.ask(SERVER, PATH, CloseSession("s"))
-    )
+    meanwhile(monkeypatch, world, '"closed":1', lambda: other.ask(SERVER, PATH, CloseSession("s")))
     assert online(came_in(Member(a, "s", 1))) == [1]
+
+
+def test_a_join_costs_one_round_trip_where_the_room_is_known(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many come at once, to one server or to two."""
+    (one, a), (two, b) = servers.start(), servers.start()
+    calls: list[str] = []
+    for world in (one, two):
+        for name in ("_look", "_claim"):
+            run = getattr(world._backplane, name)
+
+            async def counted(run: Any = run, name: str = name, **given: Any) -> Any:
+                calls.append(name)
+                return await run(**given)
+
+            monkeypatch.setattr(world._backplane, name, counted)
+    first = came_in(Member(a, "s", 1, n=9))
+    assert calls == ["_look", "_claim"]
+    with ThreadPoolExecutor(5) as pool:
+        late = list(pool.map(lambda p: came_in(Member(a, "s", p, n=9)), range(2, 7)))
+    assert calls == ["_look", *["_claim"] * 6]
+    with ThreadPoolExecutor(3) as pool:
+        late += pool.map(lambda p: came_in(Member((a, b)[p % 2], "s", p, n=9)), range(7, 10))
+    until(lambda: online(first) == list(range(1, 10)))
+
+
+def test_an_invitation_is_taken_back_at_any_server(servers: Servers) -> None:
+    (one, a), (two, b) = servers.start(), servers.start()
+    owner, now = identity(1), int(time.time())
+    texts = [issue(owner, "s", expires=now + 600, coins=random.Random(seed)) for seed in range(3)]
+    opened = came_in(Member(a, "s", 1, access="invited"))
+    guest = came_in(Member(b, "s", 2, ticket=texts[0]))
+    one.ask(SERVER, PATH, RevokeTicket("s", ticket=texts[0]))
+    assert guest.ended()[1] == "the invitation was taken back"
+    for url in (a, b):
+        assert refused(Member(url, "s", 2, ticket=texts[0])) == "ticket was taken back"
+    # At a server that has nobody of the session.
+    _, c = servers.start()
+    banned = identity(3)
+    guest = came_in(Member(b, "s", 3, ticket=texts[1]))
+    until(lambda: online(opened) == [1, 3])
+    word = Speaker(c, revoking, owner, guest=banned.public)
+    assert isinstance(word.answer, Revoked)
+    assert guest.ended()[1] == "the invitation was taken back"
+    again = "this key's invitations were taken back"
+    for url in (a, b, c):
+        assert refused(Member(url, "s", 3, ticket=texts[2])) == again
+    assert isinstance(Speaker(b, revoking, banned, guest=owner.public).answer, Refused)
+    one.ask(SERVER, PATH, RevokeTicket("s", key=banned.public, undo=True))
+    until(lambda: isinstance(Member(c, "s", 3, ticket=texts[2]).answer, Welcome))
+    # It outlives the room.
+    two.call(lambda: None)
+    one.ask(SERVER, PATH, CloseSession("s"))
+    assert opened.ended()
+    came_in(Member(c, "s", 1, access="invited"))
+    assert refused(Member(a, "s", 2, ticket=texts[0])) == "ticket was taken back"
+
+
+def test_redis_does_not_keep_the_tickets_of_too_many_sessions(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens session after session fills nobody's memory."""
+    monkeypatch.setattr(backplane, "MOST_SPENT", 3)
+    (world, a) = servers.start()
+    stays = came_in(Member(a, "stays", 1, access="invited"))
+    for session in ("stays", "s1", "s2", "s3", "s4"):
+        ticket = issue(identity(1), session, expires=int(time.time()) + 600, coins=random.Random(1))
+        if session != "stays":
+            came_in(Member(a, session, 1, access="invited"))
+        came_in(Member(a, session, 2, ticket=ticket))
+        if session != "stays":
+            world.ask(SERVER, PATH, CloseSession(session))
+            until(lambda s=session: s not in world._relaying.rooms)  # type: ignore[union-attr]
+    plane = world._backplane
+    assert plane is not None
+    pattern = plane._key("used", "*")
+    kept = asyncio.run_coroutine_threadsafe(plane._redis.keys(pattern), world.thread.loop)
+    assert {k.decode().rpartition(":")[2] for k in kept.result(20)} == {"stays", "s3", "s4"}
+    del stays
 
 
 class Site:
@@ -365,8 +459,11 @@ class Site:
     def ask_rooms(self, ask: Any) -> None:
         self.asked.append(ask)
 
-    def shared_rooms(self) -> dict[str, SharedRoom]:
+    def shared_sessions(self) -> dict[str, SharedRoom]:
         return self.rooms
+
+    def shared_room(self, session: str) -> SharedRoom | None:
+        return self.rooms.get(session)
 
     def deliver(self, session: str, party: int, text: bytes) -> None:
         raise AssertionError
@@ -542,7 +639,7 @@ def test_what_came_while_we_stood_still_is_heard(
         await listen(backplane, channels)
 
     async def body(backplane: Backplane, site: Site) -> None:
-        await soon(lambda: len(pings) == 2)
+        await soon(lambda: len(pings) >= 2)  # it may take long to be ready
         assert len(begun) == 1
 
     monkeypatch.setattr(PubSub, "ping", stand_still)

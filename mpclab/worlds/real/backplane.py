@@ -1,11 +1,15 @@
 """Redis between signaling servers: the rooms that they share, and messages from one to another.
 
     mpclab:room:ID    a hash: `v` its version, `terms`, and `seat/N` of each member, JSON
-    mpclab:used:ID    a hash: tickets that were used, until the last of them expires
+    mpclab:used:ID    a hash: tickets that were used or revoked, until the last of them expires
+    mpclab:spent      which sessions have such a hash, so that there are never too many of them
     mpclab:server:ID  that a server is there; expires with its lease
     mpclab:seq        numbers every change of every room
     mpclab:born       drawn when there is none: whoever finds another one knows that Redis forgot
     channels          mpclab:room:ID changes of a room · mpclab:to:ID messages for a server
+
+A join costs two round trips, and one where the server has the room already: what it has is judged,
+and the claim is refused if that was old.
 
 Seats are taken by scripts, which Redis runs one at a time: on the condition that the room is at the
 version by which the claim was judged. A server that is not heard of for its lease has lost its
@@ -32,7 +36,7 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -44,6 +48,7 @@ from mpclab.core.sharing import (
     ClaimSeat,
     ForgetRoom,
     GiveSeatUp,
+    NoteTickets,
     RoomChanged,
     RoomClosed,
     RoomIs,
@@ -58,6 +63,11 @@ MOST_WAITING: Final = 32 * 1024 * 1024
 """Bytes for other servers that may wait for Redis; further ones are left out."""
 A_PARCEL: Final = 512 * 1024
 """Bytes of messages that go in one publication."""
+PACE: Final = 0.003
+"""Seconds between publications: one costs as much as a dozen messages, and what comes meanwhile
+goes in the next. The first after a while goes at once."""
+MOST_SPENT: Final = 16_384
+"""Sessions of which used tickets are known though nobody is there."""
 OUT_OF_TOUCH: Final = "the servers are out of touch with each other"
 _BEATS: Final = 4  # in a lease
 _MOST_FETCHES: Final = 8  # of one room, that changes all the time
@@ -116,8 +126,11 @@ class Site(Protocol):
     def ask_rooms(self, ask: Any) -> None:
         """Put an ask to the rooms machine."""
 
-    def shared_rooms(self) -> Mapping[str, SharedRoom]:
-        """The machine's replicas."""
+    def shared_sessions(self) -> Collection[str]:
+        """Of which rooms the machine has replicas."""
+
+    def shared_room(self, session: str) -> SharedRoom | None:
+        """The machine's replica; None: it has none."""
 
     def deliver(self, session: str, party: Party, text: bytes) -> None:
         """Send a message of another server's to a member of ours."""
@@ -135,7 +148,8 @@ class _Record(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    """A change of a room. `seat` "": it is nobody's; `closed`: the whole room is no more."""
+    """A change of a room. `seat` "": it is nobody's; `closed`: the whole room is no more; `noted`:
+    names and values of tickets that were revoked (`undo`: or are good again)."""
 
     seq: int
     by: str
@@ -143,6 +157,8 @@ class _Event(msgspec.Struct):
     seat: str = ""
     why: str = ""
     closed: int = 0
+    noted: list[str] = []
+    undo: int = 0
 
 
 _encode = msgspec.json.Encoder().encode
@@ -158,10 +174,43 @@ local function changed(room, seq, channel, by, party, seat, why)
     seq = seq, by = by, party = tonumber(party), seat = seat, why = why}))
 end
 """
-# KEYS: room, used, seq, born. ARGV: channel, by, version, terms, party, seat, ttl ms,
-# ticket, its value, its expiry, born. Returns the room's new version; 0: it has changed meanwhile.
+# What the sessions of ARGV[1] … are noted to have used. Of too many the oldest are forgotten, but
+# those in which somebody is.
+_NOTE = """
+local function note(spent, most, rooms, useds, session)
+  local now = redis.call('TIME')[1]
+  redis.call('ZADD', spent, now, session)
+  local over = redis.call('ZCARD', spent) - most
+  for i = 1, math.min(over, 8) do
+    local oldest = redis.call('ZPOPMIN', spent)[1]
+    if redis.call('EXISTS', rooms .. oldest) == 1 then
+      redis.call('ZADD', spent, now, oldest)
+    else
+      redis.call('DEL', useds .. oldest)
+    end
+  end
+end
+"""
+# KEYS: room, used, born, used everywhere. ARGV: what keys of servers begin with. Returns the room's
+# fields, its used tickets, those everywhere, born, and which servers of its seats are gone.
+_LOOK = """
+local fields, dead, asked = redis.call('HGETALL', KEYS[1]), {}, {}
+for i = 1, #fields, 2 do
+  local server = string.match(fields[i + 1], '^{"id":"([^:"]*):[^"]*","on":1,')
+  if server and not asked[server] then
+    asked[server] = true
+    if redis.call('EXISTS', ARGV[1] .. server) == 0 then dead[#dead + 1] = server end
+  end
+end
+return {fields, redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[4]),
+  redis.call('GET', KEYS[3]), dead}
+"""
+# KEYS: room, used, seq, born, spent. ARGV: channel, by, version, terms, party, seat, ttl ms,
+# ticket, its value, its expiry, born, session, what keys of rooms and of used tickets begin with,
+# most spent. Returns the room's new version; 0: it has changed meanwhile.
 _CLAIM = (
     _ANNOUNCE
+    + _NOTE
     + """
 if redis.call('GET', KEYS[4]) ~= ARGV[11] then return 0 end
 if (redis.call('HGET', KEYS[1], 'v') or '') ~= ARGV[3] then return 0 end
@@ -171,6 +220,7 @@ if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[2], ARGV[8], ARGV[9])
   redis.call('EXPIREAT', KEYS[2], ARGV[10], 'NX')
   redis.call('EXPIREAT', KEYS[2], ARGV[10], 'GT')
+  note(KEYS[5], tonumber(ARGV[15]), ARGV[13], ARGV[14], ARGV[12])
 end
 local seq = redis.call('INCR', KEYS[3])
 redis.call('HSET', KEYS[1], 'terms', ARGV[4], 'seat/' .. ARGV[5], ARGV[6])
@@ -179,16 +229,42 @@ changed(KEYS[1], seq, ARGV[1], ARGV[2], ARGV[5], ARGV[6], '')
 return seq
 """
 )
-# KEYS: room, seq. ARGV: channel, by, whose, expected, party, seat or '', why.
+# KEYS: room, used, seq, spent. ARGV: channel, by, undo, expiry of the last, session, what keys of
+# rooms and of used tickets begin with, most spent, then each name and its value. Whoever is about
+# to claim a seat there has to judge again.
+_REVOKE = (
+    _ANNOUNCE
+    + _NOTE
+    + """
+for i = 9, #ARGV, 2 do
+  if ARGV[3] ~= '1' then
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+  elseif string.sub(redis.call('HGET', KEYS[2], ARGV[i]) or '', 1, 2) == '- ' then
+    redis.call('HDEL', KEYS[2], ARGV[i])
+  end
+end
+redis.call('EXPIREAT', KEYS[2], ARGV[4], 'NX')
+redis.call('EXPIREAT', KEYS[2], ARGV[4], 'GT')
+note(KEYS[4], tonumber(ARGV[8]), ARGV[6], ARGV[7], ARGV[5])
+local seq = redis.call('INCR', KEYS[3])
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'v', seq) end
+redis.call('PUBLISH', ARGV[1], cjson.encode({
+  seq = seq, by = ARGV[2], noted = {unpack(ARGV, 9)}, undo = tonumber(ARGV[3])}))
+return seq
+"""
+)
+# KEYS: room, seq. ARGV: channel, by, whose, expected, party, seat or '', why. Returns the room's
+# new version and the one before; 0, 0: nothing was changed.
 _LEAVE = (
     _ANNOUNCE
     + """
 local now = redis.call('HGET', KEYS[1], 'seat/' .. ARGV[5])
-if not now then return 0 end
+if not now then return {0, 0} end
 local seat = cjson.decode(now)
-if ARGV[3] == 'mine' and seat.id ~= ARGV[4] then return 0 end
-if ARGV[3] == 'idle' and seat.on == 1 then return 0 end
-if ARGV[3] == 'same' and now ~= ARGV[4] then return 0 end
+if ARGV[3] == 'mine' and seat.id ~= ARGV[4] then return {0, 0} end
+if ARGV[3] == 'idle' and seat.on == 1 then return {0, 0} end
+if ARGV[3] == 'same' and now ~= ARGV[4] then return {0, 0} end
+local before = tonumber(redis.call('HGET', KEYS[1], 'v'))
 local seq = redis.call('INCR', KEYS[2])
 if ARGV[6] == '' then
   redis.call('HDEL', KEYS[1], 'seat/' .. ARGV[5])
@@ -197,7 +273,7 @@ else
 end
 changed(KEYS[1], seq, ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7])
 if redis.call('HLEN', KEYS[1]) <= 2 then redis.call('DEL', KEYS[1]) end
-return seq
+return {seq, before}
 """
 )
 # KEYS: room, seq. ARGV: channel, by, terms, ttl ms, then party, seat, '1' if it is our member's.
@@ -269,7 +345,9 @@ class Backplane:
         except ValueError as error:
             raise UsageError(f"--redis {settings.url.partition('://')[0]}: {error}") from error
         self._errors = (RedisError, OSError, TimeoutError)
+        self._look = self._redis.register_script(_LOOK)
         self._claim = self._redis.register_script(_CLAIM)
+        self._revoke = self._redis.register_script(_REVOKE)
         self._leave = self._redis.register_script(_LEAVE)
         self._restore = self._redis.register_script(_RESTORE)
         self._close = self._redis.register_script(_CLOSE)
@@ -278,7 +356,7 @@ class Backplane:
         self._next = -1
         self._seen: dict[str, int] = {}  # session → the newest change that we know
         self._todo: dict[str, deque[Any]] = {}  # session → what is to be done, in order
-        self._owed: list[GiveSeatUp] = []  # what Redis could not be told
+        self._owed: list[GiveSeatUp | NoteTickets] = []  # what Redis could not be told
         self._waiting: dict[str, list[tuple[str, int, bytes]]] = {}  # server → messages
         self._waiting_bytes = 0
         # A publication whose answer is lost may have been heard: it is sent again as it was.
@@ -326,12 +404,13 @@ class Backplane:
         return "" if settled else "finding the other servers again"
 
     def do(self, wanted: Any) -> None:
-        """Do what the rooms machine put out: in order for each session, and not now."""
+        """Do what the rooms machine put out: in order for each session, and not now. A claim comes
+        first: it is of who was just told how the room is, and any change would void it."""
         match wanted:
-            case WantRoom() | ClaimSeat() | GiveSeatUp() | ForgetRoom() | _Resync():
+            case WantRoom() | ClaimSeat() | GiveSeatUp() | ForgetRoom() | NoteTickets() | _Resync():
                 todo = self._todo.get(wanted.session)
                 if todo is not None:
-                    todo.append(wanted)
+                    (todo.appendleft if isinstance(wanted, ClaimSeat) else todo.append)(wanted)
                     return
                 self._todo[wanted.session] = deque([wanted])
                 self.site.spawn(self._work(wanted.session))
@@ -377,7 +456,7 @@ class Backplane:
                         wanted.session, wanted.party, wanted.connection, kept, "connection lost"
                     )
                 )
-            case GiveSeatUp(whose="mine"):
+            case GiveSeatUp(whose="mine") | NoteTickets():
                 self._owed.append(wanted)
             case _Resync(_, done) if not done.done():
                 done.set_exception(error)
@@ -387,16 +466,16 @@ class Backplane:
     async def _do(self, wanted: Any) -> None:
         site = self.site
         match wanted:
-            case WantRoom(connection, session):
+            case WantRoom(connection, session, fresh):
                 if why := self.why_not_ready():
                     site.ask_rooms(RoomIs(connection, session, None, {}, why))
-                    return
-                room, used = await self._fetch(session)
-                site.ask_rooms(RoomIs(connection, session, room, used))
-            case ClaimSeat(connection, session, _, _, _, _, _):
-                granted = await self._try_claim(wanted)
-                room, used = await self._fetch(session)
-                site.ask_rooms(SeatClaimed(connection, session, granted, room, used))
+                elif not fresh and (known := self._known(session)):
+                    site.ask_rooms(RoomIs(connection, session, None, {}, version=known))
+                else:
+                    room, used = await self._fetch(session)
+                    site.ask_rooms(RoomIs(connection, session, room, used))
+            case ClaimSeat():
+                await self._claim_seat(wanted)
             case GiveSeatUp(session, party, connection, seat, why, whose):
                 record = "" if seat is None else self._record(seat, connection, online=False)
                 expected = self._id(connection)
@@ -407,37 +486,90 @@ class Backplane:
                         keys=[self._key("room", session), self._key("seq")],
                         args=[self._key("room", session), self.me, close],
                     )
-                if session not in site.shared_rooms():
+                if session not in site.shared_sessions():
                     self._forget(session)
+            case NoteTickets():
+                await self._note(wanted)
             case _Resync(session, done):
                 await self._resync_now(session)
                 if not done.done():
                     done.set_result(None)
 
-    async def _try_claim(self, claim: ClaimSeat) -> bool:
+    def _known(self, session: str) -> str:
+        """The version at which the machine has a room, as far as we have heard; "": it has not."""
+        seen = self._seen.get(session, 0)
+        return str(seen) if seen and session in self.site.shared_sessions() else ""
+
+    async def _claim_seat(self, claim: ClaimSeat) -> None:
+        """Claim a seat, and say what came of it. If it was granted, nothing had changed since the
+        claim was judged; if nothing was heard of since either, what was judged still holds."""
+        session, connection = claim.session, claim.connection
+        seq = await self._try_claim(claim)
+        if seq and self._seen.get(session) == int(claim.version or 0):
+            self._seen[session] = seq
+            answer = SeatClaimed(
+                connection, session, True, None, {},
+                version=str(seq), party=claim.party, seat=claim.seat,
+            )  # fmt: skip
+        else:
+            room, used = await self._fetch(session)
+            answer = SeatClaimed(connection, session, seq > 0, room, used)
+        self.site.ask_rooms(answer)
+
+    async def _try_claim(self, claim: ClaimSeat) -> int:
         name, user, expires = claim.used or (b"", b"", 0)
         session = claim.session
-        seq = await self._claim(
+        return int(
+            await self._claim(
+                keys=[
+                    self._key("room", session), self._key("used", session), self._key("seq"),
+                    self._key("born"), self._key("spent"),
+                ],
+                args=[
+                    self._key("room", session), self.me, claim.version, claim.terms, claim.party,
+                    self._record(claim.seat, claim.connection, online=True), self._ttl,
+                    name.hex(), _value(user, expires) if claim.used else "", expires,
+                    self._born, session, self._key("room", ""), self._key("used", ""), MOST_SPENT,
+                ],
+            )
+        )  # fmt: skip
+
+    async def _note(self, it: NoteTickets) -> None:
+        """Note what is revoked, then free the seats of who came in by it."""
+        session = it.session
+        pairs = [text for name, at in it.names.items() for text in (name.hex(), _value(b"", at))]
+        await self._revoke(
             keys=[
                 self._key("room", session), self._key("used", session), self._key("seq"),
-                self._key("born"),
+                self._key("spent"),
             ],
             args=[
-                self._key("room", session), self.me, claim.version, claim.terms, claim.party,
-                self._record(claim.seat, claim.connection, online=True), self._ttl,
-                name.hex(), f"{user.hex()} {expires}" if claim.used else "", expires,
-                self._born,
+                self._key("room", session), self.me, int(it.undo), max(it.names.values()), session,
+                self._key("room", ""), self._key("used", ""), MOST_SPENT, *pairs,
             ],
         )  # fmt: skip
-        return int(seq) > 0
+        room = None
+        if session:
+            room, _ = await self._fetch(session)
+        if session not in self.site.shared_sessions():
+            self._forget(session)
+        elif room is not None:
+            self.site.ask_rooms(RoomChanged(session, room))
+        for party, seat in room.seats.items() if room is not None and not it.undo else ():
+            if seat.key in it.guests:  # in nobody's name: we hear of it as the others do
+                await self._change_seat(session, party, "any", "", "", it.why, by="")
 
     async def _change_seat(
-        self, session: str, party: Party, whose: str, expected: str, record: str, why: str
-    ) -> None:
-        await self._leave(
+        self, session: str, party: Party, whose: str, expected: str, record: str, why: str,
+        by: str | None = None,
+    ) -> None:  # fmt: skip
+        by = self.me if by is None else by
+        seq, before = await self._leave(
             keys=[self._key("room", session), self._key("seq")],
-            args=[self._key("room", session), self.me, whose, expected, party, record, why],
+            args=[self._key("room", session), by, whose, expected, party, record, why],
         )
+        if seq and by and self._seen.get(session) == before:
+            self._seen[session] = seq
 
     async def _fetch(self, session: str) -> tuple[SharedRoom | None, dict[bytes, Ticket]]:
         """A room as it is, and its used tickets. Seats of servers that are gone are marked left.
@@ -449,19 +581,22 @@ class Backplane:
         tries = 0
         while True:
             tries += 1
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hgetall(self._key("room", session))
-                pipe.hgetall(self._key("used", session))
-                pipe.get(self._key("born"))
-                fields, tickets, born = await pipe.execute()
+            listed, tickets, everywhere, born, gone = await self._look(
+                keys=[
+                    self._key("room", session), self._key("used", session), self._key("born"),
+                    self._key("used", ""),
+                ],
+                args=[self._key("server", "")],
+            )  # fmt: skip
             if born != self._born:
                 raise ConnectionError("Redis has forgotten everything")  # a beat sees to it
+            fields = _pairs(listed)
             records = {
                 int(name[5:]): _decode_record(value)
                 for name, value in fields.items()
                 if name.startswith(b"seat/")
             }
-            dead = await self._gone({_server(r) for r in records.values() if r.on} - {self.me})
+            dead = {server.decode() for server in gone} - {self.me}
             version = fields[b"v"].decode() if records else ""
             if records and int(version) < self._seen.get(session, 0) and tries < _MOST_FETCHES:
                 continue
@@ -470,10 +605,9 @@ class Backplane:
             for party, record in records.items():
                 if record.on and _server(record) in dead:
                     await self._bury(session, party, record, fields[b"seat/%d" % party].decode())
-        used = {bytes.fromhex(n.decode()): _ticket(v) for n, v in tickets.items()}
+        noted = _pairs(everywhere) | _pairs(tickets)
+        used = {bytes.fromhex(n.decode()): _ticket(v) for n, v in noted.items()}
         if not records:
-            if session not in self.site.shared_rooms():
-                self._seen.pop(session, None)
             return None, used
         self._seen[session] = max(int(version), self._seen.get(session, 0))
         seats = {party: self._seat(session, party, r) for party, r in records.items()}
@@ -602,7 +736,7 @@ class Backplane:
 
     async def _look_after_rooms(self) -> None:
         """Keep our rooms from expiring, and mark the seats of servers that are gone."""
-        rooms = self.site.shared_rooms()
+        rooms = list(self.site.shared_sessions())
         servers = {where[0] for where in self._where.values()}
         dead = await self._gone(servers | self._taken.keys())
         for server in dead:
@@ -617,7 +751,7 @@ class Backplane:
             await self._resync_room(session)
 
     async def _resync(self) -> None:
-        for session in list(self.site.shared_rooms()):
+        for session in list(self.site.shared_sessions()):
             await self._resync_room(session)
 
     async def _resync_room(self, session: str) -> None:
@@ -629,7 +763,7 @@ class Backplane:
 
     async def _resync_now(self, session: str) -> None:
         """Put our members' seats where they are missing, and learn what we missed."""
-        room = self.site.shared_rooms().get(session)
+        room = self.site.shared_room(session)
         if room is None:
             return
         seats: list[Any] = []
@@ -646,7 +780,7 @@ class Backplane:
         if room.used:
             async with self._redis.pipeline(transaction=True) as pipe:
                 for name, (user, expires) in room.used.items():
-                    value = f"{user.hex()} {expires}"
+                    value = _value(user, expires)
                     pipe.hsetnx(self._key("used", session), name.hex(), value)
                 pipe.expireat(self._key("used", session), max(e for _, e in room.used.values()))
                 await pipe.execute()
@@ -711,9 +845,16 @@ class Backplane:
                     self.site.deliver(session, party, text)
             return
         event, session = _decode_event(data), name
+        if event.noted and event.by != self.me:
+            pairs = zip(event.noted[::2], event.noted[1::2], strict=True)
+            names = {bytes.fromhex(name): _ticket(value.encode())[1] for name, value in pairs}
+            undo = event.undo == 1
+            self.site.ask_rooms(NoteTickets(session, names, frozenset(), event.why, undo))
         if event.by == self.me or event.seq <= self._seen.get(session, event.seq):
             return  # not of a room of ours, or we have seen it since
         self._seen[session] = event.seq
+        if event.noted:
+            return
         if event.closed:
             self.site.ask_rooms(RoomClosed(session, event.why))
             return
@@ -730,15 +871,17 @@ class Backplane:
         while not self._stopped:
             await self._has_messages.wait()
             self._has_messages.clear()
-            for server in list(self._waiting):
-                try:
-                    while self._waiting.get(server) and await self._send_parcel(server):
-                        pass
-                except self._errors:
-                    self._has_messages.set()
+            went = await asyncio.gather(*map(self._send_to, list(self._waiting)))
+            await asyncio.sleep(PACE if any(went) else self.settings.lease / _BEATS / 4)
             if self._waiting:
                 self._has_messages.set()
-                await asyncio.sleep(self.settings.lease / _BEATS / 4)
+
+    async def _send_to(self, server: str) -> bool:
+        """`_send_parcel`, or False: Redis does not answer now."""
+        try:
+            return await self._send_parcel(server)
+        except self._errors:
+            return False
 
     async def _send_parcel(self, server: str) -> bool:
         """Send some of what waits for a server; False: it does not listen now."""
@@ -771,9 +914,17 @@ def _server(record: _Record) -> str:
     return record.id.partition(":")[0]
 
 
+def _value(user: bytes, expires: int) -> str:
+    return f"{user.hex() or '-'} {expires}"
+
+
 def _ticket(value: bytes) -> Ticket:
     user, expires = value.decode().split()
-    return bytes.fromhex(user), int(expires)
+    return bytes.fromhex(user.removeprefix("-")), int(expires)
+
+
+def _pairs(listed: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(listed[::2], listed[1::2], strict=True))
 
 
 def _unix() -> int:

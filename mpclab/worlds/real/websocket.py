@@ -12,7 +12,7 @@ import asyncio
 import dataclasses
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from pathlib import Path as FilePath
 from typing import Protocol, assert_never, runtime_checkable
@@ -77,8 +77,12 @@ class Relaying(Protocol):
     ) -> list[tuple[tuple[int, ...], bytes]] | None:
         """The receivers and their messages for `text`; None: it takes a step."""
 
-    def shared_rooms(self) -> Mapping[str, SharedRoom]:
-        """Its rooms, as all servers should have them."""
+    @property
+    def rooms(self) -> Mapping[str, object]:
+        """Its rooms by session."""
+
+    def shared_room(self, session: str) -> SharedRoom | None:
+        """A room, as all servers should have it; None: there is none."""
 
     def connection_of(self, session: str, party: Party) -> int:
         """The connection of a member; 0: it is not here."""
@@ -276,8 +280,11 @@ class WebSocketWorld(WithProcesses):
         if host is not None and host.alive:
             host.feed(Asked(SIGNALING, ask))
 
-    def shared_rooms(self) -> Mapping[str, SharedRoom]:
-        return self._relaying.shared_rooms() if self._relaying is not None else {}
+    def shared_sessions(self) -> Collection[str]:
+        return self._relaying.rooms.keys() if self._relaying is not None else ()
+
+    def shared_room(self, session: str) -> SharedRoom | None:
+        return self._relaying.shared_room(session) if self._relaying is not None else None
 
     def deliver(self, session: str, party: Party, text: bytes) -> None:
         if self._relaying is not None and self._server is not None:
