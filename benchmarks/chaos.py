@@ -472,6 +472,7 @@ _THIRDS = (
     "hotstuff-2",
     "tendermint",
     "streamlet",
+    "bullshark",
     "bracha",
 )
 _ORDERED = (
@@ -483,6 +484,7 @@ _ORDERED = (
     "hotstuff-2",
     "tendermint",
     "streamlet",
+    "bullshark",
 )
 
 

@@ -45,6 +45,7 @@ COUNTS: dict[str, tuple[str, Callable[[int], int], tuple[str, ...], int]] = {
     "streamlet": ("(n - 1)(2n + 3)", lambda n: (n - 1) * (2 * n + 3), (), 102),
     # f + 1 = 2 rounds of 500 ms
     "dolev-strong": ("(n - 1)²", lambda n: (n - 1) ** 2, (), 100),
+    "bullshark": ("6n(n - 1)", lambda n: 6 * n * (n - 1), (), 7),
     "bracha": ("2n² - n - 1", lambda n: 2 * n * n - n - 1, (), 3),
 }
 

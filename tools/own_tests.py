@@ -26,6 +26,7 @@ OWN = {
     "chained-hotstuff": ("test_hotstuff",),
     "hotstuff-2": ("test_hotstuff2",),
     "tendermint": ("test_tendermint_paper", "test_tendermint"),
+    "bullshark": ("test_bullshark",),
     "raft": ("test_raft_paper", "test_raft"),
     "dolev-strong": ("test_dolev_strong",),
     "bracha": ("test_bracha",),

@@ -14,6 +14,7 @@ from mpclab.core.registry import names_of
 if TYPE_CHECKING:
     from mpclab.consensus.benor import BenOr
     from mpclab.consensus.bracha import Bracha
+    from mpclab.consensus.bullshark import Bullshark
     from mpclab.consensus.chained_hotstuff import ChainedHotStuff
     from mpclab.consensus.direct import Direct
     from mpclab.consensus.dolev_strong import DolevStrong
@@ -32,6 +33,7 @@ __all__ = [
     "Agreement",
     "BenOr",
     "Bracha",
+    "Bullshark",
     "Cast",
     "ChainedHotStuff",
     "Decided",
@@ -59,6 +61,7 @@ __getattr__ = names_of(
     {
         "BenOr": "benor",
         "Bracha": "bracha",
+        "Bullshark": "bullshark",
         "ChainedHotStuff": "chained_hotstuff",
         "Direct": "direct",
         "DolevStrong": "dolev_strong",

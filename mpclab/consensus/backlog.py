@@ -63,6 +63,12 @@ class Backlog:
         ctx.output(Decided(op, value, place))
         return True
 
+    def forget(self, op: str) -> None:
+        """Nobody here waits for `op` any more, unless our own user does."""
+        if op not in self.own:
+            self.pending.pop(op, None)
+            self._since.pop(op, None)
+
     def hear(self, party: Party) -> None:
         """A message came from `party`."""
         self._heard.add(party)

@@ -19,6 +19,7 @@ _OURS: dict[str, tuple[str, str]] = {
     "hotstuff-2": ("hotstuff2", "HotStuff2"),
     "tendermint": ("tendermint", "Tendermint"),
     "streamlet": ("streamlet", "Streamlet"),
+    "bullshark": ("bullshark", "Bullshark"),
     "dolev-strong": ("dolev_strong", "DolevStrong"),
     "bracha": ("bracha", "Bracha"),
     "ben-or": ("benor", "BenOr"),
@@ -40,6 +41,8 @@ _WRONG: dict[str, tuple[str, str]] = {
     "wrong-streamlet": ("streamlet_any_chain", "AnyChainStreamlet"),
     "wrong-streamlet-epochs": ("streamlet_any_epochs", "AnyEpochsStreamlet"),
     "wrong-dolev-strong": ("dolev_strong_short", "ShortChainDolevStrong"),
+    "wrong-bullshark": ("bullshark_one_vote", "OneVoteBullshark"),
+    "wrong-bullshark-anchors": ("bullshark_no_way_back", "NoWayBackBullshark"),
     "wrong-bracha": ("bracha_messages", "MessageCountingBracha"),
     "wrong-ben-or": ("benor_known_coin", "KnownCoinBenOr"),
 }

@@ -332,6 +332,35 @@ class SteppedDown(Note, frozen=True):
     term: int
 
 
+class VertexAdded(Note, frozen=True):
+    """A certified vertex and all that it refers to are in this party's DAG.
+
+    Written by: DAG protocols.
+    Read by: the picture of the DAG.
+    Without it: there is no such picture.
+    """
+
+    round: int
+    source: Party
+    anchor: bool = False
+    parents: tuple[Party, ...] = ()
+    weak: tuple[tuple[int, Party], ...] = ()
+    ops: tuple[str, ...] = ()
+
+
+class AnchorOrdered(Note, frozen=True):
+    """An anchor is ordered here, and these vertices with it: (round, source) of each, in order.
+
+    Written by: DAG protocols.
+    Read by: the picture of the DAG.
+    Without it: the picture shows no order.
+    """
+
+    round: int
+    source: Party
+    vertices: tuple[tuple[int, Party], ...] = ()
+
+
 class Blocked(Note, frozen=True):
     """The machine cannot go on, and for whom it waits.
 
@@ -807,6 +836,8 @@ AnyNote: TypeAlias = (
     | EnteredView
     | Untimely
     | SteppedDown
+    | VertexAdded
+    | AnchorOrdered
     | Blocked
     | CaughtUp
     | Restored

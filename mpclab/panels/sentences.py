@@ -182,7 +182,7 @@ def _note(row: Noted) -> tuple[str, int]:
             | notes.Signed() | notes.Beacon() | notes.LinkFailed() | notes.Suspected()
             | notes.StaleOffer() | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()
             | notes.UnconfirmedDropped() | notes.EarlyDropped() | notes.Expelled()
-            | notes.RelayOverflow()
+            | notes.RelayOverflow() | notes.VertexAdded() | notes.AnchorOrdered()
         ):  # fmt: skip
             return f"{word_of(note)} {_fields(note)}".strip(), 1
         case _:

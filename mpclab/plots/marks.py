@@ -147,7 +147,7 @@ def _mark(at: int, actor: Party, number: int, note: AnyNote) -> Mark | None:
             return Mark(at, actor, "blocked", number, op=op)
         case (
             notes.Heard() | notes.Ignored() | notes.Executed() | notes.Failed()
-            | notes.Phase() | notes.SteppedDown()
+            | notes.Phase() | notes.SteppedDown() | notes.VertexAdded() | notes.AnchorOrdered()
             | notes.Round() | notes.CaughtUp() | notes.Restored() | notes.InputWanted()
             | notes.Untimely()
             | notes.KeyAgreed() | notes.PackageRefused() | notes.Signed() | notes.Beacon()

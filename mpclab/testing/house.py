@@ -14,6 +14,7 @@ TOLD: Final[dict[str, tuple[str, ...]]] = {
     "tendermint": ("phase propose", "phase precommit"),
     "streamlet": ("entered-view", "became-leader"),
     "dolev-strong": ("phase broadcast", "phase relay"),
+    "bullshark": ("entered-view", "became-leader"),
     "bracha": ("phase init", "phase ready"),
     "ben-or": ("phase report", "phase decide"),
 }

@@ -161,6 +161,22 @@ def _streamlet(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
                 yield (("notarised", one.block.epoch), one.block)
 
 
+def _bullshark(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
+    match type(msg).__name__:
+        case "BullsharkPropose":
+            yield (("proposed", me, msg.vertex.round), msg.vertex)
+        case "BullsharkAck":
+            yield (("acknowledged", me, to[0], msg.round), msg.vertex)
+        case "BullsharkCertificate":
+            yield (("certified", me, msg.round), msg.vertex)
+        case "BullsharkVertices":
+            for one in msg.vertices:  # two certificates share an honest party
+                yield (("in the DAG", one.vertex.round, one.vertex.source), one.vertex)
+        case "BullsharkCommits":
+            for number, commit in enumerate(msg.commits, msg.first):
+                yield (("ordered", number), commit)
+
+
 PROMISES: dict[str, Promises] = {
     "2pc": _atomic,
     "3pc": _atomic,
@@ -173,6 +189,7 @@ PROMISES: dict[str, Promises] = {
     "tendermint": tendermint_promises,
     "streamlet": _streamlet,
     "dolev-strong": _dolev_strong,
+    "bullshark": _bullshark,
     "bracha": _bracha,
     "ben-or": _ben_or,
 }

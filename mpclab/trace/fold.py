@@ -339,7 +339,7 @@ class State:
                 one.waiting_for, one.blocked = waiting_for, why or "blocked"
             case (
                 notes.Ignored() | notes.CaughtUp() | notes.Untimely() | notes.Restored()
-                | notes.InputWanted()
+                | notes.InputWanted() | notes.VertexAdded() | notes.AnchorOrdered()
                 | notes.KeyAgreed() | notes.PackageRefused() | notes.Signed() | notes.Beacon()
                 | notes.Confirmed() | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
                 | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()

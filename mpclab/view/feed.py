@@ -301,7 +301,7 @@ class Feed:
                 | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
                 | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()
                 | notes.UnconfirmedDropped() | notes.EarlyDropped() | notes.AskRefused()
-                | notes.RelayOverflow()
+                | notes.RelayOverflow() | notes.VertexAdded() | notes.AnchorOrdered()
                 | notes.NotAdmitted() | notes.Said() | notes.Opened() | notes.Joined()
                 | notes.Left() | notes.JoinRefused() | notes.Expelled() | notes.Closed()
                 | notes.Started() | notes.Crashed() | notes.Restarted() | notes.Paused()

@@ -23,7 +23,7 @@ from mpclab.trace import rows
 NAMES = sorted(AGREEMENTS)
 SENDING = sorted(set(AGREEMENTS) - {"direct"})
 LOGS = [
-    "chained-hotstuff", "hotstuff", "hotstuff-2", "paxos", "pbft", "raft", "streamlet",
+    "bullshark", "chained-hotstuff", "hotstuff", "hotstuff-2", "paxos", "pbft", "raft", "streamlet",
     "tendermint",
 ]  # fmt: skip
 

@@ -7,16 +7,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from mpclab.consensus import decided_log, hotstuff_blocks, pbft_log, tendermint_base
+from mpclab.consensus import (
+    bullshark_history,
+    decided_log,
+    hotstuff_blocks,
+    pbft_log,
+    tendermint_base,
+)
 from mpclab.consensus.hotstuff_blocks import BlockTree
 from mpclab.consensus.hotstuff_messages import ROOT, Block, digest_of
 from mpclab.consensus.registry import agreement
 from mpclab.core.ids import SECOND
 from mpclab.testing.sessions import AT, Sessions
 
-LOGS = ("pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "paxos")
+LOGS = ("pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "paxos", "bullshark")
 LATEST = 3
-WHOLE = ("done/", "block/", "height/", "chosen/")
+WHOLE = ("done/", "block/", "height/", "chosen/", "commit/")
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +31,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hotstuff_blocks, "KEPT", LATEST)
     monkeypatch.setattr(tendermint_base, "KEPT", LATEST)
     monkeypatch.setattr(decided_log, "KEPT", LATEST)
+    monkeypatch.setattr(bullshark_history, "KEPT", LATEST)
 
 
 def values(machine: Any) -> int:
@@ -36,6 +43,9 @@ def values(machine: Any) -> int:
         return sum(bool(tree.blocks[d].op) for d in tree.executed - tree.recorded)
     if hasattr(machine, "log"):
         return sum(not isinstance(c, decided_log.Recorded) for c in machine.log._commands)
+    if hasattr(machine, "ordered"):
+        commits = machine.ordered._commits
+        return sum(len(c.ops) for c in commits if not isinstance(c, bytes))
     return sum(not isinstance(d, tendermint_base.Recorded) for d in machine.decision)
 
 

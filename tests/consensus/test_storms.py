@@ -39,7 +39,7 @@ from mpclab.testing.storms import Storm, again, first_failure, shrunk, storm
 
 OURS = (
     "2pc", "3pc", "ben-or", "bracha", "chained-hotstuff", "direct", "hotstuff", "pbft", "raft",
-    "hotstuff-2", "tendermint", "streamlet", "dolev-strong", "paxos",
+    "hotstuff-2", "tendermint", "streamlet", "bullshark", "dolev-strong", "paxos",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from mpclab.trace import rows
 FAMILY = [name for name in AGREEMENTS if name != "direct"]
 LOGS = (
     "raft", "paxos", "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint",
-    "streamlet",
+    "streamlet", "bullshark",
 )  # fmt: skip
 
 

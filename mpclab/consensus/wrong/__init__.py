@@ -2,6 +2,8 @@
 
 from mpclab.consensus.wrong.benor_known_coin import KnownCoinBenOr
 from mpclab.consensus.wrong.bracha_messages import MessageCountingBracha
+from mpclab.consensus.wrong.bullshark_no_way_back import NoWayBackBullshark
+from mpclab.consensus.wrong.bullshark_one_vote import OneVoteBullshark
 from mpclab.consensus.wrong.dolev_strong_short import ShortChainDolevStrong
 from mpclab.consensus.wrong.hotstuff2_unlocked import UnlockedHotStuff2
 from mpclab.consensus.wrong.hotstuff_unlocked import UnlockedHotStuff
@@ -25,7 +27,9 @@ __all__ = [
     "ForgetfulRaft",
     "KnownCoinBenOr",
     "MessageCountingBracha",
+    "NoWayBackBullshark",
     "OneEcho",
+    "OneVoteBullshark",
     "OwnValuePaxos",
     "Pbft2f",
     "ShortChainDolevStrong",
