@@ -35,6 +35,8 @@ class ConnectionsPanel(Panel):
         if now.needs_redraw or now.is_new:
             self.pairs.value = link_table(state, now.lab.group.present)
             self.note(_counts(state))
+        seen = "It is being drawn…" if state.parties else "No party has been seen yet."
+        self.picture.wait(seen)
         if self.picture_due(now):
             self.picture.draw(lambda: _draw(state), dpi=150)
 

@@ -196,6 +196,10 @@ class Picture:
         self.box = column(self.nothing, self.image)
         show(self.image, False)
 
+    def wait(self, words: str) -> None:
+        """What is said as long as there is no picture."""
+        self.nothing.value = theme.empty(words)
+
     def draw(self, make: Callable[[], Axes | None], dpi: int = 120) -> None:
         """Show what `make` draws; None: nothing to see yet."""
         with _DRAWING:

@@ -42,10 +42,12 @@ STARTS: Final = {
     "rate": "0.3",
     "bytes_per_second": "2000",
     "between": "[1, 2]",
-    "to": "",
+    "to": "[2]",
     "name": "withheld-certificate",
 }
 """Example values for fields that must be filled and have no default."""
+OF_KIND: Final = {"skew": {"offset": "500ms"}, "flood": {"for": "2s"}}
+"""Likewise, where a kind needs one of its fields."""
 
 
 class FaultPanel(Panel):
@@ -73,7 +75,7 @@ class FaultPanel(Panel):
         self.aim = controls.row()
         self.fields: dict[str, Any] = {}
         self.kind.observe(lambda _: self._make_fields(), "value")
-        self._n = 4
+        self._n, self._filled = 4, ""
         self._make_fields()
         self.active = controls.page("", "mpclab-active")
         self.past = controls.page("", "mpclab-past")
@@ -111,6 +113,11 @@ class FaultPanel(Panel):
             middle = self._n // 2
             everyone = list(range(1, self._n + 1))
             self.fields["groups"].value = f"[{everyone[:middle]}, {everyone[middle:]}]"
+        needed = OF_KIND.get(kind.kind, {})
+        for name in needed.keys() & self.fields.keys():
+            self.fields[name].value = needed[name]
+        if self.lasts.value == self._filled:  # what a user typed stays
+            self.lasts.value = self._filled = needed.get("for", "")
         self.aim.children = list(self.fields.values())
         controls.show(self.aim, bool(self.fields))
         controls.show(self.lasts, not kind.momentary)

@@ -142,7 +142,7 @@ def draw_chain(chains: Chains, state: State) -> str:
             f"<p><code>{theme.escape(entry.head)}</code></p></div>"
         )
     link = '<div class="mpclab-link"></div>'
-    return f'<div class="mpclab-chain">{link.join(blocks)}</div>'
+    return f'<div class="mpclab-chain"><div>{link.join(blocks)}</div></div>'
 
 
 def draw_heads(chains: Chains) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, ClassVar
 
+from mpclab.core.ids import Party
 from mpclab.core.words import count
 from mpclab.panels import controls, theme
 from mpclab.panels.controller import Tick
@@ -15,7 +16,7 @@ from mpclab.panels.panel import Panel
 from mpclab.panels.sentences import LEVELS, Sentence, sentence
 from mpclab.plots import style
 from mpclab.trace.fold import State
-from mpclab.trace.rows import WORLD
+from mpclab.trace.rows import WORLD, Delivered, Dropped, Row, Sent
 
 _KEPT = 20_000
 _OP = re.compile(r"\[(\w+)\]$")
@@ -47,6 +48,7 @@ class LogPanel(Panel):
         self.scroll = controls.column(self.lines, max_height="380px")
         self.scroll.add_class("mpclab-scroll")
         self._kept: deque[Sentence] = deque(maxlen=_KEPT)
+        self._sent: dict[tuple[Party, int], Sent] = {}  # the latest
         self._asked: tuple[Any, ...] = ()
         self._next = 0.0
         self._new = False
@@ -57,17 +59,29 @@ class LogPanel(Panel):
     def refresh(self, now: Tick) -> None:
         if now.is_new:
             self._kept.clear()
-            rows = islice(now.lab.trace, now.state.rows)
-            self._kept.extend(map(sentence, rows))
+            self._sent.clear()
+            self._keep(islice(now.lab.trace, now.state.rows))
             parties = [(f"party {p}", p) for p in now.lab.group.everyone]
             controls.set_options(self.who, [("everyone", -2), ("the server", 0), *parties])
         else:
-            self._kept.extend(map(sentence, now.rows))
+            self._keep(now.rows)
         asked = (self.level.value, self.who.value, self.words.value, self.heartbeats.value)
         self._new = self._new or bool(now.rows) or now.is_new
         if asked != self._asked or (self._new and now.clock >= self._next):
             self._asked, self._new, self._next = asked, False, now.clock + 0.3
             self._show(now.state)
+
+    def _keep(self, rows: Iterable[Row]) -> None:
+        """Take the rows as sentences; what arrives or is lost is told as what was sent."""
+        for row in rows:
+            message = None
+            if type(row) is Sent:
+                self._sent[row.actor, row.id] = row
+                if len(self._sent) > _KEPT:
+                    del self._sent[next(iter(self._sent))]
+            elif type(row) is Delivered or type(row) is Dropped:
+                message = self._sent.get((row.sender, row.id))
+            self._kept.append(sentence(row, message))
 
     def _show(self, state: State) -> None:
         names = style.operation_names(state)

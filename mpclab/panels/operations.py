@@ -234,7 +234,8 @@ def proposals(known: list[Operation], state: State, lab: Lab) -> str:
         [
             f'<span class="mpclab-num">{number}</span>',
             theme.chip(one.by) if one.by is not None else "",
-            f"<b>{theme.escape(one.kind)}</b><br>{theme.escape(style.shorten(_said(one), 60))}",
+            f'<b>{theme.escape(one.kind)}</b><br><span class="mpclab-any">'
+            f"{theme.escape(style.shorten(_said(one), 60))}</span>",
             _votes(one, lab.group.everyone),
             _standing(one, state, lab),
         ]

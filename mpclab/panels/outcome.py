@@ -70,6 +70,7 @@ class OutcomePanel(Panel):
         proofs = [(v.check, v.witnesses) for v in self._verdicts if v.witnesses]
         controls.set_options(self.proof, [("nothing", ()), *proofs])
         controls.gate(self.proof, "" if proofs else "press Check first")
+        self.picture.wait("It is being drawn…" if known else "Nothing has been proposed yet.")
         if self.picture_due(now):
             self.picture.draw(lambda: self._draw(now.state), dpi=110)
 

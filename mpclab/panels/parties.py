@@ -395,10 +395,9 @@ class _Row:
         if here and joined and life != CRASHED:
             member = room == "present"
             words.append(
-                theme.badge(
-                    "in session" if member else "no server connection",
-                    theme.QUIET if member else theme.WARN,
-                )
+                f'<span class="mpclab-wide">{theme.badge("in session", theme.QUIET)}</span>'
+                if member
+                else theme.badge("no server connection", theme.WARN)
             )
         if known and known.leader:
             term = f", term {known.term}" if known.term is not None else ""

@@ -44,10 +44,11 @@ class Sentence(NamedTuple):
     background: bool = False
 
 
-def sentence(row: Row) -> Sentence:
-    """A row as a sentence for a reader."""
-    words, level = _words(row)
-    return Sentence(row.at, row.actor, words, level, type(row) is Sent and is_background(row))
+def sentence(row: Row, message: Sent | None = None) -> Sentence:
+    """A row as a sentence for a reader; `message` is what a delivery or a loss is about."""
+    words, level = _words(row, message)
+    sent = row if type(row) is Sent else message
+    return Sentence(row.at, row.actor, words, level, sent is not None and is_background(sent))
 
 
 def is_background(row: Sent) -> bool:
@@ -55,16 +56,18 @@ def is_background(row: Sent) -> bool:
     return row.background or row.kind in HEARTBEATS
 
 
-def _words(row: Row) -> tuple[str, int]:
+def _words(row: Row, message: Sent | None) -> tuple[str, int]:
     match row:
         case Sent(to=to, kind=kind, via=via, text=text):
             how = {"relay": " through the server, sealed", "none": ", but there is no way"}
-            said = f": {shorten(text, 110)}" if text else ""
-            return f"sends {kind} to {_all(to)}{how.get(via, '')}{said}", 1
+            return f"sends {kind} to {_all(to)}{how.get(via, '')}{_text(text)}", 1
         case Delivered(sender=sender, id=id):
-            return f"receives message {id} of {_name(sender)}", 2
+            if message is None:
+                return f"receives message {id} of {_name(sender)}", 2
+            return f"receives {message.kind} of {_name(sender)}{_text(message.text)}", 2
         case Dropped(sender=sender, why=why):
-            return f"never gets a message of {_name(sender)}: {why}", 1
+            what = "a message" if message is None else message.kind
+            return f"never gets {what} of {_name(sender)}: {why}", 1
         case Fired(path=path, name=name):
             return f"timer {name} of {'/'.join(path) or 'the party'} goes off", 2
         case Asked(text=text):
@@ -98,6 +101,10 @@ def _words(row: Row) -> tuple[str, int]:
             return f"tells {_all(to)} {what} {kind}", 2
         case _:
             assert_never(row)
+
+
+def _text(text: str) -> str:
+    return f": {shorten(text, 110)}" if text else ""
 
 
 def _note(row: Noted) -> tuple[str, int]:

@@ -124,6 +124,7 @@ STYLESHEET: Final = """
   max-width: none; white-space: normal; }
 .mpclab table.mpclab-table tbody tr:nth-child(n) { background: none; }
 .mpclab table.mpclab-table tr:last-child td { border-bottom: 0; }
+.mpclab .mpclab-any { overflow-wrap: anywhere; display: inline-block; min-width: 7em; }
 .mpclab .mpclab-num { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .mpclab .mpclab-matrix table.mpclab-table th, .mpclab .mpclab-matrix table.mpclab-table td {
   padding: 3px 1px; text-align: center; vertical-align: middle; }
@@ -166,7 +167,10 @@ STYLESHEET: Final = """
 .mpclab .mpclab-steps b.done { color: var(--mpc-good); border-color: transparent;
   background: rgba(38, 160, 98, .13); }
 .mpclab .mpclab-steps b.now { background: #24598c; border-color: #24598c; color: #fff; }
-.mpclab .mpclab-chain { display: flex; align-items: stretch; overflow-x: auto; padding: 2px 0 6px; }
+.mpclab .mpclab-chain { contain: inline-size; display: flex;
+  flex-direction: row-reverse; overflow-x: auto; /* its end is in view */ padding: 2px 0 6px; }
+.mpclab .mpclab-chain > div { display: flex; align-items: stretch; flex: 0 0 auto;
+  margin-right: auto; }
 .mpclab .mpclab-block { border: 1px solid var(--mpc-line); border-radius: 8px; flex: 0 0 auto;
   padding: 6px 12px; max-width: 210px; background: var(--jp-layout-color1); }
 .mpclab .mpclab-block p { margin: 0; overflow: hidden; text-overflow: ellipsis;
@@ -192,6 +196,8 @@ STYLESHEET: Final = """
   .mpclab .mpclab-tab { flex-basis: 340px !important; }
   .mpclab .mpclab-bare input { width: 60px; }
   .mpclab [class*="mpclab-party-"] .mpclab-badge { padding: 0 5px; }
+  .mpclab [class*="mpclab-party-"] .mpclab-wide { display: none; }
+  .mpclab .mpclab-columns { display: none; }
 }
 @container (max-width: 620px) {
   .mpclab .mpclab-more { display: block; order: 1; }

@@ -288,8 +288,8 @@ def _draw_server(ax: Axes, server: str) -> None:
     ink = style.SERVER_COLOUR if up else style.BAD
     ax.add_patch(
         FancyBboxPatch(
-            (-0.17, -0.085),
-            0.34,
+            (-0.17 if up else -0.22, -0.085),
+            0.34 if up else 0.44,
             0.17,
             boxstyle="round,pad=0.01,rounding_size=0.05",
             fc=ink if up else style.tint(ink, 0.88),

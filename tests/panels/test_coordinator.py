@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from mpclab import Lab, Scenario, UsageError
+from mpclab.faults.plan import parse_fault
 from mpclab.panels import Coordinator, HistoryPanel, OperationsPanel, ServerPanel
+from mpclab.panels.faults import kinds_to_choose
 from mpclab.panels.flow import FIGURE, look_at
 from mpclab.panels.panel import Panel
 from mpclab.panels.sentences import is_background
@@ -142,6 +144,13 @@ def test_a_partition_stops_a_unanimous_vote_until_it_is_healed(hands: Make) -> N
     it.say("Nothing is broken.")
     it.press(panel.time.run)
     it.say("all heads are equal")
+
+
+def test_every_form_of_a_fault_can_be_injected_as_it_stands(hands: Make) -> None:
+    faults = hands().panel.faults
+    for kind in kinds_to_choose():
+        faults.kind.value = kind
+        assert parse_fault(faults.given(), 4).kind == kind
 
 
 def test_a_fault_that_cannot_be_names_the_field(hands: Make) -> None:
