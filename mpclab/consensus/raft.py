@@ -304,7 +304,6 @@ class Raft(Agreement):
 
     def _lead(self, ctx: Ctx) -> None:
         self.role, self.leader = "leader", ctx.me
-        self.stands = False  # no vote elects twice: who is deposed asks again
         ctx.note(notes.BecameLeader(term=self.term))
         ctx.cancel_timer("election")
         rounds = Rounds(ctx.me, self.last_round)
