@@ -1,11 +1,13 @@
 """`mpclab lab`: JupyterLab on a copy of the notebooks, in a folder of the user's.
 
-What one runs and writes there changes neither a checkout nor an installation. Files that notebooks
+What one runs and writes there changes neither a checkout nor an installation, and the answers to
+its questions come when a cell is run. Files that notebooks
 refer to (`../docs/images/…`) are copied beside them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +19,7 @@ from pathlib import Path
 from mpclab.core.errors import UsageError
 
 FIRST = "00_welcome.ipynb"
+_QUESTION = re.compile(r"\bpredict\b", re.IGNORECASE)
 _PACKAGE = Path(__file__).parents[1]
 _LINK = re.compile(r"\(\.\./([\w/.-]+)|\\?[\"']\.\./([\w/.-]+)")
 
@@ -46,12 +49,25 @@ def unpack(folder: Path, *, fresh: bool = False) -> list[str]:
         for notebook in sorted((root / "notebooks").glob("*.ipynb")):
             target = folder / "notebooks" / notebook.name
             if fresh or not target.exists():
-                shutil.copyfile(notebook, target)
+                target.write_text(unanswered(notebook.read_text(encoding="utf-8")), "utf-8")
                 copied.append(notebook.name)
             _copy_beside(notebook.read_text(encoding="utf-8"), root, folder)
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror or error}") from error
     return copied
+
+
+def unanswered(text: str) -> str:
+    """A notebook without the outputs of cells that follow a question, "Predict": to read the answer
+    one has to run it."""
+    notebook = json.loads(text)
+    asked = False
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            asked = bool(_QUESTION.search("".join(cell["source"])))
+        elif asked and cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def _copy_beside(text: str, root: Path, folder: Path) -> None:

@@ -161,7 +161,7 @@ class Coordinator(Panel):
             f"{theme.escape(s.policy)} · {theme.escape(s.agreement)}"
         )
         controls.show(self.time.card, s.world == "simulated")
-        next_ = hint(now.lab, now.state)
+        next_ = hint(now.lab, now.state, playing=self.world.playing)
         self.stages.value = stepper(next_)
         self.steps.value = (
             f'<div class="mpclab-next-step" role="status">{theme.escape(next_.words)}</div>'

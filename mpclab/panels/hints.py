@@ -14,6 +14,7 @@ from mpclab.trace.fold import CRASHED, PAUSED, UP, Operation, State
 
 _LONG: Final = 600 * SECOND  # a countdown from further away tells nothing
 STEPS: Final = ("Server", "Spawn", "Join", "Connect", "Propose", "Vote", "Commit")
+_NAMED: Final = 12  # parties in one sentence
 LINKED: Final = ("confirmed", "relay")
 
 
@@ -25,8 +26,11 @@ class Hint(NamedTuple):
     button: str = ""
 
 
-def hint(lab: Lab, state: State) -> Hint:
-    """The hint for the next step in `lab`, whose trace folds to `state`."""
+def hint(lab: Lab, state: State, *, playing: bool = False) -> Hint:
+    """The hint for the next step in `lab`, whose trace folds to `state`.
+
+    A scenario file that is `playing` lets time pass by itself.
+    """
     if lab.closed:
         return _closed(state)
     group, n = lab.group, lab.scenario.parties
@@ -40,6 +44,8 @@ def hint(lab: Lab, state: State) -> Hint:
         return Hint(1, f"Spawn {missing} part{'y' if missing == 1 else 'ies'}.", "spawn")
     if waiting:
         return Hint(2, f"Have {_the(waiting)} join session {lab.scenario.session!r}.", "join")
+    if playing:
+        return Hint(5, "A scenario file is playing; End stops it.")
     if halted(lab):
         return Hint(3, "Time stands still. Press 1× to let it pass, or Step.", "")
     down = [p for p in present if _life(state, p) == CRASHED]
@@ -140,4 +146,6 @@ def _life(state: State, party: Party) -> str:
 
 def _the(parties: Iterable[Party]) -> str:
     each = list(parties)
+    if len(each) > _NAMED:
+        return f"{len(each)} parties ({party_tips(each[:3])} among them)"
     return f"part{'y' if len(each) == 1 else 'ies'} {party_tips(each)}"

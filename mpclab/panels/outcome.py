@@ -66,7 +66,7 @@ class OutcomePanel(Panel):
         self.smaller.refresh(first and any(v.verdict == "violated" for v in self._verdicts))
         known = any(o.proposed_at is not None for o in now.state.operations.values())
         controls.gate(self.check, "" if known else "propose something first")
-        self.words.value = verdict_table(self._verdicts, style.operation_names(now.state))
+        self.words.value = verdict_table(self._verdicts, names_in(now.state))
         proofs = [(v.check, v.witnesses) for v in self._verdicts if v.witnesses]
         controls.set_options(self.proof, [("nothing", ()), *proofs])
         controls.gate(self.proof, "" if proofs else "press Check first")
@@ -76,6 +76,18 @@ class OutcomePanel(Panel):
 
     def _draw(self, state: State) -> Axes | None:
         return outcomes(state, highlight=self.controller.highlight) if state.operations else None
+
+
+def names_in(state: State) -> dict[str, str]:
+    """What a verdict's ids and hashes stand for: the names of operations, and what was committed
+    where parties committed different things."""
+    names = style.operation_names(state)
+    for one in state.operations.values():
+        if len(one.values) > 1:
+            for party, commit in one.commits.items():
+                if party in one.results:
+                    names[commit.value] = one.results[party]
+    return names
 
 
 def verdict_table(verdicts: list[Verdict], names: Mapping[str, str]) -> str:

@@ -147,6 +147,11 @@ class WorldPanel(Panel):
         else:
             self.controller.do("playing the scenario", play)
 
+    @property
+    def playing(self) -> bool:
+        """Whether a scenario file is being played."""
+        return self._playing
+
     def refresh(self, now: Tick) -> None:
         world = now.lab.scenario.world
         if world != self._shown:

@@ -17,6 +17,15 @@ def test_all_notebooks_and_what_they_refer_to_are_copied(tmp_path: Path) -> None
     assert copied == sorted(n.name for n in (CHECKOUT / "notebooks").glob("*.ipynb"))
     assert (tmp_path / "docs/images/coordinator.png").is_file()
     assert (tmp_path / "mpclab/cli/scenarios/cut.yaml").is_file()
+    faults = json.loads((tmp_path / "notebooks" / "02_faults.ipynb").read_text())["cells"]
+    asked = [
+        one
+        for one, before in zip(faults[1:], faults, strict=False)
+        if one["cell_type"] == "code" and "redict" in "".join(before["source"])
+    ]
+    assert len(asked) > 5
+    assert not any(one["outputs"] for one in asked), "a question stands above its answer"
+    assert any(one.get("outputs") for one in faults), "the others can be read before they are run"
     first = tmp_path / "notebooks" / FIRST
     assert json.loads(first.read_text())["cells"]
     first.write_text("mine")

@@ -10,13 +10,17 @@ import pytest
 
 from mpclab import Lab, Scenario, UsageError
 from mpclab.faults.plan import parse_fault
+from mpclab.lab.shipped import file_of
 from mpclab.panels import Coordinator, HistoryPanel, OperationsPanel, ServerPanel
 from mpclab.panels.faults import kinds_to_choose
 from mpclab.panels.flow import FIGURE, look_at
+from mpclab.panels.hints import hint
+from mpclab.panels.outcome import names_in, verdict_table
 from mpclab.panels.panel import Panel
 from mpclab.panels.sentences import is_background
 from mpclab.trace import Trace
 from mpclab.trace.flights import flights
+from mpclab.trace.fold import fold
 from mpclab.trace.rows import Sent
 from tests.panels.hands import Hands, wait
 
@@ -618,3 +622,37 @@ def test_a_second_session_is_opened_chosen_and_followed_by_every_card(hands: Mak
     it.press(panel.world.reset)
     wait(lambda: list(panel.lab.groups) == ["lab"], "Reset leaves one, empty session")
     assert panel.controller.error == ""
+
+
+def test_a_log_line_says_what_arrived_and_heartbeats_are_hidden_at_both_ends(hands: Make) -> None:
+    it = hands(parties=3)
+    panel = it.panel
+    it.gather()
+    it.press(panel.operations.propose)
+    panel.pictures.selected_index = len(panel.pictures.children) - 1
+    panel.log.level.value = 2
+    it.say("receives SignedVote of party 2")
+    panel.lab.wait(3)
+    panel.log.words.value = "receives Beat"
+    it.say("Nothing to show.")
+    panel.log.heartbeats.value = True
+    it.say("receives Beat of party 1")
+
+
+def test_a_disagreement_is_told_by_the_texts_not_by_hashes() -> None:
+    run = Scenario.from_file(file_of("equivocate")).run()
+    [split] = [v for v in run.verdicts if v.check == "agreement"]
+    said = verdict_table([split], names_in(fold(run.trace)))
+    texts = set(next(iter(fold(run.trace).operations.values())).results.values())
+    assert len(texts) == 2
+    assert all(f"have “{text}”" in said or f"has “{text}”" in said for text in texts)
+
+
+def test_a_hint_names_a_few_parties_and_counts_many() -> None:
+    with Lab(parties=60, mesh="ready") as lab:
+        lab.spawn()
+        waits = hint(lab, lab.state)
+        assert waits.words == "Have 60 parties (1, 2 and 3 among them) join session 'lab'."
+        lab.join()
+        assert "Time stands still" in hint(lab, lab.state).words
+        assert "is playing" in hint(lab, lab.state, playing=True).words
