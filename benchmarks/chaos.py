@@ -473,6 +473,7 @@ _THIRDS = (
     "tendermint",
     "streamlet",
     "bullshark",
+    "acs",
     "bracha",
 )
 _ORDERED = (
@@ -485,6 +486,7 @@ _ORDERED = (
     "tendermint",
     "streamlet",
     "bullshark",
+    "acs",
 )
 
 

@@ -28,6 +28,7 @@ OWN = {
     "tendermint": ("test_tendermint_paper", "test_tendermint"),
     "bullshark": ("test_bullshark",),
     "raft": ("test_raft_paper", "test_raft"),
+    "acs": ("test_acs",),
     "dolev-strong": ("test_dolev_strong",),
     "bracha": ("test_bracha",),
     "ben-or": ("test_benor",),

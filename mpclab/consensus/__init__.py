@@ -12,6 +12,7 @@ from mpclab.consensus.registry import AGREEMENTS
 from mpclab.core.registry import names_of
 
 if TYPE_CHECKING:
+    from mpclab.consensus.acs import Acs
     from mpclab.consensus.benor import BenOr
     from mpclab.consensus.bracha import Bracha
     from mpclab.consensus.bullshark import Bullshark
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGREEMENTS",
+    "Acs",
     "Agreement",
     "BenOr",
     "Bracha",
@@ -59,6 +61,7 @@ __all__ = [
 __getattr__ = names_of(
     __name__,
     {
+        "Acs": "acs",
         "BenOr": "benor",
         "Bracha": "bracha",
         "Bullshark": "bullshark",

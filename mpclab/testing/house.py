@@ -13,6 +13,7 @@ TOLD: Final[dict[str, tuple[str, ...]]] = {
     "hotstuff-2": ("entered-view", "became-leader"),
     "tendermint": ("phase propose", "phase precommit"),
     "streamlet": ("entered-view", "became-leader"),
+    "acs": ("phase batch", "phase subset"),
     "dolev-strong": ("phase broadcast", "phase relay"),
     "bullshark": ("entered-view", "became-leader"),
     "bracha": ("phase init", "phase ready"),

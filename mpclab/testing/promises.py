@@ -101,6 +101,24 @@ def _bracha(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
             yield (("ready", msg.dealer, msg.op), msg.digest)
 
 
+def acs_promises(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
+    match type(msg).__name__:
+        case "AcsVal":
+            yield (("dealt", me, msg.epoch), msg.root)
+        case "AcsEcho":
+            yield (("echoed", me, msg.epoch, msg.of), msg.root)
+        case "AcsReady":  # the first honest one comes from n − f ECHOs, as in `bracha`
+            yield (("ready", msg.epoch, msg.of), msg.root)
+        case "AcsAux":
+            yield (("aux", me, msg.epoch, msg.of, msg.round), msg.bit)
+        case "AcsConf":
+            yield (("conf", me, msg.epoch, msg.of, msg.round), msg.bits)
+        case "AcsFinish":
+            yield (("finished", msg.epoch, msg.of), msg.bit)
+        case "AcsEnded":
+            yield (("ended", msg.epoch), msg.ops)
+
+
 def _dolev_strong(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
     match type(msg).__name__:
         case "DolevStrongChain":
@@ -188,6 +206,7 @@ PROMISES: dict[str, Promises] = {
     "hotstuff-2": _hotstuff,
     "tendermint": tendermint_promises,
     "streamlet": _streamlet,
+    "acs": acs_promises,
     "dolev-strong": _dolev_strong,
     "bullshark": _bullshark,
     "bracha": _bracha,
@@ -254,4 +273,12 @@ def _short(value: Any) -> str:
     return _short(repr(value).encode())
 
 
-__all__ = ["PROMISES", "Broken", "Promise", "Promises", "Statements", "tendermint_promises"]
+__all__ = [
+    "PROMISES",
+    "Broken",
+    "Promise",
+    "Promises",
+    "Statements",
+    "acs_promises",
+    "tendermint_promises",
+]

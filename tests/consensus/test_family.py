@@ -23,8 +23,8 @@ from mpclab.trace import rows
 NAMES = sorted(AGREEMENTS)
 SENDING = sorted(set(AGREEMENTS) - {"direct"})
 LOGS = [
-    "bullshark", "chained-hotstuff", "hotstuff", "hotstuff-2", "paxos", "pbft", "raft", "streamlet",
-    "tendermint",
+    "acs", "bullshark", "chained-hotstuff", "hotstuff", "hotstuff-2", "paxos", "pbft", "raft",
+    "streamlet", "tendermint",
 ]  # fmt: skip
 
 

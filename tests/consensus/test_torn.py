@@ -10,7 +10,7 @@ from mpclab.trace import rows
 FAMILY = [name for name in AGREEMENTS if name != "direct"]
 LOGS = (
     "raft", "paxos", "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint",
-    "streamlet", "bullshark",
+    "streamlet", "bullshark", "acs",
 )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_who_dies_amid_a_submit_says_no_other_thing_in_its_next_life(name: str) 
         c.run(20_000)
         assert c.blamed() == set(), f"seed {seed}"
         c.check_agreement()
-    passed_on = ("raft", "hotstuff", "chained-hotstuff", "hotstuff-2", "streamlet")
+    passed_on = ("acs", "raft", "hotstuff", "chained-hotstuff", "hotstuff-2", "streamlet")
     assert died or name in passed_on, "nothing was tried"
 
 

@@ -1,5 +1,6 @@
 """Protocols with one mistake each, on purpose: what the checks must catch. Never for use."""
 
+from mpclab.consensus.wrong.acs_early import EarlyAcs
 from mpclab.consensus.wrong.benor_known_coin import KnownCoinBenOr
 from mpclab.consensus.wrong.bracha_messages import MessageCountingBracha
 from mpclab.consensus.wrong.bullshark_no_way_back import NoWayBackBullshark
@@ -24,6 +25,7 @@ __all__ = [
     "AnyEpochsStreamlet",
     "AtOnceRaft",
     "EarlierTermRaft",
+    "EarlyAcs",
     "ForgetfulRaft",
     "KnownCoinBenOr",
     "MessageCountingBracha",
