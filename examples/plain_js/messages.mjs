@@ -23,6 +23,7 @@ export const fromServer = oneOf({
   Announced: { sender: count, payload: raw },
   LeftOut: { to: count },
   Ping: { revision: count },
+  Wanted: { life: count, since: count },
 });
 
 export const payloads = oneOf({

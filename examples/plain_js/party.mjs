@@ -145,7 +145,7 @@ export class Party {
         this.post({ type: "Pong" });
         if (message.revision !== this.revision) this.post({ type: "Who" });
         break;
-      default: break; // LeftOut: what matters is asked for again
+      default: break; // LeftOut: what matters is asked for again; Wanted: we tell no rows
     }
     if (message.revision !== undefined) this.revision = message.revision;
   }

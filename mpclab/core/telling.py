@@ -18,6 +18,14 @@ class WantRows(msgspec.Struct, frozen=True):
     """Ask: hear what parties elsewhere tell of themselves."""
 
 
+class HearRows(msgspec.Struct, frozen=True):
+    """Ask of the signaling server: hear what the members of a session tell of themselves, for the
+    lab that hosts the server; not `wanted`: no more."""
+
+    session: str
+    wanted: bool
+
+
 class TellRows(msgspec.Struct, frozen=True):
     """Ask: tell whoever wants it, of us: `count` new rows, a JSON object a line.
 
@@ -34,16 +42,22 @@ class Told(msgspec.Struct, frozen=True):
     """Output: `party` told these rows of itself, and signed them.
 
     Attributes:
-        at: its clock when it read them. `begins`: it is another incarnation than before.
+        at: its clock when it read them.
+        life: in which incarnation it told them; rows number `first` to `first + count - 1` of it.
+        session: where it told them to a server of ours; "": to a party of ours.
     """
 
     party: Party
     rows: bytes
     at: int
-    begins: bool
+    life: int
+    first: int
+    count: int
+    session: str = ""
 
 
 class Unheard(msgspec.Struct, frozen=True):
     """Output: `party` told us of itself, and cannot be reached any more."""
 
     party: Party
+    session: str = ""

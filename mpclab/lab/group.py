@@ -99,13 +99,14 @@ class Group(Breaking):
         self.clients = Clients(self)
         self._joined: set[Party] = set()
         self.faulty: frozenset[Party] = frozenset()  # those whose proposals keep no run going
-        self._listens = False  # one of us hears what parties elsewhere tell
+        self._listens: Party = 0  # who of us hears what parties elsewhere tell
         self._expected = 0
         self._attempts = 0
         self._rows_read = 0
         self._refusals: dict[Party, str] = {}
         self._lacking: tuple[Party, Party] | None = None  # a pair that was not connected
         self._server_says: dict[Party, str] = {}  # why a party has no connection to the server
+        self._listen()
 
     # --- who is here ---
 
@@ -199,6 +200,7 @@ class Group(Breaking):
             for party in wanted:
                 self.world.bind_store(self.base + party, self._owner(party))
                 self.world.host(self.base + party, self.builder(party))
+        self._listen()
         return (
             Done(f"{_parties(wanted)} spawned") if wanted else Done("every party is here already")
         )
@@ -241,16 +243,23 @@ class Group(Breaking):
         if self.scenario.mesh == "negotiated":
             for actor in actors:
                 self.world.ask(actor, (), JoinSession())
-            if wanted:
-                self._listen(min(wanted))
+            self._listen()
 
-    def _listen(self, party: Party) -> None:
-        """Hear what parties elsewhere tell of themselves, where there are such parties."""
+    def _listen(self) -> None:
+        """Hear what parties elsewhere tell of themselves, where there are such parties: by one of
+        ours that joined, or, where none of ours is here to be told, by our server."""
+        world = self.world
+        if not isinstance(world, LiveWorld) or not world.keeps_rows:
+            return
+        if self.scenario.mesh != "negotiated":
+            return
         elsewhere = len(self.identities) < self.scenario.parties
-        if isinstance(self.world, LiveWorld) and elsewhere and not self._listens:
-            if self.world.keeps_rows and not self._is_process(party):
-                self._listens = True
-                self.world.ask(self.actor(party), (), WantRows())
+        here = [p for p in self.present if not self._is_process(p)]
+        world.hear_at_server(self.called, self.base, elsewhere and not here)
+        joined = [p for p in here if p in self._joined and self.base + p in world.actors]
+        if elsewhere and joined and self._listens not in here:
+            self._listens = joined[0]
+            world.ask(self.actor(joined[0]), (), WantRows())
 
     @verb
     def leave(self, *parties: Party) -> Done:
@@ -261,6 +270,7 @@ class Group(Breaking):
                 self.world.ask(actor, (), LeaveSession())
             self.world.remove(actor)
             self._joined.discard(party)
+        self._listen()
         return Done(f"{_parties(wanted)} left")
 
     @verb

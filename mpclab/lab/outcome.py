@@ -168,11 +168,16 @@ class Tracker:
         return self.state
 
     def _foreign(self, row: Noted, one: Operation) -> bool:
-        """Whether a party here heard of what one elsewhere proposed, whose rows are not here."""
+        """Whether a party here heard of what one elsewhere proposed, whose rows are not here. Where
+        no party is here, as many as two of those that tell, so that none invents it alone; or the
+        one that does."""
         here = self.here()
         if one.by is None or one.by in here or self._base + one.by in self.heard:
             return False
-        return row.actor - self._base in here
+        if here:
+            return row.actor - self._base in here
+        tellers = {actor for actor in self.heard if actor > SERVER}
+        return len(tellers & one.standing.keys()) >= min(2, len(tellers))
 
     @property
     def elsewhere(self) -> tuple[Party, ...]:

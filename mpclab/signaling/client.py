@@ -74,8 +74,10 @@ from mpclab.signaling.messages import (
     Relay,
     Relayed,
     Roster,
+    Rows,
     ServerMessage,
     Text,
+    Wanted,
     Welcome,
     Who,
     decode_payload,
@@ -138,7 +140,7 @@ class Client(Machine):
         self._others: dict[Party, str] = {}  # servers that members told us of, one each
         self._turn = 0  # which of them is tried next; 0: our own
         self._asked_who = False
-        self._requests: deque[Relay] = deque()  # what the server would not take yet
+        self._requests: deque[Relay | Rows] = deque()  # what the server would not take yet
         self._pace: Bucket | None = None
         self._texts_sent = 0
         self._texts_heard: dict[tuple[Party, bytes], int] = {}
@@ -176,6 +178,10 @@ class Client(Machine):
                     wrapped = tuple(Envelope(to, msgspec.Raw(payload)) for to, payload in envelopes)
                     self._requests.append(Relay(wrapped))
                     self._send_requests(ctx)
+            case Rows():
+                if self.state == "joined":
+                    self._requests.append(ask)
+                    self._send_requests(ctx)
             case Say(to, text):
                 self._say(ctx, to, text)
             case AcceptKey(party, key):
@@ -185,7 +191,7 @@ class Client(Machine):
                     self._ask_who(ctx)
 
     def _send_requests(self, ctx: Ctx) -> None:
-        """Send relay requests, no faster than the server takes them."""
+        """Send what is to be relayed or told, no faster than the server takes it."""
         pace = self._pace
         while self._requests and (pace is None or pace.take(ctx.now)):
             ctx.send(SERVER, self._requests.popleft())
@@ -388,6 +394,8 @@ class Client(Machine):
                 ctx.send(SERVER, Pong())
                 if revision != self.revision:
                     self._ask_who(ctx)
+            case Wanted():
+                ctx.report(msg)
 
     def _revise(self, ctx: Ctx, revision: int) -> None:
         if revision > self.revision + 1:

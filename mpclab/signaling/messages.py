@@ -7,7 +7,7 @@ Two layers. `ClientMessage` and `ServerMessage` are between one client and the s
     {"type": "Relay", "envelopes": [{"type": "Envelope", "to": 2, "payload": {"type": "Offer", …}}]}
 """
 
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -116,6 +116,21 @@ class Pong(Message, frozen=True):
     background = True
 
 
+class Rows(Message, frozen=True):
+    """Rows of the sender in its `life`-th incarnation, `count` from number `first` on, JSON, a line
+    each; read at its time `at` (µs), and signed. To members on a link, and to the server: to those
+    who want them (`signaling.telling`)."""
+
+    background: ClassVar[bool] = True
+
+    life: Count
+    first: Count
+    count: Count
+    at: int
+    rows: bytes
+    signature: bytes
+
+
 # --- server to client ---------------------------------------------------------------------
 
 
@@ -203,10 +218,20 @@ class Ping(Message, frozen=True):
     revision: Count
 
 
-ClientMessage: TypeAlias = Join | Relay | Announce | Who | Leave | Revoke | Pong
+class Wanted(Message, frozen=True):
+    """Tell me what you do, if you wish: of `life`, from row number `since` on; 0, 0: all that you
+    have. Said by a server that a lab hosts, and among members on a link."""
+
+    background: ClassVar[bool] = True
+
+    life: Count
+    since: Count
+
+
+ClientMessage: TypeAlias = Join | Relay | Announce | Who | Leave | Revoke | Pong | Rows
 ServerMessage: TypeAlias = (
     Challenge | Welcome | Refused | Revoked | Roster | PeerJoined | PeerLeft | Relayed | Announced
-    | LeftOut | Ping
+    | LeftOut | Ping | Wanted
 )  # fmt: skip
 
 # --- party to party -----------------------------------------------------------------------

@@ -24,7 +24,7 @@ import msgspec
 
 from mpclab.core import notes
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import Party, Path, check_session_id
+from mpclab.core.ids import SERVER, Party, Path, check_session_id
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
 from mpclab.core.peers import AcceptKey, Introduced, PeerDown, PeerUp
@@ -50,7 +50,7 @@ from mpclab.signaling.events import (
     Say,
 )
 from mpclab.signaling.mesh import Disband, Mesh, TellServer
-from mpclab.signaling.messages import NONCE_BYTES
+from mpclab.signaling.messages import NONCE_BYTES, Rows, Wanted
 from mpclab.signaling.peer_link import MeshSettings
 from mpclab.signaling.telling import Telling
 from mpclab.signaling.tickets import Entry
@@ -213,6 +213,7 @@ class PartyMachine(Machine):
         self._application: Machine | None = None
         self._epoch = 0
         self._tells = False  # or hears
+        self._wanted: Wanted | None = None  # what the server that we are at wants of our rows
 
     @property
     def is_running(self) -> bool:
@@ -290,6 +291,8 @@ class PartyMachine(Machine):
             ctx.spawn(name, Telling(config.session, config.identity, self._epoch, self.keys))
             for party in sorted(self.up):
                 ctx.ask(name, PeerUp(party, self.up[party]))
+            if self._wanted is not None:
+                ctx.ask(name, self._wanted)
         ctx.ask(name, ask)
 
     # --- news from below ------------------------------------------------------------------
@@ -300,6 +303,12 @@ class PartyMachine(Machine):
                 ctx.ask("signaling", value)
             case Arrived():
                 ctx.ask("mesh", value)
+            case Wanted():
+                self._wanted = value
+                if self._tells:
+                    ctx.ask(ROWS[0], value)
+            case Rows():
+                ctx.ask("signaling", value)
             case PeerUp() | PeerDown() if child == "mesh":
                 self._reach(ctx, value)
             case Present(member) if child == "signaling":
@@ -319,6 +328,9 @@ class PartyMachine(Machine):
                     ctx.output(Ready(()))
             case Offline(reason):
                 self.joined = False
+                self._wanted = None
+                if self._tells:
+                    ctx.ask(ROWS[0], PeerDown(SERVER, reason))
                 ctx.output(Disconnected(reason))
                 ctx.ask("mesh", value)
             case Rejected(reason, hint):

@@ -29,7 +29,7 @@ import msgspec
 
 from mpclab.core import notes
 from mpclab.core.effects import HangUp, LinkClosed, LinkEvent, LinkOpened
-from mpclab.core.errors import UsageError, nearest
+from mpclab.core.errors import PeerFault, UsageError, nearest
 from mpclab.core.ids import SECOND, SERVER, Party, Path, check_session_id
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.node import Coins, Node
@@ -47,6 +47,7 @@ from mpclab.core.sharing import (
     SharedRoom,
     WantRoom,
 )
+from mpclab.core.telling import HearRows
 from mpclab.core.wire import Decode, Message
 from mpclab.crypto.identity import PUBLIC_BYTES
 from mpclab.signaling.admission import (
@@ -90,6 +91,7 @@ from mpclab.signaling.messages import (
     Revoke,
     Revoked,
     Roster,
+    Rows,
     Welcome,
     Who,
 )
@@ -115,6 +117,7 @@ from mpclab.signaling.status import (
     RoomsSettings,
     RoomsStatus,
 )
+from mpclab.signaling.telling import Listening
 from mpclab.signaling.throttle import Bucket
 from mpclab.signaling.tickets import INVITED, Door, Spent
 
@@ -167,6 +170,7 @@ class Rooms(Machine):
         self.spent = Spent()
         self._revoking: list[RevokeTicket] = []  # until a shared room is known
         self._shares = Shares(self.settings)
+        self._hears: dict[str, Listening] = {}  # sessions whose members may tell us their rows
         self.relayed = 0
         self.refused = 0
         self.errors = 0
@@ -225,6 +229,9 @@ class Rooms(Machine):
         slot = room.slots.get(client.party)
         if slot is None or slot.connection != connection:
             return  # another server has the seat already
+        heard = self._hears.get(client.session)
+        if heard is not None and client.party in heard:
+            ctx.output(heard.lost(client.party))
         if gone:
             del room.slots[client.party]
             self._keep(ctx, client.session, client.party)
@@ -325,7 +332,7 @@ class Rooms(Machine):
                 self._join(ctx, sender, client, msg)
             case Revoke() if not client.session:
                 self._hear_owner(ctx, sender, client, msg)
-            case Relay() | Announce() | Who() | Leave() if client.session:
+            case Relay() | Announce() | Who() | Leave() | Rows() if client.session:
                 self._admit(ctx, sender, client, msg)
             case _:
                 hint = "answer the challenge with Join first" if not client.session else ""
@@ -447,6 +454,33 @@ class Rooms(Machine):
             case Leave():
                 self._forget(ctx, sender, "left", gone=True)
                 ctx.do(HangUp(ctx.path, sender, reason="left"))
+            case Rows():
+                self._hear(ctx, sender, client, msg)
+
+    # --- what members tell of themselves ----------------------------------------------------
+
+    def _hear(self, ctx: Ctx, sender: Connection, client: _Client, msg: Rows) -> None:
+        heard = self._hears.get(client.session)
+        if heard is None:
+            return  # we wanted it once
+        key = self.rooms[client.session].slots[client.party].member.key
+        try:
+            told = heard.take(client.party, key, msg)
+        except PeerFault as fault:
+            self._expel(ctx, sender, str(fault))
+            return
+        if told is not None:
+            ctx.output(told)
+
+    def _want(self, ctx: Ctx, session: str, wanted: bool) -> None:
+        if not wanted:
+            self._hears.pop(session, None)
+        elif session not in self._hears:
+            heard = self._hears[session] = Listening(session, server=True)
+            slots = self.rooms[session].slots if session in self.rooms else {}
+            for party, slot in slots.items():
+                if slot.connection is not None and slot.connection > 0:
+                    ctx.send(slot.connection, heard.wanted(party))
 
     # --- joining --------------------------------------------------------------------------
 
@@ -516,6 +550,8 @@ class Rooms(Machine):
                 settings.ping_every, settings.rate, settings.burst,
             ),
         )  # fmt: skip
+        if (heard := self._hears.get(msg.session)) is not None:
+            ctx.send(sender, heard.wanted(msg.party))
         if others := [c for c in room.here if c != sender]:
             ctx.multicast(others, PeerJoined(member, room.revision))
 
@@ -574,6 +610,8 @@ class Rooms(Machine):
                 for name in [session] if session else list(self.rooms):
                     if name in self.rooms:
                         Revocation(names).apply(self.rooms[name].door, undo)
+            case HearRows(session, wanted):
+                self._want(ctx, session, wanted)
             case RoomIs() | SeatClaimed():
                 self._go_on(ctx, ask)
             case SeatChanged(session, party, seat, why):

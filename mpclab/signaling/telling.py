@@ -4,6 +4,9 @@ Who wants rows says so to every member, with the number of the first one that it
 keeps its newest rows for those, signs every piece of them, and sends what they lack and what comes
 up. Nobody has to tell, and nothing depends on what is told but what a lab shows.
 
+A lab hears by a party of its own, or, where it has none in the session and hosts its signaling
+server, by that: the server wants rows of the members then, and takes them over their connections.
+
 A lab takes from a party rows about that party alone (`worlds.told`); so a liar can lie about
 itself, as it can in every message, and in nobody's name. Pieces are signed over the session, the
 life of the teller and the place of their first row, beside being sealed or on a confirmed link:
@@ -14,15 +17,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from mpclab.core.errors import PeerFault, UsageError
-from mpclab.core.ids import Party
+from mpclab.core.ids import SERVER, Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import PeerDown, PeerUp
 from mpclab.core.telling import TellRows, Told, Unheard, WantRows
-from mpclab.core.wire import Message
 from mpclab.crypto.identity import Identity, verify
+from mpclab.signaling.messages import Rows, Wanted
 
 KEPT: Final = 8 << 20
 """Bytes of rows that a teller keeps for those who come to want them."""
@@ -34,27 +37,46 @@ lacks, as it says."""
 LABEL: Final = "mpclab rows"
 
 
-class Wanted(Message, frozen=True):
-    """Tell me what you do: of `life`, from row number `since` on; 0, 0: all that you have."""
+class Listening:
+    """What one listener has heard in a session, of whom.
 
-    background: ClassVar[bool] = True
+    Args:
+        server: whether it is the session's server that listens.
+    """
 
-    life: int
-    since: int
+    def __init__(self, session: str, *, server: bool = False) -> None:
+        self._session = session
+        self._place = session if server else ""
+        self._heard: dict[Party, tuple[int, int]] = {}  # who tells → its life, its next number
 
+    def __contains__(self, party: Party) -> bool:
+        """Whether that party told anything."""
+        return party in self._heard
 
-class Rows(Message, frozen=True):
-    """Rows of the sender in its `life`-th incarnation, `count` from number `first` on, JSON, a line
-    each; read at its time `at` (µs), and signed."""
+    def wanted(self, party: Party) -> Wanted:
+        """What to say to a party of which we want to hear."""
+        return Wanted(*self._heard.get(party, (0, 0)))
 
-    background: ClassVar[bool] = True
+    def take(self, sender: Party, key: bytes | None, msg: Rows) -> Told | None:
+        """What is new in a piece; None: it was told already.
 
-    life: int
-    first: int
-    count: int
-    at: int
-    rows: bytes
-    signature: bytes
+        Raises:
+            PeerFault: the sender did not sign it, or it is malformed.
+        """
+        parts = (self._session, msg.life, msg.first, msg.count, msg.at, msg.rows)
+        if key is None or not verify(key, LABEL, parts, msg.signature):
+            raise PeerFault("rows that it did not sign")
+        if len(msg.rows) > PIECE or msg.rows.count(b"\n") != msg.count or msg.life < 1:
+            raise PeerFault("malformed rows")
+        life, following = self._heard.get(sender, (0, 0))
+        if msg.life < life or (msg.life == life and msg.first < following):
+            return None
+        self._heard[sender] = msg.life, msg.first + msg.count
+        return Told(sender, msg.rows, msg.at, msg.life, msg.first, msg.count, self._place)
+
+    def lost(self, party: Party) -> Unheard:
+        """What to say when a party that told cannot be reached any more."""
+        return Unheard(party, self._place)
 
 
 class Telling(Machine):
@@ -81,7 +103,7 @@ class Telling(Machine):
         self._next = 0  # number of our next row
         self._to: dict[Party, int] = {}  # who wants ours → the number of the next
         self._asked: dict[Party, int] = {}  # who wants ours → how often it asked, while up
-        self._heard: dict[Party, tuple[int, int]] = {}  # who tells → its life, its next number
+        self._heard = Listening(session)
 
     def on_ask(self, ctx: Ctx, ask: Any) -> None:
         match ask:
@@ -102,21 +124,28 @@ class Telling(Machine):
                 self._to.pop(party, None)
                 self._asked.pop(party, None)
                 if party in self._heard:
-                    ctx.output(Unheard(party))
+                    ctx.output(self._heard.lost(party))
+            case Wanted():
+                self._is_wanted(ctx, SERVER, ask)
             case _:
                 raise UsageError(f"no such ask of who tells: {type(ask).__name__}")
 
     def on_message(self, ctx: Ctx, sender: Party, msg: Wanted | Rows) -> None:
         match msg:
-            case Wanted(life, since):
-                asked = self._asked[sender] = self._asked.get(sender, 0) + 1
-                if asked > 1 + AGAIN:
-                    return  # a few bytes of it are megabytes of ours
-                first = self._kept[0].first if self._kept else self._next
-                self._to[sender] = max(first, since) if life == self._life else first
-                self._tell(ctx, sender)
-            case Rows():
-                self._take(ctx, sender, msg)
+            case Wanted():
+                self._is_wanted(ctx, sender, msg)
+            case Rows() if self.listens:
+                told = self._heard.take(sender, self._keys.get(sender), msg)
+                if told is not None:
+                    ctx.output(told)
+
+    def _is_wanted(self, ctx: Ctx, by: Party, msg: Wanted) -> None:
+        asked = self._asked[by] = self._asked.get(by, 0) + 1
+        if asked > 1 + AGAIN:
+            return  # a few bytes of it are megabytes of ours
+        first = self._kept[0].first if self._kept else self._next
+        self._to[by] = max(first, msg.since) if msg.life == self._life else first
+        self._tell(ctx, by)
 
     # --- telling ----------------------------------------------------------------------------
 
@@ -132,26 +161,13 @@ class Telling(Machine):
     def _tell(self, ctx: Ctx, party: Party) -> None:
         for piece in self._kept:
             if piece.first >= self._to[party]:
-                ctx.send(party, piece)
+                if party == SERVER:
+                    ctx.report(piece)
+                else:
+                    ctx.send(party, piece)
                 self._to[party] = piece.first + piece.count
 
     # --- hearing ----------------------------------------------------------------------------
 
     def _want(self, ctx: Ctx, party: Party) -> None:
-        ctx.send(party, Wanted(*self._heard.get(party, (0, 0))))
-
-    def _take(self, ctx: Ctx, sender: Party, msg: Rows) -> None:
-        if not self.listens:
-            return
-        key = self._keys.get(sender)
-        parts = (self._session, msg.life, msg.first, msg.count, msg.at, msg.rows)
-        if key is None or not verify(key, LABEL, parts, msg.signature):
-            raise PeerFault("rows that it did not sign")
-        fits = len(msg.rows) <= PIECE and msg.rows.count(b"\n") == msg.count
-        if not fits or msg.first < 0 or msg.life < 1:
-            raise PeerFault("malformed rows")
-        life, following = self._heard.get(sender, (0, 0))
-        if msg.life < life or (msg.life == life and msg.first < following):
-            return  # told already
-        self._heard[sender] = msg.life, msg.first + msg.count
-        ctx.output(Told(sender, msg.rows, msg.at, msg.life != life))
+        ctx.send(party, self._heard.wanted(party))

@@ -30,7 +30,7 @@ from mpclab.core.effects import (
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path
 from mpclab.core.node import Node
-from mpclab.core.telling import Told, Unheard
+from mpclab.core.telling import HearRows, Told, Unheard
 from mpclab.core.wire import Frame
 from mpclab.faults.fault import Filter, Tamper
 from mpclab.faults.link_rules import LinkRules
@@ -45,6 +45,7 @@ from mpclab.worlds.failures import NodeFailed, a_bug_among, who
 from mpclab.worlds.host import Host, Loop, Timer
 from mpclab.worlds.recording import Recording
 from mpclab.worlds.rows import record, text_of
+from mpclab.worlds.socket_text import SIGNALING
 from mpclab.worlds.stores import Store
 from mpclab.worlds.told import Ears, pieces
 from mpclab.worlds.turns import Turns
@@ -95,6 +96,7 @@ class LiveWorld(World):
         self._slowest = 0.0  # seconds, then
         self._ears = Ears(lambda: self.trace, lambda: self.now)
         self._told: dict[Party, tuple[int, int]] = {}  # who tells → where in the trace it is
+        self._hears: dict[str, int] = {}  # sessions of which our server hears → their base
 
     # --- the World interface ---------------------------------------------------------------
 
@@ -132,6 +134,9 @@ class LiveWorld(World):
         finally:
             if host.recording is not None:
                 self.recordings.setdefault(host.actor, []).append(host.recording)
+        if host.actor == SERVER:
+            for session in sorted(self._hears):
+                host.feed(Asked(SIGNALING, HearRows(session, True)))
 
     def ask(self, actor: Party, path: Path, ask: Any) -> None:
         self.call(self._ask, actor, path, ask)
@@ -162,6 +167,8 @@ class LiveWorld(World):
         host.end()
         self.remark(actor, notes.Crashed())
         self.drop_links(host, goodbye=False)
+        if actor == SERVER:
+            self.hear_no_more()
 
     def restart(self, actor: Party, *, amnesia: bool = False) -> None:
         self.call(self._restart, actor, amnesia)
@@ -299,6 +306,26 @@ class LiveWorld(World):
         for told in pieces(actor, news, self.now):
             host.ask(Asked((), told))
 
+    def hear_at_server(self, session: str, base: Party, wanted: bool) -> None:
+        """Have our server, now and whenever it begins again, hear what members of a session tell of
+        themselves; they are the actors from `base` on. Not `wanted`: not any more."""
+        self.call(self._hear_at_server, session, base, wanted)
+
+    def _hear_at_server(self, session: str, base: Party, wanted: bool) -> None:
+        if wanted == (session in self._hears):
+            return
+        if wanted:
+            self._hears[session] = base
+        else:
+            del self._hears[session]
+        if (server := self._hosts.get(SERVER)) is not None:
+            server.feed(Asked(SIGNALING, HearRows(session, wanted)))
+
+    def hear_no_more(self) -> None:
+        """Our server is gone, and who told it of itself is not heard any more."""
+        for base in sorted(self._hears.values()):
+            self._ears.lose(base)
+
     def stepped(self) -> None:
         """Something happened that somebody may have waited for."""
         self._last_step = time.monotonic()
@@ -379,7 +406,9 @@ class LiveWorld(World):
     def note(self, host: Host, effect: Effect) -> None:
         """Append the row of an effect."""
         if type(effect) is Output and type(effect.value) in (Told, Unheard):
-            self._ears.hear(host.base, effect.value)
+            news = effect.value
+            base = self._hears.get(news.session, 0) if news.session else host.base
+            self._ears.hear(base, news)
             self.stepped()
             return
         record(self.trace, self.now, host.actor, effect, host.base)

@@ -23,8 +23,8 @@ MOST = 300_000
 """Rows of one party, with those about its coming and going; more are not taken."""
 MOST_BYTES = 64 << 20
 """Bytes of rows that one party may tell; more are not taken."""
-PIECE = 128 << 10
-"""Bytes of rows that are told at once, about."""
+PIECE = 40 << 10
+"""Bytes of rows that are told at once, at most: in base64 they fit a signaling message."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode: Callable[[bytes], rows.Row] = decoder(rows.Row, "json")  # type: ignore[assignment]
@@ -52,12 +52,13 @@ class Ears:
         self._trace = trace
         self._now = now
         self._ahead: dict[Party, int] = {}  # µs to add to its times
+        self._heard: dict[Party, tuple[int, int]] = {}  # who tells → its life, its next number
         self._count: dict[Party, int] = {}
         self._bytes: dict[Party, int] = {}
         self._gone: set[Party] = set()
 
     def hear(self, base: Party, news: Told | Unheard) -> None:
-        """One output of `signaling.telling`."""
+        """One output of `signaling.telling`, or of the server."""
         actor, now = base + news.party, self._now()
         if type(news) is Unheard:
             if actor not in self._gone and actor in self._ahead:
@@ -66,12 +67,17 @@ class Ears:
                 self._take(rows.Noted(now, actor, (), notes.Crashed(why=why)))
             return
         assert type(news) is Told
+        life, following = self._heard.get(actor, (0, 0))
+        if news.life < life or (news.life == life and news.first < following):
+            return  # told by another way: to a party of ours, or to our server
+        self._heard[actor] = news.life, news.first + news.count
+        begins = news.life != life
         if actor not in self._ahead:
             self._take(rows.Noted(now, actor, (), notes.Started(elsewhere=True)))
-        elif news.begins or actor in self._gone:
+        elif begins or actor in self._gone:
             self._take(rows.Noted(now, actor, (), notes.Restarted(amnesia=False)))
         ahead = now - news.at
-        if news.begins or ahead < self._ahead.get(actor, ahead + 1):
+        if begins or ahead < self._ahead.get(actor, ahead + 1):
             self._ahead[actor] = ahead
         self._gone.discard(actor)
         for line in news.rows.splitlines():
@@ -79,6 +85,12 @@ class Ears:
             if size <= MOST_BYTES and (row := self._read(base, news.party, line, now)) is not None:
                 self._bytes[actor] = size
                 self._take(row)
+
+    def lose(self, base: Party) -> None:
+        """Nobody of the session whose actors begin at `base` is heard any more."""
+        for actor in sorted(self._ahead):
+            if base < actor <= base + STRIDE:
+                self.hear(base, Unheard(actor - base))
 
     def _take(self, row: rows.Row) -> None:
         count = self._count[row.actor] = self._count.get(row.actor, 0) + 1

@@ -16,6 +16,7 @@ from mpclab.cli import main
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
 from mpclab.lab.keys import load_key
+from mpclab.worlds.real import WebSocketWorld
 from mpclab.worlds.real.store import SqliteStore
 from tests.nursery import Forked
 
@@ -100,6 +101,32 @@ def test_processes_and_a_lab_meet_in_one_session(start: type[Process], how: str)
         for process in (one, three):
             process.wait_for("executed.*from far away")
             assert process.finish() == 0
+
+
+def test_a_lab_that_only_hosts_the_server_shows_the_processes_that_tell(
+    start: type[Process],
+) -> None:
+    with Lab(world="websocket", parties=2, session="hosted") as lab:
+        url = lab.start_server(port=0).url
+        shared = [url, "--session", "hosted", "--parties", "2", "--relay"]
+        start("party", *shared, "--id", "1", "--tell")
+        start("party", *shared, "--id", "2", "--propose", "from afar")
+        lab.run(lambda: _shown(lab) == {1: "executed", 2: "unheard"}, limit=40)
+        assert _shown(lab) == {1: "executed", 2: "unheard"}
+        (made,) = lab.outcomes()
+        assert (made.by, made.status, made.result) == (2, "committed", "from afar")
+        # A server that begins anew hears what comes up, and what it knew stands there once.
+        lab.stop_server(kill=True)
+        lab.run(lambda: lab.state.parties[1].life == "crashed", limit=20)
+        assert isinstance(lab.world, WebSocketWorld)
+        lab.world.restart_server()
+        lab.run(lambda: lab.state.parties[1].life == "up", limit=40)
+        assert [o.op for o in lab.outcomes()] == [made.op]
+
+
+def _shown(lab: Lab) -> dict[int, str]:
+    made = lab.outcomes()
+    return {p: held.status for p, held in made[0].parties.items()} if made else {}
 
 
 def _heard(lab: Lab) -> bool:

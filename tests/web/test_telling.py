@@ -14,7 +14,9 @@ from mpclab.core import notes
 from mpclab.core.effects import Asked
 from mpclab.core.peers import PeerDown
 from mpclab.core.telling import TellRows, Told, Unheard, WantRows
-from mpclab.signaling.telling import AGAIN, Telling, Wanted
+from mpclab.lab.outcome import Tracker
+from mpclab.signaling.messages import Wanted
+from mpclab.signaling.telling import AGAIN, Telling
 from mpclab.trace import rows
 from mpclab.trace.fold import fold
 from mpclab.trace.log import Trace
@@ -22,7 +24,7 @@ from mpclab.view import Feed
 from mpclab.worlds import told
 from mpclab.worlds.told import Ears
 from tests.web.pages import Browser, FakePage
-from tests.web.test_tab import agree, meet
+from tests.web.test_tab import agree, is_linked, meet
 
 
 def holdings(listener: FakePage, number: int) -> dict[int, str]:
@@ -140,10 +142,87 @@ def test_rows_that_no_host_writes_are_not_taken(row: rows.Row) -> None:
     trace = Trace()
     honest = rows.Sent(1, 3, 5, (1, 2), ("x",), "Note", 10, via="relay")
     blob = b"".join(msgspec.json.encode(one) + b"\n" for one in (row, honest))
-    Ears(lambda: trace, lambda: 1_000).hear(0, Told(3, blob, 5, True))
+    Ears(lambda: trace, lambda: 1_000).hear(0, Told(3, blob, 5, 1, 0, 2))
     assert [type(r) for r in trace] == [rows.Noted, rows.Sent]
     assert Feed(trace, parties=range(1, 4)).read() is not None
     assert fold(trace).link(1, 3) == ""
+
+
+class Hosting:
+    """Tabs of one session, at a server that is in a tab of its own and hears what they tell; what
+    its lab shows of them."""
+
+    def __init__(self, tells: set[int]) -> None:
+        self.browser = Browser()
+        self.server = self.browser.tab()
+        self.server.do("serve", name="here")
+        self.world = self.server.tab.world
+        self.world.hear_at_server("session", 0, True)
+        self.tabs = [self.browser.tab() for _ in range(3)]
+        for party, tab in enumerate(self.tabs, 1):
+            told = {"tell": "yes"} if party in tells else {}
+            tab.start("session", party, 3, url="tab:here", threshold=2, agreement="raft", **told)
+        self.browser.run(lambda: all(is_linked(tab, 3) for tab in self.tabs))
+        self.tracker = Tracker(self.world.trace, 0, 3)
+
+    def shown(self, number: int) -> dict[int, str]:
+        """What each party holds of an operation."""
+        made = self.tracker.outcomes((1, 2, 3))
+        return {p: held.status for p, held in made[number - 1].parties.items()} if made else {}
+
+
+def test_a_lab_that_only_hosts_the_server_hears_of_parties_elsewhere() -> None:
+    hosting = Hosting(tells={1, 2})
+    browser, tabs = hosting.browser, hosting.tabs
+    agree(browser, tabs, tabs[0], "dkg")
+    everywhere = {1: "executed", 2: "executed", 3: "unheard"}
+    browser.run(lambda: hosting.shown(1) == everywhere)
+    # Of what one proposes that tells nothing, two others say so.
+    signed = agree(browser, tabs, tabs[2], "sign", message="by a silent one")
+    browser.run(lambda: len(hosting.tracker.outcomes((1, 2, 3))) == 2)
+    browser.run(lambda: hosting.shown(2) == everywhere)
+    made, second = hosting.tracker.outcomes((1, 2, 3))
+    assert (made.by, made.status, second.by, second.op) == (1, "committed", 3, signed["op"])
+    # A server that begins anew asks again and is told all again, and it stands there once.
+    before = [row for row in hosting.world.trace if row.actor == 1]
+    hosting.world.hear_at_server("session", 0, False)
+    hosting.world.hear_at_server("session", 0, True)
+    agree(browser, tabs, tabs[1], "note", text="and on")
+    browser.run(lambda: hosting.shown(3) == everywhere)
+    after = [row for row in hosting.world.trace if row.actor == 1]
+    noted = [row for row in after if isinstance(row, rows.Noted)]
+    assert after[: len(before)] == before
+    assert len({msgspec.json.encode(row) for row in noted}) == len(noted)
+    # A tab that goes is not heard any more.
+    tabs[1].close()
+    browser.run(lambda: hosting.tracker.follow().parties[2].life == "crashed")
+    assert not hosting.world.failures
+
+
+def test_a_server_sends_away_who_tells_it_what_nobody_signed() -> None:
+    hosting = Hosting(tells={2})
+    browser, tabs = hosting.browser, hosting.tabs
+    node = tabs[1].tab.world.alive(2).node
+    assert node is not None
+    browser.run(lambda: node.machine(("rows",)) is not None)
+    node.machine(("rows",))._identity = tabs[0].tab.group.identity(1)  # type: ignore[union-attr]
+    tabs[0].do("propose", kind="note", params={"text": "x"})
+    expelled = notes.Expelled("rows that it did not sign", "session", 2)
+    browser.run(lambda: any(getattr(row, "note", 0) == expelled for row in hosting.world.trace))
+    assert len(hosting.tracker.outcomes((1, 2, 3))) == 0
+
+
+def test_one_party_alone_invents_nothing_in_the_name_of_another() -> None:
+    trace = Trace()
+    tracker = Tracker(trace, 0, 3)
+    ears = Ears(lambda: trace, lambda: 1_000)
+    heard = rows.Noted(1, 2, ("session",), notes.Heard("op", "note", 1))
+    ears.hear(0, Told(3, b"", 5, 1, 0, 0))
+    ears.hear(0, Told(2, msgspec.json.encode(heard) + b"\n", 5, 1, 0, 1))
+    assert len(tracker.outcomes((1, 2, 3))) == 0
+    also = msgspec.structs.replace(heard, actor=3)
+    ears.hear(0, Told(3, msgspec.json.encode(also) + b"\n", 5, 1, 0, 1))
+    assert [o.by for o in tracker.outcomes((1, 2, 3))] == [1]
 
 
 def test_rows_of_no_life_are_malformed_and_stop_nobody() -> None:
@@ -183,14 +262,14 @@ def test_no_party_tells_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(told, "MOST_BYTES", 10_000)
     comes_and_goes, talks = Trace(), Trace()
     ears = Ears(lambda: comes_and_goes, lambda: 1_000)
-    for _ in range(100):
-        ears.hear(0, Told(3, b"", 5, True))
+    for life in range(1, 101):
+        ears.hear(0, Told(3, b"", 5, life, 0, 0))
         ears.hear(0, Unheard(3))
     assert len(comes_and_goes) == 50
     ears = Ears(lambda: talks, lambda: 1_000)
     long = msgspec.json.encode(rows.Output(1, 3, ("x",), "x" * 3_000))
-    for _ in range(20):
-        ears.hear(0, Told(3, long + b"\n", 5, False))
+    for number in range(20):
+        ears.hear(0, Told(3, long + b"\n", 5, 1, number, 1))
     assert len(talks) == 1 + 3
 
 
@@ -198,10 +277,11 @@ def test_no_party_tells_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_row_lies_in_the_future_whatever_the_tellers_clock_says(ahead: int) -> None:
     trace, now = Trace(), 1_000_000
     ears = Ears(lambda: trace, lambda: now)
-    for at in (10, 400_000, 900_000):
+    for number, at in enumerate((10, 400_000, 900_000)):
         row = rows.Noted(at + ahead, 2, ("x",), notes.Remark("r", {}))
         now = 1_000_000 + at
-        ears.hear(0, Told(2, msgspec.json.encode(row) + b"\n", at + ahead + 50, at == 10))
+        line = msgspec.json.encode(row) + b"\n"
+        ears.hear(0, Told(2, line, at + ahead + 50, 1, number, 1))
     told = [r for r in trace if isinstance(r, rows.Noted) and r.path]
     assert len(told) == 3
     times = [r.at for r in told]

@@ -144,6 +144,7 @@ class BrowserWorld(LiveWorld):
         host.end()
         self.remark(SERVER, notes.Crashed())
         self.drop_links(host, goodbye=not kill)
+        self.hear_no_more()
         self._served = ""
 
     def restart_server(self, *, amnesia: bool = True) -> None:

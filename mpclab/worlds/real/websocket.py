@@ -193,6 +193,7 @@ class WebSocketWorld(WithProcesses):
         host.end()
         self.remark(SERVER, notes.Crashed())
         self.drop_links(host, goodbye=not kill)
+        self.hear_no_more()
 
     def restart_server(self, *, amnesia: bool = True) -> None:
         """Start a stopped server again, where it was; `amnesia`: with empty rooms."""
