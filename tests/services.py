@@ -1,5 +1,5 @@
-"""Programs that a server stands beside: nginx and Redis, on loopback, at free ports, ended with
-the test."""
+"""Programs that a server or a party stands beside: nginx, Redis, a TURN server; on loopback, at
+free ports, ended with the test."""
 
 import contextlib
 import os
@@ -114,4 +114,25 @@ def nginx(folder: Path, port: int, upstreams: list[int], certificate: Path, key:
     return Service(
         "nginx", "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf"),
         ready=answers(port), log=folder / "nginx.log",
+    )  # fmt: skip
+
+
+TURN_LOGIN = ("u", "secret")
+
+
+def turn_server(folder: Path, port: int) -> Service:
+    """A TURN server (coturn), which relays on loopback too; its log is `folder`/turn.log."""
+    log = folder / "turn.log"
+
+    def ready() -> bool:
+        said = log.read_text() if log.exists() else ""
+        return "UDP listener opened" in said or "Total General servers" in said
+
+    return Service(
+        "turnserver", "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1",
+        "--listening-port", str(port), "--realm", "tests", "--lt-cred-mech",
+        "--user", ":".join(TURN_LOGIN), "--no-tls", "--no-dtls", "--no-cli",
+        "--allow-loopback-peers", "--log-file", "stdout", "--verbose",
+        "--pidfile", str(folder / "pid"), "--db", str(folder / "db"),
+        ready=ready, log=log,
     )  # fmt: skip

@@ -50,6 +50,7 @@ from mpclab.signaling.events import (
     Rejected,
     RelayRequest,
     Say,
+    TryNow,
 )
 from mpclab.signaling.messages import (
     JOIN_LABEL,
@@ -162,6 +163,11 @@ class Client(Machine):
         match ask:
             case GoOnline():
                 if self.state in ("off", "refused"):
+                    self._tries = 0
+                    self._connect(ctx)
+            case TryNow():
+                if self.state == "waiting":
+                    ctx.cancel_timer("again")
                     self._tries = 0
                     self._connect(ctx)
             case GoOffline():

@@ -57,6 +57,10 @@ class GoOnline(msgspec.Struct, frozen=True):
     """Ask: join the session, and stay."""
 
 
+class TryNow(msgspec.Struct, frozen=True):
+    """Ask: where we wait until we look for the server again, look now: there is a network again."""
+
+
 class GoOffline(msgspec.Struct, frozen=True):
     """Ask: give the slot up and disconnect."""
 

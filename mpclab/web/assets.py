@@ -38,7 +38,7 @@ ROOMS: Final = (
 """Those that a party in a tab is made of."""
 _ELSEWHERE: Final = (
     "crypto/backends/native.py", "crypto/backends/openssl.py", "web/assets.py", "web/packages.py",
-    "web/inside.py", "web/pages.py", "worlds/real/", "worlds/simulated/",
+    "web/inside.py", "web/pages.py", "worlds/real/",
 )  # fmt: skip
 
 KINDS: Final = {

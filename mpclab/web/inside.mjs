@@ -29,7 +29,9 @@ import sys
 sys.path.append("/tmp/ours.zip")
 from mpclab.web.tab import Tab
 from mpclab.worlds.browser.bridge import WorkerPage
+from mpclab.web.simulated import Simulation
 Tab(WorkerPage()).command('{"do":"kinds"}')
+Simulation(WorkerPage()).command('{"do":"begin","parties":"3","threshold":"2"}')
 before = dict(sys.modules)
 sys.path.append("/tmp")
 import inside

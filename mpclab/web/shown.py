@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mpclab.coordinator.views import OperationView
+from mpclab.core.errors import UsageError
 from mpclab.core.node import Node
 from mpclab.operations import OPERATIONS, Number, Numbers, Reference
 from mpclab.operations.parameters import Bytes, Content, Parameter, Text
@@ -88,3 +90,30 @@ def field(parameter: Parameter) -> dict[str, Any]:
         "help": parameter.help,
         "choices": parameter.choices if isinstance(parameter, Text) else (),
     }
+
+
+def read_params(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts of a form's fields, as the operation takes them; empty ones are left out.
+
+    Raises:
+        UsageError: a number is none.
+    """
+    known = {parameter.name: parameter for parameter in OPERATIONS[kind].parameters}
+    params: dict[str, Any] = {}
+    for name, value in given.items():
+        text = str(value).strip()
+        if not text:
+            continue
+        try:
+            match known.get(name):
+                case Number():
+                    params[name] = int(text)
+                case Reference() if text.isdecimal():
+                    params[name] = int(text)  # by its number in the order of proposing
+                case Numbers():
+                    params[name] = [int(word) for word in text.replace(",", " ").split()]
+                case _:
+                    params[name] = str(value)
+        except ValueError:
+            raise UsageError(f"{name}: {text!r} is not a whole number") from None
+    return params

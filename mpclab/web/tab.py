@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.coordinator.views import SessionView
+from mpclab.core.effects import Asked
 from mpclab.core.errors import MpclabError, UsageError
 from mpclab.core.ids import SECOND, SERVER, Party
 from mpclab.crypto.backup import seal, unseal
@@ -27,7 +28,9 @@ from mpclab.lab import key_care
 from mpclab.lab.group import BY_HAND, Group
 from mpclab.lab.scenario import Scenario
 from mpclab.mpc.exports import SignatureRecord
-from mpclab.operations import OPERATIONS, Number, Numbers
+from mpclab.operations import OPERATIONS
+from mpclab.signaling.events import TryNow
+from mpclab.signaling.party import SIGNALING
 from mpclab.signaling.rooms import build_server
 from mpclab.signaling.status import RoomsSettings
 from mpclab.signaling.tickets import Entry
@@ -45,6 +48,7 @@ VOTE_WITHIN: Final = 600 * SECOND
 _KEPT_ROWS: Final = 20_000
 _FLOW_ROWS: Final = 30_000
 _LABEL: Final = "mpclab party of a tab"
+_ITS_BROWSERS: Final = ("url", "ice", "relay_only")  # fields of the form, which do not move with it
 _NEWEST: Final = 60  # operations and blames that the page is shown
 
 
@@ -61,6 +65,7 @@ class _Place:
     url: str
     tells: bool
     ice: tuple[dict[str, str], ...]
+    relay_only: bool
     ticket: str
 
     @classmethod
@@ -76,6 +81,7 @@ class _Place:
                 str(given.get("url") or ""),
                 given.get("tell") == "yes",
                 tuple({str(k): str(v) for k, v in one.items()} for one in given.get("ice") or ()),
+                given.get("relay_only") is True,
                 str(given.get("ticket") or "").strip(),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -138,7 +144,8 @@ class Tab:
             identity = Identity.from_seed(_bytes(seed))
             items = None if kept is None else {name: _bytes(value) for name, value in kept}
             world = self.world
-            world.enter(place.url, None if items is None else take_up(items), place.ice)
+            kept_items = None if items is None else take_up(items)
+            world.enter(place.url, kept_items, place.ice, relay_only=place.relay_only)
             if self._me:  # this tab was another party before: the rows of that one are over
                 world.renew(TailTrace(_KEPT_ROWS, deliveries=True))
                 self._rows_read, self._blames, self._refused, self._server_says = 0, [], "", ""
@@ -181,12 +188,17 @@ class Tab:
         kind = str(given["kind"])
         if kind not in OPERATIONS:
             raise UsageError(f"operation {kind!r} is not known")
-        params = _read_params(kind, given.get("params", {}))
+        params = shown_as.read_params(kind, given.get("params", {}))
         return self.group.propose(self._me, kind, params, VOTE_WITHIN).id
 
     def _vote(self, given: Mapping[str, Any]) -> Any:
         op, approve = str(given["op"]), bool(given["approve"])
         self.group.vote(self._me, op, approve, str(given.get("reason", "")))
+
+    def _wake(self, given: Mapping[str, Any]) -> Any:
+        """The page was asleep, or has a network again: look for the server now."""
+        if self._group is not None and self._me in self.world.actors:
+            self.world.alive(self._me).feed(Asked(SIGNALING, TryNow()))
 
     def _leave(self, given: Mapping[str, Any]) -> Any:
         self.group.leave(self._me)
@@ -214,7 +226,7 @@ class Tab:
     def _export(self, given: Mapping[str, Any]) -> Any:
         """All of this party under a passphrase, in base64: form, key, and what it stored."""
         kept = self.world.kept(self._me)
-        form = {k: v for k, v in json.loads(self._form).items() if k not in ("url", "ice")}
+        form = {k: v for k, v in json.loads(self._form).items() if k not in _ITS_BROWSERS}
         content = {
             "place": form,
             "seed": self.group.identity(self._me).export_seed().hex(),
@@ -366,6 +378,7 @@ _COMMANDS: Final[dict[str, Callable[[Tab, Mapping[str, Any]], Any]]] = {
     "vote": Tab._vote,
     "private": Tab._private,
     "leave": Tab._leave,
+    "wake": Tab._wake,
     "say": Tab._say,
     "accept-key": Tab._accept_key,
     "serve": Tab._serve,
@@ -381,24 +394,3 @@ def _bytes(data: Any) -> bytes:
     """Bytes that may be an array of the page's."""
     copied: bytes = data if isinstance(data, bytes) else data.to_bytes()
     return copied
-
-
-def _read_params(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The texts of a form's fields, as the operation takes them; empty ones are left out."""
-    known = {parameter.name: parameter for parameter in OPERATIONS[kind].parameters}
-    params: dict[str, Any] = {}
-    for name, value in given.items():
-        text = str(value).strip()
-        if not text:
-            continue
-        try:
-            match known.get(name):
-                case Number():
-                    params[name] = int(text)
-                case Numbers():
-                    params[name] = [int(word) for word in text.replace(",", " ").split()]
-                case _:
-                    params[name] = str(value)
-        except ValueError:
-            raise UsageError(f"{name}: {text!r} is not a whole number") from None
-    return params

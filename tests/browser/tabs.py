@@ -6,6 +6,8 @@ people leave it, and paste another link.
 
 from __future__ import annotations
 
+from http.server import SimpleHTTPRequestHandler
+from typing import ClassVar
 from urllib.parse import parse_qsl, urlencode
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -15,6 +17,17 @@ from tests.browser.harness import SCREENSHOTS
 
 PATIENCE = 120_000
 """Milliseconds: Python takes seconds to begin, and more where the machine has other work."""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Files of a folder, without a line for each request."""
+
+    extensions_map: ClassVar[dict[str, str]] = {
+        **SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"
+    }  # fmt: skip
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class People:

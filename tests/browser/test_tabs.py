@@ -6,9 +6,8 @@ import functools
 import shutil
 import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import urlencode
 
 import pytest
@@ -21,6 +20,7 @@ from mpclab.worlds.real import ServerSettings, WebSocketWorld
 from tests.browser.tabs import (
     PATIENCE,
     People,
+    Quiet,
     approve,
     check_signature,
     fact,
@@ -32,6 +32,7 @@ from tests.browser.tabs import (
     picture,
     propose,
 )
+from tests.services import TURN_LOGIN, free_port, running, turn_server
 
 CLIENT = Path(__file__).parents[2] / "examples" / "plain_js"
 
@@ -49,15 +50,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         threading.Thread(target=files.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{files.server_port}"
         files.shutdown()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    extensions_map: ClassVar[dict[str, str]] = {
-        **SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"
-    }  # fmt: skip
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -292,20 +284,35 @@ def test_a_party_is_sealed_moved_and_never_twice_in_one_browser(
     elsewhere.complaints.clear()  # that there was no network
 
 
-def test_what_goes_wrong_in_a_tab_is_borne(people: People, server: str) -> None:
-    """Loss, altered messages, a pause, and a worker that is ended in the middle of a vote."""
+def test_what_goes_wrong_in_a_tab_is_borne(people: People, server: str, tmp_path: Path) -> None:
+    """Loss, altered messages, a pause, a worker that is ended in the middle of a vote, sleep, and
+    no network; all of it over a TURN server, behind which the tab hides its address."""
     link = {
         "session": "weather", "parties": 4, "threshold": 3, "policy": "threshold(3)",
         "agreement": "pbft",
     }  # fmt: skip
-    tab = people.open(party=1, **link)
-    with Lab(
-        world="webrtc", url=server, session="weather", parties=4, threshold=3,
-        policy="threshold(3)", agreement="pbft",
-    ) as lab:  # fmt: skip
+    port = free_port()
+    with (
+        running(turn_server(tmp_path, port)),
+        Lab(
+            world="webrtc", url=server, session="weather", parties=4, threshold=3,
+            policy="threshold(3)", agreement="pbft",
+        ) as lab,
+    ):  # fmt: skip
         lab.spawn(2, 3, 4)
         lab.join(wait=False)
+        tab = people.open(**link)
+        fill(tab, party=1)
+        tab.get_by_text("more", exact=True).click()
+        tab.get_by_label("Link through TURN alone").check()
+        tab.get_by_role("button", name="Join").click()
+        expect(tab.locator("#said")).to_contain_text("need a TURN server")
+        fill(tab, ice=f"turn:127.0.0.1:{port}?transport=udp {' '.join(TURN_LOGIN)}")
+        tab.get_by_role("button", name="Join").click()
         is_connected(tab, 4)
+        directly = tab.locator(".people li", has_text="connected directly")
+        expect(directly).to_have_count(3, timeout=PATIENCE)
+        assert "peer 127.0.0.1" in (tmp_path / "turn.log").read_text()
         propose(tab, "dkg")
         is_done(tab, "make a key together")
         tab.get_by_text("faults of this tab").click()
@@ -331,6 +338,32 @@ def test_what_goes_wrong_in_a_tab_is_borne(people: People, server: str) -> None:
         propose(tab, "sign", message="after a crash")
         is_done(tab, "after a crash")
         check_signature(tab, "after a crash")
+
+        # Asleep, as a browser puts to sleep what nobody looks at: the others go on, and what they
+        # decided is in its history as soon as it wakes up.
+        devtools = people.context.new_cdp_session(tab)
+        devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+        slept = lab.propose(by=2, kind="note", text="while it slept")
+        lab.run(lambda: slept.status == "committed", limit=60)
+        assert slept.outcome.parties[1].status == "unheard"
+        devtools.send("Page.setWebLifecycleState", {"state": "active"})
+        is_done(tab, "while it slept")
+
+        # Without a network for a while, and then on a machine that gives it a quarter of its time.
+        people.context.set_offline(True)
+        expect(tab.locator("#status")).to_contain_text("no server", timeout=PATIENCE)
+        lab.propose(by=2, kind="note", text="while it had no network")
+        people.context.set_offline(False)
+        expect(tab.locator("#status")).to_contain_text("🟢 4 of 4 connected", timeout=PATIENCE)
+        is_done(tab, "while it had no network")
+        devtools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+        propose(tab, "note", text="slowly")
+        is_done(tab, "slowly")
+        devtools.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+        heads = {lab.group.session_of(p).head for p in (2, 3, 4)}
+        assert heads == {head(tab)}
+        tab.evaluate("localStorage.clear()")  # TURN was for this session
+        people.complaints.clear()  # that there was no network
 
 
 def test_a_tab_is_the_server_for_its_browser_and_by_a_code_for_another(

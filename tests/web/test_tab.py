@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpclab.crypto.identity import Identity
+from mpclab.signaling.client import Client
 from mpclab.signaling.tickets import issue
 from tests.web.pages import Browser, FakePage
 
@@ -78,8 +79,16 @@ def test_the_mesh_outlives_the_tab_that_was_its_server() -> None:
     browser.run(lambda: not any(tab.state["joined"] for tab in rest))
     agree(browser, rest, rest[0], "note", text="we go on")
     assert len({tab.state["head"] for tab in rest}) == 1
-    # Another tab hosts the next server under the same name, and all meet there again.
+    # Another tab hosts the next server under the same name, and all meet there again; a page that
+    # wakes up does not wait for its turn.
+    node = rest[0].tab.world.alive(2).node
+    assert node is not None
+    client = node.machine(("signaling",))
+    assert isinstance(client, Client)
+    browser.run(lambda: client.state == "waiting")
     rest[1].do("serve", name="here")
+    rest[0].do("wake")
+    assert client.state == "connecting"
     browser.run(lambda: all(tab.state["joined"] for tab in rest))
 
 

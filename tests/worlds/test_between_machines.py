@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +15,7 @@ import pytest
 
 from mpclab.lab import Lab
 from mpclab.worlds.real.data_channel import ChannelSettings, IceServer
+from tests.services import TURN_LOGIN, free_port, running, turn_server
 
 
 def _has_namespaces() -> bool:
@@ -153,21 +153,9 @@ def test_machines_with_slow_and_lossy_lines_link_directly_and_an_address_may_cha
 
 @pytest.fixture
 def turn(tmp_path: Path) -> Iterator[IceServer]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [
-        "turnserver", "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1",
-        "--listening-port", str(port), "--realm", "tests", "--lt-cred-mech", "--user", "u:secret",
-        "--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers", "--log-file", "stdout",
-        "--pidfile", str(tmp_path / "pid"), "--db", str(tmp_path / "db"),
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        for line in server.stdout:
-            if "UDP listener opened" in line or "Total General servers" in line:
-                break
-        yield IceServer(f"turn:127.0.0.1:{port}?transport=udp", "u", "secret")
-        server.kill()
+    port = free_port()
+    with running(turn_server(tmp_path, port)):
+        yield IceServer(f"turn:127.0.0.1:{port}?transport=udp", *TURN_LOGIN)
 
 
 @pytest.mark.skipif(not shutil.which("turnserver"), reason="no TURN server: install coturn")

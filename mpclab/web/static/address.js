@@ -25,25 +25,28 @@ export function linkTo({ party, tell, code, ticket, ...rest }, more = {}) {
   return `${location.origin}${location.pathname}${toAddress({ ...rest, ...more })}`;
 }
 
-// Where the parties of a session meet: at the server of this page unless the fields say otherwise.
+// Where the parties of a session meet: at the server of this page unless the fields say otherwise,
+// which may stand behind a proxy that gave it a folder.
 export function serverOf(fields) {
-  const secure = location.protocol === "https:";
-  const server = fields.server || `${secure ? "wss" : "ws"}://${location.host}/`;
+  const server = fields.server || new URL("./", location.href).href.replace(/^http/, "ws");
   // By the session in it a proxy chooses one of several servers.
   return /^wss?:[^?]*$/.test(server) && !server.includes("/s/") ? `${server.replace(/\/+$/, "")}/s/${fields.session}` : server;
 }
 
-// STUN and TURN servers, a line each: `stun:host`, or `turn:host user password`. They are this
-// browser's, for all its sessions.
+// STUN and TURN servers, a line each: `stun:host`, or `turn:host user password`, and whether links
+// go by TURN only. They are this browser's, for all its sessions.
 export const ice = {
   get text() { try { return localStorage.getItem("mpclab ice") ?? ""; } catch { return ""; } },
   set text(value) { try { localStorage.setItem("mpclab ice", value); } catch { /* not kept */ } },
+  get only() { try { return localStorage.getItem("mpclab turn only") === "yes"; } catch { return false; } },
+  set only(yes) { try { localStorage.setItem("mpclab turn only", yes ? "yes" : ""); } catch { /* not kept */ } },
   get servers() {
     return this.text.split("\n").map((line) => line.trim().split(/\s+/)).filter(([url]) => url)
       .map(([urls, username, credential]) => (username ? { urls, username, credential } : { urls }));
   },
   // What is wrong with it; "": nothing.
-  wrong(text) {
+  wrong(text, only) {
+    if (only && !/^\s*turns?:/m.test(text)) return "links through TURN alone need a TURN server: write one, or take that choice back";
     for (const line of text.split("\n").map((one) => one.trim()).filter(Boolean)) {
       const [url, ...login] = line.split(/\s+/);
       if (!/^(stun|stuns|turn|turns):[A-Za-z0-9.:[\]-]+(\?transport=(udp|tcp))?$/.test(url)) return `${url}: write stun:HOST or turn:HOST`;

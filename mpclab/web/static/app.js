@@ -69,7 +69,7 @@ async function begin(fields, passphrase) {
     if (server.startsWith("tab:") && server !== app.state.serving?.url && !(await isServed(server.slice(4)))) {
       await page.serve(server.slice(4)).catch(() => {}); // another tab was quicker: that one it is
     }
-    const own = await page.ask("start", { place: { ...fields, url: server, ice: ice.servers }, passphrase });
+    const own = await page.ask("start", { place: { ...fields, url: server, ice: ice.servers, relay_only: ice.only }, passphrase });
     const { where, ...kept } = fields;
     app.place = { ...kept, server: fields.server ?? "", kept: own.kept };
     history.replaceState(null, "", toAddress(app.place));
@@ -112,6 +112,12 @@ async function crash(milliseconds) {
   app.kinds = await page.ask("boot");
   await enter(place);
 }
+
+// After sleep, or without a network for a while: look for the server now, not when its turn comes.
+function wake() { if (app.place !== null && !entering) page.command({ do: "wake" }).catch(() => {}); }
+addEventListener("online", wake);
+document.addEventListener("resume", wake);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) wake(); });
 
 addEventListener("unhandledrejection", (event) => complain(event.reason));
 if ("serviceWorker" in navigator && parent === window) navigator.serviceWorker.register("./offline.js", { scope: "./" }).catch(() => {});

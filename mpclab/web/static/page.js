@@ -26,9 +26,9 @@ class Channel {
     this.work = this.work.then(act).catch((error) => this.end(`cannot be set up: ${error.message}`));
   }
 
-  begin({ label, ice, sdp }) {
+  begin({ label, ice, relay_only: only, sdp }) {
     this.then(async () => {
-      const pc = this.pc = new RTCPeerConnection({ iceServers: ice });
+      const pc = this.pc = new RTCPeerConnection({ iceServers: ice, iceTransportPolicy: only ? "relay" : "all" });
       const channel = this.channel = pc.createDataChannel(label, { ordered: true, negotiated: true, id: 0 });
       channel.binaryType = "arraybuffer";
       channel.bufferedAmountLowThreshold = ROOM / 2;

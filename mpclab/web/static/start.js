@@ -24,10 +24,11 @@ export function startView(app, given) {
   const form = h("form", {
     onsubmit: (event) => {
       event.preventDefault();
-      const { ice: relayed, passphrase, ...fields } = Object.fromEntries(new FormData(form));
-      const wrong = ice.wrong(relayed);
+      const { ice: relayed, only, passphrase, ...fields } = Object.fromEntries(new FormData(form));
+      const wrong = ice.wrong(relayed, only);
       if (wrong) { complain(wrong); return; }
       ice.text = relayed;
+      ice.only = Boolean(only);
       app.enter({ ...fields, server: whereOf(fields.where, given, app) }, passphrase);
     },
   },
@@ -48,7 +49,9 @@ export function startView(app, given) {
         "Let a lab see what happens here", h("small", {}, "votes, messages, results: never a secret")),
       field("Passphrase", h("input", { name: "passphrase", type: "password", autocomplete: "off" }), "by choice: without it nobody opens this party again"),
       field("Ticket", input("ticket", { autocomplete: "off", spellcheck: "false" }), "where parties come by invitation alone"),
-      field("STUN and TURN servers", relays, "to reach those behind other routers"))),
+      field("STUN and TURN servers", relays, "to reach those behind other routers"),
+      h("label.check", {}, h("input", { type: "checkbox", name: "only", value: "yes", checked: ice.only }),
+        "Link through TURN alone", h("small", {}, "nobody learns this browser's address but the TURN server")))),
   h("div.row", {}, h("button.main", { type: "submit" }, invited ? "Join" : "Create or join")));
   const main = $("main");
   main.className = "start";
@@ -57,6 +60,7 @@ export function startView(app, given) {
   main.replaceChildren(h("section.card", { "aria-labelledby": "begin" },
     h("h2", { id: "begin" }, invited ? "Join a session" : "Meet others"),
     h("p.soft", {}, "This tab is a party of its own: it makes its own key, votes, and holds its share of every secret. The server only introduces parties."),
+    parent === window ? h("p.soft", {}, "Alone? ", h("a", { href: "lab.html" }, "A simulated lab"), " has all parties in one page.") : null,
     form),
   card("Server", serving),
   card("Take up again", restoring(app)));

@@ -1,10 +1,6 @@
 // The worker of a tab: Python, and what it persists. `page.js` has the links.
 
-import { loadPyodide } from "./pyodide/pyodide.mjs";
-import sodium from "./libsodium-wrappers.mjs";
-import { secp256k1 } from "./noble/curves/secp256k1.js";
-import { ed25519 } from "./noble/curves/ed25519.js";
-import { primitives } from "./primitives.mjs";
+import { begun, sodium } from "./python.js";
 import { Database, identity, restored } from "./database.js";
 
 let tab = null; // mpclab.web.tab.Tab
@@ -58,33 +54,6 @@ function guarded(act) {
   }
 }
 
-async function boot(files) {
-  await sodium.ready;
-  const python = await loadPyodide({
-    indexURL: new URL("./pyodide/", import.meta.url).href,
-    stdLibURL: new URL("./pyodide/python_stdlib.zip", import.meta.url).href,
-  });
-  python.registerJsModule("mpclab_primitives", primitives(sodium, secp256k1, ed25519));
-  python.registerJsModule("mpclab_page", bridge);
-  const site = "/lib/python3.14/site-packages";
-  const [wheel, rooms] = await files;
-  python.unpackArchive(wheel, "wheel", { extractDir: site });
-  python.FS.writeFile("/lib/mpclab.zip", new Uint8Array(rooms));
-  return python.runPython(`
-import sys
-sys.path.append("/lib/mpclab.zip")
-from mpclab.web.tab import Tab
-from mpclab.worlds.browser.bridge import WorkerPage
-Tab(WorkerPage())
-`);
-}
-
-async function fetched(name) {
-  const response = await fetch(new URL(name, import.meta.url));
-  if (!response.ok) throw new Error(`${name}: ${response.status}`);
-  return response.arrayBuffer();
-}
-
 const nameOf = (place) => `mpclab ${place.session} ${place.party}`;
 
 // Argon2id (RFC 9106) at libsodium's "interactive" limits: 64 MiB.
@@ -94,8 +63,7 @@ const derived = (passphrase, salt) => sodium.crypto_pwhash(32, passphrase, salt,
 // What the page asks for, each with an answer.
 const answers = {
   async boot() {
-    const files = Promise.all([fetched("./msgspec.whl"), fetched("./mpclab.zip")]);
-    tab = await boot(files);
+    tab = await begun(bridge, "mpclab.web.tab", "Tab");
     return JSON.parse(tab.command('{"do":"kinds"}')).ok;
   },
   async start({ place, passphrase }) {

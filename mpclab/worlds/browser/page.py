@@ -10,8 +10,8 @@ say         one message to the server, or to a client
 close       why; nothing is told of this link any more
 listen      a NAME: be the server `tab:NAME`                `accepted`, `greeted` for each client
 hush                                                        (the opposite of listen)
-offer       JSON: label, ice                                `described`
-answer      JSON: label, ice, sdp                           `described`
+offer       JSON: label, ice, relay_only                    `described`
+answer      JSON: label, ice, relay_only, sdp               `described`
 take        the peer's answer
 candidates  JSON: a list of lines
 send        (data) one message on a data channel

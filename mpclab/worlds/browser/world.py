@@ -96,7 +96,7 @@ class BrowserWorld(LiveWorld):
         self._on_step = on_step
         self.page = page
         self._kept: Items | None = None
-        self._ice: Sequence[Mapping[str, str]] = ()
+        self._ice: dict[str, object] = {}  # how links are made, for `RTCPeerConnection`
         self._url = ""
         self._served = ""  # the name under which we serve
         self._links: dict[int, _Link] = {}
@@ -112,11 +112,19 @@ class BrowserWorld(LiveWorld):
     def server_url(self) -> str:
         return f"tab:{self._served}" if self._served else self._url
 
-    def enter(self, url: str, kept: Items | None, ice: Sequence[Mapping[str, str]] = ()) -> None:
+    def enter(
+        self,
+        url: str,
+        kept: Items | None,
+        ice: Sequence[Mapping[str, str]] = (),
+        *,
+        relay_only: bool = False,
+    ) -> None:
         """From now on parties meet at `url` ("": the server that this tab hosts), and what they
         persist is kept with what was `kept` before; None: it is not kept. `ice`: STUN and TURN
-        servers as `RTCPeerConnection` takes them."""
-        self._url, self._kept, self._ice = url, kept, ice
+        servers as `RTCPeerConnection` takes them; `relay_only`: links go by TURN alone."""
+        self._url, self._kept = url, kept
+        self._ice = {"ice": ice, "relay_only": relay_only}
 
     def renew(self, trace: Trace) -> None:
         """Write rows to another trace from now on: who was here has left."""
@@ -238,12 +246,12 @@ class BrowserWorld(LiveWorld):
                 if (known := self._to_server.get(host.actor)) is not None:
                     self._end(known, reason)
             case MakeOffer(path, peer, attempt):
-                wanted = {"label": _label(host), "ice": self._ice}
+                wanted = {"label": _label(host), **self._ice}
                 self.page.perform("offer", self._new(host, path, peer, attempt), json.dumps(wanted))
             case MakeAnswer(path, peer, attempt, offer):
                 number = self._new(host, path, peer, attempt)
                 self._links[number].remote = fingerprint_of(offer)
-                wanted = {"label": _label(host), "ice": self._ice, "sdp": bare(offer)}
+                wanted = {"label": _label(host), **self._ice, "sdp": bare(offer)}
                 self.page.perform("answer", number, json.dumps(wanted))
             case TakeAnswer(_, peer, attempt, answer):
                 if (known := self._channel(host, peer, attempt)) is not None:
