@@ -1,6 +1,7 @@
 """What the documents say of the code, printed from the code: `make docs-tables` writes it.
 
-Whole files (`docs/lies.md`, `docs/mutants.md`, `docs/notes.md`, `docs/wire.json`) and, in files
+Whole files (`docs/lies.md`, `docs/mutants.md`, `docs/notes.md`, `docs/wire.json`,
+`docs/wire-vectors.json`) and, in files
 that people write, what stands between `<!-- NAME -->` and `<!-- /NAME -->`: tables of what can be
 chosen, layers, diagrams of legal moves. A test compares them with what is printed now.
 """
@@ -32,6 +33,7 @@ from mpclab.signaling.negotiate import Confirm
 from tools.lies_table import table as lies_table
 from tools.mutants_table import table as mutants_table
 from tools.notes_table import table as notes_table
+from tools.wire_vectors import vectors
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -179,6 +181,7 @@ def members(types: Any) -> tuple[type[Message], ...]:
 FILES: dict[str, Callable[[], str]] = {
     "docs/notes.md": notes_table,
     "docs/wire.json": wire,
+    "docs/wire-vectors.json": vectors,
     "docs/mutants.md": mutants_table,
 }
 

@@ -2,7 +2,10 @@
 // It prints a line of JSON for each event, and takes {"approve": OP}, {"reject": OP, "reason": …},
 // {"propose": KIND, "params": {…}} and {"leave": true}, a line each.
 
-import { readFileSync, writeFileSync, renameSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync, realpathSync, writeFileSync, renameSync } from "node:fs";
+import { createServer } from "node:net";
+import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import wrtc from "@roamhq/wrtc";
@@ -35,6 +38,23 @@ function fileStore(file) {
   };
 }
 
+// Two processes that are one party would vote both ways: a name that the system knows, and forgets
+// with the process that has it, however that ends. Where it has none such, a file's name has to do.
+async function alone(file) {
+  const whole = join(realpathSync(dirname(file)), basename(file));
+  const name = `mpclab-${createHash("sha256").update(whole).digest("hex").slice(0, 32)}`;
+  const path = { linux: `\0${name}`, win32: `\\\\.\\pipe\\${name}` }[process.platform] ?? `${whole}.lock`;
+  const server = createServer((socket) => socket.destroy());
+  await new Promise((resolve, reject) => server.once("error", reject).listen(path, resolve));
+  server.unref();
+}
+
+if (values.store) {
+  await alone(values.store).catch((error) => {
+    console.error(error.code === "EADDRINUSE" ? `${values.store} is in use: another process is this party` : `${values.store}: ${error.message}`);
+    process.exit(3);
+  });
+}
 const store = fileStore(values.store);
 if (store.get("seed") === null) store.set("seed", toBase64(random(32)));
 process.stdout.on("error", () => process.exit(0)); // nobody reads any more

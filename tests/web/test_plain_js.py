@@ -338,6 +338,16 @@ def test_its_bytes_are_ours_and_it_refuses_what_we_refuse(client: Path, tmp_path
     assert proposed.op == voted.op
 
 
+def test_it_passes_its_own_test_by_the_documented_vectors(client: Path) -> None:
+    vectors = CLIENT.parents[1] / "docs" / "wire-vectors.json"
+    ran = subprocess.run(
+        [*packages.node(), "test.mjs"], cwd=client, env={"WIRE_VECTORS": str(vectors)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
+    assert "pass 7" in ran.stdout
+
+
 # --- among our parties --------------------------------------------------------------------------
 
 
@@ -427,6 +437,12 @@ def test_it_joins_confirms_and_votes(
             assert not any(e["what"] == "committed" for e in js.said)  # without its vote nothing is
             js.do(approve=op)
             told = js.event("committed", op=op)
+            if agreement == "direct":  # two processes on one store would vote both ways
+                with terminal(
+                    client, url, lab, party, "--store", str(tmp_path / "." / "store.json")
+                ) as twin:
+                    assert twin.process.wait(PATIENCE) == 3
+                    assert twin.said == []
             js.do(approve=op)
             assert "a vote is final" in js.event("error")["reason"]
             js.do(propose="note", params={"text": "from afar"})
