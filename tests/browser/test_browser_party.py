@@ -17,6 +17,7 @@ lab = Lab(world="webrtc", parties=3, threshold=2, agreement="raft", session="bes
 lab.start_server(0)
 lab.spawn(1, 2)
 lab.join()
+lab.inject("no-link", from_=[2], to=[3])  # so that all of it goes over the comm
 BrowserParty(lab)
 """
 IN_KERNEL = """async (code) => {
@@ -37,6 +38,7 @@ def in_kernel(page: Page, code: str) -> str:
 
 
 def test_the_viewers_browser_is_a_party_beside_the_kernels(lab: LabDriver) -> None:
+    """With one of them over a link, with the other over the comm, where no link can be."""
     assets.ready()  # which takes longer than a cell may, the first time
     page = lab.open_notebook(lab.write_notebook("beside.ipynb", CELL))
     frame = page.frame_locator("iframe.mpclab-browser-party")
@@ -45,6 +47,9 @@ def test_the_viewers_browser_is_a_party_beside_the_kernels(lab: LabDriver) -> No
     assert page.evaluate(
         "performance.getEntriesByType('resource').every((r) => !/^ws/.test(r.name))"
     )
+    people = frame.locator(".people li")
+    expect(people.nth(0)).to_contain_text("connected directly", timeout=PATIENCE)
+    expect(people.nth(1)).to_contain_text("connected through the server, sealed")
     propose(frame, "dkg")
     is_done(frame, "make a key together")
     in_kernel(page, "lab.propose(by=1, kind='sign', key=1, message='from the kernel')")
