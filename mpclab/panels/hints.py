@@ -55,6 +55,8 @@ def hint(lab: Lab, state: State, *, playing: bool = False) -> Hint:
         linked = sum(state.link(*pair) in LINKED for pair in pairs)
         if linked < len(pairs) and not state.operations:
             return Hint(3, f"Connecting: {linked} of {len(pairs)} pairs can talk.")
+    if group.protocol is not None:
+        return Hint(4, "Parties run a protocol of your own: what it puts out is under Operations.")
     return _operations(lab, state, down)
 
 

@@ -32,6 +32,8 @@ _MOODS = {
     "failed": theme.BAD,
 }
 
+_OWN = "parties run a protocol of your own: nothing is proposed to it here"
+
 
 class OperationsPanel(Panel):
     """Proposals: make one, see who voted what and what it waits for, vote by hand."""
@@ -131,13 +133,15 @@ class OperationsPanel(Panel):
         if now.is_new or now.rows:
             self._known = [o for o in state.operations.values() if o.proposed_at is not None]
             self._offer_operations()
-            self.table.value = proposals(self._known, state, lab)
+            own = lab.group.protocol is not None
+            self.table.value = outputs(lab) if own else proposals(self._known, state, lab)
             self.note(_tally(self._known))
         joined = lab.group.joined
         closed = "this lab is closed; press Reset" if lab.closed else ""
         life = state.parties[self.by.value].life if self.by.value in state.parties else ""
         why = (
             closed
+            or (_OWN if lab.group.protocol is not None else "")
             or ("" if joined else "parties must join first")
             or ("" if self.by.value in joined else f"party {self.by.value} has not joined")
             or ("" if life == UP else f"party {self.by.value} is {life}")
@@ -242,6 +246,18 @@ def proposals(known: list[Operation], state: State, lab: Lab) -> str:
         for number, one in reversed(numbered)
     ]
     return theme.table(["#", "by", "what", "votes", "where it stands"], rows)
+
+
+def outputs(lab: Lab) -> str:
+    """What the machines of a protocol of one's own put out, the latest last."""
+    told = lab.outputs()
+    if not told:
+        return theme.empty("Parties run a protocol of your own; it has put nothing out yet.")
+    rows = [
+        [theme.chip(party), str(len(said)), theme.escape(style.shorten(said[-1], 90))]
+        for party, said in told.items()
+    ]
+    return theme.table(["party", "outputs", "the latest"], rows)
 
 
 def _said(one: Operation) -> str:

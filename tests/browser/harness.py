@@ -26,6 +26,10 @@ CHECKOUT = Path(__file__).parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 START_SECONDS = 150
 RUN_SECONDS = 90
+APPLICATIONS = {
+    "jupyterlab": ("LabApp", "lab/tree"),
+    "notebook": ("JupyterNotebookApp", "notebooks"),
+}
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -80,14 +84,19 @@ class JupyterServer:
     notebooks: Path
     token: str
     log: Path
+    page: str = "lab/tree"  # where a notebook is opened
 
     def address(self, notebook: str) -> str:
-        return f"{self.url}lab/tree/{notebook}?token={self.token}&reset"
+        return f"{self.url}{self.page}/{notebook}?token={self.token}&reset"
 
 
 @contextmanager
-def jupyter_server(folder: Path) -> Iterator[JupyterServer]:
-    """Run JupyterLab in `folder`, on a free port, over a copy of notebooks/; end it afterwards."""
+def jupyter_server(folder: Path, application: str = "jupyterlab") -> Iterator[JupyterServer]:
+    """Run JupyterLab in `folder`, on a free port, over a copy of notebooks/; end it afterwards.
+
+    `application` may be `notebook`, for Notebook 7.
+    """
+    kind, page = APPLICATIONS[application]
     notebooks = folder / "notebooks"
     if (CHECKOUT / "notebooks").is_dir():
         ignore = shutil.ignore_patterns(".ipynb_checkpoints")
@@ -98,10 +107,10 @@ def jupyter_server(folder: Path) -> Iterator[JupyterServer]:
     overrides.write_text(json.dumps(SETTINGS))
     token, log = secrets.token_hex(16), folder / "jupyter.log"
     command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
+        *(sys.executable, "-m", application, "--no-browser", "--allow-root", "--ip=127.0.0.1"),
         "--ServerApp.port=0",
         f"--ServerApp.root_dir={notebooks}",
-        "--LabApp.expose_app_in_browser=True",
+        f"--{kind}.expose_app_in_browser=True",
         "--LabApp.extension_manager=readonly",
     ]
     environment = os.environ | {
@@ -124,7 +133,7 @@ def jupyter_server(folder: Path) -> Iterator[JupyterServer]:
         )
     try:
         url = _wait_until_up(process, folder / "runtime", log)
-        yield JupyterServer(url, notebooks, token, log)
+        yield JupyterServer(url, notebooks, token, log, page)
     finally:
         process.terminate()  # the server ends its kernels
         try:
@@ -169,6 +178,16 @@ def browser() -> Iterator[Browser]:
             launched.close()
 
 
+def written(file: Path, *cells: str) -> None:
+    """Write a notebook of code `cells`."""
+    made = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+        # Without its kernel's name JupyterLab asks which one to use, and waits.
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(made, file)
+
+
 class LabDriver:
     """The verbs of a browser test. Its pages are closed with it."""
 
@@ -179,12 +198,7 @@ class LabDriver:
 
     def write_notebook(self, name: str, *cells: str) -> str:
         """Write a notebook of code `cells` where the server finds it."""
-        made = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-            # Without its kernel's name JupyterLab asks which one to use, and waits.
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
-        )
-        nbformat.write(made, self.server.notebooks / name)
+        written(self.server.notebooks / name, *cells)
         return name
 
     def open_notebook(self, name: str, *, run: bool = True) -> Page:

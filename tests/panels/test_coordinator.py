@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mpclab import Lab, Scenario, UsageError
+from mpclab.core import Ctx, Machine, Message
 from mpclab.faults.plan import parse_fault
 from mpclab.lab.shipped import file_of
 from mpclab.panels import Coordinator, HistoryPanel, OperationsPanel, ServerPanel
@@ -646,6 +647,28 @@ def test_a_disagreement_is_told_by_the_texts_not_by_hashes() -> None:
     texts = set(next(iter(fold(run.trace).operations.values())).results.values())
     assert len(texts) == 2
     assert all(f"have “{text}”" in said or f"has “{text}”" in said for text in texts)
+
+
+class Greeting(Message):
+    number: int
+
+
+class Greeter(Machine):
+    def start(self, ctx: Ctx) -> None:
+        ctx.broadcast(Greeting(ctx.me))
+
+    def on_message(self, ctx: Ctx, sender: int, msg: Greeting) -> None:
+        ctx.output(f"greeted by {msg.number}")
+
+
+def test_a_protocol_of_ones_own_shows_what_it_puts_out(hands: Make) -> None:
+    it = hands(Lab(parties=3, mesh="ready", protocol=Greeter))
+    it.press(it.panel.parties.spawn)
+    it.press(it.panel.parties.join)
+    it.panel.time.pace.value = "10×"
+    it.say("greeted by")
+    it.say("what it puts out is under Operations")
+    assert it.panel.operations.propose.tooltip.startswith("parties run a protocol of your own")
 
 
 def test_a_hint_names_a_few_parties_and_counts_many() -> None:
