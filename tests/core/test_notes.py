@@ -40,7 +40,7 @@ def some(kind: type[msgspec.Struct]) -> msgspec.Struct:
         elif each and type(None) in each:
             fields[field.name] = values.get(each[0])
         elif "tuple[tuple" in str(wanted):
-            fields[field.name] = (("x", 1),)
+            fields[field.name] = ((1 if "tuple[tuple[int" in str(wanted) else "x", 1),)
         elif "tuple" in str(wanted).lower():
             fields[field.name] = (1,) if "int" in str(wanted) else ("x",)
         elif "dict" in str(wanted):
