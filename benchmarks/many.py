@@ -7,15 +7,18 @@ how long the slowest hundredth took, and the CPU that each server process spent.
 `--workers` above 1: with `--redis` they share a Redis that is started here, and a room may be on
 several; without, a session's url chooses its worker. What a worker could carry is measured by its
 CPU, which other programs on the machine change little: messages a second of CPU, of the busiest
-worker. `--compare` runs one worker and then two, and says by how much more two carry; `--peer` runs
-PeerServer at the same rate, with the same clients (where there is Node: see `benchmarks.relay`).
+worker. `--peer` runs PeerServer at the same rate, with the same clients (where there is Node: see
+`benchmarks.relay`).
+
+`--compare` says by how much more two workers carry than one, in `ROUNDS` rounds of both by turns,
+each worker at the same rate: a server takes what has come in one turn of its loop together, so that
+one with half as much to do spends more on each message. Sessions are dealt out evenly.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -55,6 +58,7 @@ class _Packet(msgspec.Struct):
 
 _decode = msgspec.json.Decoder(_Packet).decode
 _AT_ONCE = 100  # joins
+ROUNDS = 2
 _READY_WITHIN = 60.0
 
 
@@ -163,8 +167,8 @@ class PeerClient(Client):
         self.tally.sent += 1
 
 
-async def _drive(servers: Servers, args: argparse.Namespace) -> Tally:
-    sessions, n, rate, seconds = args.sessions, args.parties, args.rate, args.seconds
+async def _drive(servers: Servers, args: argparse.Namespace, rate: int) -> Tally:
+    sessions, n, seconds = args.sessions, args.parties, args.seconds
     tally, gate = Tally(), asyncio.Semaphore(_AT_ONCE)
     make = PeerClient if servers.peer else Client
 
@@ -174,7 +178,7 @@ async def _drive(servers: Servers, args: argparse.Namespace) -> Tally:
             await client.joined
 
     clients = [
-        make(servers.url_of(f"s{s}"), f"s{s}", party, n, tally)
+        make(servers.url_of(s), f"s{s}", party, n, tally)
         for s in range(sessions)
         for party in range(1, n + 1)
     ]
@@ -209,8 +213,9 @@ class Servers:
     pids: list[int]
     peer: bool = False
 
-    def url_of(self, session: str) -> str:
-        return self.urls[hashlib.sha256(session.encode()).digest()[0] % len(self.urls)]
+    def url_of(self, number: int) -> str:
+        """Where session `number` meets."""
+        return self.urls[number % len(self.urls)]
 
 
 @contextmanager
@@ -278,39 +283,56 @@ def peer_server(folder: str) -> Iterator[Servers]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="thousands of connections at real servers")
-    parser.add_argument("--sessions", type=int, default=500)
+    parser.add_argument("--sessions", type=int, help="by itself 500, 100 to compare")
     parser.add_argument("--parties", type=int, default=10)
-    parser.add_argument("--rate", type=int, default=5000, help="messages a second, in all")
+    parser.add_argument("--rate", type=int, default=5000, help="messages a second, in all; "
+                        "to compare, of each worker")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--redis", action="store_true", help="workers share their rooms")
-    parser.add_argument("--compare", action="store_true", help="one worker, then two")
+    parser.add_argument("--compare", action="store_true", help="one worker and two, by turns")
     parser.add_argument("--peer", action="store_true", help="and PeerServer, at the same rate")
     args = parser.parse_args()
+    args.sessions = args.sessions or (100 if args.compare else 500)
     raise_descriptor_limit()
-    if args.compare:
-        one = _measure(ours(args, 1, args.redis), args)
-        two = _measure(ours(args, 2, args.redis), args)
-        print(f"two workers carry {two.capacity / one.capacity:.2f} × what one does")
-    else:
-        one = _measure(ours(args, args.workers, args.redis), args)
+    one = _compare(args) if args.compare else _measure(
+        ours(args, args.workers, args.redis), args, args.rate
+    )  # fmt: skip
     if args.peer:
         if not (folder := installed()):
             print("PeerServer: there is no Node here")
             return
-        peer = _measure(peer_server(folder), args)
+        peer = _measure(peer_server(folder), args, args.rate)
         print(
             f"mpclab / PeerServer: p99 {one.percentile(0.99) / peer.percentile(0.99):.2f} ×, "
             f"CPU a message {peer.capacity / one.capacity:.2f} ×"
         )
 
 
-def _measure(serving: AbstractContextManager[Servers], args: argparse.Namespace) -> Tally:
+def _compare(args: argparse.Namespace) -> Tally:
+    """One worker and two, by turns; what one did first."""
+    first, spent = None, {1: 0.0, 2: 0.0}
+    arrived = {1: 0, 2: 0}
+    for _ in range(ROUNDS):
+        for workers in (1, 2):
+            tally = _measure(ours(args, workers, args.redis), args, workers * args.rate)
+            spent[workers] += max(tally.cpu)
+            arrived[workers] += tally.arrived
+            first = first or tally
+    ratio = (arrived[2] / spent[2]) / (arrived[1] / spent[1])
+    print(f"two workers carry {ratio:.2f} × what one does, by the CPU of the busier one")
+    assert first is not None
+    return first
+
+
+def _measure(
+    serving: AbstractContextManager[Servers], args: argparse.Namespace, rate: int
+) -> Tally:
     with serving as servers:
-        tally = asyncio.run(_drive(servers, args))
+        tally = asyncio.run(_drive(servers, args, rate))
     spent = ", ".join(f"{seconds:.2f}" for seconds in tally.cpu)
     print(
-        f"{servers.name}: sent {tally.sent}, arrived {tally.arrived}, in another session "
+        f"{servers.name}, {rate}/s: sent {tally.sent}, arrived {tally.arrived}, in another session "
         f"{tally.strays}, p50 {tally.percentile(0.5):.1f} ms, p99 {tally.percentile(0.99):.1f} ms, "
         f"CPU {spent} s: {tally.capacity:,.0f} messages for each second of the busiest's",
         flush=True,
