@@ -26,13 +26,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from mpclab import plugins
 from mpclab.check.registry import spell, unspell
@@ -56,6 +56,15 @@ TRACES = ("full", "tail", "off")
 VOTES = ("approve", "reject", "silent", "validate")
 DEFAULT_CHECKS = ("agreement", "validity", "integrity", "termination")
 MOST_PARTIES = 9_999
+
+
+_KINDS: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("name", "world", "policy", "session", "mesh", "trace"), str),
+    **dict.fromkeys(("parties", "threshold", "until", "seed", "patience"), int),
+    **dict.fromkeys(("votes", "private"), Mapping),
+    **dict.fromkeys(("operations", "clients", "faults", "checks", "plugins", "schedule"), Iterable),
+    "network": Network,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +135,10 @@ class Scenario:
     agreement_options: Options | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("name", str), ("votes", Mapping), ("private", Mapping)):
-            if not isinstance(getattr(self, name), kind):
-                raise UsageError(
-                    f"{name}: {getattr(self, name)!r} cannot be; Scenario(parties=3) takes fields "
-                    "by name, Scenario.parse({…}) a mapping of them"
-                )
+        for name in ("until", "patience"):  # as in a file, or µs
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, parse_duration(getattr(self, name), name))
+        self._check_kinds()
         plugins.load_installed()
         for plugin in self.plugins:
             plugins.load(plugin)
@@ -182,6 +189,17 @@ class Scenario:
             self._check_voters(call.kind, f"clients[{i}]")
         for i, fault in enumerate(self.faults):
             check_messages(fault, self.agreement, f"faults[{i}].messages")
+
+    def _check_kinds(self) -> None:
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                raise UsageError(
+                    f"{name}: {value!r} cannot be; Scenario(parties=3) takes fields by name, "
+                    "Scenario.parse({…}) a mapping of them"
+                )
+        if not isinstance(self.agreement, str) and not hasattr(self.agreement, "__dict__"):
+            raise UsageError(f"agreement: {self.agreement!r}; use a protocol's name, or its class")
 
     def _check_sizes(self) -> None:
         if not 1 <= self.parties <= MOST_PARTIES:

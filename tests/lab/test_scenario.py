@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 
@@ -105,6 +107,17 @@ def test_what_cannot_be_is_refused_before_anything_runs(text: str, field: str, h
         Scenario.from_text(text)
     assert field in str(error.value)
     assert hint in str(error.value)
+
+
+def test_fields_of_another_kind_are_refused_and_durations_are_read() -> None:
+    assert Scenario(until="5s", patience="2s") == Scenario(until=5 * SECOND, patience=2 * SECOND)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="until"):
+        Scenario(until="soon")  # type: ignore[arg-type]
+    for field in fields(Scenario):
+        for value in (1.5, None, object(), b"x", [object()]):
+            if (field.name, value) != ("agreement_options", None):
+                with suppress(UsageError):  # and nothing else
+                    Scenario(**{field.name: value})  # type: ignore[arg-type]
 
 
 def test_a_change_is_checked_like_a_file() -> None:
