@@ -1,16 +1,18 @@
 """A store is its owner's alone, and a broken one says so and loses nothing."""
 
 import os
+import random
 import resource
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from mpclab.core.errors import UsageError
 from mpclab.lab import Lab
+from mpclab.worlds.real import wal
 from mpclab.worlds.real.store import SqliteStore, StoreError
 from mpclab.worlds.real.wal import is_damaged
 
@@ -174,6 +176,20 @@ def test_a_log_that_begins_again_is_no_damage(tmp_path: Path) -> None:
     running.close()
 
 
+@pytest.mark.parametrize("byte_order", ["big", "little"])
+def test_frames_are_summed_as_sqlite_does(byte_order: str) -> None:
+    """All of them at once, or word by word."""
+    made = random.Random(1)
+    size, count, big = 512, 5, byte_order == "big"
+    frames = [made.randbytes(24 + size) for _ in range(count)]
+    before = [(made.getrandbits(32), made.getrandbits(32)) for _ in range(count)]
+    data = bytes(32) + b"".join(frames)
+    assert wal._sums_of(data, size, count, before, big) == [
+        wal._add(frame[24:], wal._add(frame[:8], at, big), big)
+        for frame, at in zip(frames, before, strict=True)
+    ]
+
+
 def test_a_log_that_is_written_while_it_is_read_is_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +203,25 @@ def test_a_log_that_is_written_while_it_is_read_is_no_damage(
     reads = [both, now + b"more"]
     monkeypatch.setattr(Path, "read_bytes", lambda _: reads.pop(0))
     assert not is_damaged(log)
+
+
+def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.sqlite"
+    with closing(sqlite3.connect(file, isolation_level=None)) as theirs:
+        theirs.execute("CREATE TABLE precious(x)")
+    file.chmod(0o644)
+    before = file.read_bytes()
+    for _ in range(2):
+        with pytest.raises(UsageError, match="not a store of ours: its tables are others"):
+            SqliteStore(file, OWNER)
+    text = tmp_path / "letter"
+    text.write_text("dear friend")
+    text.chmod(0o640)
+    with pytest.raises(UsageError, match="not an SQLite database"):
+        SqliteStore(text, OWNER)
+    assert (file.stat().st_mode & 0o777, text.stat().st_mode & 0o777) == (0o644, 0o640)
+    assert file.read_bytes() == before
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["letter", "theirs.sqlite"]
 
 
 @pytest.mark.parametrize("place", ["/dev/null/x", "/proc/none/x"])

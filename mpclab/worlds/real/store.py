@@ -86,8 +86,6 @@ class SqliteStore:
 
     def _check_file(self) -> None:
         with open(self.file, "r+b") as opened:
-            if os.name == "posix":
-                os.fchmod(opened.fileno(), 0o600)
             head = opened.read(16)
         if not head:
             raise UsageError(
@@ -100,15 +98,18 @@ class SqliteStore:
             )
         if head != b"SQLite format 3\0":
             raise UsageError(f"{self.file} is not a store of ours: not an SQLite database")
+        with closing(sqlite3.connect(f"{self.file.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        if not {"about", "items"} <= tables:
+            raise UsageError(f"{self.file} is not a store of ours: its tables are others")
+        if os.name == "posix":  # not before: another program's file is none of our business
+            self.file.chmod(0o600)
 
     def _check_content(self, owner: Mapping[str, str]) -> None:
         (verdict,) = self._open.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             why = " ".join(verdict.split())
             raise UsageError(f"{self.file} is damaged: {why}; take a copy that is whole")
-        tables = {name for (name,) in self._open.execute("SELECT name FROM sqlite_master")}
-        if not {"about", "items"} <= tables:
-            raise UsageError(f"{self.file} is not a store of ours: its tables are others")
         if self._open.execute("SELECT count(*) FROM pragma_table_info('items')").fetchone()[0] != 4:
             raise UsageError(f"{self.file} is of another version of mpclab; use another folder")
         known = dict(self._open.execute("SELECT name, value FROM about"))
