@@ -14,7 +14,7 @@ from typing import Any
 from mpclab.core.machine import Machine
 from mpclab.core.registry import Registry
 
-_OURS = ("mpclab.", "tests.", "collections", "random", "_random")
+_OURS = ("mpclab.", "tests.", "collections", "random", "_random", "array")
 _OPAQUE = ("mpclab.crypto.",)
 """Keys and group elements never change."""
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from mpclab.core import notes
-from mpclab.core.effects import Effect, Send, SetTimer
+from mpclab.core.effects import Effect, Persist, Send, SetTimer
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path, format_duration
 from mpclab.core.wire import Frame
@@ -90,7 +90,8 @@ def revive(
         group.identity(party)
         background = {(e.path, e.name) for e in wanted if type(e) is SetTimer and e.background}
         part = node.part(group.app, world.seeded(party))
-        world.take_over(party, group.builder(party), part, background)
+        disk = _disk(recording, wanted, group.app)
+        world.take_over(party, group.builder(party), part, background, disk)
         group.arrived(party)
         if life == CRASHED:
             world.crash(party)
@@ -103,6 +104,21 @@ def revive(
     world.trace.append(
         Noted(now, WORLD, (), notes.Remark("simulated from here on; every pair is linked"))
     )
+
+
+def _disk(
+    recording: Recording, wanted: Iterable[Effect], app: Path
+) -> dict[Path, dict[str, bytes]]:
+    """What a party had stored by then, at and below `app`."""
+    found = {path: dict(items) for path, items in recording.stored.items()}
+    for effect in wanted:
+        if type(effect) is Persist:
+            items = found.setdefault(effect.path, {})
+            if effect.value is None:
+                items.pop(effect.key, None)
+            else:
+                items[effect.key] = effect.value
+    return {path: items for path, items in found.items() if path[: len(app)] == app}
 
 
 def _living(recordings: Iterable[Recording], now: int) -> Recording | None:

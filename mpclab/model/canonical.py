@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import types
+from array import array
 from collections import deque
 from typing import Any
 
@@ -48,6 +49,8 @@ def canonical(value: Any, exact: bool = True, above: tuple[int, ...] = ()) -> An
     path = (*above, id(value))
     if kind in (tuple, list, deque):
         return (kind.__name__, *(canonical(one, exact, path) for one in value))
+    if kind in (bytearray, array):
+        return (kind.__name__, bytes(value))
     if isinstance(value, dict):
         items = [(canonical(k, exact, path), canonical(v, exact, path)) for k, v in value.items()]
         return ("dict", *(items if exact else sorted(items, key=repr)))

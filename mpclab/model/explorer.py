@@ -140,11 +140,20 @@ class Explorer:
             self.locals.append(local)
         return number
 
-    def _at_rest(self, p: Party, node: Node, given: tuple[Given, ...]) -> int:
-        told = repr((p, given)).encode()
-        number = self._keep(
-            Local(node, node.stored, given), digest_of(node, exact=self.exact) + told
-        )
+    def _at_rest(
+        self,
+        p: Party,
+        node: Node,
+        stored: Mapping[Path, Mapping[str, bytes]],
+        given: tuple[Given, ...],
+    ) -> int:
+        # What a machine archives is on the disk alone, which its node does not know.
+        archived = [
+            (path, sorted(items.items() - node.stored.get(path, {}).items()))
+            for path, items in sorted(stored.items())
+        ]
+        told = repr((p, given, archived)).encode()
+        number = self._keep(Local(node, stored, given), digest_of(node, exact=self.exact) + told)
         known = self.locals[number].node
         assert known is not None
         if not self.exact and known is not node and number not in self._twins:
@@ -257,7 +266,7 @@ class Explorer:
                     pass
         told = tuple(performed) if self.telling else ()
         if cut < 0:
-            return Done(self._at_rest(p, node, given), tuple(sent), told)
+            return Done(self._at_rest(p, node, stored, given), tuple(sent), told)
         return Done(self._down(p, stored, given), tuple(sent), told)
 
     def _restart(self, p: Party, number: int) -> Done:

@@ -73,6 +73,10 @@ def test_a_crashed_party_is_so_in_the_copy_and_comes_back_with_what_it_stored() 
         lab = real.fork()
     assert lab.state.parties[4].life == "crashed"
     lab.restart(4)
+    lab.crash(1)  # it had not crashed there
+    lab.restart(1)
+    for p in (1, 4):  # from their disks, before anybody could tell them
+        assert lab.group.machine_of(p, lambda m: len(m.history)) == 1
     lab.propose(by=4, text="I am back")
     assert [o.status for o in lab.run()] == ["committed", "committed"]
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -121,14 +121,23 @@ class SimulatedWorld(World):
             self._lifecycle.remark(actor, notes.Started())
             self._steps.handle(host, Started())
 
-    def take_over(self, actor: Party, build: Build, node: Node, background: set[Any]) -> None:
+    def take_over(
+        self,
+        actor: Party,
+        build: Build,
+        node: Node,
+        background: set[Any],
+        disk: Mapping[Path, Mapping[str, bytes]],
+    ) -> None:
         """Host a node that has lived elsewhere, as it is: its timers go on.
 
         Args:
             background: the (path, name) of timers that keep no run alive.
+            disk: what it had stored, of which a node itself keeps a part only.
         """
         with self._lock:
             host = self._hosts[actor] = Host(actor, build, node)
+            host.stored = {path: dict(items) for path, items in disk.items()}
             host.frames = node.next_id
             for (path, name), at in node.timers.items():
                 self._queue.set_timer(actor, path, name, at, (path, name) in background)
@@ -190,6 +199,11 @@ class SimulatedWorld(World):
             node = self._hosts.running(actor).node
             assert node is not None
             return read(node)
+
+    def disk(self, actor: Party) -> dict[Path, dict[str, bytes]]:
+        """A copy of what an actor has stored, by path and key."""
+        with self._lock:
+            return {path: dict(items) for path, items in self._hosts[actor].stored.items()}
 
     def crash(self, actor: Party) -> None:
         with self._lock:
