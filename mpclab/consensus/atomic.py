@@ -90,6 +90,7 @@ class AtomicCommit(Agreement):
 
     votes_inside = True
     refuses = True
+    archives = frozenset({"op"})
 
     contradiction: ClassVar = Strength.KNOWN
     """How sure it is that who tells another outcome than ours broke the protocol."""

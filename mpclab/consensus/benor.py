@@ -138,6 +138,7 @@ class BenOr(Agreement):
     unvaried = (BenOrAgain,)
     everyone_submits = True
     refuses = True
+    archives = frozenset({"op"})
 
     TRIES: ClassVar = 10
     OPEN: ClassVar = 256

@@ -150,6 +150,7 @@ class Bracha(Agreement):
 
     title = "Bracha reliable broadcast"
     exclusive = True
+    archives = frozenset({"said"})
     unvaried = (BrachaAgain,)
 
     OPEN: ClassVar = 256

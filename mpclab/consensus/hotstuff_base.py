@@ -64,6 +64,7 @@ class HotStuffBase(Agreement):
     """Everything but the phases. Subclasses handle proposals and certificates."""
 
     orders = True
+    archives = frozenset({"block", "old"})
 
     PHASES: ClassVar[tuple[str, ...]] = ()
     unvaried: ClassVar[tuple[type[Message], ...]] = (HotStuffProof, HotStuffFetch, HotStuffBlocks)
@@ -381,14 +382,16 @@ class HotStuffBase(Agreement):
             ctx.persist(f"block/{digest.hex()}", None)
 
     def _run(self, ctx: Ctx, digest: bytes, block: Block) -> None:
-        for old in self.tree.execute(digest):
+        for old, without_value in self.tree.execute(digest):
             # The record was stored before this: a crash leaves the one or the other.
-            ctx.persist(f"old/{old.hex()}", _encode(self.tree.blocks[old]))
+            ctx.persist(f"old/{old.hex()}", _encode(without_value))
             ctx.persist(f"block/{old.hex()}", None)
         self.backlog.decide(ctx, block.op, block.value)  # once: a leader may propose one twice
 
     def aim(self, ctx: Ctx, source: Party, qc: QC) -> None:
         """Fetch what is missing before the block of `qc`, which `source` holds."""
+        if self.tree.is_past(qc.view):
+            return  # what it certifies is executed, or never will be
 
         def rank(of: QC) -> tuple[bool, bool, int]:
             return (of.view > self.tree.height, self.decides(of), of.view)

@@ -6,11 +6,14 @@ it from anybody, one after the other: a page is believed for its hashes, not for
 Fetching costs messages linear in the blocks that are missing: one block is asked for at a time,
 of the party that proved to have it, and the next only when a page brought something. When nothing
 comes within a patience, all others are asked for that same block. Of old executed blocks a party
-holds no values: it asks its coordinator for them when it is asked (`consensus.agreement.KEPT`), so
-that the certificate of the newest commit and the coordinator's history are what is handed over.
+holds the views and hashes: it asks its coordinator for their values when it is asked
+(`consensus.agreement.KEPT`), so that the certificate of the newest commit and the coordinator's
+history are what is handed over.
 """
 
+from array import array
 from collections import deque
+from collections.abc import Iterator
 from typing import ClassVar
 
 from mpclab.consensus.agreement import KEPT, Recall
@@ -22,23 +25,72 @@ PAGE = 32
 """Blocks in one answer, at most."""
 PAGE_BYTES = 128 * 1024
 """Bytes of values in one answer, at most, unless its first block alone is longer."""
+_LENGTH = len(ROOT)
+
+
+class OldBlocks:
+    """Executed blocks before the latest, oldest first: a chain from the root.
+
+    48 bytes each, and the names of their operations, which the backlog holds anyway. Who was away
+    for as long needs all of it: a block is believed for the hashes that lead to it alone.
+    """
+
+    def __init__(self, recall: Recall) -> None:
+        self._recall = recall
+        self._digests = bytearray()
+        self._views = array("Q")
+        self._ops: list[str] = []
+        self._values: dict[int, bytes] = {}  # of those that are on record otherwise, or not at all
+
+    def add(self, digest: bytes, block: Block, *, recorded: bool) -> None:
+        """The next one; `recorded`: its value is on record."""
+        if (block.op or block.value) and not recorded:
+            self._values[len(self._ops)] = block.value
+        self._digests += digest
+        self._views.append(block.view)
+        self._ops.append(block.op)
+
+    @property
+    def last_view(self) -> int:
+        """The view of the newest of them."""
+        return self._views[-1] if self._views else 0
+
+    def down_from(self, digest: bytes) -> Iterator[Block]:
+        """The block of this hash and those before it, as far as their values are to be had."""
+        for at in range(self._place(digest), -1, -1):
+            op = self._ops[at]
+            value = self._recall(op) if op and at not in self._values else self._values.get(at, b"")
+            if value is None:
+                return
+            yield Block(self._views[at], self._digest(at - 1), op, value)
+
+    def _digest(self, at: int) -> bytes:
+        return bytes(self._digests[at * _LENGTH : (at + 1) * _LENGTH]) if at >= 0 else ROOT
+
+    def _place(self, digest: bytes) -> int:
+        at = self._digests.find(digest)
+        while at >= 0 and at % _LENGTH:  # bytes of two neighbours
+            at = self._digests.find(digest, at + 1)
+        return at // _LENGTH
 
 
 class BlockTree:
     """The blocks that we know, by hash.
 
     Attributes:
-        blocks: all known blocks, the root included.
+        blocks: the root, the latest executed blocks, and those that are not executed.
         tip: the last executed block.
-        executed: the blocks from the root to `tip`.
-        recorded: those of them that are old and whose value is on record (`recall`), not here.
+        executed: those of `blocks` from the root to `tip`.
+        recorded: those of them that a store had without a value, which is on record (`recall`).
+        old: the other executed blocks.
         waiting: the other known blocks.
     """
 
     def __init__(self, recall: Recall = lambda op: None) -> None:
         self.recall = recall
-        self._latest: deque[bytes] = deque()  # executed, with their values
+        self._latest: deque[bytes] = deque()  # executed, the root left out
         self.recorded: set[bytes] = set()
+        self.old = OldBlocks(recall)
         self.blocks: dict[bytes, Block] = {ROOT: GENESIS}
         self.tip: bytes = ROOT
         self.executed: set[bytes] = {ROOT}
@@ -49,9 +101,9 @@ class BlockTree:
         self.blocks[digest] = block
         self.waiting.add(digest)
 
-    def execute(self, digest: bytes) -> list[bytes]:
-        """The block is executed, after its parent. The hashes of older ones whose values are left
-        to the record from now on: none while the record lags behind."""
+    def execute(self, digest: bytes) -> list[tuple[bytes, Block]]:
+        """The block is executed, after its parent. The older ones whose values are left to the
+        record from now on, without them: none while the record lags behind."""
         self.executed.add(digest)
         self.waiting.discard(digest)
         self._latest.append(digest)
@@ -59,18 +111,25 @@ class BlockTree:
         while len(self._latest) > KEPT:
             old = self._latest[0]
             block = self.blocks[old]
-            if block.op and old not in self.recorded:
+            recorded = old in self.recorded
+            if block.op and not recorded:
                 if (value := self.recall(block.op)) is None:
                     break
-                if value == block.value:
-                    self.blocks[old] = Block(block.view, block.parent, block.op, b"")
-                    self.recorded.add(old)
-                    left.append(old)
+                if recorded := value == block.value:
+                    left.append((old, Block(block.view, block.parent, block.op, b"")))
             self._latest.popleft()
+            self.old.add(old, block, recorded=recorded)
+            self.executed.discard(old)
+            self.recorded.discard(old)
+            del self.blocks[old]
         return left
 
+    def is_past(self, view: int) -> bool:
+        """Whether blocks of this view are old: executed, or never to be."""
+        return view <= self.old.last_view
+
     def whole(self, digest: bytes) -> Block | None:
-        """A known block with its value."""
+        """One of `blocks` with its value."""
         block = self.blocks[digest]
         if digest not in self.recorded:
             return block
@@ -126,15 +185,20 @@ class BlockTree:
         """`block` and its ancestors, newest first, as many as one answer takes."""
         found: list[Block] = []
         size = 0
-        while block in self.blocks and block != ROOT and len(found) < PAGE:
-            if (whole := self.whole(block)) is None:
-                break
+        for whole in self._down_from(block):
             size += len(whole.value)
-            if found and size > PAGE_BYTES:
+            if len(found) == PAGE or (found and size > PAGE_BYTES):
                 break
             found.append(whole)
-            block = whole.parent
         return tuple(found)
+
+    def _down_from(self, block: bytes) -> Iterator[Block]:
+        while block in self.blocks and block != ROOT:
+            if (whole := self.whole(block)) is None:
+                return
+            yield whole
+            block = whole.parent
+        yield from self.old.down_from(block)
 
 
 class BlockFetch:
@@ -208,6 +272,8 @@ class BlockFetch:
         for block in blocks:
             if wanted is None or wanted in self.tree.blocks or digest_of(block) != wanted:
                 break
+            if self.tree.is_past(block.view):
+                break  # it leads to no block that we could execute
             found.append((wanted, block))
             wanted = block.parent
         return found

@@ -79,6 +79,7 @@ class Pbft(Agreement):
 
     title = "PBFT"
     orders = True
+    archives = frozenset({"slot", "request", "done", "old"})
     options_type = PbftOptions
     attacks = ATTACKS
     view_type: ClassVar[type[View]] = View

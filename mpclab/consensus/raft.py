@@ -105,6 +105,7 @@ class Raft(Agreement):
     orders = True
     reads = True
     revotes = True
+    archives = frozenset({"log", "done", "old"})
     options_type = RaftOptions
     options: RaftOptions
 
@@ -147,7 +148,9 @@ class Raft(Agreement):
     backoff: int
     """The factor of our election timeouts."""
     page: list[RaftEntry]
-    """The pages of a snapshot that is arriving."""
+    """What came of a snapshot that is arriving,"""
+    page_at: int
+    """… from this place on."""
     backlog: Backlog
     unread: dict[str, int]
     """Our user's reads that no leader has answered, and how often we asked."""
@@ -167,7 +170,7 @@ class Raft(Agreement):
         self.election = o.timeouts
         self.heartbeat = self.election[0] // 5 if o.heartbeat is None else o.heartbeat
         self.members = ctx.members
-        self.log = RaftLog(ctx.stored, Voters(ctx.members), self._changed)
+        self.log = RaftLog(ctx.stored, Voters(ctx.members), self._changed, self.recall)
         self.term, self.vote = 0, 0
         if (kept := ctx.stored.get("term")) is not None:
             self.term, self.vote = msgspec.msgpack.decode(kept, type=Term)
@@ -180,7 +183,7 @@ class Raft(Agreement):
         self.votes, self.pre_votes, self.answers = set(), set(), set()
         self.stands = False
         self.backoff = 1
-        self.page = []
+        self.page, self.page_at = [], 0
         self.backlog = Backlog(self.TRIES)
         for entry in self.log.history:
             self.backlog.decide(ctx, entry.op, entry.value)
@@ -352,7 +355,8 @@ class Raft(Agreement):
     def _order(self, ctx: Ctx, op: str, value: bytes) -> None:
         """As the leader: append an operation that the log does not hold. A change of voters waits
         for the one before it; who wants it asks again."""
-        if op not in self.log.ops and not (self._new_voters(value) and self._is_changing):
+        known = op in self.log.ops or op in self.backlog.done
+        if not known and not (self._new_voters(value) and self._is_changing):
             self._append(ctx, RaftEntry(self.term, op, value))
 
     def _retry(self, ctx: Ctx) -> None:
@@ -482,6 +486,7 @@ class Raft(Agreement):
                 self._decide(ctx, entry)
         self._tell_voters(ctx)
         self._answer_reads(ctx)
+        self.log.leave_old(ctx)
         if self.applied - self.log.start >= self.options.compaction:
             # The last few stay, for followers that are only a little behind.
             self.log.compact(ctx, self.applied - self.options.compaction // 4, self.applied)
@@ -594,22 +599,22 @@ class Raft(Agreement):
             return
         have = len(log.history)
         if msg.first <= have:
-            self.page = list(log.history[: msg.first])
-        if len(self.page) != msg.first:
+            self.page, self.page_at = [], msg.first
+        if self.page_at + len(self.page) != msg.first:
             return  # a page before this one was lost; the leader will notice
         self.page += msg.history
-        if len(self.page) < msg.count:
+        if self.page_at + len(self.page) < msg.count:
             return
-        history, self.page = self.page, []
+        lacking, self.page = self.page[have - self.page_at :], []
         old, new = (checked(one, ctx.members) for one in (msg.old, msg.new))
         voters = Voters(old, new) if old else log.first
-        log.install(ctx, msg.last, msg.last_term, history, voters)
+        log.install(ctx, msg.last, msg.last_term, lacking, voters)
         self.applied = self.commit = msg.last
-        for entry in history[have:]:
+        for entry in lacking:
             self._decide(ctx, entry)
         self._tell_voters(ctx)
         self._answer_reads(ctx)
-        ctx.note(notes.CaughtUp(records=len(history) - have, source=sender))
+        ctx.note(notes.CaughtUp(records=len(lacking), source=sender))
         self._reply(ctx, sender, True, msg.last)
 
     # --- inputs -------------------------------------------------------------------------------

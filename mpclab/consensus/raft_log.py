@@ -4,8 +4,8 @@ Index 1 is the first entry. The applied part is the *history*: the operations in
 the empty entries that new leaders write. A snapshot is the history up to some index, so a
 compacted log is a history, the place where it ends, and the entries after it.
 
-Stored: `log/<index>` an entry, `done/<place>` an operation of the snapshot, `snapshot` its end with
-the voters there.
+Stored: `log/<index>` an entry, `done/<place>` an operation of the snapshot (`old/<place>` without
+its value, which is on record), `snapshot` its end with the voters there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from mpclab.consensus.agreement import Recall
+from mpclab.consensus.raft_history import RaftHistory
 from mpclab.consensus.raft_messages import RaftEntry
 from mpclab.consensus.raft_voters import Voters
 from mpclab.core.ids import Party
@@ -52,19 +54,20 @@ class RaftLog:
         stored: what is on the disk.
         first: who votes at the beginning.
         changed: who votes from an entry on, and who did before it; the same where it changes none.
+        recall: the value that is on record for an operation, or None.
     """
 
     start: int
     """Index of the last entry that the snapshot replaces (Fig. 13: lastIncludedIndex)."""
     start_term: int
-    history: list[RaftEntry]
+    history: RaftHistory
     """The operations of the snapshot, then those applied since."""
     kept: int
-    """How much of the history is the snapshot, stored as `done/…`."""
+    """How much of the history is the snapshot, stored as `done/…` and `old/…`."""
     entries: list[RaftEntry]
     """Those after `start`."""
     ops: set[str]
-    """The operations in history and entries: an operation is appended once."""
+    """The operations in entries: one is appended once, unless it is decided."""
     configurations: list[tuple[int, Voters]]
     """Who votes from which index on: at `start`, and where an entry after it changes that."""
 
@@ -73,6 +76,7 @@ class RaftLog:
         stored: Mapping[str, bytes],
         first: Voters,
         changed: Callable[[RaftEntry, Voters], Voters] = lambda entry, voters: voters,
+        recall: Recall = lambda op: None,
     ) -> None:
         self.first = first
         self.changed = changed
@@ -83,14 +87,17 @@ class RaftLog:
             if mark.old:
                 voters = Voters(mark.old, mark.new)
         self.configurations = [(self.start, voters)]
-        self.history = [
-            msgspec.msgpack.decode(stored[f"done/{k}"], type=RaftEntry) for k in range(count)
-        ]
+        self.history = RaftHistory(recall)
+        for k in range(count):
+            on_record = f"old/{k}" in stored
+            data = stored[f"old/{k}" if on_record else f"done/{k}"]
+            entry = msgspec.msgpack.decode(data, type=RaftEntry)
+            self.history.append(entry, recorded=on_record)
         self.entries = []
         self.kept = count
         while (data := stored.get(f"log/{self.last + 1}")) is not None:
             self._add(msgspec.msgpack.decode(data, type=RaftEntry))
-        self.ops = {e.op for e in self.history} | {e.op for e in self.entries if e.op}
+        self.ops = {e.op for e in self.entries if e.op}
 
     def _add(self, entry: RaftEntry) -> None:
         self.entries.append(entry)
@@ -147,7 +154,7 @@ class RaftLog:
 
     def page(self, place: int, most: int) -> tuple[RaftEntry, ...]:
         """Operations of the snapshot from `place` on, as many."""
-        return _first(self.history[place : min(place + most, self.kept)])
+        return _first(self.history.between(place, min(place + most, self.kept)))
 
     def append(self, ctx: Ctx, entry: RaftEntry) -> None:
         self._add(entry)
@@ -172,12 +179,20 @@ class RaftLog:
         tail = self.entries[index - self.start : applied - self.start]
         count = len(self.history) - sum(bool(entry.op) for entry in tail)
         before = [voters for at, voters in self.configurations if at <= index]
-        self._snapshot(ctx, index, term, self.history[:count], before[-1])
+        self._snapshot(ctx, index, term, count, before[-1])
+
+    def leave_old(self, ctx: Ctx) -> None:
+        """Leave the values of old operations to the record, which was stored before this."""
+        for place in self.history.leave_old():
+            if place < self.kept:  # a crash leaves the one or the other
+                ctx.persist(f"old/{place}", _encode(self.history.stored(place)[1]))
+                ctx.persist(f"done/{place}", None)
 
     def install(
-        self, ctx: Ctx, index: int, term: int, history: Sequence[RaftEntry], voters: Voters
+        self, ctx: Ctx, index: int, term: int, new: Sequence[RaftEntry], voters: Voters
     ) -> None:
-        """Take another's snapshot (§7). Entries after it stay where the log agrees with it.
+        """Take another's snapshot (§7), of whose history we lack the last, `new`. Entries after it
+        stay where the log agrees with it.
 
         A crash may fall between any two of the deeds:
         1. Where the log does not agree, its entries go first, from the end. Lost ones are
@@ -189,19 +204,19 @@ class RaftLog:
         """
         if self.term(index) != term:
             self.truncate(ctx, self.start)
-        self._snapshot(ctx, index, term, history, voters)
-        self.history = list(history)
-        self.ops = {e.op for e in self.history} | {e.op for e in self.entries if e.op}
+        self.history.extend(new)
+        self._snapshot(ctx, index, term, len(self.history), voters)
 
-    def _snapshot(
-        self, ctx: Ctx, index: int, term: int, history: Sequence[RaftEntry], voters: Voters
-    ) -> None:
-        for place in range(self.kept, len(history)):
-            ctx.persist(f"done/{place}", _encode(history[place]))
-        self.kept = len(history)
+    def _snapshot(self, ctx: Ctx, index: int, term: int, count: int, voters: Voters) -> None:
+        for place in range(self.kept, count):
+            on_record, entry = self.history.stored(place)
+            name = "old" if on_record else "done"
+            ctx.persist(f"{name}/{place}", _encode(entry))
+        self.kept = count
         ctx.persist("snapshot", _encode(Mark(index, term, self.kept, *self._told(voters))))
         for old in range(self.start + 1, min(index, self.last) + 1):
             ctx.persist(f"log/{old}", None)
+        self.ops.difference_update(entry.op for entry in self.entries[: index - self.start])
         del self.entries[: index - self.start]
         self.start, self.start_term = index, term
         later = [one for one in self.configurations if one[0] > index]

@@ -47,6 +47,7 @@ from mpclab.consensus.backlog import Backlog
 from mpclab.consensus.options import Options, count, duration
 from mpclab.consensus.quorum import at_least, byzantine_quorum, max_faulty, signed_by
 from mpclab.consensus.streamlet_chain import NotarisedTree
+from mpclab.consensus.streamlet_final import OldBlock
 from mpclab.consensus.streamlet_messages import (
     ROOT,
     VOTE,
@@ -99,7 +100,7 @@ class Streamlet(Agreement):
     options_type = StreamletOptions
     options: StreamletOptions
     unvaried = (StreamletChain,)
-    archives = frozenset({"block"})
+    archives = frozenset({"block", "old"})
 
     BLOCK_BYTES: ClassVar = 128 * 1024
     """Bytes of values in a block, at most, unless it has one operation alone."""
@@ -146,7 +147,7 @@ class Streamlet(Agreement):
         self.f = max_faulty(ctx.n)
         self.quorum = byzantine_quorum(ctx.n)
         self.members = frozenset(ctx.members)
-        self.tree = self.trees()
+        self.tree = self.trees(self.recall)
         self.epoch = self.told = 0
         self.running = False
         self.voted, self.proposed = (0, b""), None
@@ -409,6 +410,10 @@ class Streamlet(Agreement):
                 self.backlog.decide(ctx, one.op, one.value)  # once: it may stand in two blocks
         for name in dead:
             ctx.persist(f"block/{name.hex()}", None)
+        for height, name, kept in self.tree.leave_old():
+            # The record was stored before this: a crash leaves the one or the other.
+            ctx.persist(f"old/{height}", _encode((name, kept)))
+            ctx.persist(f"block/{name.hex()}", None)
         if self.running and not self.busy:
             self._clock(ctx)  # it keeps the run no longer going
 
@@ -487,13 +492,15 @@ class Streamlet(Agreement):
 
     def _recover(self, ctx: Ctx) -> None:
         stored = ctx.stored
+        self._restore_old(ctx)
         waiting = {
             bytes.fromhex(key.removeprefix("block/")): msgspec.msgpack.decode(data, type=Notarised)
             for key, data in stored.items()
             if key.startswith("block/")
         }
         for name, it in sorted(waiting.items(), key=lambda item: (item[1].block.epoch, item[0])):
-            self.tree.add(name, it)  # a parent is of an earlier epoch
+            if not self.tree.add(name, it):  # a parent is of an earlier epoch
+                ctx.persist(f"block/{name.hex()}", None)  # a crash amid a deletion has left it
         if (data := stored.get("final")) is not None:
             self._finalise(ctx, *msgspec.msgpack.decode(data, type=tuple[bytes, bytes]))
         for name in list(self.tree.waiting):  # the crash came before we stored what is final
@@ -514,6 +521,16 @@ class Streamlet(Agreement):
         ctx.multicast(ctx.others, self.status())
         if self.busy:
             self._clock(ctx)
+
+    def _restore_old(self, ctx: Ctx) -> None:
+        """The final blocks whose values were left to the record."""
+        final = self.tree.final
+        while (data := ctx.stored.get(f"old/{final.height + 1}")) is not None:
+            final.add(*msgspec.msgpack.decode(data, type=tuple[bytes, Notarised | OldBlock]))
+            for one in final.at(final.height).block.ops:
+                self.backlog.decide(ctx, one.op, one.value)
+        if final.height:
+            self.tree.resume()
 
     # --- lies, for adversaries alone --------------------------------------------------------
 

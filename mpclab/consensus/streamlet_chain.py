@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mpclab.consensus.agreement import Recall
+from mpclab.consensus.streamlet_final import FinalChain, OldBlock
 from mpclab.consensus.streamlet_messages import GENESIS, ROOT, Block, Notarised
 
 PAGE = 16
@@ -32,17 +34,17 @@ class NotarisedTree:
     """The notarised blocks by hash.
 
     Attributes:
-        links: the root, all final blocks, and those that may become final.
-        final: the hashes of the final chain by height, the root included.
+        links: the latest final blocks, and those that may become final.
+        final: the final chain.
         proof: the hash of the block that made the last final one final. It may be on no longest
             chain.
         waiting: the hashes of the other blocks, parents before their children.
         longest: the hash of the last block of a longest notarised chain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recall: Recall = lambda op: None) -> None:
         self.links: dict[bytes, Link] = {ROOT: Link(Notarised(GENESIS, ()), 0)}
-        self.final: list[bytes] = [ROOT]
+        self.final = FinalChain(recall)
         self.proof: bytes = ROOT
         self.waiting: dict[bytes, None] = {}
         self.longest: bytes = ROOT
@@ -50,12 +52,12 @@ class NotarisedTree:
     @property
     def tip(self) -> bytes:
         """The last final block."""
-        return self.final[-1]
+        return self.final.name(self.height)
 
     @property
     def height(self) -> int:
         """Of the last final block."""
-        return len(self.final) - 1
+        return self.final.height
 
     def epoch(self, block: bytes) -> int:
         return self.links[block].block.epoch
@@ -102,8 +104,8 @@ class NotarisedTree:
         """These are final, in order, by `proof`; the hashes of the blocks that can never become
         it, since they do not extend the last of them."""
         self.proof = proof
-        for block, _ in branch:
-            self.final.append(block)
+        for block, it in branch:
+            self.final.add(block, it)
             del self.waiting[block]
         alive = {self.tip}
         dead = []
@@ -117,9 +119,23 @@ class NotarisedTree:
             self.longest = max(alive, key=lambda block: (self.links[block].height, block))
         return dead
 
+    def resume(self) -> None:
+        """Go on from the last block that was put into `final`."""
+        self.links = {self.tip: Link(self.final.at(self.height), self.height)}
+        self.longest = self.proof = self.tip
+
+    def leave_old(self) -> list[tuple[int, bytes, Notarised | OldBlock]]:
+        """Leave the values of old final blocks to the record; the heights and hashes of these, and
+        what is kept of each."""
+        begun = self.final.old
+        left = [(at, self.final.name(at), kept) for at, kept in self.final.leave_old()]
+        for at in range(begun - 1, self.final.old - 1):
+            self.links.pop(self.final.name(at), None)
+        return left
+
     def _is_final(self, block: bytes) -> bool:
         height = self.links[block].height
-        return height <= self.height and self.final[height] == block
+        return height <= self.height and self.final.name(height) == block
 
     def after(self, block: bytes, height: int) -> tuple[Notarised, ...]:
         """A page of our longest chain, and what proves the final part of it, for a party of which
@@ -135,7 +151,7 @@ class NotarisedTree:
         size = 0
         for at in range(begin + 1, self.height + len(branch) + 1):
             final = at <= self.height
-            it = self.links[self.final[at]].it if final else branch[at - self.height - 1]
+            it = self.final.at(at) if final else branch[at - self.height - 1]
             size += sum(len(one.value) for one in it.block.ops)
             if found and (size > PAGE_BYTES or len(found) == PAGE):
                 break

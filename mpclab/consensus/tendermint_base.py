@@ -89,6 +89,7 @@ class TendermintBase(Agreement):
 
     title = "Tendermint"
     orders = True
+    archives = frozenset({"height", "old"})
     options_type = TendermintOptions
     options: TendermintOptions
     unvaried = (TendermintPolka, TendermintCommits, TendermintPrecommits)

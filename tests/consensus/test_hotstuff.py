@@ -432,7 +432,7 @@ def test_blocks_that_can_never_be_executed_are_forgotten(protocol: type[HotStuff
     for p in c.members:
         tree = c.machine(p).tree
         assert all(tree.blocks[d].view > tree.height for d in tree.blocks.keys() - tree.executed)
-        stored = c.world.look(p, lambda node: node.stored[AT])
+        stored = c.world.disk(p)[AT]
         assert sum(key.startswith("block/") for key in stored) == len(tree.blocks) - 1
     forgotten = [r for r in c.world.trace.of(rows.Persisted) if r.key.startswith("block/")]
     assert len(forgotten) > sum(len(c.machine(p).tree.blocks) - 1 for p in c.members)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from mpclab.consensus import (
@@ -12,15 +11,23 @@ from mpclab.consensus import (
     decided_log,
     hotstuff_blocks,
     pbft_log,
+    raft_history,
+    streamlet_final,
     tendermint_base,
 )
+from mpclab.consensus.hotstuff_base import HotStuffBase
 from mpclab.consensus.hotstuff_blocks import BlockTree
 from mpclab.consensus.hotstuff_messages import ROOT, Block, digest_of
 from mpclab.consensus.registry import agreement
+from mpclab.consensus.streamlet import Streamlet
+from mpclab.consensus.streamlet_messages import Notarised
 from mpclab.core.ids import SECOND
 from mpclab.testing.sessions import AT, Sessions
 
-LOGS = ("pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "paxos", "bullshark")
+LOGS = (
+    "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "streamlet", "paxos",
+    "bullshark",
+)  # fmt: skip
 LATEST = 3
 WHOLE = ("done/", "block/", "height/", "chosen/", "commit/")
 
@@ -31,16 +38,21 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hotstuff_blocks, "KEPT", LATEST)
     monkeypatch.setattr(tendermint_base, "KEPT", LATEST)
     monkeypatch.setattr(decided_log, "KEPT", LATEST)
-    monkeypatch.setattr(bullshark_history, "KEPT", LATEST)
+    monkeypatch.setattr(streamlet_final, "KEPT", LATEST)
+    monkeypatch.setattr(raft_history, "KEPT", LATEST)
 
 
 def values(machine: Any) -> int:
     """How many decided values the machine of a log holds itself."""
     if hasattr(machine, "history"):
         return sum(not isinstance(r, str) and bool(r.op) for r in machine.history._requests)
-    if hasattr(machine, "tree"):
+    if isinstance(machine, HotStuffBase):
         tree = machine.tree
-        return sum(bool(tree.blocks[d].op) for d in tree.executed - tree.recorded)
+        held = sum(bool(tree.blocks[d].op) for d in tree.executed - tree.recorded)
+        return held + len(tree.old._values)
+    if isinstance(machine, Streamlet):
+        final = machine.tree.final._blocks
+        return sum(isinstance(it, Notarised) and bool(it.block.ops) for it in final)
     if hasattr(machine, "log"):
         return sum(not isinstance(c, decided_log.Recorded) for c in machine.log._commands)
     if hasattr(machine, "ordered"):
@@ -51,13 +63,9 @@ def values(machine: Any) -> int:
 
 def stored(s: Sessions, p: int) -> int:
     """How many values a party's log has in its store."""
-    items = s.world.look(p, lambda node: node.stored[(*AT, "agreement")])
-    whole = {key: data for key, data in items.items() if data and key.startswith(WHOLE)}
-    return sum(not key.startswith("block/") or bool(block(data).op) for key, data in whole.items())
-
-
-def block(data: bytes) -> Block:
-    return msgspec.msgpack.decode(data, type=Block)
+    items = s.world.disk(p)[(*AT, "agreement")]
+    whole = [data for key, data in items.items() if key.startswith(WHOLE)]
+    return sum(b"note" in data for data in whole)
 
 
 def settle(s: Sessions, operations: int) -> list[str]:
@@ -108,5 +116,6 @@ def test_a_log_keeps_what_is_on_record_otherwise() -> None:
         parent = digest_of(empty)
         tree.add(parent, empty)
         tree.execute(parent)
-    assert tree.recorded == {digest_of(blocks[0]), digest_of(blocks[2])}
+    assert tree.old._values == {1: b"two"}
+    assert not tree.blocks.keys() & {digest_of(block) for block in blocks}
     assert tree.page(digest_of(blocks[2])) == tuple(reversed(blocks))

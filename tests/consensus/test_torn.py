@@ -51,7 +51,7 @@ def test_a_primary_that_dies_as_it_begins_a_view_does_not_begin_it_twice() -> No
         if sent:
             told += 1
             assert c.machine(2).active
-            assert c.world.look(2, lambda node: "new-view" in node.stored[AT])
+            assert "new-view" in c.world.disk(2)[AT]
         c.restart(1)
         c.run_until(lambda c=c: c.all_decided("a"))  # type: ignore[misc]
         c.check_agreement()

@@ -34,10 +34,8 @@ SETS_TERM = "raft persist: _set_term: no self._keep_term(ctx)"
 SNAPSHOT = (
     "raft_log persist: _snapshot: no ctx.persist('snapshot', _encode(Mark(index, term, self.ke…"
 )
-PLACES = "raft_log persist: _snapshot: no ctx.persist(f'done/{place}', _encode(history[place]))"
-COMPACTS = (
-    "raft_log persist: compact: no self._snapshot(ctx, index, term, self.history[:count], be…"
-)
+PLACES = "raft_log persist: _snapshot: no ctx.persist(f'{name}/{place}', _encode(entry))"
+COMPACTS = "raft_log persist: compact: no self._snapshot(ctx, index, term, count, before[-1])"
 CONFIGURES = "raft_log persist: _add: no self.configurations.append((self.last, voters))"
 CONFIRMS = "raft_reads quorum: is_confirmed: reached >= self.needed"
 ASKS = "raft timer: _ask_to_read: no ctx.set_timer('read', self.election[0], foreground=True)"
@@ -102,12 +100,19 @@ LETS_GO = {
         "pbft_log persist: add: no ctx.persist(f'done/{self._old}', None)",
     )),
     "hotstuff_blocks": ("hotstuff-2", "KEPT", (
-        "hotstuff_base persist: _run: no ctx.persist(f'old/{old.hex()}', "
-        "_encode(self.tree.blocks[…",
+        "hotstuff_base persist: _run: no ctx.persist(f'old/{old.hex()}', _encode(without_value))",
         "hotstuff_base persist: _run: no ctx.persist(f'block/{old.hex()}', None)",
     )),
     "tendermint_base": ("tendermint", "KEPT", (
         "tendermint_base persist: take_decision: no ctx.persist(f'height/{old}', None)",
+    )),
+    "streamlet_final": ("streamlet", "KEPT", (
+        "streamlet persist: _finalise: no ctx.persist(f'old/{height}', _encode((name, kept)))",
+    )),
+    "raft_history": ("raft", "KEPT", (
+        "raft_log persist: leave_old: no ctx.persist(f'old/{place}', "
+        "_encode(self.history.stored(p…",
+        "raft_log persist: leave_old: no ctx.persist(f'done/{place}', None)",
     )),
 }  # fmt: skip
 
@@ -121,12 +126,13 @@ def what_is_left_to_the_record_is_stored_once_and_found_again(protocol: type[Any
             name = f"mpclab.consensus.{home}"
             module = sys.modules.get(f"{name}#{copy}") or importlib.import_module(name)
             stack.enter_context(mock.patch.object(module, kept, 2))
-        c = Cluster(protocol, 4, recall=lambda op: op.encode() * 3)
+        options = {"compaction": 2} if protocol.title == "Raft" else {}
+        c = Cluster(protocol, 4, recall=lambda op: op.encode() * 3, **options)
         for op in ops:
             c.submit(1, op)
             c.run_until(lambda op=op: c.all_decided(op))  # type: ignore[misc]
         values = [op.encode() * 3 for op in ops]
-        stored = c.world.look(2, lambda node: node.stored[AT])
+        stored = c.world.disk(2)[AT]
         whole = [d for key, d in stored.items() if key.startswith(("done/", "block/", "height/"))]
         there = [value for value in values if any(value in data for data in whole)]
         assert not {*values[:3]} & {*there}
