@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from mpclab.core.ids import SERVER, Party, format_duration
+from mpclab.core.ids import SERVER, Party, Path, format_duration
 from mpclab.core.machine import Machine
 from mpclab.core.node import Node
 from mpclab.lab.journal import Deed
@@ -51,12 +51,18 @@ def look(lab: Kin) -> dict[Party, Fields]:
     for actor in lab.world.actors:
         party = lab.group.numbering.party(actor)
         if party is not None and party != SERVER:
-            found[party] = lab.world.look(actor, fields_of)
+            found[party] = _fields(lab.world, actor)
     return found
 
 
-def fields_of(node: Node) -> Fields:
-    """What one node holds."""
+def _fields(world: SimulatedWorld, actor: Party) -> Fields:
+    disk = world.disk(actor)
+    fields: Fields = world.look(actor, lambda node: fields_of(node, disk))
+    return fields
+
+
+def fields_of(node: Node, disk: Mapping[Path, Mapping[str, bytes]]) -> Fields:
+    """What one node holds, and what its party has stored."""
     found: Fields = {}
     for path in node.paths:
         place = "/".join(path) or "party"
@@ -69,7 +75,7 @@ def fields_of(node: Node) -> Fields:
             found[f"{place}: {name}"] = text
     for (path, name), at in node.timers.items():
         found[f"timer {'/'.join(path) or 'party'}: {name}"] = format_duration(at)
-    for path, items in node.stored.items():
+    for path, items in disk.items():
         for key, value in items.items():
             found[f"disk {'/'.join(path) or 'party'}: {key}"] = f"{len(value)} B"
     return found
@@ -182,7 +188,7 @@ def watch(
         nonlocal cursor
         news, cursor = lab.trace.since(cursor)
         for actor in dict.fromkeys(row.actor for row in news if row.actor > SERVER):
-            now = world.look(actor, fields_of) if actor in world.actors else {}
+            now = _fields(world, actor) if actor in world.actors else {}
             for name, text in differences(held.get(actor, {}), now).items():
                 found.append(Change(len(lab.trace) - 1, world.now, actor, name, text))
             held[actor] = now
