@@ -69,6 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
         opposed: those that oppose where everyone submits, and reject where the vote is inside.
         rough: until when messages are late, lost and doubled, µs.
         options: what the protocol is built with.
+        voters: by operation, the parties that it makes the voters (Raft, in every fifth storm).
     """
 
     protocol: str
@@ -87,6 +88,7 @@ class Plan(msgspec.Struct, frozen=True):
     opposed: tuple[Party, ...] = ()
     rough: int = 0
     options: dict[str, int] = {}
+    voters: dict[str, tuple[Party, ...]] = {}
 
     @property
     def healed(self) -> int:
@@ -158,7 +160,18 @@ def plan_of(name: str, seed: int, protocol: type[Agreement] | None = None, *, n:
         opposed=tuple(p for p in members if draw.random() < 0.2),
         rough=draw.choice((500, 1_500, 3_000)) * MS if late or loss else 0,
         options={**OPTIONS.get(name, {}), **short},
+        voters=_voters(seed, n, wants) if protocol.revotes and seed % 5 == 4 else {},
     )
+
+
+def _voters(seed: int, n: int, wants: list[Want]) -> dict[str, tuple[Party, ...]]:
+    draw = random.Random(f"voters {seed}")
+    ops = dict.fromkeys(want.op for want in wants)
+    return {
+        op: tuple(sorted(draw.sample(range(1, n + 1), draw.randint(1, n))))
+        for op in ops
+        if draw.random() < 0.6
+    }
 
 
 def _wants(
@@ -213,7 +226,8 @@ def smaller(plan: Plan) -> list[Plan]:
                 if len(items) > 1 or name != "wants":
                     without(name, items[:k] + items[k + 1 :])
     calmer: dict[str, Any] = {
-        "late": 0.0, "loss": 0.0, "doubled": 0.0, "rough": 0, "ordered": True, "shape": "constant"
+        "late": 0.0, "loss": 0.0, "doubled": 0.0, "rough": 0, "ordered": True, "shape": "constant",
+        "voters": {},
     }  # fmt: skip
     for name, value in calmer.items():
         if getattr(plan, name) != value:

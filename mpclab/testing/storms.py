@@ -3,9 +3,9 @@
 `storm(name, seed)` draws everything from its seed (`plans`): n, delays that overtake each other,
 messages that come seconds late across view changes, loss, doubled messages, slow links, partitions
 that flap, crashes in the middle of a step, a party that was away, operations that come one by one
-or all at once, up to f liars (each with its own key, by a strategy that changes at times, or all by
-one) beside others that crash. Then the network heals, everybody is up, the liars go on, and it must
-end. It does a world's part itself, with no trace.
+or all at once (and in some of Raft's change who votes), up to f liars (each with its own key, by a
+strategy that changes at times, or all by one) beside others that crash. Then the network heals,
+everybody is up, the liars go on, and it must end. It does a world's part itself, with no trace.
 
 Judged without mpclab's checks: no two honest parties decide differently, by operation or by place
 in the log, and each comes to the places in their order; what is decided is one of the valid values
@@ -188,6 +188,9 @@ class Storm:
     def _name_of(self, value: bytes) -> str:
         return self.valid.get(value, "")
 
+    def _voters_of(self, value: bytes) -> tuple[Party, ...]:
+        return self.plan.voters.get(self._name_of(value), ())
+
     def _meaning_of(self, value: bytes) -> bytes:
         """Of one operation all valid values mean the same, where nothing chooses one of them."""
         return value if self.protocol.orders else self._name_of(value).encode()
@@ -205,7 +208,7 @@ class Storm:
         self.in_this_life[p] = set()
         machine = self.protocol(
             IDENTITIES[p], self.keys, valid=self.valid.__contains__,
-            names=self._name_of, means=self._meaning_of, **self.options,
+            names=self._name_of, means=self._meaning_of, changes=self._voters_of, **self.options,
         )  # fmt: skip
         seed = f"{self.plan.seed} {p} {life}"
         node = self.nodes[p] = Node(
