@@ -62,6 +62,7 @@ class Facts:
         patience: how long a proposal may stay open, µs, where the run was stopped while something
             was left to happen; None: it had come to rest.
         whole: whether the trace has every message; else who asks for them gets `MessagesGone`.
+        idle: faults that were planned, and had nothing to act on, in words.
     """
 
     trace: Trace
@@ -72,6 +73,7 @@ class Facts:
     final: State
     patience: int | None = None
     whole: bool = True
+    idle: tuple[str, ...] = ()
 
     @classmethod
     def of(

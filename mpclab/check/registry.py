@@ -54,6 +54,7 @@ def run_checks(
     policy: PolicyLike = "unanimous",
     faulty: Iterable[Party] | None = None,
     patience: int | None = None,
+    idle: tuple[str, ...] = (),
 ) -> list[Verdict]:
     """Judge a trace by these checks, in this order.
 
@@ -65,6 +66,8 @@ def run_checks(
             in the trace aim at.
         patience: how long a proposal may stay open, µs, if the run was stopped while something was
             left to happen: what had less than twice that is not judged. None: it came to rest.
+        idle: faults that were planned and had nothing to act on, in words: what would be ok is
+            unknown then.
 
     Raises:
         UsageError: a name that is no check; says which is nearest.
@@ -76,7 +79,7 @@ def run_checks(
         ordered, n=n, policy=policy, faulty=faulty, patience=patience,
         rows=rows if numbers is None else None,
     )  # fmt: skip
-    facts.whole = trace.whole
+    facts.whole, facts.idle = trace.whole, idle
     verdicts = [_judge(check, facts) for check in bound]
     if numbers is None:
         return verdicts
@@ -148,6 +151,9 @@ def _qualified(verdict: Verdict, facts: Facts) -> Verdict:
         )
     if verdict.verdict == "ok" and (untold := facts.untold) is not None:
         why = f"the lie was never told ({untold.text or untold.kind}); else {sentence}"
+        return unknown(verdict.check, why, verdict.witnesses)
+    if verdict.verdict == "ok" and facts.idle:
+        why = f"a fault had nothing to act on ({facts.idle[0]}); else {sentence}"
         return unknown(verdict.check, why, verdict.witnesses)
     return replace(verdict, sentence=sentence)
 

@@ -23,6 +23,7 @@ from mpclab.lab.scenario import Scenario
 from mpclab.trace.columnar import ENDINGS
 from mpclab.trace.export import message_counts
 from mpclab.trace.log import Trace
+from mpclab.trace.rows import Lied, Sent
 from mpclab.trace.short import ShortTrace
 
 if TYPE_CHECKING:
@@ -250,6 +251,7 @@ def play(
                     policy=scenario.policy,
                     faulty=faulty or None,
                     patience=None if lab.world.is_idle() else scenario.patience,
+                    idle=_idle(scenario, lab.trace, ready),
                 )
             ),
             tuple(lab.journal.deeds) if scenario.world == "simulated" else (),
@@ -262,6 +264,34 @@ def _is_over(lab: Lab) -> bool:
     if made < len(lab.scenario.clients) or not lab.group.clients.idle:
         return False
     return lab.group.settled() or (made > 0 and lab.world.is_idle())
+
+
+def _idle(scenario: Scenario, trace: Trace, ready: int) -> tuple[str, ...]:
+    """The faults that name kinds of message and never met one, in words: a run with them says no
+    more than one without."""
+    if not trace.whole:
+        return ()
+    found = []
+    for fault in scenario.faults:
+        kinds, concerns = getattr(fault, "messages", None), getattr(fault, "concerns", None)
+        if not kinds:
+            continue
+        begins = ready + fault.at
+        ends = begins + (fault.lasts or scenario.until)
+        if fault.byzantine:  # another fault may have made a liar of its party
+            kinds = (*kinds, "")  # said out of turn: it may be of any
+            met = any(row.actor in fault.parties() and row.kind in kinds for row in trace.of(Lied))
+        elif concerns is not None:
+            met = any(
+                row.kind in kinds and begins <= row.at < ends
+                and any(concerns(row.actor, to) for to in row.to)
+                for row in trace.of(Sent)
+            )  # fmt: skip
+        else:
+            continue
+        if not met:
+            found.append(fault.sentence())
+    return tuple(found)
 
 
 def _last_event(scenario: Scenario) -> int:

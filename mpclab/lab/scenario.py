@@ -189,6 +189,18 @@ class Scenario:
             self._check_voters(call.kind, f"clients[{i}]")
         for i, fault in enumerate(self.faults):
             check_messages(fault, self.agreement, f"faults[{i}].messages")
+        for where, things in (
+            ("operations", self.operations), ("clients", self.clients), ("faults", self.faults),
+        ):  # fmt: skip
+            self._check_times(where, [thing.at for thing in things])
+
+    def _check_times(self, where: str, times: list[int]) -> None:
+        for i, at in enumerate(times):
+            if at >= self.until:
+                raise UsageError(
+                    f"{where}[{i}].at: {format_duration(at)} is not before the end of the run "
+                    f"({format_duration(self.until)}); set until to more"
+                )
 
     def _check_kinds(self) -> None:
         for name, kind in _KINDS.items():

@@ -80,6 +80,20 @@ def test_a_lie_that_was_never_told_proves_nothing() -> None:
     assert agreement.sentence.startswith("the lie was never told (party 4 says the contrary")
 
 
+def test_a_fault_that_names_kinds_and_meets_none_proves_nothing() -> None:
+    """Also where the same party tells another lie, and where it is links that fail."""
+    lie: dict[str, Any] = {"at": "0ms", "kind": "lie", "party": 4}
+    loss: dict[str, Any] = {"at": "0ms", "kind": "loss", "rate": 0.1}
+    scenario = play("lie").scenario
+    for idle in (lie, loss):
+        for acting in (lie, {**loss, "from": [4]}):
+            faults = [{**idle, "messages": ["PbftNewView"]}, {**acting, "messages": ["SignedVote"]}]
+            run = scenario.but(faults=faults).run()
+            agreement = next(v for v in run.verdicts if v.check == "agreement")
+            assert agreement.verdict == "unknown"
+            assert "(only PbftNewView)" in agreement.sentence
+
+
 def test_the_faults_class_says_what_becomes_of_the_party() -> None:
     def lives(kind: str, **fields: Any) -> list[tuple[str, str, bool]]:
         rows = play(kind, **{"for": "1s", **fields}).trace.of(Fault)

@@ -160,3 +160,17 @@ def test_a_scenario_runs_where_nothing_else_of_the_lab_was_imported() -> None:
     code = "from mpclab.lab import Scenario; print(Scenario().but(mesh='ready').run().world)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("simulated\n", "")
+
+
+@pytest.mark.parametrize("what", ["operations", "clients", "faults"])
+def test_what_would_come_after_the_end_is_refused(what: str) -> None:
+    """It would never come, and a check would pass all the same."""
+    planned = {
+        "operations": {"by": 1, "kind": "note", "text": "late"},
+        "clients": {"client": 1, "by": 1, "kind": "read"},
+        "faults": {"kind": "lie", "party": 1},
+    }[what]
+    in_time = {"until": "5s", what: [{**planned, "at": "4999ms"}]}
+    Scenario.parse(in_time)
+    with pytest.raises(UsageError, match=rf"{what}\[0\]\.at: 5s is not before the end of the run"):
+        Scenario.parse({**in_time, what: [{**planned, "at": "5s"}]})
