@@ -50,6 +50,7 @@ from mpclab.testing.mutants import mutants
 from mpclab.testing.plans import plan_of
 from mpclab.testing.promises import PROMISES
 from mpclab.testing.storms import Storm, again, shrunk
+from tools.mutants_table import survivors
 
 STORMS = 10
 """Storms beside each scenario."""
@@ -248,16 +249,15 @@ def try_gauntlet(
 def mutate(protocol: str) -> int:
     """Make every mistake in one protocol, and say which its suite does not see."""
     console = Console(highlight=False)
-    survivors = []
+    left = 0
     every = list(mutants(AGREEMENTS[protocol]))
     known = survivors().get(protocol, {}).get("left", {})
     for number, mutant in enumerate(every, 1):
         seen = kill(conformance(mutant.build(), **HOUSE[protocol]), budget=20.0)
         why = seen or known.get(mutant.key, "") or "[red]survives[/]"
         console.print(f"{number}/{len(every)} {mutant}: {why}")
-        if not seen:
-            survivors.append(mutant)
-    console.print(f"{len(every) - len(survivors)} of {len(every)} are seen")
+        left += not seen
+    console.print(f"{len(every) - left} of {len(every)} are seen")
     return 0
 
 

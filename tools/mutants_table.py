@@ -21,6 +21,9 @@ from tools.own_tests import seen
 
 SURVIVORS = Path(__file__).parents[1] / "tests" / "testing" / "survivors.json"
 KINDS = ("quorum", "persist", "order", "timer", "notes")
+MORE = ("compare", "guard")
+FURTHER = ("pbft", "raft", "hotstuff-2", "tendermint", "streamlet")
+"""Those of which mistakes of the kinds `MORE` are made too."""
 BUDGET = 1.5
 """Seconds of the processor beyond which a mistake counts as not seen."""
 
@@ -30,9 +33,14 @@ def survivors() -> dict[str, dict[str, Any]]:
     return json.loads(SURVIVORS.read_text()) if SURVIVORS.exists() else {}
 
 
+def kinds_of(name: str) -> tuple[str, ...]:
+    """The kinds of mistakes that are made in a protocol."""
+    return (*KINDS, *MORE) if name in FURTHER else KINDS
+
+
 def measure(name: str, known: dict[str, Any]) -> dict[str, Any]:
     made, by_suite, own, left = 0, 0, 0, {}
-    for mutant in mutants(AGREEMENTS[name], kinds=KINDS):
+    for mutant in mutants(AGREEMENTS[name], kinds=kinds_of(name)):
         made += 1
         if kill(conformance(mutant.build(), **HOUSE[name]), budget=BUDGET):
             by_suite += 1
@@ -53,12 +61,16 @@ def table() -> str:
         "Printed by `tools/mutants_table.py` from `tests/testing/survivors.json`, which it",
         "measures; a test compares it. In a copy of each protocol one thing is wrong: a quorum is",
         "one larger or smaller, something is not stored, or sent before it is stored, a timer is",
-        "not set, or nothing is noted. The protocol's suite (`mpclab.testing.conformance`, with",
+        "not set, or nothing is noted; in "
+        + ", ".join(f"`{name}`" for name in FURTHER)
+        + " also: `<` is `<=`, or",
+        "a test that leaves a handler early is gone.",
+        "The protocol's suite (`mpclab.testing.conformance`, with",
         f"storms) looks for it for {BUDGET} seconds of the processor; where it finds nothing, the",
         "tests of that protocol alone are run with the mistake in it (`tools/own_tests.py`), for",
         "those measured last. Ten of each protocol's",
         'mistakes are made again by every `make test`; `make soak ARGS="--mutants NAME"` makes',
-        "also those of the other kinds (comparisons and guards).",
+        "also those of the other kinds (`==` for `!=`, one half of an `and`).",
         "",
         "| protocol | mistakes | seen by the suite | by its own tests | not seen, see below |",
         "|---|---|---|---|---|",

@@ -4,8 +4,10 @@ R. DeMillo, R. Lipton and F. Sayward, "Hints on test data selection", IEEE Compu
 The mistakes are those that agreement protocols are made of:
 
     quorum      a quorum one larger or smaller; ⌊n/2⌋ + 1 becomes ⌊n/2⌋
-    compare     `<` for `<=`, `==` for `!=`, `in` for `not in`
-    guard       a test that leaves a handler early is gone, or one half of an `and` or `or`
+    compare     `<` for `<=`
+    equal       `==` for `!=`, `in` for `not in`, `is` for `is not`
+    guard       a test that leaves a handler early is gone
+    half        one half of an `and` or `or` is gone
     persist     something is not stored
     order       something is sent before what justifies it is stored
     timer       a timer is not set
@@ -37,6 +39,7 @@ COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is,
 }  # fmt: skip
+ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 QUORUMS = ("quorum", "enough", "majority", "needed", "threshold", "faulty")
 """In whose names a number of parties hides."""
 SENDING = ("send", "multicast", "broadcast", "output")
@@ -253,7 +256,7 @@ class _Mistakes:
                     for k in range(len(values)):
                         if any(isinstance(sub, ast.NamedExpr) for sub in ast.walk(values[k])):
                             continue  # it names what is used later
-                        self._add("guard", node, f"{name}: without {_text(values[k])}",
+                        self._add("half", node, f"{name}: without {_text(values[k])}",
                                   lambda node=node, k=k: _drop(node.values, k))  # fmt: skip
             for body in _bodies(node):
                 self._statements(body, name)
@@ -266,7 +269,8 @@ class _Mistakes:
                     "quorum", node, f"{name}: {text} {by:+d}", lambda by=by: _add_to(node, by)
                 )
         other = COMPARISONS[type(op)]
-        self._add("compare", node, f"{name}: {text}", lambda: setattr(node, "ops", [other()]))
+        kind = "compare" if isinstance(op, ORDERS) else "equal"
+        self._add(kind, node, f"{name}: {text}", lambda: setattr(node, "ops", [other()]))
 
     def _statements(self, body: list[ast.stmt], name: str) -> None:
         for k, statement in enumerate(body):

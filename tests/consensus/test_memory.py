@@ -88,6 +88,6 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, kept, 4)
 
 
-@pytest.mark.parametrize("name", [name for name in AGREEMENTS if name != "direct"])
+@pytest.mark.parametrize("name", FIGURES)
 def test_an_operation_leaves_no_more_than_is_said(name: str) -> None:
     assert FIGURES[name] / 2 <= grown(AGREEMENTS[name], 40) <= FIGURES[name]

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import soak
 from mpclab.consensus.pbft import Pbft
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.testing import conformance, kill, mutants
 from mpclab.testing.house import HOUSE
 from mpclab.testing.mutants import Mutant, modules_of
-from tools.mutants_table import KINDS, survivors
+from tools.mutants_table import kinds_of, survivors
 
 CHOSEN: dict[str, list[str]] = json.loads(Path(__file__).with_name("mutants.json").read_text())
 ENOUGH = 10
@@ -55,7 +56,9 @@ def test_the_modules_of_a_protocol_are_those_of_its_logic() -> None:
 
 def test_every_kind_of_mistake_is_made() -> None:
     kinds = {mutant.kind for name in HOUSE for mutant in mutants(AGREEMENTS[name])}
-    assert kinds == {"quorum", "compare", "guard", "persist", "order", "timer", "notes"}
+    assert kinds == {
+        "quorum", "compare", "equal", "guard", "half", "persist", "order", "timer", "notes",
+    }  # fmt: skip
 
 
 def test_keys_name_mutants_without_their_lines() -> None:
@@ -67,8 +70,21 @@ def test_keys_name_mutants_without_their_lines() -> None:
 def test_what_is_not_seen_has_a_reason(name: str) -> None:
     """Each stands in docs/mutants.md; a reason for what is no mistake any more is stale, and an
     edit of a line or two may leave some until it is measured anew."""
-    known = {mutant.key for mutant in mutants(AGREEMENTS[name], kinds=KINDS)}
+    known = {mutant.key for mutant in mutants(AGREEMENTS[name], kinds=kinds_of(name))}
     left = survivors()[name]["left"]
     stale = set(left) - known
     assert len(stale) <= 3, f"measure anew: python -m tools.mutants_table {name}"
     assert all(left.values())
+
+
+def test_the_soak_says_what_survives_and_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = survivors()["2pc"]["left"]
+    known = [mutant for mutant in mutants(AGREEMENTS["2pc"]) if mutant.key in left][:2]
+    monkeypatch.setattr(soak, "mutants", lambda protocol: known)
+    monkeypatch.setattr(soak, "kill", lambda suite, budget: "")
+    assert soak.mutate("2pc") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "0 of 2 are seen" in told
+    assert all(left[mutant.key].partition(",")[0] in told for mutant in known)
