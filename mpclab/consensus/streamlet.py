@@ -46,6 +46,7 @@ from mpclab.consensus.agreement import Agreement, Submit, flipped, with_values
 from mpclab.consensus.backlog import Backlog
 from mpclab.consensus.options import Options, count, duration
 from mpclab.consensus.quorum import at_least, byzantine_quorum, max_faulty, signed_by
+from mpclab.consensus.streamlet_attacks import ATTACKS
 from mpclab.consensus.streamlet_chain import NotarisedTree
 from mpclab.consensus.streamlet_final import OldBlock
 from mpclab.consensus.streamlet_messages import (
@@ -100,6 +101,7 @@ class Streamlet(Agreement):
     options_type = StreamletOptions
     options: StreamletOptions
     unvaried = (StreamletChain,)
+    attacks = ATTACKS
     archives = frozenset({"block", "old"})
 
     BLOCK_BYTES: ClassVar = 128 * 1024
@@ -182,8 +184,8 @@ class Streamlet(Agreement):
 
     # --- epochs ---------------------------------------------------------------------------
 
-    def leader(self, ctx: Ctx, epoch: int) -> Party:
-        return leader_of(self.session, epoch, ctx.n)
+    def leader(self, epoch: int) -> Party:
+        return leader_of(self.session, epoch, len(self.members))
 
     @property
     def busy(self) -> bool:
@@ -204,7 +206,7 @@ class Streamlet(Agreement):
         for kept in (self.proposals, self.votes):
             for old in [e for e in kept if e < epoch - self.REACH]:
                 del kept[old]
-        leads = self.leader(ctx, epoch) == ctx.me
+        leads = self.leader(epoch) == ctx.me
         if leads:
             ctx.note(notes.BecameLeader(view=epoch))
         self._clock(ctx)
@@ -277,7 +279,7 @@ class Streamlet(Agreement):
 
     def _propose(self, ctx: Ctx) -> None:
         """The leader of the epoch extends a longest notarised chain, once: stored, then said."""
-        if self.leader(ctx, self.epoch) != ctx.me or not self.running:
+        if self.leader(self.epoch) != ctx.me or not self.running:
             return
         if self.proposed is not None and self.proposed.block.epoch >= self.epoch:
             return
@@ -317,7 +319,7 @@ class Streamlet(Agreement):
 
     def _on_proposal(self, ctx: Ctx, sender: Party, msg: StreamletPropose) -> None:
         block = msg.block
-        if sender != self.leader(ctx, block.epoch):
+        if sender != self.leader(block.epoch):
             raise PeerFault(f"proposed in epoch {block.epoch}, which another party leads")
         if not self.is_valid(block.ops):
             raise PeerFault(f"proposed an invalid block in epoch {block.epoch}")
@@ -344,7 +346,7 @@ class Streamlet(Agreement):
         if parent not in self.tree.links or self.tree.epoch(parent) >= self.epoch:
             return
         if not self.may_vote(parent):
-            leader = self.leader(ctx, self.epoch)
+            leader = self.leader(self.epoch)
             if self.told < self.epoch and leader != ctx.me:
                 self.told = self.epoch
                 self._show(ctx, leader, parent, self.tree.height)
