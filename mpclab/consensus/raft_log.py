@@ -90,8 +90,8 @@ class RaftLog:
         self.history = RaftHistory(recall)
         for k in range(count):
             on_record = f"old/{k}" in stored
-            data = stored[f"old/{k}" if on_record else f"done/{k}"]
-            entry = msgspec.msgpack.decode(data, type=RaftEntry)
+            item = stored[f"old/{k}" if on_record else f"done/{k}"]
+            entry = msgspec.msgpack.decode(item, type=RaftEntry)
             self.history.append(entry, recorded=on_record)
         self.entries = []
         self.kept = count
