@@ -241,7 +241,8 @@ def try_gauntlet(
     if not (machine.orders or machine.exclusive):
         return
     counts["gauntlets"] += 1
-    if problem := gauntlet(machine, seed, n=n or 4, promises=PROMISES.get(protocol)):
+    long = protocol == "streamlet"
+    if problem := gauntlet(machine, seed, n=n or 4, promises=PROMISES.get(protocol), long=long):
         counts["violated"] += 1
         violations.append(f"gauntlet {protocol}, seed {seed}, n = {n or 4}: {problem}")
 

@@ -21,10 +21,13 @@ from mpclab.core.wire import Message
 from mpclab.testing.alone import Alone
 from mpclab.testing.promises import Promises
 
-VALUES = {b"a|0": b"a|1", b"a|1": b"a|0", b"b|0": b"b|1", b"b|1": b"b|0"}
+OPS = "abcdefghijklmnop"
+VALUES = {f"{op}|{k}".encode(): f"{op}|{1 - k}".encode() for op in OPS for k in (0, 1)}
 """The valid values, and what a liar says instead of each."""
 EVENTS = 700
-"""In one run, at most."""
+"""In one run, at most;"""
+LONG = 2000
+"""… and in a long one."""
 
 
 def _name(value: bytes) -> str:
@@ -32,7 +35,13 @@ def _name(value: bytes) -> str:
 
 
 class Gauntlet:
-    """One run; `problem` is "" when all is well."""
+    """One run; `problem` is "" when all is well.
+
+    Args:
+        long: not two operations at the beginning, but one after the other; and a session of its
+            own, since the leaders of some protocols follow from that. For protocols to which
+            nothing happens without something to do, such as Streamlet.
+    """
 
     def __init__(
         self,
@@ -41,11 +50,15 @@ class Gauntlet:
         *,
         n: int = 4,
         promises: Promises | None = None,
+        long: bool = False,
         **options: Any,
     ) -> None:
+        if long:
+            options = {"session": f"gauntlet {seed}", **options}
         draw = self.draw = random.Random(f"gauntlet {seed}")
         self.n, self.promises = n, promises
         self.members = range(1, n + 1)
+        self.long, self.to_come = long, list(OPS)
         self.problem = ""
         self.bag: list[tuple[Party, Party, Message]] = []
         self.answers: dict[tuple[Any, ...], Any] = {}
@@ -59,6 +72,10 @@ class Gauntlet:
         self.newest = draw.choice((0.0, 0.5, 0.9))
         self.seen: dict[Party, int] = dict.fromkeys(self.members, 0)
         self.parties: dict[Party, Alone] = {}
+        # In some long runs the liars play a known attack on the protocol, where there is one.
+        self.script: Any = None
+        if long and protocol.attacks:
+            self.script = draw.choice((None, *protocol.attacks.values()))
         for p in self.members:
             self.parties[p] = Alone(
                 protocol, p, n, valid=VALUES.__contains__, names=_name, **options
@@ -69,6 +86,15 @@ class Gauntlet:
 
     def run(self) -> str:
         draw = self.draw
+        if self.long:
+            for _ in range(LONG):
+                if self.problem:
+                    break
+                if draw.random() < 0.01 or len(self.to_come) == len(OPS):
+                    self.submit_next()
+                else:
+                    self.event()
+            return self.problem
         for p in self.members:
             if draw.random() < 0.6:
                 op = draw.choice((b"a", b"b"))
@@ -79,6 +105,17 @@ class Gauntlet:
                 break
             self.event()
         return self.problem
+
+    def submit_next(self) -> None:
+        """Some submit the next operation."""
+        draw = self.draw
+        if not self.to_come:
+            return
+        op = self.to_come.pop(0)
+        for p in self.members:
+            if draw.random() < 0.6:
+                self.parties[p].submit(op, op.encode() + draw.choice((b"|0", b"|1")))
+                self.listen(p)
 
     def event(self) -> None:
         draw, chance = self.draw, self.draw.random()
@@ -124,6 +161,10 @@ class Gauntlet:
 
     def post(self, p: Party, to: tuple[Party, ...], msg: Message) -> None:
         draw = self.draw
+        if p in self.liars and self.script is not None:
+            for some, other in self.script(self.parties[p].machine, to, msg):
+                self.bag += [(p, q, other) for q in some if (p, q) not in self.dead]
+            return
         kind = type(msg).__name__
         loss = self.lost.setdefault(kind, draw.choice((0.0, 0.0, 0.1, 0.3, 1.0)))
         for q in to:
@@ -150,7 +191,8 @@ def gauntlet(
     *,
     n: int = 4,
     promises: Promises | None = None,
+    long: bool = False,
     options: Mapping[str, Any] = {},
 ) -> str:
     """One random order of events; the problem, "" for none. Equal arguments, equal runs."""
-    return Gauntlet(protocol, seed, n=n, promises=promises, **options).run()
+    return Gauntlet(protocol, seed, n=n, promises=promises, long=long, **options).run()

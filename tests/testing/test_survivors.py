@@ -106,9 +106,7 @@ LETS_GO = {
     "tendermint_base": ("tendermint", "KEPT", (
         "tendermint_base persist: take_decision: no ctx.persist(f'height/{old}', None)",
     )),
-    "streamlet_final": ("streamlet", "KEPT", (
-        "streamlet persist: _finalise: no ctx.persist(f'old/{height}', _encode((name, kept)))",
-    )),
+    "streamlet_final": ("streamlet", "KEPT", ()),
     "raft_history": ("raft", "KEPT", (
         "raft_log persist: leave_old: no ctx.persist(f'old/{place}', "
         "_encode(self.history.stored(p…",
