@@ -10,6 +10,7 @@ from mpclab.consensus.raft import Raft
 from mpclab.consensus.wrong import AtOnceRaft
 from mpclab.core.ids import MS
 from mpclab.faults.network import Delay, Network
+from mpclab.lab import Scenario
 from mpclab.testing.cluster import Cluster
 from mpclab.testing.figures import check_leaders, downtimes, elect, leader
 from mpclab.testing.gauntlet import gauntlet
@@ -257,3 +258,25 @@ def test_the_first_of_our_operations_may_commit_the_others() -> None:
     alone.hear(2, accepted(5, 2))
     alone.fire("retry")
     assert alone.log == ["1+2", "x", "1+1"]
+
+
+@pytest.mark.parametrize(("word", "verdict"), [("wrong-raft-voters", "violated"), ("raft", "ok")])
+def test_in_a_scenario_a_change_at_once_splits_the_log(word: str, verdict: str) -> None:
+    """Two of five, cut off, make themselves the voters; the other three go on as before."""
+    text = {"kind": "note", "text": "x"}
+    run = Scenario.parse(
+        {
+            "parties": 5, "policy": "threshold(1)", "agreement": word, "mesh": "ready", "seed": 5,
+            "operations": [
+                {"at": "0ms", "by": 1, **text},
+                {"at": "1s", "by": 1, "kind": "voters", "parties": [1, 2]},
+                {"at": "3s", "by": 1, **text},
+                {"at": "3s", "by": 4, **text},
+            ],
+            "faults": [
+                {"at": "900ms", "for": "8s", "kind": "partition", "groups": [[1, 2], [3, 4, 5]]}
+            ],
+            "checks": ["agreement"],
+        }
+    ).run()  # fmt: skip
+    assert [v.verdict for v in run.verdicts] == [verdict]

@@ -38,6 +38,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hotstuff_blocks, "KEPT", LATEST)
     monkeypatch.setattr(tendermint_base, "KEPT", LATEST)
     monkeypatch.setattr(decided_log, "KEPT", LATEST)
+    monkeypatch.setattr(bullshark_history, "KEPT", LATEST)
     monkeypatch.setattr(streamlet_final, "KEPT", LATEST)
     monkeypatch.setattr(raft_history, "KEPT", LATEST)
 

@@ -19,7 +19,7 @@ from mpclab.consensus.streamlet_messages import (
     Votes,
     digest_of,
 )
-from mpclab.consensus.wrong import AnyChainStreamlet
+from mpclab.consensus.wrong import AnyChainStreamlet, AnyEpochsStreamlet
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import MS, Party
 from mpclab.core.wire import Message
@@ -455,3 +455,10 @@ def test_extending_any_notarised_chain_splits_the_log() -> None:
 
 def test_orders_of_events_split_nobody() -> None:
     assert not any(gauntlet(Streamlet, k, promises=PROMISES["streamlet"]) for k in range(2))
+
+
+def test_long_orders_of_events_split_what_takes_any_three_in_a_row() -> None:
+    """Of the first 250 of them that one does; `tests/lab/test_attacks.py` has the other mistake."""
+    found = gauntlet(AnyEpochsStreamlet, 148, promises=PROMISES["streamlet"], long=True)
+    assert found == "place 0 holds ('a', b'a|0') and ('a', b'a|1')"
+    assert gauntlet(Streamlet, 148, promises=PROMISES["streamlet"], long=True) == ""

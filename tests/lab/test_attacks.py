@@ -170,3 +170,31 @@ def test_an_attack_must_be_known_to_the_protocol() -> None:
 def test_a_flood_says_when_it_comes() -> None:
     with pytest.raises(UsageError, match=r"faults\[0\]\.for: say how long it is silent"):
         play("pbft", [{"kind": "flood", "party": 1}])
+
+
+# --- a shorter chain ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("agreement", "breaks"),
+    [("streamlet", set()), ("wrong-streamlet", {"agreement", "total-order"})],
+)
+def test_only_a_longest_chain_is_voted_for(agreement: str, breaks: set[str]) -> None:
+    """The session's name makes party 1 lead epochs 4, 5 and 6. Party 4 alone sees that the second
+    operation is final, and is not heard for long."""
+    run = play(
+        agreement,
+        [
+            {"kind": "attack", "name": "shorter-chain", "party": 1},
+            {"at": "2040ms", "for": "980ms", "kind": "loss", "rate": 1.0, "to": [1, 2, 3],
+             "messages": ["StreamletVote"]},
+            {"at": "2100ms", "for": "20s", "kind": "hold", "from": [4]},
+        ],
+        session="s24",
+        operations=[
+            {"at": "0ms", "by": 2, **NOTE},
+            {"at": "500ms", "by": 2, **NOTE},
+            {"at": "2500ms", "by": 3, **NOTE},
+        ],
+    )  # fmt: skip
+    assert broken(run) == breaks
