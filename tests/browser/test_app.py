@@ -59,6 +59,17 @@ def test_the_coordinator_is_a_page_of_its_own(address: str, chromium_browser: Br
     page.wait_for_function(f"{arrows} > 10")
     page.screenshot(path=SCREENSHOTS / "app.png")
 
+    page.get_by_role("tab", name="Parties", exact=True).click()
+    page.get_by_role("button", name="Another session").click()
+    chooser = page.locator(".mpclab-sessions select")
+    expect(chooser).to_have_value("lab-2", timeout=PATIENCE)
+    expect(hint).to_contain_text("Spawn 4 parties", timeout=PATIENCE)
+    page.wait_for_function(f"{arrows} === 0")
+    chooser.select_option("lab")
+    expect(hint).to_contain_text("Committed by everyone", timeout=PATIENCE)
+    page.wait_for_function(f"{arrows} > 10")
+    page.get_by_role("tab", name="Operations", exact=True).click()
+
     page.set_viewport_size({"width": 390, "height": 800})
     for what in (hint, page.get_by_role("button", name="Propose"), page.get_by_text("executed")):
         expect(what.first).to_be_in_viewport(ratio=1)
