@@ -479,6 +479,7 @@ _THIRDS = (
 _ORDERED = (
     "raft",
     "paxos",
+    "vr",
     "pbft",
     "hotstuff",
     "chained-hotstuff",

@@ -37,6 +37,7 @@ COUNTS: dict[str, tuple[str, Callable[[int], int], tuple[str, ...], int]] = {
     ),
     # the leader's two delays; the first decision of a leader has phase 1 before it
     "paxos": ("2(n - 1)", lambda n: 2 * (n - 1), ("PaxosAccept", "PaxosAccepted"), 2),
+    "vr": ("3(n - 1)", lambda n: 3 * (n - 1), ("VrPrepare", "VrPrepareOk", "VrCommit"), 3),
     "pbft": ("2n(n - 1)", lambda n: 2 * n * (n - 1), (), 3),
     "hotstuff": ("7(n - 1) + (n - 1)", lambda n: 8 * (n - 1), (), 7),
     "hotstuff-2": ("5(n - 1) + (n - 1)", lambda n: 6 * (n - 1), (), 5),

@@ -30,6 +30,8 @@ OWN = {
     "raft": ("test_raft_paper", "test_raft_voters", "test_raft_reads", "test_raft"),
     "bullshark": ("test_bullshark",),
     "acs": ("test_acs",),
+    "paxos": ("test_paxos",),
+    "vr": ("test_vr",),
     "dolev-strong": ("test_dolev_strong",),
     "bracha": ("test_bracha",),
     "ben-or": ("test_benor",),

@@ -19,7 +19,7 @@ export class Session {
     this.needed = us.policy === "unanimous" ? us.n : Number(/\d+/.exec(us.policy)[0]);
     if (this.needed < 1 || this.needed > us.n) throw new Error(`policy ${us.policy}: there are ${us.n} parties`);
     // So many parties that tell an ending alike are believed: one of them is honest.
-    this.tellers = ["direct", "raft", "paxos"].includes(us.agreement) ? 1 : Math.floor((us.n - 1) / 3) + 1;
+    this.tellers = ["direct", "raft", "paxos", "vr"].includes(us.agreement) ? 1 : Math.floor((us.n - 1) / 3) + 1;
     this.clock = 0;
     this.operations = new Map();
     setInterval(() => this.ask(), 1000).unref?.();

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mpclab.consensus.tendermint import Tendermint
     from mpclab.consensus.three_phase import ThreePhase
     from mpclab.consensus.two_phase import TwoPhase
+    from mpclab.consensus.vr import ViewstampedReplication
 
 __all__ = [
     "AGREEMENTS",
@@ -54,6 +55,7 @@ __all__ = [
     "Tendermint",
     "ThreePhase",
     "TwoPhase",
+    "ViewstampedReplication",
     "VoteWanted",
     "max_faulty",
 ]
@@ -77,5 +79,6 @@ __getattr__ = names_of(
         "Tendermint": "tendermint",
         "ThreePhase": "three_phase",
         "TwoPhase": "two_phase",
+        "ViewstampedReplication": "vr",
     },
 )

@@ -6,11 +6,11 @@ Cachin, Kursawe, Petzold and Shoup 2001).
 
 Several values for one operation. An operation may have more than one valid value, for instance
 (operation, certificate of approval) and (operation, certificate of abort). A log protocol (raft,
-paxos, pbft, hotstuff, chained-hotstuff, hotstuff-2, tendermint, streamlet, bullshark, acs) orders
-them all alike and decides the first: `Decided(op, value, index)` comes once, with the value that
-got the first place in the log; any later value for `op` is skipped at every party, and takes no
-index. So whoever wants an outcome submits its value, and takes what `Decided.value` says, which may
-be another's. A second `Submit` for an operation that is open or decided here changes nothing.
+paxos, vr, pbft, hotstuff, chained-hotstuff, hotstuff-2, tendermint, streamlet, bullshark, acs)
+orders them all alike and decides the first: `Decided(op, value, index)` comes once, with the value
+that got the first place in the log; any later value for `op` is skipped at every party, and takes
+no index. So whoever wants an outcome submits its value, and takes what `Decided.value` says, which
+may be another's. A second `Submit` for an operation that is open or decided here changes nothing.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """The part of a log that is decided: commands by place, kept once, and told to whoever lacks them.
 
 What raft, the BFT logs and this have in common is `agreement.KEPT`: of old decisions whose values
-our caller keeps on record, only the operations' ids are kept here. `paxos` uses it.
+our caller keeps on record, only the operations' ids are kept here. `paxos` and `vr` use it.
 
 Stored: `chosen/<place>` a command; of an old one on record `old/<place>` its ids.
 """

@@ -1,4 +1,4 @@
-"""The base of logs with a leader (`paxos`): what they owe to their users, whoever leads.
+"""The base of logs with a leader (`paxos`, `vr`): what they owe to their users, whoever leads.
 
 None of this is needed for safety. What a user wants is handed to the leader and said again, a
 leader that is gone is noticed by a timer, and who lacks something that is decided asks for it.

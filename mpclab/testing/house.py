@@ -7,6 +7,7 @@ TOLD: Final[dict[str, tuple[str, ...]]] = {
     "3pc": ("phase prepare", "phase pre-commit"),
     "raft": ("phase candidate", "became-leader"),
     "paxos": ("phase prepare", "became-leader", "entered-view"),
+    "vr": ("entered-view", "became-leader"),
     "pbft": ("entered-view", "became-leader", "phase prepared"),
     "hotstuff": ("entered-view", "became-leader", "phase pre-commit"),
     "chained-hotstuff": ("entered-view", "became-leader"),

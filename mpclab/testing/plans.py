@@ -18,7 +18,7 @@ LONGEST = 3_000 * MS
 """Until when things go wrong, at the latest."""
 CALM = 300 * MS
 
-LEAST = {"raft": 3, "paxos": 3, "2pc": 2, "3pc": 2, "ben-or": 3, "direct": 2}
+LEAST = {"raft": 3, "paxos": 3, "vr": 3, "2pc": 2, "3pc": 2, "ben-or": 3, "direct": 2}
 OPTIONS: dict[str, dict[str, int]] = {
     # Elections as before, and not so many heartbeats that a storm is made of them.
     "raft": {"compaction": 4, "election_timeout": 120 * MS, "heartbeat": 40 * MS},

@@ -79,6 +79,22 @@ def _paxos(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
                 yield (("chosen", slot), command)
 
 
+def _vr(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
+    match type(msg).__name__:
+        case "VrPrepare":
+            yield (("leads", msg.view), me)
+            yield (("prepared", msg.view, msg.number), msg.command)
+        case "VrCommit":
+            yield (("leads", msg.view), me)
+        case "VrStartView":
+            yield (("leads", msg.view), me)
+            for number, command in enumerate(msg.entries, msg.commit + 1):
+                yield (("prepared", msg.view, number), command)
+        case "VrNewState":
+            for number, command in enumerate(msg.commands, msg.number + 1):
+                yield (("committed", number), command)
+
+
 def _hotstuff(me: Party, to: tuple[Party, ...], msg: Any) -> Iterator[Promise]:
     match type(msg).__name__:
         case "HotStuffVote":
@@ -200,6 +216,7 @@ PROMISES: dict[str, Promises] = {
     "3pc": _atomic,
     "raft": _raft,
     "paxos": _paxos,
+    "vr": _vr,
     "pbft": _pbft,
     "hotstuff": _hotstuff,
     "chained-hotstuff": _hotstuff,
@@ -221,7 +238,7 @@ class Statements:
     def __init__(self, protocol: str) -> None:
         self.promises = PROMISES.get(protocol)
         self.answers: dict[tuple[Any, ...], Any] = {}
-        # PBFT: the latest view that each has left for; Paxos: the highest ballot that it promised
+        # PBFT, VR: the latest view that each has left for; Paxos: the highest ballot it promised
         self.left: dict[Party, int] = {}
         self.ranks: dict[tuple[Party, str], int] = {}  # 3pc: how far each has come
 
@@ -245,6 +262,10 @@ class Statements:
                 self.left[me] = max(msg.view, self.left.get(me, 0))
             case "PbftPrepare" | "PbftCommit" if msg.view < self.left.get(me, 0):
                 raise Broken(f"party {me} votes in view {msg.view}, which it had left: {msg}")
+            case "VrStartViewChange" | "VrDoViewChange":
+                self.left[me] = max(msg.view, self.left.get(me, 0))
+            case "VrPrepareOk" if msg.view < self.left.get(me, 0):
+                raise Broken(f"party {me} takes part in a view that it had left: {msg}")
             case "PaxosPromise":
                 self.left[me] = max(msg.ballot, self.left.get(me, 0))
             case "PaxosAccepted" if msg.ballot < self.left.get(me, 0):

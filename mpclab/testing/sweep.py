@@ -24,7 +24,7 @@ from mpclab.faults.plan import Fault, parse_fault, schedule
 from mpclab.testing.cluster import Cluster, smallest
 from mpclab.testing.twins import twins_of
 
-LEAST = {"raft": 2, "paxos": 2}
+LEAST = {"raft": 2, "paxos": 2, "vr": 2}
 OPTIONS: dict[str, dict[str, Any]] = {"raft": {"patience": 4_000 * MS, "compaction": 4}}
 
 

@@ -24,7 +24,7 @@ NAMES = sorted(AGREEMENTS)
 SENDING = sorted(set(AGREEMENTS) - {"direct"})
 LOGS = [
     "acs", "bullshark", "chained-hotstuff", "hotstuff", "hotstuff-2", "paxos", "pbft", "raft",
-    "streamlet", "tendermint",
+    "streamlet", "tendermint", "vr",
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from mpclab.core.ids import SECOND
 from mpclab.testing.sessions import AT, Sessions
 
 LOGS = (
-    "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "streamlet", "paxos",
+    "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint", "streamlet", "paxos", "vr",
     "bullshark",
 )  # fmt: skip
 LATEST = 3

@@ -29,7 +29,14 @@ from mpclab.consensus.pbft_messages import (
 from mpclab.consensus.raft_messages import RaftHeartbeat, RaftRequestVote, RaftRequestVoteResponse
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.consensus.three_phase import ThreePhaseAck, ThreePhaseState
-from mpclab.consensus.wrong import AnyEpochsStreamlet, ForgetfulRaft, OwnValuePaxos, Pbft2f
+from mpclab.consensus.vr_messages import VrPrepare, VrPrepareOk, VrStartViewChange
+from mpclab.consensus.wrong import (
+    AnyEpochsStreamlet,
+    ForgetfulRaft,
+    LongestLogVr,
+    OwnValuePaxos,
+    Pbft2f,
+)
 from mpclab.core.ids import MS, Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -39,7 +46,7 @@ from mpclab.testing.storms import Storm, again, first_failure, shrunk, storm
 
 OURS = (
     "2pc", "3pc", "ben-or", "bracha", "chained-hotstuff", "direct", "hotstuff", "pbft", "raft",
-    "hotstuff-2", "tendermint", "streamlet", "bullshark", "dolev-strong", "paxos", "acs",
+    "hotstuff-2", "tendermint", "streamlet", "bullshark", "dolev-strong", "paxos", "vr", "acs",
 )  # fmt: skip
 FEWER = {"acs": 8}
 """Of those whose storms are of many messages: an epoch of four is 250."""
@@ -104,13 +111,14 @@ class Clumsy(Pbft):
         ("raft", ForgetfulRaft, ""),
         ("streamlet", AnyEpochsStreamlet, "holds two operations"),
         ("paxos", OwnValuePaxos, "holds two operations"),
+        ("vr", LongestLogVr, "holds two operations"),
         ("pbft", Deaf, "it did not end"),
         ("pbft", Clumsy, "fail"),
     ],
 )
 def test_wrong_protocols_are_caught(name: str, protocol: Any, problem: str) -> None:
     rare = {ForgetfulRaft: range(100, 120), AnyEpochsStreamlet: range(1010, 1011),
-            OwnValuePaxos: range(119, 120)}  # fmt: skip
+            OwnValuePaxos: range(119, 120), LongestLogVr: range(205, 206)}  # fmt: skip
     found = first_failure(name, rare.get(protocol, range(120)), protocol)
     assert found is not None
     assert problem in found[1]
@@ -186,6 +194,8 @@ def test_the_judge_knows_two_records(told: list[tuple[int, Any]], problem: str) 
         ("paxos", [(1, PaxosLead(9, 0)), (2, PaxosLead(9, 0))]),
         ("paxos", [(1, PaxosAccept(8, 1, ())), (1, PaxosAccept(8, 1, (("a", b"x"),)))]),
         ("paxos", [(1, PaxosPromise(9, 0, 0, ())), (1, PaxosAccepted(8, 0))]),
+        ("vr", [(1, VrPrepare(0, 1, (), 0)), (1, VrPrepare(0, 1, (("a", b"x"),), 0))]),
+        ("vr", [(1, VrStartViewChange(2)), (1, VrPrepareOk(1, 3))]),
         ("hotstuff", [(1, HotStuffVote("commit", 2, b"x", b"")),
                       (1, HotStuffVote("commit", 2, b"y", b""))]),
         ("bracha", [(1, BrachaEcho(2, "a", b"x")), (1, BrachaEcho(2, "a", b"y"))]),

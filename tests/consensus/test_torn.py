@@ -9,7 +9,7 @@ from mpclab.trace import rows
 
 FAMILY = [name for name in AGREEMENTS if name != "direct"]
 LOGS = (
-    "raft", "paxos", "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint",
+    "raft", "paxos", "vr", "pbft", "hotstuff", "chained-hotstuff", "hotstuff-2", "tendermint",
     "streamlet", "bullshark", "acs",
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from mpclab.consensus.wrong.raft_stale import StaleReadRaft
 from mpclab.consensus.wrong.streamlet_any_chain import AnyChainStreamlet
 from mpclab.consensus.wrong.streamlet_any_epochs import AnyEpochsStreamlet
 from mpclab.consensus.wrong.tendermint_unlocked import UnlockedTendermint
+from mpclab.consensus.wrong.vr_longest_log import LongestLogVr
 
 __all__ = [
     "AnyChainStreamlet",
@@ -28,6 +29,7 @@ __all__ = [
     "EarlyAcs",
     "ForgetfulRaft",
     "KnownCoinBenOr",
+    "LongestLogVr",
     "MessageCountingBracha",
     "NoWayBackBullshark",
     "OneEcho",
