@@ -6,7 +6,7 @@ from typing import Any
 
 from mpclab.panels import Coordinator
 
-PATIENCE = 8.0
+PATIENCE = 40.0  # s: of a machine that is busy with other things; nothing waits when it is not
 
 
 def wait(holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
