@@ -30,13 +30,7 @@ from mpclab.consensus.raft_messages import RaftHeartbeat, RaftRequestVote, RaftR
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.consensus.three_phase import ThreePhaseAck, ThreePhaseState
 from mpclab.consensus.vr_messages import VrPrepare, VrPrepareOk, VrStartViewChange
-from mpclab.consensus.wrong import (
-    AnyEpochsStreamlet,
-    ForgetfulRaft,
-    LongestLogVr,
-    OwnValuePaxos,
-    Pbft2f,
-)
+from mpclab.consensus.wrong import ForgetfulRaft, LongestLogVr, OwnValuePaxos, Pbft2f
 from mpclab.core.ids import MS, Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -109,7 +103,6 @@ class Clumsy(Pbft):
         ("hotstuff", Frames, "accuses"),
         ("pbft", Pbft2f, ""),
         ("raft", ForgetfulRaft, ""),
-        ("streamlet", AnyEpochsStreamlet, "holds two operations"),
         ("paxos", OwnValuePaxos, "holds two operations"),
         ("vr", LongestLogVr, "holds two operations"),
         ("pbft", Deaf, "it did not end"),
@@ -117,8 +110,11 @@ class Clumsy(Pbft):
     ],
 )
 def test_wrong_protocols_are_caught(name: str, protocol: Any, problem: str) -> None:
-    rare = {ForgetfulRaft: range(100, 120), AnyEpochsStreamlet: range(1010, 1011),
-            OwnValuePaxos: range(119, 120), LongestLogVr: range(205, 206)}  # fmt: skip
+    rare = {
+        ForgetfulRaft: range(100, 120),
+        OwnValuePaxos: range(119, 120),
+        LongestLogVr: range(205, 206),
+    }
     found = first_failure(name, rare.get(protocol, range(120)), protocol)
     assert found is not None
     assert problem in found[1]
