@@ -194,6 +194,7 @@ export class Page {
     this.next = 1;
     this.events = [];
     this.heard = this.looked = performance.now();
+    this.begun = false; // Python is there: until then it answers nothing, on a busy machine for a minute
     const worker = this.worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "mpclab" });
     worker.onmessage = ({ data }) => { if (worker === this.worker) this.hear(data); };
     worker.onerror = (event) => { if (worker === this.worker) this.shown.died(event.message || "the worker could not be loaded"); };
@@ -217,6 +218,7 @@ export class Page {
     const slept = now - this.looked - LOOK;
     this.looked = now;
     if (this.worker === null) return;
+    if (!this.begun) this.heard = now;
     if (slept > LOOK) this.heard += slept;
     if (now - this.heard > HUNG) {
       this.crash();
@@ -272,6 +274,7 @@ export class Page {
     if (data.verbs) for (const verb of data.verbs) this.perform(...verb);
     else if (data.died) this.shown.died(data.died);
     else if (data.answer) {
+      this.begun = true;
       const asked = this.asked.get(data.answer);
       this.asked.delete(data.answer);
       if (data.error === undefined) asked.resolve(data.ok);
