@@ -31,7 +31,7 @@ from mpclab.worlds.real import ServerSettings
 
 here = ServerSettings(pages=pages.load(assets.ready()))  # a page for phones
 lab = Lab(world="webrtc", parties=4, threshold=3, agreement="raft", session="shop",
-          options={"server": here})"""
+          patience="600s", options={"server": here})"""
 MEET = """\
 lab.start_server(0)
 lab.spawn(1, 2, 3)
@@ -44,7 +44,8 @@ URL = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap(
 IN_KERNEL = """(code) => jupyterapp.shell.currentWidget.context.sessionContext.session.kernel
     .requestExecute({ code }).done"""
 SIDE_BY_SIDE = """<body style="margin:0;padding:18px;display:flex;gap:26px;align-items:center;
-background:#e9edf2;width:max-content"><img src="{notebook}" style="width:{wide}px;border-radius:8px;
+background:#e9edf2;width:max-content;height:max-content"><img src="{notebook}"
+style="width:{wide}px;border-radius:8px;
 box-shadow:0 2px 14px #0003"><img src="{phone}" style="width:{narrow}px;border:9px solid #1c2733;
 border-radius:30px;box-shadow:0 2px 14px #0004"></body>"""
 
@@ -58,7 +59,8 @@ def photographed(launched: Browser, folder: Path) -> tuple[bytes, bytes]:
             viewport={"width": PHONE[0], "height": PHONE[1]}, device_scale_factor=1
         ).new_page()
         url = page.evaluate(URL)
-        link = "session=shop&party=4&parties=4&threshold=3&policy=unanimous&agreement=raft"
+        link = "session=shop&party=4&parties=4&threshold=3&policy=unanimous&agreement=raft&tell=yes"
+        phone.add_init_script("sessionStorage.setItem('mpclab tell', 'shop')")
         phone.goto(f"http{url.removeprefix('ws').rstrip('/')}/#{link}")
         is_connected(phone, 4)
         work(page, phone)
