@@ -18,6 +18,7 @@ from mpclab.crypto.keys import KeyShare
 from mpclab.lab.operation import Operation
 from mpclab.lab.replies import Done
 from mpclab.mpc.importing import Secret
+from mpclab.mpc.nonces import NonceTable
 from mpclab.mpc.records import KeyRecord, back_up, open_share, restore, seal_share
 from mpclab.operations.key_rules import KEY_KINDS
 from mpclab.operations.rules import Rules
@@ -36,13 +37,14 @@ class Parties(Protocol):
     def machine_of(self, party: Party, read: Callable[[Any], Any], /) -> Any: ...
 
 
-class KeyInfo(msgspec.Struct, frozen=True):
+class KeyInfo(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """A key as one party knows it.
 
     Attributes:
         op: the operation that made or last renewed it. `name`: as given at dkg or import.
         public: the public key in hex.
         holds: whether this party holds a share. `rules`: for its use, in words.
+        prepared: how many signatures it has nonces for (`nonces`).
     """
 
     op: str
@@ -53,6 +55,7 @@ class KeyInfo(msgspec.Struct, frozen=True):
     holders: tuple[Party, ...]
     holds: bool
     rules: str = ""
+    prepared: int = 0
 
 
 def keys(group: Parties, party: Party) -> tuple[KeyInfo, ...]:
@@ -78,10 +81,15 @@ def keys_of(session: Any) -> tuple[KeyInfo, ...]:
     return tuple(
             KeyInfo(
                 op, names[public], public.hex(), record.suite, record.threshold, record.holders,
-                holds, str(Rules.parse(record.rules)),
+                holds, str(Rules.parse(record.rules)), _prepared(executor, public),
             )
             for public, (op, record, holds) in found.items()
         )  # fmt: skip
+
+
+def _prepared(executor: Any, public: bytes) -> int:
+    tables = {op: NonceTable.parse(executor.results[op].data) for op in executor.fleeting}
+    return sum(len(executor.fleeting[op]) for op, t in tables.items() if t and t.key == public)
 
 
 def export_share(group: Parties, party: Party, op: str, file: FilePath, passphrase: str) -> Done:

@@ -75,6 +75,7 @@ def test_a_signature_takes_one_round_and_says_in_the_vote_by_which_nonces(used: 
     assert lab.now - begun < 50_000, "the proposal, the votes, the shares"
     assert sent(lab, signed) == ["Share", "Share"]
     assert repr(pairs_of(lab, 2, nonces)) == "Pairs(1 left)"
+    assert [key.prepared for key in lab.keys(2)] == [1]
     text = lab.state.operations[signed.id].text
     assert text.endswith(f"by prepared nonces 1 of {nonces.id}: one")
     lab.propose(3, "sign-prepared", message="two")
