@@ -265,9 +265,9 @@ def test_where_nothing_is_ordered_nothing_is_judged_but_false_aborts() -> None:
 
 def call(story: Story, op: str, kind: str = "read", *, end: str = "ok", last: str = "") -> int:
     """Client 1 calls party 1, at once, and it ends 1 ms later."""
-    story.note(-1, "invoked", client=1, call=1, party=1, kind=kind, op=op)
+    story.note(-1, "invoked", path=(), client=1, call=1, party=1, kind=kind, op=op)
     story.at(story.now / 1000 + 1)
-    return story.note(-1, "returned", client=1, call=1, op=op, end=end, last=last)
+    return story.note(-1, "returned", path=(), client=1, call=1, op=op, end=end, last=last)
 
 
 @pytest.mark.parametrize("place", [0, None])
