@@ -36,8 +36,10 @@ Deviations. A receiver signs the value and T, not the chain before it: what coun
 It relays at once, not at the end of a round. f is (n − 1)//2 unless the option `liars` says
 otherwise: a party that was down believes what f + 1 others say of it (`DolevStrongSettled`), and
 does not judge broadcasts that began before it was up. Whoever was not heard of during a broadcast
-is told its end; so is everybody, when somebody broadcasts another meaning of what is decided. What
-another proposed is broadcast when that did not come about, by one party after the other.
+is told its end; so is everybody, when somebody broadcasts another meaning of what is decided. A
+party that comes back takes part at once, and decides nothing by itself before it would have been
+told how broadcasts ended that began while it was down. What another proposed is broadcast when that
+did not come about, by one party after the other.
 """
 
 from __future__ import annotations
@@ -130,6 +132,8 @@ class DolevStrong(Agreement):
     delta: int
     since: int
     """We were up since then, µs: earlier broadcasts are not ours to judge."""
+    doubt: int
+    """Until then, µs, others may tell us how an earlier broadcast ended."""
     running: dict[Key, Broadcast]
     ours: dict[str, bytes]
     """The value that we broadcast for an operation, and no other."""
@@ -161,7 +165,11 @@ class DolevStrong(Agreement):
     def start(self, ctx: Ctx) -> None:
         self.f = min(self.options.liars or self.liars(ctx.n), ctx.n - 1)
         self.delta = self.options.round
-        self.since = ctx.now
+        self.since = self.doubt = ctx.now
+        if ctx.stored:  # what began before ends within `lasts`, and is told within delta
+            self.doubt += self.lasts + 1 + self.delta
+        else:
+            ctx.persist("up", b"")
         self.running, self.standby, self.claims = {}, {}, {}
         self.helped, self.tries, self.warned = {}, {}, {}
         stored = ctx.stored
@@ -227,7 +235,7 @@ class DolevStrong(Agreement):
         key = (msg.begun, signers[0], msg.op)
         in_time = self._in_time(ctx, sender, msg)
         if (known := self.done.get(msg.op)) is not None:
-            self._object(ctx, msg, known)
+            self._object(ctx, sender, msg, known)
             return
         if msg.begun < self.since or not in_time:
             return
@@ -276,15 +284,18 @@ class DolevStrong(Agreement):
 
     def _clock(self, ctx: Ctx) -> None:
         if self.running:
-            end = min(self.running)[0] + self.lasts
+            end = self._end_of(min(self.running))
             ctx.set_timer("end", end + 1 - ctx.now)  # what comes at the end is in time
+
+    def _end_of(self, key: Key) -> int:
+        return max(key[0] + self.lasts, self.doubt)
 
     def on_timer(self, ctx: Ctx, name: str) -> None:
         kind, _, op = name.partition("/")
         match kind:
             case "end":
                 for key in sorted(self.running):  # the order in which they end, for everybody
-                    if key[0] + self.lasts < ctx.now:
+                    if self._end_of(key) < ctx.now:
                         self._end(ctx, key, self.running.pop(key))
                 self._clock(ctx)
             case "turn":
@@ -307,6 +318,7 @@ class DolevStrong(Agreement):
         elif op not in self.done:
             self._finish(ctx, op, *it.values.values())
             self._tell(ctx, op)
+            self._tell_doubters(ctx, op)
             if ctx.me != sender and self.f:  # nobody passes it on to its sender
                 self.helped[op] = set(ctx.others) - it.heard - {sender}
                 self._help(ctx, op)
@@ -338,12 +350,22 @@ class DolevStrong(Agreement):
         ctx.multicast(sorted(to), DolevStrongSettled(op, self.done[op]))
         ctx.set_timer(f"help/{op}", self.patience << tries, background=True)
 
-    def _object(self, ctx: Ctx, msg: DolevStrongChain, known: bytes) -> None:
-        """Somebody broadcasts another meaning of what is decided: tell everybody, now and then."""
-        last = self.warned.get(msg.op, -self.patience)
-        if self.means(known) != self.means(msg.value) and ctx.now - last >= self.patience:
+    def _tell_doubters(self, ctx: Ctx, op: str) -> None:
+        """Who passed on another broadcast of it may have been down when this one began."""
+        others = [it for (_, _, known), it in self.running.items() if known == op]
+        if to := sorted(set[Party]().union(*(it.heard for it in others))):
+            ctx.multicast(to, DolevStrongSettled(op, self.done[op]))
+
+    def _object(self, ctx: Ctx, sender: Party, msg: DolevStrongChain, known: bytes) -> None:
+        """Somebody broadcasts another meaning of what is decided: tell everybody, now and then, and
+        who passes it on each time, since it may not know."""
+        if self.means(known) == self.means(msg.value):
+            return
+        to: tuple[Party, ...] = (sender,)
+        if ctx.now - self.warned.get(msg.op, -self.patience) >= self.patience:
             self.warned[msg.op] = ctx.now
-            ctx.multicast(ctx.others, DolevStrongSettled(msg.op, known))
+            to = ctx.others
+        ctx.multicast(to, DolevStrongSettled(msg.op, known))
 
     def _on_settled(self, ctx: Ctx, sender: Party, op: str, value: bytes) -> None:
         if not self.fits(op, value):

@@ -242,8 +242,30 @@ def test_another_meaning_of_what_is_decided_is_objected_to_now_and_then() -> Non
     party.hear(1, chain("1"))
     party.fire("end")
     assert party.hear(3, chain("3", b"w", begun=party.now)) == [DolevStrongSettled("a", b"v")]
-    assert party.hear(3, chain("3", b"w", begun=party.now)) == []
+    assert party.said[-1][0] == (1, 3, 4)
     assert party.hear(3, chain("3", begun=party.now)) == []
+
+
+def test_who_passes_on_another_meaning_is_told_each_time() -> None:
+    """It was down, and must not believe a liar who had everybody object while it was."""
+    party = alone()
+    party.hear(1, chain("1"))
+    party.fire("end")
+    party.hear(3, chain("3", b"w", begun=party.now))
+    relayed = chain("34", b"w", begun=party.now)
+    assert party.hear(4, relayed) == [DolevStrongSettled("a", b"v")]
+    assert party.said[-1][0] == (4,)
+
+
+def test_who_passes_on_another_broadcast_is_told_how_ours_ended() -> None:
+    """4 passed both on, but crashed in between: of the first it knows nothing any more."""
+    party = alone(5, 5)
+    party.hear(1, chain("1"))
+    for relay in ("12", "13", "14"):
+        party.hear(int(relay[1]), chain(relay))
+    at(party, 90).hear(4, chain("34", b"w", begun=80 * MS))
+    assert party.fire("end") == [DolevStrongSettled("a", b"v")]
+    assert party.said[-1][0] == (4,)
 
 
 def test_claims_of_one_liar_are_bounded() -> None:
@@ -253,8 +275,11 @@ def test_claims_of_one_liar_are_bounded() -> None:
     assert len(party.machine.claims[1]) == DolevStrong.CLAIMS
 
 
-def test_a_party_that_was_down_hears_of_it_and_agrees() -> None:
-    c = Cluster(DolevStrong, 5, delta=DELTA, patience=300 * MS)
+@pytest.mark.parametrize("takes", [10, 100])
+def test_a_party_that_was_down_hears_of_it_and_agrees(takes: int) -> None:
+    """It broadcasts a value of its own, less than a round after one that it knows nothing of."""
+    network = Network(Delay("constant", takes * MS))
+    c = Cluster(DolevStrong, 5, delta=DELTA, patience=300 * MS, network=network)
     c.crash(4)
     c.submit(1, "a", b"v")
     c.world.at(40 * MS, lambda: c.restart(4))
