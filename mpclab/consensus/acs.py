@@ -274,7 +274,7 @@ class Acs(Agreement):
         )
         if decided is not None:
             self._say(ctx, it, AcsFinish(it.number, of, decided))
-            it.begin_others(lambda votes, of: self._enter(ctx, it, votes, of, 0))
+            self._begin_others(ctx, it)
             self._close_if_over(ctx)
 
     def _deliver(self, ctx: Ctx, it: Epoch, of: Party, broadcast: Broadcast) -> None:
@@ -284,6 +284,9 @@ class Acs(Agreement):
             broadcast.deliver(root)
         if broadcast.batch is not None:
             self._close_if_over(ctx)
+
+    def _begin_others(self, ctx: Ctx, it: Epoch) -> None:
+        it.begin_others(lambda votes, of: self._enter(ctx, it, votes, of, 0))
 
     def _enter(self, ctx: Ctx, it: Epoch, votes: Binary, of: Party, bit: int) -> None:
         votes.begin(
@@ -415,6 +418,7 @@ class Acs(Agreement):
                     self._deal(ctx, it)
                 for word in words:
                     ctx.broadcast(word)
+                self._begin_others(ctx, it)  # the crash may have come before
         ctx.multicast(ctx.others, AcsAgain(self.now))
         self._clock(ctx)
 

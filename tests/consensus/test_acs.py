@@ -370,6 +370,18 @@ def test_after_a_crash_the_same_is_said() -> None:
     assert party.hear(1, val(2)) == []
 
 
+def test_a_crash_between_the_last_yes_and_the_no_to_the_rest_loses_nothing() -> None:
+    for after in range(8):
+        party = Alone(Acs, 2)
+        yes = [(p, AcsFinish(0, of, 1)) for of in (1, 3, 4) for p in (1, 3)]
+        for p, finish in yes[:-1]:
+            party.hear(p, finish)
+        said = party.tear(*yes[-1], after)
+        for p, finish in yes:
+            said += party.hear(p, finish)
+        assert AcsBval(0, 2, 1, 0) in said, f"after {after} effects"
+
+
 def test_who_lacks_something_is_told_all_our_words_once_in_a_patience() -> None:
     party = Alone(Acs, 2)
     party.hear(1, val(2))
