@@ -190,7 +190,7 @@ class Paxos(LedLog):
         if self.role == "candidate" and msg.ballot == self.ballot:
             promises = self.promises.setdefault(sender, Promises(msg.chosen, msg.count))
             if not promises.are_complete:
-                promises.votes |= {vote.slot: vote for vote in msg.votes}
+                promises.add(msg.chosen, msg.count, msg.votes)
             self._count(ctx)
 
     def _count(self, ctx: Ctx) -> None:

@@ -89,6 +89,15 @@ class Promises:
     count: int
     votes: dict[int, PaxosVote] = field(default_factory=dict)
 
+    def add(self, chosen: int, count: int, votes: Iterable[PaxosVote]) -> None:
+        """A page came; it may be of a second answer to the request, which was said again. Meanwhile
+        the acceptor may have learnt more slots. It counts no votes in those, and nor do we: its
+        other votes are the same, for it accepts nothing under lower ballots any more."""
+        if chosen > self.chosen:
+            self.chosen, self.count = chosen, count
+        told = {**self.votes, **{vote.slot: vote for vote in votes}}
+        self.votes = {slot: vote for slot, vote in told.items() if slot >= self.chosen}
+
     @property
     def are_complete(self) -> bool:
         return len(self.votes) >= self.count

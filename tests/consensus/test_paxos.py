@@ -197,6 +197,29 @@ def test_a_promise_in_pages_counts_when_it_is_complete() -> None:
     assert [slot for _, slot, _ in accepts(party.hear(2, said[1]))] == slots
 
 
+@pytest.mark.parametrize("order", [(3, 0, 4), (0, 3, 4), (2, 3), (3, 1, 0, 2)])
+def test_pages_of_two_answers_to_one_request_are_not_counted_together(order: list[int]) -> None:
+    """Between the two, the acceptor learnt the first slots; what it told of those says nothing
+    about the last slot, whose command may be chosen."""
+    commands = [command(f"op{slot}") for slot in range(2 * PAGE + 1)]
+    learnt = PaxosChosen(0, tuple(commands[:PAGE]), PAGE)
+    acceptor = process(me=2)
+    for slot, one in enumerate(commands):
+        acceptor.hear(3, PaxosAccept(5, slot, one))
+    said = acceptor.hear(1, PaxosPrepare(6, 0))
+    acceptor.hear(3, learnt)
+    said += acceptor.hear(1, PaxosPrepare(6, 0))
+    assert [len(m.votes) for m in said if isinstance(m, PaxosPromise)] == [PAGE, PAGE, 1, PAGE, 1]
+    party = process()
+    party.hear(3, PaxosRefused(5), learnt)
+    party.fire("election")
+    for page in order[:-1]:
+        party.hear(2, said[page])
+        assert party.machine.role == "candidate"
+    last = accepts(party.hear(2, said[order[-1]]))
+    assert last == [(6, slot, commands[slot]) for slot in range(PAGE, 2 * PAGE + 1)]
+
+
 def test_who_knows_more_is_asked_before_one_leads() -> None:
     party = process()
     party.submit("c", b"value of c")
