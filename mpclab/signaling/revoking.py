@@ -72,8 +72,9 @@ class Revocation:
             UsageError: it names no ticket and no key, or both, or a ticket of another session.
         """
         key = ask.key if isinstance(ask, RevokeTicket) else ask.guest
-        issuers = dict.fromkeys((*((door.owner,) if door.owner else ()), *operators))
-        names, guests = _named(ask.session, ask.ticket, key, tuple(issuers), time)
+        owners = {door.owner, ask.key} if isinstance(ask, Revoke) else {door.owner}
+        issuers = tuple(sorted(owners.union(operators) - {NOBODY}))
+        names, guests = _named(ask, key, door, issuers, time)
         guests |= {door.used[name][0] for name in names if name in door.used}
         return cls(names, frozenset(guests - {NOBODY, *issuers}))
 
@@ -95,9 +96,11 @@ class Revocation:
 
 
 def _named(
-    session: str, ticket: str, key: bytes, issuers: tuple[bytes, ...], time: int
+    ask: RevokeTicket | Revoke, key: bytes, door: Door, issuers: tuple[bytes, ...], time: int
 ) -> tuple[dict[bytes, int], set[bytes]]:
-    """The names to note, and the keys that they let in."""
+    """The names to note, and the keys that they let in. An id may be of a ticket of any issuer: of
+    those we know, and of whoever's it was when it was used."""
+    ticket = ask.ticket
     if bool(ticket) == bool(key):
         raise UsageError("name either a ticket or a key that is not to come in")
     if key:
@@ -109,11 +112,13 @@ def _named(
             serial = bytes.fromhex(ticket)
         except ValueError:
             raise UsageError("a ticket's id has 32 hex digits") from None
-        if not issuers:
+        names = [issuer + serial for issuer in issuers]
+        names += [name for name in door.used if name[PUBLIC_BYTES:] == serial]
+        if not names:
             raise UsageError("nobody is known to invite here: give the whole ticket, not its id")
-        return {issuer + serial: time + LONGEST for issuer in issuers}, set()
+        return dict.fromkeys(names, time + LONGEST), set()
     shown = open_ticket(ticket)
-    if shown.session != session:
+    if shown.session != ask.session:
         where = f"session {shown.session}" if shown.session else 'every session: name session ""'
         raise UsageError(f"that ticket is for {where}")
     return {shown.name: min(shown.expires, time + LONGEST)}, {shown.key} - {NOBODY}

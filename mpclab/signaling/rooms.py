@@ -792,7 +792,10 @@ class Rooms(Machine):
             asks = [it for it in self._revoking if it.session == ask.session]
             self._revoking = [it for it in self._revoking if it.session != ask.session]
             for it in asks:
-                door = self._shared_door(ctx, ask) or Door()
+                door = self._shared_door(ctx, ask)
+                if door is None:
+                    door = Door()
+                    door.used = dict(ask.used)
                 try:
                     self._revoke(ctx, it, door)
                 except UsageError as error:  # an id whose issuer is not known

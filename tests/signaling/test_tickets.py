@@ -424,6 +424,25 @@ def test_an_owner_takes_an_invitation_back_without_a_seat() -> None:
     assert said.reason == "ticket was taken back"
 
 
+def test_an_id_is_enough_when_its_session_is_not_open() -> None:
+    """Its owner's word has its key, and a ticket that was used has its issuer's."""
+    owned = owned_session("vault", OWNER.public)
+    for operators in ((), (OPERATOR.public,)):
+        server = Server(RoomsSettings(unix=SETTINGS.unix, operators=operators))
+        early = ticket(session=owned)
+        word = owners_word(server, 22, session=owned, ticket=open_ticket(early).id)
+        assert word == Revoked(owned)
+        server.join(23, 1, session=owned, access="invited")
+        said = refusal(server.join(24, 2, session=owned, ticket=early))
+        assert said.reason == "ticket was taken back"
+    server, text = invited(), ticket()
+    server.join(12, 2, ticket=text)
+    server.node.step(Asked(PATH, CloseSession("s")), server.now)
+    revoke(server, ticket=open_ticket(text).id)
+    server.join(13, 1, access="invited")
+    assert refusal(server.join(14, 2, ticket=text)).reason == "ticket was taken back"
+
+
 @pytest.mark.parametrize(
     ("who", "fields", "reason"),
     [
