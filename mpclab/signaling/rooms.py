@@ -265,7 +265,7 @@ class Rooms(Machine):
 
     def _keep_spent(self, ctx: Ctx, session: str) -> None:
         if self.settings.keep:
-            keep_spent(ctx, session, self.spent.of(session))
+            keep_spent(ctx, session, self.spent.used.get(session, {}))
 
     def _sweep(self, ctx: Ctx, session: str) -> None:
         """Free the slots whose parties vanished too long ago, and a room that has none left."""

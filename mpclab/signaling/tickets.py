@@ -344,7 +344,10 @@ class Spent:
     def put(self, session: str, door: Door, time: int) -> list[str]:
         """Keep those of a room that ends; the sessions whose tickets there is no place for."""
         self._drop(session)
-        used = {name: u for name, u in door.used.items() if u[1] > time}
+        everywhere = self.used.get("", {})  # is noted there, and may be undone there
+        used = {
+            name: u for name, u in door.used.items() if u[1] > time and everywhere.get(name) != u
+        }
         if used:
             self.used[session] = used
             self._count += len(used)

@@ -408,6 +408,22 @@ def test_an_operators_ticket_for_every_session_is_taken_back_everywhere() -> Non
         assert said.reason == "ticket was taken back"
 
 
+def test_what_is_good_again_everywhere_is_so_in_sessions_that_ended_meanwhile() -> None:
+    keeping = RoomsSettings(unix=SETTINGS.unix, operators=SETTINGS.operators, keep=True)
+    server, guest = invited(keeping), identity(2).public
+    server.node.step(Asked(PATH, RevokeTicket("", key=guest)), server.now)
+    for number in range(3):
+        session = f"t{number}"
+        server.join(20 + number, 1, session=session, access="invited")
+        server.node.step(Asked(PATH, CloseSession(session)), server.now)
+    server.node.step(Asked(PATH, CloseSession("s")), server.now)
+    assert [k for k in server.node.stored[PATH] if k.startswith("spent/")] == ["spent/"]
+    server = Server(keeping, {PATH: dict(server.node.stored[PATH])})
+    server.node.step(Asked(PATH, RevokeTicket("", key=guest, undo=True)), server.now)
+    server.join(31, 1, access="invited")
+    assert came_in(server.join(32, 2, ticket=ticket(key=guest)))
+
+
 def test_an_owner_takes_an_invitation_back_without_a_seat() -> None:
     server, text = invited(), ticket()
     server.join(12, 2, ticket=text)

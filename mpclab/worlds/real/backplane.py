@@ -777,12 +777,15 @@ class Backplane:
             keys=[self._key("room", session), self._key("seq")],
             args=[self._key("room", session), self.me, room.terms, self._ttl, *seats],
         )
-        if room.used:
+        # What is revoked everywhere is noted there, and may be undone there.
+        everywhere = await self._redis.hkeys(self._key("used", "")) if room.used else []
+        used = {n: u for n, u in room.used.items() if n.hex().encode() not in everywhere}
+        if used:
             async with self._redis.pipeline(transaction=True) as pipe:
-                for name, (user, expires) in room.used.items():
+                for name, (user, expires) in used.items():
                     value = _value(user, expires)
                     pipe.hsetnx(self._key("used", session), name.hex(), value)
-                pipe.expireat(self._key("used", session), max(e for _, e in room.used.values()))
+                pipe.expireat(self._key("used", session), max(e for _, e in used.values()))
                 await pipe.execute()
         now, _ = await self._fetch(session)
         if now is None:
