@@ -80,7 +80,7 @@ class ForgetRoom(msgspec.Struct, frozen=True):
 class NoteTickets(msgspec.Struct, frozen=True):
     """Output: these tickets or keys of a session are revoked until then, Unix seconds (`undo`: are
     so no longer), and whoever sits there by one of the keys `guests` loses its seat. Ask: another
-    server says so. `session` "": of every session."""
+    server says so. `session` "": of every session; then every server frees the seats it has."""
 
     session: str
     names: Mapping[bytes, int]

@@ -606,10 +606,10 @@ class Rooms(Machine):
                 self._free(ctx, session, party)
             case RevokeTicket():
                 self._ask_to_revoke(ctx, ask)
-            case NoteTickets(session, names, _, _, undo):
-                for name in [session] if session else list(self.rooms):
-                    if name in self.rooms:
-                        Revocation(names).apply(self.rooms[name].door, undo)
+            case NoteTickets("", names, guests, _, undo):
+                self._note_everywhere(ctx, Revocation(names, guests), undo)
+            case NoteTickets(session, names, _, _, undo) if session in self.rooms:
+                Revocation(names).apply(self.rooms[session].door, undo)
             case HearRows(session, wanted):
                 self._want(ctx, session, wanted)
             case RoomIs() | SeatClaimed():
@@ -620,7 +620,7 @@ class Rooms(Machine):
                 self._merge(ctx, session, room)
             case RoomClosed(session, why) if session in self.rooms:
                 self._end(ctx, session, why, "open another one", final=True, told=True)
-            case RoomChanged() | RoomClosed():
+            case RoomChanged() | RoomClosed() | NoteTickets():
                 pass  # our last member left meanwhile
             case _:
                 raise UsageError(f"the server does not know {type(ask).__name__}")
@@ -708,24 +708,40 @@ class Rooms(Machine):
         undo, session = isinstance(ask, RevokeTicket) and ask.undo, ask.session
         it.apply(door, undo)
         self._say(ctx, f"{session}: {'an invitation is good again' if undo else WHY}")
-        open_ones = [s for s in ([session] if session else list(self.rooms)) if s in self.rooms]
-        for name in open_ones:
-            if self.rooms[name].door is not door:
-                it.apply(self.rooms[name].door, undo)
-            self._keep(ctx, name)
         if self.settings.shared:
-            for name in dict.fromkeys((session, *open_ones)):
-                ctx.output(NoteTickets(name, it.names, it.guests, WHY, undo))
-            return
-        if session not in open_ones:
+            ctx.output(NoteTickets(session, it.names, it.guests, WHY, undo))
+        elif session not in self.rooms:
             for one in (session, *self.spent.put(session, door, time)):
                 self._keep_spent(ctx, one)
-        for name in [] if undo else open_ones:
-            room = self.rooms[name]
-            if room.door.access == INVITED:
-                guests = it.guests - {room.door.owner}
-                for party in [p for p, slot in room.slots.items() if slot.member.key in guests]:
-                    self._free(ctx, name, party, WHY)
+        if not session:
+            self._note_everywhere(ctx, it, undo)
+        elif session in self.rooms:
+            self._keep(ctx, session)
+            if not undo and not self.settings.shared:
+                self._send_away(ctx, session, it.guests)
+
+    def _note_everywhere(self, ctx: Ctx, it: Revocation, undo: bool) -> None:
+        """Note in all our rooms what an operator takes back in every session. One in which there is
+        no place for it ends: else its owner could keep an operator's word out with tickets."""
+        for name in [name for name, room in self.rooms.items() if room.door.access == INVITED]:
+            if name not in self.rooms:
+                continue
+            try:
+                it.apply(self.rooms[name].door, undo)
+            except UsageError:
+                self._end(ctx, name, "too many tickets", "open another session", final=True)
+                continue
+            self._keep(ctx, name)
+            if not undo:
+                self._send_away(ctx, name, it.guests)
+
+    def _send_away(self, ctx: Ctx, session: str, guests: frozenset[bytes]) -> None:
+        """Free the seats of those who came in by what was taken back."""
+        room = self.rooms[session]
+        if room.door.access == INVITED:
+            out = guests - {room.door.owner}
+            for party in [p for p, slot in room.slots.items() if slot.member.key in out]:
+                self._free(ctx, session, party, WHY)
 
     # --- rooms that other servers share -----------------------------------------------------
 

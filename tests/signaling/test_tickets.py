@@ -424,6 +424,18 @@ def test_what_is_good_again_everywhere_is_so_in_sessions_that_ended_meanwhile() 
     assert came_in(server.join(32, 2, ticket=ticket(key=guest)))
 
 
+def test_a_room_full_of_tickets_does_not_keep_an_operators_word_out() -> None:
+    server, guest = invited(), identity(2)
+    server.join(21, 1, session="t", key=STRANGER, access="invited")
+    server.join(12, 2, ticket=ticket())
+    server.rooms.rooms["t"].door.used = {
+        b"%048d" % i: (STRANGER.public, NOW + 60) for i in range(4096)
+    }
+    effects = server.node.step(Asked(PATH, RevokeTicket("", key=guest.public)), server.now)
+    assert [m.reason for to, m in sends(effects) if to == (21,)] == ["too many tickets"]
+    assert server.rooms.clients.keys() == {11}
+
+
 def test_an_owner_takes_an_invitation_back_without_a_seat() -> None:
     server, text = invited(), ticket()
     server.join(12, 2, ticket=text)

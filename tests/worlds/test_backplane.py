@@ -420,6 +420,26 @@ def test_an_invitation_is_taken_back_at_any_server(servers: Servers) -> None:
     assert refused(Member(a, "s", 2, ticket=texts[0])) == "ticket was taken back"
 
 
+def test_what_an_operator_takes_back_everywhere_reaches_every_server(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one whose sessions no other server has, and however many sessions there were since."""
+    monkeypatch.setattr(backplane, "MOST_SPENT", 1)
+    (one, a), (_, b) = servers.start(), servers.start()
+    owner, now = identity(1), int(time.time())
+    texts = [issue(owner, "s", expires=now + 600, coins=random.Random(seed)) for seed in range(3)]
+    came_in(Member(b, "s", 1, access="invited"))
+    guest = came_in(Member(b, "s", 2, ticket=texts[0]))
+    one.ask(SERVER, PATH, RevokeTicket("", key=identity(2).public))
+    assert guest.ended()[1] == "the invitation was taken back"
+    came_in(Member(b, "s", 3, ticket=texts[1]))
+    again = "this key's invitations were taken back"
+    for url in (a, b):
+        assert refused(Member(url, "s", 2, ticket=texts[2])) == again
+    one.ask(SERVER, PATH, RevokeTicket("", key=identity(2).public, undo=True))
+    until(lambda: isinstance(Member(a, "s", 2, ticket=texts[2]).answer, Welcome))
+
+
 def test_redis_does_not_keep_the_tickets_of_too_many_sessions(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

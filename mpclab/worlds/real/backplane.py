@@ -149,7 +149,8 @@ class _Record(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     """A change of a room. `seat` "": it is nobody's; `closed`: the whole room is no more; `noted`:
-    names and values of tickets that were revoked (`undo`: or are good again)."""
+    names and values of tickets that were revoked (`undo`: or are good again), and `guests`: the
+    keys, in hex, that came in by them."""
 
     seq: int
     by: str
@@ -159,6 +160,7 @@ class _Event(msgspec.Struct):
     closed: int = 0
     noted: list[str] = []
     undo: int = 0
+    guests: str = ""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -230,13 +232,13 @@ return seq
 """
 )
 # KEYS: room, used, seq, spent. ARGV: channel, by, undo, expiry of the last, session, what keys of
-# rooms and of used tickets begin with, most spent, then each name and its value. Whoever is about
-# to claim a seat there has to judge again.
+# rooms and of used tickets begin with, most spent, guests, then each name and its value. Whoever is
+# about to claim a seat there has to judge again. What is revoked everywhere is not forgotten.
 _REVOKE = (
     _ANNOUNCE
     + _NOTE
     + """
-for i = 9, #ARGV, 2 do
+for i = 10, #ARGV, 2 do
   if ARGV[3] ~= '1' then
     redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
   elseif string.sub(redis.call('HGET', KEYS[2], ARGV[i]) or '', 1, 2) == '- ' then
@@ -245,11 +247,12 @@ for i = 9, #ARGV, 2 do
 end
 redis.call('EXPIREAT', KEYS[2], ARGV[4], 'NX')
 redis.call('EXPIREAT', KEYS[2], ARGV[4], 'GT')
-note(KEYS[4], tonumber(ARGV[8]), ARGV[6], ARGV[7], ARGV[5])
+if ARGV[5] ~= '' then note(KEYS[4], tonumber(ARGV[8]), ARGV[6], ARGV[7], ARGV[5]) end
 local seq = redis.call('INCR', KEYS[3])
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'v', seq) end
 redis.call('PUBLISH', ARGV[1], cjson.encode({
-  seq = seq, by = ARGV[2], noted = {unpack(ARGV, 9)}, undo = tonumber(ARGV[3])}))
+  seq = seq, by = ARGV[2], noted = {unpack(ARGV, 10)}, undo = tonumber(ARGV[3]),
+  guests = ARGV[9]}))
 return seq
 """
 )
@@ -545,7 +548,8 @@ class Backplane:
             ],
             args=[
                 self._key("room", session), self.me, int(it.undo), max(it.names.values()), session,
-                self._key("room", ""), self._key("used", ""), MOST_SPENT, *pairs,
+                self._key("room", ""), self._key("used", ""), MOST_SPENT,
+                " ".join(sorted(key.hex() for key in it.guests)), *pairs,
             ],
         )  # fmt: skip
         room = None
@@ -851,8 +855,8 @@ class Backplane:
         if event.noted and event.by != self.me:
             pairs = zip(event.noted[::2], event.noted[1::2], strict=True)
             names = {bytes.fromhex(name): _ticket(value.encode())[1] for name, value in pairs}
-            undo = event.undo == 1
-            self.site.ask_rooms(NoteTickets(session, names, frozenset(), event.why, undo))
+            guests = frozenset(map(bytes.fromhex, event.guests.split()))
+            self.site.ask_rooms(NoteTickets(session, names, guests, event.why, event.undo == 1))
         if event.by == self.me or event.seq <= self._seen.get(session, event.seq):
             return  # not of a room of ours, or we have seen it since
         self._seen[session] = event.seq
