@@ -73,7 +73,9 @@ class Part(FaultTarget):
     def mark_fault(
         self, index: int, kind: str, phase: str, parties: tuple[Party, ...], text: str, **more: Any
     ) -> None:
-        actors = tuple(map(self._of.actor, parties))
+        # Those of this session, where it is all of them.
+        named = parties or range(1, self._of.n + 1)
+        actors = tuple(map(self._of.actor, named))
         self._whole.mark_fault(index, kind, phase, actors, text, **more)
 
     def crash(self, actor: Party) -> None:

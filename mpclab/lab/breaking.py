@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mpclab.core.errors import UsageError
@@ -30,6 +30,7 @@ class Breaking:
         journal: Journal
         scenario: Scenario
         base: int
+        shares: bool
 
         @property
         def called(self) -> str: ...
@@ -38,7 +39,7 @@ class Breaking:
     @property
     def target(self) -> FaultTarget:
         """The world, as a fault sees it that speaks of this session's parties."""
-        if self.base == 0:
+        if not self.shares:
             return self.world
         return Part(self.world, self.base, self.scenario.parties)
 
@@ -88,5 +89,18 @@ class Breaking:
         return injection
 
     @verb
-    def heal(self, injection: Injection) -> None:
-        injection.end()  # one that has not begun never will
+    def heal(self, injection: Injection | None = None) -> Done:
+        return end(injection, self.injections)
+
+    @verb
+    def plan(self, fault: Fault, origin: int) -> Injection:
+        return schedule(fault, self.target, origin=origin)
+
+
+def end(one: Injection | None, all: Iterable[Injection]) -> Done:
+    """End one fault, or, if none is named, those of `all` that are active."""
+    wanted = [one] if one else [each for each in all if each.active]
+    ended = [each.fault.sentence() for each in wanted if each.active]
+    for each in wanted:
+        each.end()  # one that has not begun never will
+    return Done("healed: " + "; ".join(ended) if ended else "nothing to heal")

@@ -82,6 +82,7 @@ class Group(Breaking):
         self.store = store
         self.scenario = scenario
         self.base = base
+        self.shares = base > 0  # the world, with other sessions
         self.protocol = protocol
         self.app: Path = SESSION if protocol is None else APP
         self.incarnations: dict[Party, list[Incarnation]] = {}
@@ -94,7 +95,7 @@ class Group(Breaking):
         self.process_files: ProcessFiles | None = None  # of parties in processes of their own
         self.urls: dict[Party, str] = {}  # where those reach the server, if not as we do
         path = (scenario.session,) if base else ()
-        self.tracker = Tracker(world.trace, base, scenario.parties, path)
+        self.tracker = Tracker(world.trace, base, scenario.parties, path, scenario.session)
         self.tracker.here = self.identities.keys
         self.clients = Clients(self)
         self._joined: set[Party] = set()

@@ -29,7 +29,8 @@ from mpclab.core.errors import UsageError, nearest
 from mpclab.core.ids import SECOND, SERVER, STRIDE, Party, format_duration, parse_duration
 from mpclab.core.machine import Machine
 from mpclab.core.words import count
-from mpclab.faults.plan import Fault, Injection, schedule
+from mpclab.faults.plan import Injection
+from mpclab.lab.breaking import end
 from mpclab.lab.group import Group
 from mpclab.lab.journal import Journal, Place, verb
 from mpclab.lab.one_session import OneSession
@@ -252,6 +253,7 @@ class Lab(Verbs):
         base = STRIDE * len(self.groups) if known is None else known.base
         group = Group(self.world, scenario, base=base, store=self._store, journal=self.journal)
         self.groups[id] = group
+        self.group.shares = True
         return group
 
     def of(self, session: str) -> OneSession:
@@ -260,37 +262,18 @@ class Lab(Verbs):
         Raises:
             UsageError: there is no such session; `lab.session(id)` makes one.
         """
+        if not isinstance(session, str):
+            raise UsageError(f"session {session!r}: write its name")
         if session not in self.groups:
             raise UsageError(f"there is no session {session!r}{nearest(session, self.groups)}")
         return OneSession(self, session)
 
-    # --- operations ---
-
     # --- faults ---
 
     @verb
-    def plan(self, fault: Fault, origin: int) -> Injection:
-        """Let a fault of a scenario begin and end at its times, counted from `origin` (µs)."""
-        return schedule(fault, self.world, origin=origin)
-
-    @verb
     def heal(self, injection: Injection | None = None) -> Done:
-        """End one fault, or all that `inject` began."""
-        wanted = [injection] if injection else self.injections
-        ended = [one for one in wanted if one.active]
-        for one in wanted if injection else ended:
-            one.end()  # one that has not begun never will
-        return Done(
-            "healed: " + "; ".join(i.fault.sentence() for i in ended)
-            if ended
-            else "nothing to heal"
-        )
-
-    def to_scenario(self) -> Scenario:
-        """What was done to this lab by hand, as a scenario that does it again."""
-        from mpclab.lab.recorded import scenario_of
-
-        return scenario_of(self)
+        """End one fault, or all that `inject` began in any session."""
+        return end(injection, self.injections)
 
     # --- verdicts ---
 
@@ -544,11 +527,6 @@ class Lab(Verbs):
         self.trace.append(Noted(now, WORLD, (), notes.Remark(what)))
         return now
 
-    @verb
-    def at(self, when: int, verb: str, *args: Any, **kwargs: Any) -> None:
-        """Have the lab do one of its verbs at time `when` (µs), in the world's own time."""
-        self.world.at(when, partial(_do, self, verb, args, kwargs))
-
     def let_pass(self, until: Callable[[], bool] | None, limit: int) -> bool:
         """Let time pass until that holds, so many µs at the most; whether it holds."""
         if self._pacer is not None:
@@ -631,18 +609,6 @@ def make_world(
     from mpclab.worlds.real.webrtc import WebRTCWorld
 
     return WebRTCWorld(url=url, folder=store, seed=scenario.seed, **options)
-
-
-def _do(lab: Lab, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Do the acts planned for now; impossible ones are noted in the trace, and time goes on."""
-    try:
-        with lab.journal.quiet():  # planning it was the deed
-            getattr(lab, verb)(*args, **kwargs)
-    except UsageError as error:
-        row = Noted(lab.now, WORLD, (), notes.CouldNot(verb, str(error)))
-        lab.trace.append(row)
-        if verb == "propose":
-            lab.group.expect_one_less()
 
 
 def _read_rooms(node: Any) -> Any:

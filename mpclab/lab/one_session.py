@@ -18,6 +18,7 @@ from mpclab.trace.fold import State
 from mpclab.trace.part import PartTrace
 
 if TYPE_CHECKING:
+    from mpclab.faults.plan import Injection
     from mpclab.lab.replies import Done
     from mpclab.lab.travel import Checkpoint
     from mpclab.trace.log import Trace
@@ -101,6 +102,15 @@ class OneSession(Verbs):
         self._fold.read(rows[self._fold.rows :])
         return self._fold
 
+    @property
+    def injections(self) -> tuple[Injection, ...]:
+        """Every fault put here by `inject` and `nemesis`, healed or not."""
+        return tuple(self.group.injections)
+
+    def heal(self, injection: Injection | None = None) -> Done:
+        """End one fault, or all that `inject` began in this session."""
+        return self.group.heal(injection)
+
     def let_pass(self, until: Callable[[], bool] | None, limit: int) -> bool:
         return self.whole.let_pass(until, limit)
 
@@ -121,11 +131,19 @@ class OneSession(Verbs):
 
     def rewind_before(self, row: int, *, branch: str = "") -> Done:
         """As `Lab.rewind_before`, for a row of this session's trace."""
-        return self.whole.rewind_before(self.part.origin[row], branch=branch)
+        return self.whole.rewind_before(self._row(row), branch=branch)
 
     def rewind_after(self, row: int, *, branch: str = "") -> Done:
         """As `Lab.rewind_after`, for a row of this session's trace."""
-        return self.whole.rewind_after(self.part.origin[row], branch=branch)
+        return self.whole.rewind_after(self._row(row), branch=branch)
+
+    def _row(self, row: int) -> int:
+        """The number in the whole trace of a row of this session's."""
+        rows = self.part.origin
+        if type(row) is not int or not 0 <= row < len(rows):
+            last = len(rows) - 1
+            raise UsageError(f"row {row!r}: the trace of this session has the rows 0 to {last}")
+        return rows[row]
 
     def fork(
         self,
@@ -136,13 +154,13 @@ class OneSession(Verbs):
         after: int | None = None,
     ) -> OneSession:
         """As `Lab.fork`, for rows of this session's trace."""
-        origin = self.part.origin
         forked = self.whole.fork(
-            at, branch=branch, before=None if before is None else origin[before],
-            after=None if after is None else origin[after],
+            at, branch=branch, before=None if before is None else self._row(before),
+            after=None if after is None else self._row(after),
         )  # fmt: skip
         return forked.of(self._session)
 
     def __repr__(self) -> str:
-        s = self.group.scenario
-        return f"session {s.session!r} of {self.whole!r}: {count(s.parties, 'party')}"
+        name = f"session {self._session!r} of {self.whole!r}"
+        group = self.whole.groups.get(self._session)
+        return f"{name}: {count(group.scenario.parties, 'party') if group else 'not open yet'}"

@@ -14,7 +14,7 @@ from mpclab.core.ids import MS, SERVER, Party, Path
 from mpclab.trace.calls import READ
 from mpclab.trace.fold import UP, Operation, State
 from mpclab.trace.log import Trace
-from mpclab.trace.rows import WORLD, Dropped, Noted
+from mpclab.trace.rows import WORLD, Dropped, Fault, Noted, Row
 
 FINAL = ("executed", "failed", "aborted")
 """Where an operation ends for good at a party."""
@@ -130,13 +130,14 @@ class Tracker:
         base: which session: its party p is the actor `base + p`. Rows of others are left out.
         n: how many parties it has.
         path: of its clients' notes.
+        session: its name; without it what the server notes of any session is ours.
     """
 
-    def __init__(self, trace: Trace, base: int, n: int, path: Path = ()) -> None:
+    def __init__(self, trace: Trace, base: int, n: int, path: Path = (), session: str = "") -> None:
         self._trace = trace
         self._ours = {WORLD, SERVER, *range(base + 1, base + n + 1)}
         self._base = base
-        self._path = path
+        self._path, self._session = path, session
         self._read = 0
         self.state = State()
         self.heard: set[Party] = set()  # actors that had a row themselves, here or told from there
@@ -155,7 +156,7 @@ class Tracker:
         while self._read < len(rows):
             row = rows[self._read]
             self._read += 1
-            if row.actor in self._ours:
+            if row.actor in self._ours and not self._of_others(row):
                 self.state.apply(row)
                 if type(row) is not Dropped:  # which a sender here may say of a party elsewhere
                     self.heard.add(row.actor)
@@ -166,6 +167,15 @@ class Tracker:
                     if one is not None and (one.proposed_at is not None or self._foreign(row, one)):
                         self._place.setdefault(op, len(self._place))
         return self.state
+
+    def _of_others(self, row: Row) -> bool:
+        """Whether the server notes it of another session, or a fault aims at others alone."""
+        if row.actor > SERVER:
+            return False
+        if type(row) is Fault:
+            return bool(row.parties) and self._ours.isdisjoint(row.parties)
+        told = getattr(row.note, "session", "") if type(row) is Noted else ""
+        return self._session != "" and told not in ("", self._session)
 
     def _foreign(self, row: Noted, one: Operation) -> bool:
         """Whether a party here heard of what one elsewhere proposed, whose rows are not here. Where

@@ -7,20 +7,33 @@ them. Left out are what a scenario cannot say: votes by hand, messages lost by h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from mpclab.core.ids import SECOND, format_duration, parse_duration
 from mpclab.faults.fault import Fault
 from mpclab.faults.plan import Injection, parse_fault
-from mpclab.lab.kin import Kin
+from mpclab.lab.group import Group
+from mpclab.lab.journal import Journal
 from mpclab.lab.operation import Operation
+from mpclab.lab.outcome import Outcomes
 from mpclab.lab.scenario import Scenario
 
 _AFTER = 10 * SECOND  # that a run goes on after the last deed, at the least
 
 
-def scenario_of(lab: Kin) -> Scenario:
-    """The lab's settings, how its parties vote now, and what was done to it."""
+class Handled(Protocol):
+    """A lab, or one of its sessions, to which something was done."""
+
+    journal: Journal
+    group: Group
+
+    @property
+    def scenario(self) -> Scenario: ...
+    def outcomes(self) -> Outcomes: ...
+
+
+def scenario_of(lab: Handled) -> Scenario:
+    """The settings, how the parties vote now, and what was done to them."""
     session = lab.scenario.session
     operations: list[dict[str, Any]] = []
     faults: list[dict[str, Any]] = []
@@ -33,8 +46,7 @@ def scenario_of(lab: Kin) -> Scenario:
     ]  # fmt: skip
     origin = begun[0].place.at if begun else 0
     ids = [outcome.op for outcome in lab.outcomes()]
-    injected = list(lab.injections)
-    number = 0
+    injected = list(lab.group.injections)
     for deed in begun:
         at = deed.place.at - origin
         match deed.verb, deed.args:
@@ -47,12 +59,13 @@ def scenario_of(lab: Kin) -> Scenario:
             case (("restart" | "resume"), (party,)):
                 _end(open_ones, ("crash" if deed.verb == "restart" else "pause", party), at)
             case "inject", given:
-                one = injected[number] if number < len(injected) else None
-                number += 1
-                fields = _fault_fields(given, deed.kwargs, lab.scenario.parties)
-                faults.append({**fields, "at": format_duration(at)})
-                if one is not None and "for" not in fields:
-                    open_ones["inject", one.index] = faults[-1]
+                wanted = _fault(given, deed.kwargs, lab.scenario.parties)
+                one = next((each for each in injected if each.fault == wanted), None)
+                faults.append({**wanted.as_fields(), "at": format_duration(at)})
+                if one is not None:
+                    injected.remove(one)  # its like may come again
+                    if "for" not in faults[-1]:
+                        open_ones["inject", one.index] = faults[-1]
             case "heal", given:
                 which = given[0] if given else deed.kwargs.get("injection")
                 for key in list(open_ones):
@@ -82,13 +95,13 @@ def _planned(at: int, by: int, kind: str, params: Mapping[str, Any], ids: list[s
     return {"at": format_duration(at), "by": by, "kind": kind, **plain}
 
 
-def _fault_fields(given: tuple[Any, ...], more: Mapping[str, Any], n: int) -> dict[str, Any]:
+def _fault(given: tuple[Any, ...], more: Mapping[str, Any], n: int) -> Fault:
     fault = given[0] if given else {}
-    if not isinstance(fault, Fault):
-        named = {"kind": fault} if isinstance(fault, str) else dict(fault)
-        fields = {key.rstrip("_"): value for key, value in {**named, **more}.items()}
-        fault = parse_fault(fields, n)
-    return dict(fault.as_fields())
+    if isinstance(fault, Fault):
+        return fault
+    named = {"kind": fault} if isinstance(fault, str) else dict(fault)
+    fields = {key.rstrip("_"): value for key, value in {**named, **more}.items()}
+    return parse_fault(fields, n)
 
 
 def _end(open_ones: dict[tuple[str, Any], dict[str, Any]], key: tuple[str, Any], at: int) -> None:

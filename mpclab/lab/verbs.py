@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpclab.check import Check, Verdict, run_checks
+from mpclab.core import notes
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND, Party, parse_duration
 from mpclab.core.numbers import Number
@@ -24,6 +26,7 @@ from mpclab.lab.scenario import Scenario, check_call
 from mpclab.trace.flights import Flight, flights
 from mpclab.trace.fold import State
 from mpclab.trace.log import Trace
+from mpclab.trace.rows import WORLD, Noted
 from mpclab.worlds.base import World
 
 if TYPE_CHECKING:
@@ -278,6 +281,10 @@ class Verbs:
         """
         return self.group.inject(fault, **fields)
 
+    def plan(self, fault: Fault, origin: int) -> Injection:
+        """Let a fault of a scenario begin and end at its times, counted from `origin` (µs)."""
+        return self.group.plan(fault, origin)
+
     def nemesis(
         self,
         seed: int = 0,
@@ -294,6 +301,29 @@ class Verbs:
         return self.group.nemesis(
             seed, lasts=microseconds(lasts, "lasts"), rate=rate, kinds=tuple(kinds), most=most
         )
+
+    @verb
+    def at(self, when: int, verb: str, *args: Any, **kwargs: Any) -> None:
+        """Have a verb of these done at time `when` (µs), in the world's own time."""
+        self.world.at(when, partial(_do, self, verb, args, kwargs))
+
+    def to_scenario(self) -> Scenario:
+        """What was done to this session by hand, as a scenario that does it again."""
+        from mpclab.lab.recorded import scenario_of
+
+        return scenario_of(self)
+
+
+def _do(whose: Verbs, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Do the acts planned for now; impossible ones are noted in the trace, and time goes on."""
+    try:
+        with whose.journal.quiet():  # planning it was the deed
+            getattr(whose, verb)(*args, **kwargs)
+    except UsageError as error:
+        world = whose.world
+        world.trace.append(Noted(world.now, WORLD, (), notes.CouldNot(verb, str(error))))
+        if verb == "propose":
+            whose.group.expect_one_less()
 
 
 def microseconds(seconds: Any, what: str) -> int:

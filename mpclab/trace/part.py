@@ -31,6 +31,7 @@ class PartTrace(Trace):
     def __init__(self, source: Trace, session: str, of: Numbering) -> None:
         super().__init__()
         self.source, self.session, self.of_session = source, session, of
+        self._clients = (session,) if of.base else ()  # the path of its clients' notes
         self.origin = array("q")
         self._cursor, self._seen = (0, 0), 0
 
@@ -65,7 +66,7 @@ class PartTrace(Trace):
                 aimed = of.parties(parties)
                 return replace(row, actor=actor, parties=aimed) if aimed or not parties else None
             case Noted(path=path, note=notes.Invoked() | notes.Returned()):
-                return replace(row, path=()) if path == (self.session,) else None
+                return replace(row, path=()) if path == self._clients else None
             case _:
                 return replace(row, actor=actor)
 

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 
 from mpclab.core.effects import Asked, Delivered, Event, TimerFired
 from mpclab.core.errors import StateError
-from mpclab.core.ids import SERVER, Party
+from mpclab.core.ids import SERVER, STRIDE, Party
 from mpclab.core.node import Node
 from mpclab.trace import rows
 from mpclab.worlds.adversary import Adversaries
@@ -78,7 +78,10 @@ def who(actor: Party) -> str:
     """How to call an actor."""
     if actor == rows.WORLD:
         return "the experiment"
-    return "the server" if actor == SERVER else f"party {actor}"
+    if actor == SERVER:
+        return "the server"
+    session, party = divmod(actor, STRIDE)
+    return f"party {party}" + (f" of the lab's session {session + 1}" if session else "")
 
 
 def _brief(event: Event) -> str:

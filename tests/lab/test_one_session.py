@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from mpclab import Lab, UsageError
+from mpclab.faults.plan import parse_fault
 from mpclab.lab.inside import look
+from mpclab.trace.calls import calls_of
 from mpclab.trace.fold import fold
 
 
@@ -86,3 +88,67 @@ def test_a_session_in_which_nobody_was_takes_new_fields(lab: Lab) -> None:
     assert lab.groups["late"].scenario.parties == 5
     assert base == lab.groups["late"].base
     assert lab.session("tea", parties=2).scenario.parties == 4, "parties are there already"
+
+
+def test_what_is_planned_healed_and_saved_is_the_sessions_own(lab: Lab) -> None:
+    tea = lab.of("tea")
+    tea.at(lab.now + 100_000, "crash", 4)
+    tea.at(lab.now + 100_000, "propose", 1, text="planned")
+    tea.at(lab.now + 200_000, "restart", 3)
+    tea.plan(parse_fault({"kind": "crash", "party": 2, "at": "300ms"}, 4), lab.now)
+    tea.wait(1)
+    lives = {p: one.life for p, one in tea.state.parties.items()}
+    assert lives == {1: "up", 2: "crashed", 3: "up", 4: "crashed"}
+    assert {p: one.life for p, one in lab.state.parties.items()} == dict.fromkeys((1, 2, 3), "up")
+    assert tea.fork().of("tea").state.parties[4].life == "crashed"
+    refused = "party 3 of the lab's session 2 has not crashed"
+    assert [row.note.reason for row in lab.trace.notes("could-not")] == [refused]
+    tea.restart(2)
+    tea.restart(4)
+    tea.join()
+    theirs, ours = tea.inject("crash", party=4), lab.inject("partition", isolated=3)
+    assert (tea.injections, lab.injections) == ((theirs,), (theirs, ours))
+    tea.propose(2, text="to be saved")
+    lab.wait("500ms")
+    assert str(tea.heal()) == "✓ healed: party 4 crashes"
+    assert ours.active
+    saved, first = tea.to_scenario(), lab.to_scenario()
+    assert (saved.session, saved.parties, len(saved.operations)) == ("tea", 4, 1)
+    assert [(one.kind, one.lasts) for one in saved.faults] == [("crash", 500_000)]
+    assert [(one.kind, one.lasts) for one in first.faults] == [("partition", None)]
+
+
+def test_a_fault_of_all_links_is_of_one_sessions_links(lab: Lab) -> None:
+    tea = lab.of("tea")
+    for one, other in ((tea, lab.of("lab")), (lab.of("lab"), tea)):
+        lost = one.inject("loss", rate=1.0)
+        assert [f.text for f in one.state.faults.values()] == [lost.fault.sentence()]
+        assert not other.state.faults
+        cut_off, heard = one.propose(1, text="lost"), other.propose(1, text="heard")
+        lab.wait(2)
+        assert (cut_off.status, heard.status) == ("undecided", "committed")
+        one.heal()
+        lab.run()
+
+
+def test_calls_of_the_first_session_are_among_its_rows(lab: Lab) -> None:
+    for session in ("lab", "tea"):
+        lab.of(session).call(1, 1, text=session)
+    lab.run()
+    for session in ("lab", "tea"):
+        assert [one.text for one in calls_of(lab.of(session).trace)] == [session]
+
+
+def test_what_cannot_be_is_refused_in_words(lab: Lab) -> None:
+    tea = lab.of("tea")
+    for number in (-1, 10**6, "x"):
+        with pytest.raises(UsageError, match=r"the trace of this session has the rows 0 to \d+"):
+            tea.rewind_before(number)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="the trace of this session has the rows"):
+            tea.fork(after=number)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="session 3: write its name"):
+        lab.of(3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="message 9 of party 1 of the lab's session 2 is not on"):
+        tea.lose(1, 9, 2)
+    lab.rewind("0ms")
+    assert repr(tea).endswith(": not open yet")

@@ -9,10 +9,11 @@ from typing import Any
 
 from mpclab.core.effects import Persist
 from mpclab.core.errors import UsageError
-from mpclab.core.ids import SERVER, Party, Path
+from mpclab.core.ids import Party, Path
 from mpclab.core.node import Node
 from mpclab.worlds.base import Build
 from mpclab.worlds.clock import Skew
+from mpclab.worlds.failures import who
 
 
 class SeededCoins:
@@ -80,6 +81,5 @@ class Hosts(UserDict[Party, Host]):
         """
         host = self.get(actor)
         if host is None or host.node is None:
-            who = "the server" if actor == SERVER else f"party {actor}"
-            raise UsageError(f"{who} is not running")
+            raise UsageError(f"{who(actor)} is not running")
         return host

@@ -37,6 +37,7 @@ from mpclab.trace.log import Trace
 from mpclab.worlds.adversary import Adversaries
 from mpclab.worlds.base import Build, World
 from mpclab.worlds.clock import Skew
+from mpclab.worlds.failures import who
 from mpclab.worlds.rows import text_of
 from mpclab.worlds.simulated.effects import Effects
 from mpclab.worlds.simulated.host import Host, Hosts, SeededCoins
@@ -110,7 +111,7 @@ class SimulatedWorld(World):
         with self._lock:
             known = self._hosts.get(actor)
             if known is not None and known.node is not None:
-                raise UsageError(f"party {actor} is already here")
+                raise UsageError(f"{who(actor)} is already here")
             incarnation = known.incarnation + 1 if known else 1
             node = build(SeededCoins(self.seed, actor, incarnation), {})
             node.next_id = known.frames if known else 1
@@ -216,7 +217,7 @@ class SimulatedWorld(World):
         with self._lock:
             host = self._hosts.get(actor)
             if host is None or host.node is not None:
-                raise UsageError(f"party {actor} has not crashed")
+                raise UsageError(f"{who(actor)} has not crashed")
             if actor == SERVER:
                 self.restart_server(amnesia=amnesia)
             else:
@@ -341,7 +342,7 @@ class SimulatedWorld(World):
         found = self._queue.take_out(sender, id, receiver)
         if found is None:
             raise UsageError(
-                f"message {id} of actor {sender} is not on its way to actor {receiver}: "
+                f"message {id} of {who(sender)} is not on its way to {who(receiver)}: "
                 "it has arrived, was lost, or waits at a paused party"
             )
         return found
