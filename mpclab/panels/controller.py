@@ -151,7 +151,7 @@ class Controller:
     def choose(self, session: str) -> None:
         """Show another of the lab's sessions from now on."""
         with self._painting:
-            self.session = session
+            self.session, self.said = session, ""  # it was said of the other
         self.wake()
 
     # --- verbs --------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class Coordinator(Panel):
         self.steps.layout.flex = "1 1 auto"
         self.banner.card.layout.width = "100%"
         self._pointed = self._shown_session = ""
-        self._reached = -1
+        self._reached: dict[str, int] = {}  # by session, the furthest step
         self._deed_of: dict[Panel, int] = {}
         self.palette.card.layout.margin = "0 0 0 auto"
         self.more = widgets.ToggleButton(
@@ -155,6 +155,7 @@ class Coordinator(Panel):
 
     def refresh(self, now: Tick) -> None:
         s = now.lab.scenario
+        switched = self._shown_session not in ("", s.session)
         self._offer_sessions(s.session)
         self.note(
             f"<b>{theme.escape(s.session)}</b> · {count(s.parties, 'party')}, t = {s.threshold} · "
@@ -166,12 +167,13 @@ class Coordinator(Panel):
         self.steps.value = (
             f'<div class="mpclab-next-step" role="status">{theme.escape(next_.words)}</div>'
         )
-        if now.is_new:
-            self._reached = -1
+        if now.is_new and not switched:
+            self._reached.clear()
         if next_.button != self._pointed:
             self._point_at(next_.button)
-        if next_.step > self._reached:  # only the first time: later the user knows the way
-            self._reached = next_.step
+        reached = self._reached.get(s.session, -1)
+        if next_.step > reached:  # only the first time: later the user knows the way
+            self._reached[s.session] = next_.step
             self._open(next_.button)
 
     def _buttons(self) -> dict[str, tuple[Panel, Any]]:

@@ -86,6 +86,8 @@ class PartiesPanel(Panel):
         self.fields = (
             self.n, self.t, self.policy, self.k, self.agreement, self.patience, self.session,
         )  # fmt: skip
+        self._shown: tuple[Lab | None, str] = (None, "")
+        self._typed: dict[str, list[Any]] = {}  # by session, what stood in the fields
         for each in (self.patience, self.session, self.generate, self.another):
             each.add_class("mpclab-extra")
         self.settings = controls.row(*self.fields, self.generate, self.another)
@@ -133,6 +135,22 @@ class PartiesPanel(Panel):
         """Whether the fields say something else than what the lab was made with."""
         chosen = self.chosen()
         return lab.scenario.but(**chosen) != lab.scenario
+
+    def _settings_of(self, lab: Lab) -> None:
+        """Show the settings of another lab or session, as they were typed if it was shown before
+        and nobody is there yet."""
+        whole, name = self.controller.lab, lab.scenario.session
+        before, shown = self._shown
+        if before is not whole:
+            self._typed.clear()
+        elif shown != name:
+            self._typed[shown] = [field.value for field in self.fields]
+        self._shown = whole, name
+        self._read_settings(lab)
+        typed = self._typed.pop(name, ())
+        if not lab.group.present:
+            for field, value in zip(self.fields, typed, strict=False):
+                field.value = value
 
     def _read_settings(self, lab: Lab) -> None:
         """Show the settings of another lab."""
@@ -233,7 +251,7 @@ class PartiesPanel(Panel):
         lab, state = now.lab, now.state
         if now.is_new:
             controls.set_options(self.agreement, [(word, word) for word in AGREEMENTS])
-            self._read_settings(lab)
+            self._settings_of(lab)
             self._make_rows(lab)
         present, joined = lab.group.present, lab.group.joined
         closed = "this lab is closed; press Reset" if lab.closed else ""

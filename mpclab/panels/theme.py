@@ -208,6 +208,7 @@ STYLESHEET: Final = """
   .mpclab .mpclab-inline { gap: 4px 8px; padding: 4px 8px; }
   .mpclab .mpclab-inline h3 { display: none; }
   .mpclab .mpclab-line h3 { display: none; }
+  .mpclab.mpclab-unfolded .mpclab-row.mpclab-line:has(.mpclab-palette) { flex-wrap: wrap; }
   .mpclab .mpclab-row { gap: 6px; }
   .mpclab .jupyter-button { padding: 0 8px; }
   .mpclab .mpclab-steps b:not(.now) { display: none; }

@@ -59,7 +59,7 @@ def test_votes_can_be_otherwise_and_a_message_lost_held_or_doubled() -> None:
     vote = next(f for f in found if f.kind == "SignedVote" and (f.sender, f.receiver) == (2, 3))
     lab.rewind_after(vote.sent_row, branch="lost")
     lab.lose(2, vote.id, 3)
-    with pytest.raises(UsageError, match="is not on its way to actor 3"):
+    with pytest.raises(UsageError, match="is not on its way to party 3"):
         lab.lose(2, vote.id, 3)
     lab.run(limit=1)
     [row] = [f for f in flights(lab.trace) if (f.id, f.sender, f.receiver) == (vote.id, 2, 3)]

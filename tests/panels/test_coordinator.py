@@ -601,6 +601,14 @@ def test_a_second_session_is_opened_chosen_and_followed_by_every_card(hands: Mak
     it.say("Nothing has been committed yet.")
     it.say("Spawn 3 parties")
     panel.parties.n.value = 4
+    panel.sessions.value = "lab"
+    it.say("Committed by everyone")
+    assert panel.parties.n.value == 3
+    panel.deeds.selected_index = 3
+    panel.sessions.value = "lab-2"
+    wait(lambda: panel.parties.n.value == 4, "what was typed is there again")
+    assert panel.deeds.selected_index == 3, "the tab in front stays there"
+    assert not panel.controller.said, "it was said of the other session"
     it.press(panel.parties.spawn)
     wait(lambda: len(panel.parties.rows) == 4, "it has settings of its own")
     it.press(panel.parties.join)
@@ -612,12 +620,14 @@ def test_a_second_session_is_opened_chosen_and_followed_by_every_card(hands: Mak
     assert "of the first" not in it.page()
     it.press(panel.parties.rows[3].life)
     it.say("crashed")
+    it.press(panel.faults.inject)
     it.press(panel.outcome.check)
     wait(lambda: panel.outcome.words.value.count(">ok<") == 4, "its checks hold")
     panel.sessions.value = "lab"
     wait(lambda: "of the first" in panel.history.chain.value, "the first again")
     wait(lambda: len(panel.parties.rows) == 3, "its parties")
     wait(lambda: "of the second" not in it.page(), "every card is the first session's")
+    wait(lambda: panel.faults.heal_all.disabled, "nothing is broken in it")
     assert [one.status for one in panel.lab.of("lab-2").outcomes()] == ["committed"]
     assert panel.lab.state.parties[3].life == "up"
     it.press(panel.world.reset)
