@@ -43,7 +43,8 @@ class Told(msgspec.Struct, frozen=True):
 
     Attributes:
         at: its clock when it read them.
-        life: in which incarnation it told them; rows number `first` to `first + count - 1` of it.
+        life: a number of the incarnation in which it told them, the same for no other; rows number
+            `first` to `first + count - 1` of it.
         session: where it told them to a server of ours; "": to a party of ours.
     """
 

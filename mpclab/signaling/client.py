@@ -141,7 +141,8 @@ class Client(Machine):
         self._others: dict[Party, str] = {}  # servers that members told us of, one each
         self._turn = 0  # which of them is tried next; 0: our own
         self._asked_who = False
-        self._requests: deque[Relay | Rows] = deque()  # what the server would not take yet
+        self._requests: deque[Relay] = deque()  # what the server would not take yet
+        self._rows: deque[Rows] = deque()  # after those, as they may be thousands
         self._pace: Bucket | None = None
         self._texts_sent = 0
         self._texts_heard: dict[tuple[Party, bytes], int] = {}
@@ -186,7 +187,7 @@ class Client(Machine):
                     self._send_requests(ctx)
             case Rows():
                 if self.state == "joined":
-                    self._requests.append(ask)
+                    self._rows.append(ask)
                     self._send_requests(ctx)
             case Say(to, text):
                 self._say(ctx, to, text)
@@ -199,9 +200,9 @@ class Client(Machine):
     def _send_requests(self, ctx: Ctx) -> None:
         """Send what is to be relayed or told, no faster than the server takes it."""
         pace = self._pace
-        while self._requests and (pace is None or pace.take(ctx.now)):
-            ctx.send(SERVER, self._requests.popleft())
-        if self._requests and pace is not None:
+        while (first := self._requests or self._rows) and (pace is None or pace.take(ctx.now)):
+            ctx.send(SERVER, first.popleft())
+        if (self._requests or self._rows) and pace is not None:
             ctx.set_timer("pace", pace.wait(ctx.now))
 
     def _go_off(self, ctx: Ctx) -> None:
@@ -210,6 +211,7 @@ class Client(Machine):
         if self.state in ("connecting", "challenged", "joined"):
             ctx.do(HangUp(ctx.path, SERVER, reason="left"))
         self._requests.clear()
+        self._rows.clear()
         for timer in ("answer", "again", "silence", "pace"):
             ctx.cancel_timer(timer)
         if self.state != "off":
@@ -287,6 +289,7 @@ class Client(Machine):
         was_in = self.state == "joined"
         self._move("waiting")
         self._requests.clear()
+        self._rows.clear()
         ctx.cancel_timer("pace")
         ctx.cancel_timer("answer")
         ctx.cancel_timer("silence")

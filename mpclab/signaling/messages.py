@@ -117,9 +117,9 @@ class Pong(Message, frozen=True):
 
 
 class Rows(Message, frozen=True):
-    """Rows of the sender in its `life`-th incarnation, `count` from number `first` on, JSON, a line
-    each; read at its time `at` (µs), and signed. To members on a link, and to the server: to those
-    who want them (`signaling.telling`)."""
+    """Rows of the sender: `count` from number `first` on of one incarnation, JSON, a line each,
+    read at its time `at` (µs), and signed. `life` is 1 plus that incarnation's first six bytes. To
+    members on a link, and to the server: to those who want them (`signaling.telling`)."""
 
     background: ClassVar[bool] = True
 

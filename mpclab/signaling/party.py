@@ -52,7 +52,7 @@ from mpclab.signaling.events import (
 from mpclab.signaling.mesh import Disband, Mesh, TellServer
 from mpclab.signaling.messages import NONCE_BYTES, Rows, Wanted
 from mpclab.signaling.peer_link import MeshSettings
-from mpclab.signaling.telling import Telling
+from mpclab.signaling.telling import Telling, life_number
 from mpclab.signaling.tickets import Entry
 
 Build: TypeAlias = Callable[[Coins, Mapping[Path, Mapping[str, bytes]]], Node]
@@ -211,7 +211,7 @@ class PartyMachine(Machine):
         self._running = False
         self._kept: list[Any] = []  # for the application, once it runs
         self._application: Machine | None = None
-        self._epoch = 0
+        self._life = 0  # its number, in what we tell
         self._tells = False  # or hears
         self._wanted: Wanted | None = None  # what the server that we are at wants of our rows
 
@@ -222,10 +222,11 @@ class PartyMachine(Machine):
 
     def start(self, ctx: Ctx) -> None:
         config = self.config
-        epoch = self._epoch = int(ctx.stored.get("epoch", b"0")) + 1
+        epoch = int(ctx.stored.get("epoch", b"0")) + 1
         ctx.persist("epoch", b"%d" % epoch)
         # The epoch makes incarnations differ even where a simulation draws the same coins again.
         incarnation = digest("mpclab presence", ctx.rng.randbytes(NONCE_BYTES), epoch)[:NONCE_BYTES]
+        self._life = life_number(incarnation)
         membership = Membership(
             config.session, config.party, config.n, config.t, config.policy, config.identity,
             incarnation, epoch, config.mode, config.agreement, config.entry,
@@ -288,7 +289,7 @@ class PartyMachine(Machine):
         if not self._tells:
             self._tells = True
             config = self.config
-            ctx.spawn(name, Telling(config.session, config.identity, self._epoch, self.keys))
+            ctx.spawn(name, Telling(config.session, config.identity, self._life, self.keys))
             for party in sorted(self.up):
                 ctx.ask(name, PeerUp(party, self.up[party]))
             if self._wanted is not None:

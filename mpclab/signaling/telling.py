@@ -34,7 +34,15 @@ PIECE: Final = 256 << 10
 AGAIN: Final = 4
 """How often who wants rows may ask again while it can be reached: each time it gets all that it
 lacks, as it says."""
+MOST_ROWS: Final = 1 << 53
+"""Numbers of rows are less, so that they fit a message."""
 LABEL: Final = "mpclab rows"
+
+
+def life_number(incarnation: bytes) -> int:
+    """The number of an incarnation. Who kept nothing has another one each time it starts, and who
+    takes the seat of another has not its number, whatever that one told."""
+    return 1 + int.from_bytes(incarnation[:6], "big")
 
 
 class Listening:
@@ -68,8 +76,10 @@ class Listening:
             raise PeerFault("rows that it did not sign")
         if len(msg.rows) > PIECE or msg.rows.count(b"\n") != msg.count or msg.life < 1:
             raise PeerFault("malformed rows")
+        if msg.first + msg.count >= MOST_ROWS:
+            raise PeerFault("malformed rows")
         life, following = self._heard.get(sender, (0, 0))
-        if msg.life < life or (msg.life == life and msg.first < following):
+        if msg.life == life and msg.first < following:
             return None
         self._heard[sender] = msg.life, msg.first + msg.count
         return Told(sender, msg.rows, msg.at, msg.life, msg.first, msg.count, self._place)
@@ -84,7 +94,7 @@ class Telling(Machine):
 
     Args:
         keys: the members' identity keys, as they become known.
-        life: which incarnation of ours this is.
+        life: the number of this incarnation of ours, `life_number`.
     """
 
     messages = Wanted | Rows

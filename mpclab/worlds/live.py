@@ -407,8 +407,9 @@ class LiveWorld(World):
         """Append the row of an effect."""
         if type(effect) is Output and type(effect.value) in (Told, Unheard):
             news = effect.value
-            base = self._hears.get(news.session, 0) if news.session else host.base
-            self._ears.hear(base, news)
+            base = self._hears.get(news.session) if news.session else host.base
+            if base is not None:  # else it is of a session that is not heard any more
+                self._ears.hear(base, news)
             self.stepped()
             return
         record(self.trace, self.now, host.actor, effect, host.base)

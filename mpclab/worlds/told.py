@@ -22,7 +22,7 @@ from mpclab.trace.log import Trace
 MOST = 300_000
 """Rows of one party, with those about its coming and going; more are not taken."""
 MOST_BYTES = 64 << 20
-"""Bytes of rows that one party may tell; more are not taken."""
+"""Bytes that one party may tell, rows or not; more are not looked at."""
 PIECE = 40 << 10
 """Bytes of rows that are told at once, at most: in base64 they fit a signaling message."""
 
@@ -68,7 +68,7 @@ class Ears:
             return
         assert type(news) is Told
         life, following = self._heard.get(actor, (0, 0))
-        if news.life < life or (news.life == life and news.first < following):
+        if news.life == life and news.first < following:
             return  # told by another way: to a party of ours, or to our server
         self._heard[actor] = news.life, news.first + news.count
         begins = news.life != life
@@ -81,9 +81,10 @@ class Ears:
             self._ahead[actor] = ahead
         self._gone.discard(actor)
         for line in news.rows.splitlines():
-            size = self._bytes.get(actor, 0) + len(line)
-            if size <= MOST_BYTES and (row := self._read(base, news.party, line, now)) is not None:
-                self._bytes[actor] = size
+            size = self._bytes[actor] = self._bytes.get(actor, 0) + len(line) + 1
+            if size > MOST_BYTES:
+                return
+            if (row := self._read(base, news.party, line, now)) is not None:
                 self._take(row)
 
     def lose(self, base: Party) -> None:

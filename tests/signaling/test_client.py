@@ -64,6 +64,7 @@ from mpclab.signaling.messages import (
     Relay,
     Relayed,
     Roster,
+    Rows,
     Sealed,
     Text,
     Welcome,
@@ -388,6 +389,23 @@ def test_payloads_go_up_and_down() -> None:
     assert relay == Relay((Envelope(2, msgspec.Raw(encode_payload(box))),))
     desk.host(LinkClosed(PATH, 0))
     assert desk.ask(RelayRequest(((2, encode_payload(box)),))) == []
+
+
+def test_thousands_of_rows_keep_no_payload_waiting() -> None:
+    desk = Desk()
+    desk.ask(GoOnline())
+    desk.host(LinkOpened(PATH, 0))
+    desk.get(Challenge(NONCE))
+    desk.get(Welcome("s", 1, (member(1), member(2)), 1, 0, rate=50, burst=2))
+    rows = [Rows(1, n, 1, 0, b"{}\n", b"") for n in range(1_000)]
+    said = [line for one in rows for line in lines(desk.ask(one))]
+    assert lines(desk.ask(RelayRequest(((2, encode_payload(Sealed(b"l" * 8, b"box"))),)))) == []
+    [relay] = lines(desk.fire("pace"))
+    assert isinstance(relay, Relay)
+    said += lines(desk.fire("pace"))
+    assert said == rows[:2]
+    desk.host(LinkClosed(PATH, 0))
+    assert (PATH, "pace") not in desk.node.timers
 
 
 def test_a_payload_of_one_we_do_not_know_makes_us_ask() -> None:

@@ -11,12 +11,15 @@ import msgspec
 import pytest
 
 from mpclab.core import notes
-from mpclab.core.effects import Asked
+from mpclab.core.effects import Asked, Output
+from mpclab.core.errors import PeerFault
+from mpclab.core.ids import SERVER
 from mpclab.core.peers import PeerDown
 from mpclab.core.telling import TellRows, Told, Unheard, WantRows
+from mpclab.crypto.identity import Identity
 from mpclab.lab.outcome import Tracker
-from mpclab.signaling.messages import Wanted
-from mpclab.signaling.telling import AGAIN, Telling
+from mpclab.signaling.messages import Rows, Wanted
+from mpclab.signaling.telling import AGAIN, LABEL, Listening, Telling, life_number
 from mpclab.trace import rows
 from mpclab.trace.fold import fold
 from mpclab.trace.log import Trace
@@ -225,6 +228,50 @@ def test_one_party_alone_invents_nothing_in_the_name_of_another() -> None:
     assert [o.by for o in tracker.outcomes((1, 2, 3))] == [1]
 
 
+def piece(identity: Identity, life: int, first: int = 0, count: int = 1) -> Rows:
+    """So many rows, signed by that party."""
+    parts = ("session", life, first, count, 5, b"{}\n")
+    return Rows(life, first, count, 5, b"{}\n", identity.sign(LABEL, *parts))
+
+
+def test_who_takes_the_seat_of_a_liar_is_heard() -> None:
+    liar, honest = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))
+    heard = Listening("session", server=True)
+    most = (1 << 53) - 1
+    with pytest.raises(PeerFault, match="malformed"):
+        heard.take(2, liar.public, piece(liar, most, most))
+    assert heard.take(2, liar.public, piece(liar, most, most - 2)) is not None
+    assert msgspec.json.decode(msgspec.json.encode(heard.wanted(2)), type=Wanted)
+    with pytest.raises(PeerFault, match="did not sign"):
+        heard.take(2, honest.public, piece(liar, most, most - 1))
+    life = life_number(b"drawn bytes.....")
+    told = [heard.take(2, honest.public, piece(honest, life)) for _ in range(2)]
+    assert told[0] is not None
+    assert told[1] is None
+    trace = Trace()
+    ears = Ears(lambda: trace, lambda: 1_000)
+    for news in (Told(2, b"", 5, most, most - 2, 1), told[0]):
+        ears.hear(0, news)
+    assert [type(r.note) for r in trace] == [notes.Started, notes.Restarted]
+
+
+def test_who_kept_nothing_tells_in_another_life() -> None:
+    lives = []
+    browser = Browser()
+    server = browser.tab()
+    server.do("serve", name="here")
+    for _ in range(2):
+        tab = browser.tab()
+        tab.start("session", 2, 2, url="tab:here", threshold=2, agreement="direct", tell="yes")
+        node = tab.tab.world.alive(2).node
+        assert node is not None
+        browser.run(lambda node=node: node.machine(("rows",)) is not None)  # type: ignore[misc]
+        lives.append(node.machine(("rows",))._life)  # type: ignore[union-attr]
+        tab.close()
+        browser.disks.clear()
+    assert lives[0] != lives[1]
+
+
 def test_rows_of_no_life_are_malformed_and_stop_nobody() -> None:
     browser = Browser()
     tabs = meet(browser, 2, tells={2})
@@ -255,6 +302,26 @@ def test_who_asks_again_and_again_is_not_told_again_and_again() -> None:
     machine.on_ask(cast("Any", ctx), PeerDown(1, "gone"))
     machine.on_message(cast("Any", ctx), 1, Wanted(0, 0))
     assert heard.count(0) == AGAIN + 1
+
+
+def test_what_is_no_row_counts_as_told() -> None:
+    trace = Trace()
+    ears = Ears(lambda: trace, lambda: 1_000)
+    row = msgspec.json.encode(rows.Noted(1, 3, ("x",), notes.Remark("r", {}))) + b"\n"
+    blob = b"{" * (told.MOST_BYTES - 2 * len(row)) + b"\n"
+    for number, rest in enumerate((blob, row, row)):
+        ears.hear(0, Told(3, rest, 5, 1, number, 1))
+    assert len(trace) == 1 + 1
+
+
+def test_rows_of_a_session_that_is_heard_no_more_are_of_no_other() -> None:
+    page = Browser().tab()
+    page.do("serve", name="here")
+    world = page.tab.world
+    before = len(world.trace)
+    heard = Output(("signaling",), Told(1, b"", 5, 1, 0, 0, "another"))
+    world.note(world.alive(SERVER), heard)
+    assert len(world.trace) == before
 
 
 def test_no_party_tells_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
