@@ -94,6 +94,8 @@ class ViewstampedReplication(VrBase):
             self.early[msg.number] = msg.command
         while (command := self.early.pop(self.number + 1, None)) is not None:
             self.append(ctx, command)
+        for number in [number for number in self.early if number <= self.number]:
+            del self.early[number]  # it came meanwhile by state transfer
         if msg.number <= self.number:
             ctx.send(sender, VrPrepareOk(self.view, self.number))
         self._follow(ctx, sender, msg.commit)

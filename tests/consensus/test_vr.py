@@ -133,6 +133,14 @@ def test_a_backup_answers_what_it_has_stored_with_all_before_it() -> None:
     assert backup.hear(1, VrPrepare(0, 3, C, 0)) == [VrPrepareOk(0, 3)]
 
 
+def test_a_backup_keeps_no_prepares_of_what_came_by_state_transfer() -> None:
+    backup = replica(2)
+    backup.hear(1, VrPrepare(0, 2, B, 0), VrPrepare(0, 3, C, 0), VrPrepare(0, 5, A, 0))
+    backup.hear(1, VrNewState(0, 0, (A, B, C), 3))
+    assert backup.hear(1, VrPrepare(0, 4, B, 3)) == [VrPrepareOk(0, 5)]
+    assert backup.machine.early == {}
+
+
 def test_a_backup_learns_what_is_committed_and_asks_for_what_it_lacks() -> None:
     backup = replica(2)
     backup.hear(1, VrPrepare(0, 1, A, 0))
