@@ -184,6 +184,8 @@ class Paxos(LedLog):
             ctx.send(sender, PaxosPromise(msg.ballot, len(self.log), len(votes), page))
 
     def _on_promise(self, ctx: Ctx, sender: Party, msg: PaxosPromise) -> None:
+        for vote in msg.votes:
+            self.check(vote.command)  # or we would propose it, and be blamed
         last = max((vote.slot for vote in msg.votes), default=-1)
         if msg.count > self.REACH or last >= msg.chosen + self.REACH:
             raise PeerFault("accepted in slots far beyond those that it knows")

@@ -308,7 +308,9 @@ def test_an_invalid_command_is_not_accepted_and_its_proposer_blamed(bad: Command
     party = Alone(Paxos, 1, 3, valid=lambda value: value != b"bad")
     assert party.hear(2, PaxosAccept(4, 0, bad)) == []
     assert party.hear(2, PaxosChosen(0, (bad,), 1)) == []
-    assert party.blamed == [2, 2]
+    party.fire("election")
+    assert party.hear(3, promise(party.machine.ballot, PaxosVote(0, 1, bad))) == []
+    assert party.blamed == [2, 2, 3]
     assert party.log == []
 
 
