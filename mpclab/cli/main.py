@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -298,7 +299,7 @@ def _new(args: argparse.Namespace) -> int:
     from mpclab.cli.new import new
 
     file = new(args.file)
-    print(f"a scenario: {file}; run it with: mpclab run {file}")
+    print(f"a scenario: {file}; run it with: mpclab run {shlex.quote(str(file))}")
     return OK
 
 

@@ -3,6 +3,7 @@ be written."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -50,10 +51,12 @@ def new(file: Path) -> Path:
     Raises:
         UsageError: there is such a file, or it cannot be written.
     """
+    if not file.name:
+        raise UsageError(f"{file}: this is a folder; give the file a name")
     file = file if file.suffix else file.with_suffix(".yaml")
     try:
         with file.open("x", encoding="utf-8") as made:
-            made.write(TEMPLATE.format(name=file))
+            made.write(TEMPLATE.format(name=shlex.quote(str(file))))
     except FileExistsError:
         raise UsageError(f"{file} is there already, and stays as it is; name another") from None
     except OSError as error:

@@ -320,6 +320,8 @@ def _outcome(
             reason += ", ".join(map(str, acting))
         if failed:
             reason = f"committed, but not executed: {one.results[failed[0]]}"
+        if reason:
+            reason += "".join(_untaken(one))
     elif len(values) > 1 or (committed and aborted):
         status = "split"
         reason = _split(one, judges)
@@ -337,6 +339,13 @@ def _outcome(
         number, one.op, one.kind, one.by, status, holdings, reason, at,
         None if done_at is None else (done_at - since) / MS, result, data,
     )  # fmt: skip
+
+
+def _untaken(one: Operation) -> list[str]:
+    return [
+        f"; a private number of party {party} was not taken: {why}"
+        for party, why in sorted(one.untaken.items())
+    ]
 
 
 def _holding(one: Operation, party: Party) -> Holding:

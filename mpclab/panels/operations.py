@@ -303,6 +303,11 @@ def _standing(one: Operation, state: State, lab: Lab) -> str:
             more = f'<div class="mpclab-result">{theme.escape(style.shorten(results[0], 48))}</div>'
         if late:
             more += f'<br><span class="mpclab-small">not yet at {theme.chips(late)}</span>'
+        if word != "executed":
+            for party, why in sorted(one.untaken.items()):
+                more += (
+                    f'<br><span class="mpclab-small">{theme.chip(party)} {theme.escape(why)}</span>'
+                )
         return f"{theme.badge(word, _MOODS[word])}{more}"
     if one.status == "aborted":
         why = theme.escape(next(iter(one.aborts.values()), ""))

@@ -89,6 +89,7 @@ class Operation:
         standing: each party's latest word: open, certified, committed, executed, failed, aborted,
             expired.
         commits, aborts, expiries, results, facts: by party; all but commits and facts hold text.
+        untaken: by party, why its private numbers were not taken.
         certified: by party, when it held a certificate, and whose approvals it names.
     """
 
@@ -106,6 +107,7 @@ class Operation:
     expiries: dict[Party, str] = field(default_factory=dict)
     results: dict[Party, str] = field(default_factory=dict)
     facts: dict[Party, tuple[tuple[str, str | int], ...]] = field(default_factory=dict)
+    untaken: dict[Party, str] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -339,7 +341,7 @@ class State:
                 one.waiting_for, one.blocked = waiting_for, why or "blocked"
             case (
                 notes.Ignored() | notes.CaughtUp() | notes.Untimely() | notes.Restored()
-                | notes.InputWanted() | notes.VertexAdded() | notes.AnchorOrdered()
+                | notes.VertexAdded() | notes.AnchorOrdered()
                 | notes.KeyAgreed() | notes.PackageRefused() | notes.Signed() | notes.Beacon()
                 | notes.Confirmed() | notes.LinkFailed() | notes.Suspected() | notes.StaleOffer()
                 | notes.StaleAnswer() | notes.StaleCard() | notes.StaleBox()
@@ -350,6 +352,10 @@ class State:
                 | notes.ReadAnswered()
             ):  # fmt: skip
                 pass
+            case notes.InputWanted(why=why):
+                for made in self.operations.values() if why and row.path else ():
+                    if row.path[-1].startswith(f"{made.kind}-{made.op}"):
+                        made.untaken[actor] = why
             case notes.Invoked() | notes.Returned():
                 take_call(self.calls, row, self.rows)
             case _:

@@ -148,6 +148,11 @@ def test_a_new_file_runs_at_once_and_is_never_overwritten(
     assert main(["new", "tea.yaml"]) == 2
     assert "tea.yaml is there already, and stays as it is" in capsys.readouterr().err
     assert main(["new", "no/where.yaml"]) == 2
+    capsys.readouterr()
+    assert main(["new", "."]) == 2
+    assert capsys.readouterr().err == "mpclab new: .: this is a folder; give the file a name\n"
+    assert main(["new", "two words"]) == 0
+    assert capsys.readouterr().out.endswith("run it with: mpclab run 'two words.yaml'\n")
     assert Path("tea.yaml").read_text() == text
     assert main(["run", "tea.yaml", "--json"]) == 0
     run = json.loads(capsys.readouterr().out)

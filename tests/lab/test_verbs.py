@@ -103,6 +103,10 @@ def test_what_waits_for_inputs_says_so() -> None:
         lab.spawn()
         lab.propose(by=1, kind="sum")
         assert lab.run()[0].reason == "not yet executed at parties 1, 2, 3"
+        lab.set_private(2, 1.5)
+        lab.propose(by=1, kind="sum")
+        why = "a number has decimal places; propose it with decimals=…"
+        assert lab.run()[1].reason.endswith(f"; a private number of party 2 was not taken: {why}")
 
 
 @pytest.mark.parametrize(
