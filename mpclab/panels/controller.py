@@ -151,7 +151,9 @@ class Controller:
     def choose(self, session: str) -> None:
         """Show another of the lab's sessions from now on."""
         with self._painting:
-            self.session, self.said = session, ""  # it was said of the other
+            if session != self.shown.scenario.session:
+                self.said = ""  # it was said of the other
+            self.session = session
         self.wake()
 
     # --- verbs --------------------------------------------------------------------------------

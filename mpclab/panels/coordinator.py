@@ -167,8 +167,8 @@ class Coordinator(Panel):
         self.steps.value = (
             f'<div class="mpclab-next-step" role="status">{theme.escape(next_.words)}</div>'
         )
-        if now.is_new and not switched:
-            self._reached.clear()
+        if now.is_new and not switched:  # another lab, other settings, or an earlier time
+            self._reached.pop(s.session, None)
         if next_.button != self._pointed:
             self._point_at(next_.button)
         reached = self._reached.get(s.session, -1)

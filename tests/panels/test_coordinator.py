@@ -599,6 +599,7 @@ def test_a_second_session_is_opened_chosen_and_followed_by_every_card(hands: Mak
     it.say("session lab-2 is open")
     wait(lambda: panel.sessions.value == "lab-2", "it is shown")
     it.say("Nothing has been committed yet.")
+    assert "session lab-2 is open" in panel.controller.said
     it.say("Spawn 3 parties")
     panel.parties.n.value = 4
     panel.sessions.value = "lab"
@@ -613,6 +614,12 @@ def test_a_second_session_is_opened_chosen_and_followed_by_every_card(hands: Mak
     wait(lambda: len(panel.parties.rows) == 4, "it has settings of its own")
     it.press(panel.parties.join)
     it.say("6 of 6 pairs can talk")
+    panel.deeds.selected_index = 3
+    panel.sessions.value = "lab"
+    wait(lambda: "of the first" in panel.history.chain.value, "the first for a moment")
+    assert panel.deeds.selected_index == 3, "the tab in front stays there"
+    panel.sessions.value = "lab-2"
+    it.say("Nothing has been committed yet.")
     panel.operations.fields["text"][1].value = "of the second"
     it.press(panel.operations.propose)
     it.say("Committed by everyone")

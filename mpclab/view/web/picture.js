@@ -207,7 +207,7 @@ class Picture {
     // To scale, ticks are round times from the run's own zero.
     const zero = this.axis.kind === "time" ? ready / 1000 : 0;
     const step = niceStep((this.right - this.left) / Math.max(2, Math.floor(this.plot / 110)));
-    const empty = this.axis.time(this.right) - this.axis.time(this.left) < 1; // less than 1 µs
+    const empty = this.axis.time(this.right) - this.axis.time(this.left) < 3; // µs: one moment
     for (let x = zero + Math.ceil((this.left - zero) / step) * step; x <= this.right && !empty; x += step) {
       c.fillRect(this.px(x), y, 1, 4);
       c.fillText(duration(Math.round(this.axis.time(x) - ready)), this.px(x), y + 16);
