@@ -382,8 +382,8 @@ class Acs(Agreement):
             for told in self.record.page(epoch):
                 ctx.send(asker, told)
             it = self.epochs.get(epoch)
-            if it is not None and (words := it.words_to(asker)):
-                ctx.send(asker, AcsWords(words))
+            for words in it.words_to(asker) if it is not None else ():
+                ctx.send(asker, words)
 
     def _on_ended(self, ctx: Ctx, sender: Party, epoch: int, ops: Ops) -> None:
         begun = self.now

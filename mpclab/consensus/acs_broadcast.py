@@ -17,7 +17,7 @@ from mpclab.core.ids import Party
 from mpclab.crypto import erasure, merkle
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def shards_of(
     batch: bytes, n: int, f: int
 ) -> tuple[bytes, tuple[bytes, ...], tuple[merkle.Branch, ...]]:

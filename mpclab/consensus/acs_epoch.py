@@ -6,9 +6,9 @@ quoted. Nothing is sent here: the machine does that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,7 @@ from mpclab.consensus.acs_messages import (
     AcsPart,
     AcsReady,
     AcsVal,
+    AcsWords,
     Word,
 )
 from mpclab.core.errors import PeerFault
@@ -65,6 +66,9 @@ class Epoch:
     said: dict[Key, bytes] = field(default_factory=dict)
     began: set[Party] = field(default_factory=set)
     parts: dict[tuple[Party, int], dict[Party, bytes]] = field(default_factory=dict)
+
+    TOLD: ClassVar = 1024 * 1024
+    """Bytes of shards in one message of words, at most."""
 
     @classmethod
     def of(cls, number: int, n: int, f: int) -> Epoch:
@@ -133,10 +137,20 @@ class Epoch:
         for heard in (self.broadcasts, self.votes, self.parts):
             heard.clear()
 
-    def words_to(self, party: Party) -> tuple[AcsVal | Word, ...]:
-        """All that we said to it."""
+    def words_to(self, party: Party) -> Iterator[AcsWords]:
+        """All that we said to it, in messages of at most `TOLD` bytes, or of one word."""
+        page: list[AcsVal | Word] = []
+        size = 0
         mine = () if self.batch is None else (self.val(party),)
-        return (*mine, *map(read_word, self.said.values()))
+        for word in (*mine, *map(read_word, self.said.values())):
+            more = len(word.shard) if isinstance(word, AcsVal | AcsEcho) else 0
+            if page and size + more > self.TOLD:
+                yield AcsWords(tuple(page))
+                page, size = [], 0
+            page.append(word)
+            size += more
+        if page:
+            yield AcsWords(tuple(page))
 
     def restore(self, words: list[Word]) -> None:
         """These we said in an earlier life."""

@@ -5,13 +5,16 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from mpclab.core.ids import Party
-from mpclab.core.wire import Message
+from mpclab.core.wire import MAX_MESSAGE, Message
 
 Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 Bit: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1)]
 Bits: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=3)]
 """A set of bits: 1 is {0}, 2 is {1}, 3 is both."""
+Root: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Branch: TypeAlias = tuple[bytes, ...]
+Shard: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=MAX_MESSAGE // 2 + 64)]
+"""Of a batch that has one request as large as a message may be: two shards give it back."""
 
 
 class AcsRequest(Message, frozen=True):
@@ -31,9 +34,9 @@ class AcsVal(Message, frozen=True):
     """VAL(h, b_j, s_j): your shard of my batch."""
 
     epoch: Number
-    root: bytes
+    root: Root
     branch: Branch
-    shard: bytes
+    shard: Shard
 
 
 class AcsEcho(Message, frozen=True):
@@ -41,9 +44,9 @@ class AcsEcho(Message, frozen=True):
 
     epoch: Number
     of: Party
-    root: bytes
+    root: Root
     branch: Branch
-    shard: bytes
+    shard: Shard
 
 
 class AcsReady(Message, frozen=True):
@@ -51,7 +54,7 @@ class AcsReady(Message, frozen=True):
 
     epoch: Number
     of: Party
-    root: bytes
+    root: Root
 
 
 class AcsBval(Message, frozen=True):
@@ -87,7 +90,7 @@ class AcsPart(Message, frozen=True):
     epoch: Number
     of: Party
     round: Number
-    part: bytes
+    part: Annotated[bytes, msgspec.Meta(max_length=1024)]
 
 
 class AcsFinish(Message, frozen=True):

@@ -71,7 +71,6 @@ def _value(shards: Mapping[int, bytes], at: int) -> bytes:
     return total.to_bytes(size)
 
 
-@lru_cache(maxsize=64)
 def encode(data: bytes, k: int, n: int) -> tuple[bytes, ...]:
     """`n` shards of one length, any `k` of which give `data` back. 1 ≤ k ≤ n ≤ 256."""
     if not 1 <= k <= n <= MOST:

@@ -42,13 +42,16 @@ def tree(leaves: Sequence[bytes]) -> tuple[bytes, tuple[Branch, ...]]:
     return level[0], tuple(map(tuple, branches))
 
 
-@lru_cache(maxsize=1 << 12)
 def is_leaf(root: bytes, branch: Branch, count: int, place: int, data: bytes) -> bool:
-    """Whether `data` is the leaf at `place`, from 0, of the tree of `count` leaves with that root.
-    Remembered: simulated parties check the same ones."""
-    if len(branch) != (count - 1).bit_length():
+    """Whether `data` is the leaf at `place`, from 0, of the tree of `count` leaves and that root."""
+    if len(branch) != (count - 1).bit_length() or any(len(each) != 32 for each in branch):
         return False
-    here = _leaf(count, place, data)
+    return _leads(root, branch, place, _leaf(count, place, data))
+
+
+@lru_cache(maxsize=1 << 12)
+def _leads(root: bytes, branch: Branch, place: int, here: bytes) -> bool:
+    """Remembered, without the data: simulated parties check the same ones."""
     for sibling in branch:
         here = _node(sibling, here) if place & 1 else _node(here, sibling)
         place >>= 1

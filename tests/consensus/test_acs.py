@@ -20,6 +20,7 @@ from mpclab.consensus.acs_messages import (
     AcsEcho,
     AcsEnded,
     AcsFinish,
+    AcsPart,
     AcsReady,
     AcsRequest,
     AcsVal,
@@ -29,7 +30,7 @@ from mpclab.consensus.wrong import EarlyAcs
 from mpclab.core.errors import PeerFault, UsageError
 from mpclab.core.ids import MS, Party
 from mpclab.core.node import Node
-from mpclab.core.wire import Message
+from mpclab.core.wire import MAX_MESSAGE, Message
 from mpclab.crypto import merkle
 from mpclab.faults.network import Delay, Network
 from mpclab.testing.alone import Alone
@@ -120,6 +121,9 @@ def test_a_shard_is_echoed_once_and_stored_first() -> None:
         (3, AcsEcho(0, 1, ROOT, BRANCHES[2], b"another" + SHARDS[2])),
         (3, AcsEcho(0, 9, ROOT, BRANCHES[2], SHARDS[2])),
         (3, AcsRequest("a", b"not valid")),
+        (1, AcsVal(0, ROOT, BRANCHES[1], bytes(MAX_MESSAGE // 2 + 65))),
+        (3, AcsReady(0, 1, bytes(33))),
+        (3, AcsPart(0, 1, 3, bytes(1025))),
     ],
 )
 def test_what_proves_nothing_is_blamed(sender: Party, msg: Message) -> None:
@@ -388,6 +392,19 @@ def test_who_lacks_something_is_told_all_our_words_once_in_a_patience() -> None:
     party.hear(3, echo(3))
     assert party.hear(3, AcsAgain(0)) == [AcsWords((echo(2),))]
     assert party.hear(3, AcsAgain(0)) == []
+
+
+def test_large_words_go_in_several_messages() -> None:
+    """One shard is at most half a message, and of n batches a party has as many."""
+    party = Alone(Acs, 2)
+    shard = bytes(MAX_MESSAGE // 2)
+    root, branches = merkle.tree([shard] * 4)
+    for p in (1, 3, 4):
+        party.hear(p, AcsVal(0, root, branches[1], shard))
+    told = party.hear(3, AcsAgain(0))
+    words = [word for each in told if isinstance(each, AcsWords) for word in each.words]
+    assert len(told) > 2
+    assert [word.of for word in words if isinstance(word, AcsEcho)] == [1, 3, 2, 4]
 
 
 def test_who_is_behind_believes_f_plus_1() -> None:

@@ -51,3 +51,12 @@ def test_a_branch_proves_one_leaf_at_one_place(count: int) -> None:
         assert not merkle.is_leaf(root, branch, count, k, b"another")
         assert not merkle.is_leaf(root, (*branch, root), count, k, leaves[k])
         assert not merkle.is_leaf(root, branch, count + 8, k, leaves[k])
+
+
+def test_a_branch_has_hashes_only() -> None:
+    """Else whoever makes the tree chooses how long a proof is."""
+    for size in (31, 32, 33):
+        sibling = bytes(size)
+        here = merkle._leaf(2, 0, b"leaf")
+        root = merkle._node(here, sibling)
+        assert merkle.is_leaf(root, (sibling,), 2, 0, b"leaf") == (size == 32)
