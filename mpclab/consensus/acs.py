@@ -70,7 +70,7 @@ from mpclab.consensus.backlog import Backlog
 from mpclab.consensus.options import Options, count
 from mpclab.consensus.quorum import at_least, max_faulty
 from mpclab.core import notes
-from mpclab.core.errors import PeerFault
+from mpclab.core.errors import PeerFault, UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -134,6 +134,11 @@ class Acs(Agreement):
 
     def start(self, ctx: Ctx) -> None:
         self.f = max_faulty(ctx.n)
+        if self.coin is not None and not self.f < self.coin.needed <= ctx.n - self.f:
+            raise UsageError(
+                f"coin: {self.coin.name}; use a key that {self.f + 1} to {ctx.n - self.f} of "
+                f"{ctx.n} parties toss: fewer may all lie, and more may not all help"
+            )
         self.tries = 0
         self.epochs, self.record = {}, Record(self.f, self.patience)
         self.backlog = Backlog(self.TRIES)
@@ -249,6 +254,7 @@ class Acs(Agreement):
                 self.epochs[word.epoch] = it
                 self._echo(ctx, sender, it, word)
             else:
+                self._check_part(sender, word)
                 it.take(sender, word)
                 self.epochs[word.epoch] = it
                 self._advance(ctx, it, word.of)
@@ -299,14 +305,23 @@ class Acs(Agreement):
     def _toss(self, ctx: Ctx, it: Epoch, of: Party, round: int) -> int | None:
         if round <= len(OPENING):
             return OPENING[round - 1]
-        about = digest("mpclab acs coin", self.session, it.number, of, round)
+        about = self._about(it.number, of, round)
         if self.coin is None:
             return hashed(about)
         if ("AcsPart", of, round) not in it.said and (part := self.coin.part(about, ctx.rng)):
             self._say(ctx, it, AcsPart(it.number, of, round, part))
-        given = it.parts.get((of, round), {})
-        right = {p: part for p, part in given.items() if self.coin.is_right(about, p, part)}
+        right = it.parts.get((of, round), {})
         return self.coin.toss(about, right) if len(right) >= self.coin.needed else None
+
+    def _about(self, epoch: int, of: Party, round: int) -> bytes:
+        return digest("mpclab acs coin", self.session, epoch, of, round)
+
+    def _check_part(self, sender: Party, word: Word) -> None:
+        """Raise `PeerFault` for a part of a coin that is not the sender's."""
+        if isinstance(word, AcsPart):
+            about = self._about(word.epoch, word.of, word.round)
+            if self.coin is None or not self.coin.is_right(about, sender, word.part):
+                raise PeerFault("gave a part of a coin that is not its own")
 
     # --- the end of an epoch ------------------------------------------------------------------
 

@@ -56,9 +56,12 @@ class Binary:
     AHEAD = 32
     """Rounds ahead of ours that we listen to."""
 
+    def listens(self, round: int) -> bool:
+        return 1 <= round <= self.round + self.AHEAD and self.decision is None
+
     def hear(self, party: Party, step: Step, round: int, bits: int) -> None:
         """A party's word in a step. It may say BVAL for both bits, one after the other."""
-        if not 1 <= round <= self.round + self.AHEAD or self.decision is not None:
+        if not self.listens(round):
             return
         said = self.heard.setdefault((step, round), {})
         if step == "bval":

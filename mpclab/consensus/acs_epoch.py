@@ -101,7 +101,7 @@ class Epoch:
                 votes.hear(party, "conf", round, bits)
             case AcsFinish(bit=bit):
                 votes.finish(party, bit)
-            case AcsPart(_, of, round, part) if round <= votes.round + votes.AHEAD:
+            case AcsPart(_, of, round, part) if votes.listens(round):
                 self.parts.setdefault((of, round), {})[party] = part
 
     def check(self, sender: Party, me: Party, val: AcsVal) -> None:

@@ -6,6 +6,7 @@ import random
 from itertools import combinations
 
 import msgspec
+import pytest
 
 from mpclab.consensus.acs import Acs
 from mpclab.consensus.acs_broadcast import shards_of
@@ -19,6 +20,7 @@ from mpclab.consensus.acs_messages import (
     AcsPart,
     AcsReady,
 )
+from mpclab.core.errors import UsageError
 from mpclab.crypto.transcript import digest
 from mpclab.mpc.key_coin import KeyCoin
 from mpclab.testing.alone import Alone
@@ -79,11 +81,22 @@ def test_an_agreement_waits_for_t_right_parts() -> None:
     about = digest("mpclab acs coin", "", 0, 1, 3)
     assert LOOKS_ON.is_right(about, 2, own.part)
     assert party.machine.epochs[0].votes[1].round == 3
-    party.hear(3, AcsPart(0, 1, 3, b"no part"))
+    early = parts(digest("mpclab acs coin", "", 0, 1, 4))
+    replayed = parts(digest("mpclab acs coin", "another session", 0, 1, 3))
+    for wrong in (b"no part", early[3], replayed[3], own.part):
+        party.hear(3, AcsPart(0, 1, 3, wrong))
     assert party.machine.epochs[0].votes[1].round == 3
+    assert party.blamed == [3] * 4
     said = party.hear(1, AcsPart(0, 1, 3, parts(about)[1]))
     coin = LOOKS_ON.toss(about, parts(about))
     assert said == [AcsFinish(0, 1, 1) if coin else AcsBval(0, 1, 4, 1)]
+
+
+@pytest.mark.parametrize("needed", [1, 4])
+def test_a_key_that_liars_can_toss_alone_or_hold_back_is_refused(needed: int) -> None:
+    record, shares = key_for(4, needed)
+    with pytest.raises(UsageError, match="use a key that 2 to 3 of 4 parties toss"):
+        Alone(Acs, 2, coin=KeyCoin(record, shares[2]))
 
 
 def test_without_a_key_the_hash_of_the_session_is_the_coin() -> None:
