@@ -43,7 +43,7 @@ def tree(leaves: Sequence[bytes]) -> tuple[bytes, tuple[Branch, ...]]:
 
 
 def is_leaf(root: bytes, branch: Branch, count: int, place: int, data: bytes) -> bool:
-    """Whether `data` is the leaf at `place`, from 0, of the tree of `count` leaves and that root."""
+    """Whether `data` is the leaf at `place`, from 0, of a tree of `count` leaves and that root."""
     if len(branch) != (count - 1).bit_length() or any(len(each) != 32 for each in branch):
         return False
     return _leads(root, branch, place, _leaf(count, place, data))
