@@ -42,7 +42,7 @@ OURS = (
     "2pc", "3pc", "ben-or", "bracha", "chained-hotstuff", "direct", "hotstuff", "pbft", "raft",
     "hotstuff-2", "tendermint", "streamlet", "bullshark", "dolev-strong", "paxos", "vr", "acs",
 )  # fmt: skip
-FEWER = {"acs": 8}
+FEWER = {"acs": 4}
 """Of those whose storms are of many messages: an epoch of four is 250."""
 
 
