@@ -164,6 +164,25 @@ def test_members_of_different_servers_meet_and_nobody_else_hears_them(servers: S
     assert came_in(Member(a, "s", 2, key=identity(9))), "a seat that was given up is anybody's"
 
 
+def test_what_is_said_to_another_server_costs_its_sender_as_well(servers: Servers) -> None:
+    (world, a), (_, b) = servers.start(), servers.start()
+    one = came_in(Member(a, "s", 1))
+    others = [came_in(Member(b, "s", party)) for party in (2, 3)]
+    until(lambda: online(one) == [1, 2, 3])
+    assert world._server is not None
+    [connection] = world._server._by_number.values()
+    for word in (
+        Announce(msgspec.Raw(b'{"t":"%b"}' % (b"x" * 30_000))),
+        Relay(tuple(Envelope(p, msgspec.Raw(b'{"t":"%b"}' % (b"x" * 15_000))) for p in (2, 3))),
+    ):
+        before = connection._credit
+        one.say(word)
+        for other in others:
+            heard(other, Relayed, Announced)
+        cost = before - connection._credit
+        assert cost > (90_000 if isinstance(word, Announce) else 60_000)
+
+
 def test_of_many_that_race_for_a_seat_at_two_servers_one_gets_it(servers: Servers) -> None:
     urls = [servers.start()[1], servers.start()[1]]
     with ThreadPoolExecutor(12) as pool:

@@ -343,8 +343,7 @@ class WebSocketWorld(WithProcesses):
                 for missed in server.send([c for c in connections if c > 0], text):
                     self._missed(missed)
                 for elsewhere in [c for c in connections if c < 0]:
-                    if self._backplane is not None:
-                        self._backplane.send(elsewhere, text)
+                    self._send_elsewhere(elsewhere, text)
             node.next_id += 1
         return True
 
@@ -400,13 +399,13 @@ class WebSocketWorld(WithProcesses):
 
     def way(self, host: Host, dst: int) -> Callable[[Frame], None] | None:
         if host.actor == SERVER:
-            server, backplane = self._server, self._backplane
+            server = self._server
             if dst < 0:
-                if backplane is None:
+                if self._backplane is None:
                     return None
 
                 def to_server_of(frame: Frame) -> None:
-                    if not backplane.send(dst, to_text(frame)):
+                    if not self._send_elsewhere(dst, to_text(frame)):
                         self.dropped(SERVER, self.actor_of(host, dst), frame.id, "out of touch")
 
                 return to_server_of
@@ -436,11 +435,17 @@ class WebSocketWorld(WithProcesses):
             return False
         text = to_text(frame)
         for number in to:
-            if number < 0 and self._backplane is not None:
-                self._backplane.send(number, text)
+            if number < 0:
+                self._send_elsewhere(number, text)
         for number in self._server.send([n for n in to if n > 0], text):
             self.dropped(SERVER, self.actor_of(host, number), frame.id, self._missed(number))
         return True
+
+    def _send_elsewhere(self, number: int, text: bytes) -> bool:
+        """Send to a member at another server, at the cost of whoever says it; whether it goes."""
+        if self._server is not None:
+            self._server.charge(len(text))
+        return self._backplane is not None and self._backplane.send(number, text)
 
     def link_verb(self, host: Host, effect: Effect) -> None:
         match effect:

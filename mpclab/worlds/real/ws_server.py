@@ -208,8 +208,12 @@ class SocketServer:
     def _sent(self, readers: int, size: int) -> None:
         self.messages_out += readers
         self.bytes_out += readers * size
+        self.charge(readers * size)
+
+    def charge(self, size: int) -> None:
+        """Charge the client whose message is being handled, if any, for what it makes us send."""
         if self._current is not None:
-            self._current.charge(readers * size)
+            self._current.charge(size)
 
     def hang_up(self, number: int, reason: str) -> None:
         """Close one connection properly."""
