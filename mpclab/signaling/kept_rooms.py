@@ -86,7 +86,7 @@ def take_up_spent(stored: Mapping[str, bytes]) -> Spent:
 
 
 def take_up(stored: Mapping[str, bytes], settings: RoomsSettings, now: int) -> dict[str, Room]:
-    """The sessions as they were, everybody offline.
+    """The sessions as they were, everybody offline; one without members was beginning or ending.
 
     Raises:
         StateError: a record is damaged; names it.
@@ -113,7 +113,7 @@ def take_up(stored: Mapping[str, bytes], settings: RoomsSettings, now: int) -> d
         raise StateError(f"damaged record {key!r}: its session is not there") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise StateError(f"damaged record {key!r}: {error}") from error
-    return {name: room for name, room in rooms.items() if room.slots}
+    return rooms
 
 
 _SKIP = 1_000_000

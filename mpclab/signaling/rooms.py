@@ -194,9 +194,10 @@ class Rooms(Machine):
         if self.settings.keep:
             self.rooms = take_up(ctx.stored, self.settings, ctx.now)
             self.spent = take_up_spent(ctx.stored)
-            for key in sorted(ctx.stored):
-                if key.removeprefix("room/") not in self.rooms and key.startswith("room/"):
-                    ctx.persist(key, None)
+            for session in [name for name, room in self.rooms.items() if not room.slots]:
+                # We were killed while it began or ended.
+                self._put_away(ctx, session, self.rooms.pop(session).door)
+                keep_room(ctx, session, None)
         ctx.set_timer("ping", self.settings.ping_every, background=True)
 
     def on_link(self, ctx: Ctx, event: LinkEvent) -> None:
@@ -266,6 +267,12 @@ class Rooms(Machine):
     def _keep_spent(self, ctx: Ctx, session: str) -> None:
         if self.settings.keep:
             keep_spent(ctx, session, self.spent.used.get(session, {}))
+
+    def _put_away(self, ctx: Ctx, session: str, door: Door) -> None:
+        """Keep the used and revoked tickets of a session that is no more."""
+        time = self.settings.unix_seconds(ctx.now)
+        for one in (session, *self.spent.put(session, door, time)):
+            self._keep_spent(ctx, one)
 
     def _sweep(self, ctx: Ctx, session: str) -> None:
         """Free the slots whose parties vanished too long ago, and a room that has none left."""
@@ -587,9 +594,9 @@ class Rooms(Machine):
         room.door.used = self.spent.take(msg.session)
         self.rooms[msg.session] = room
         self._shares.opened(room)
+        self._keep(ctx, msg.session)
         if room.door.used:
             self._keep_spent(ctx, msg.session)
-        self._keep(ctx, msg.session)
         ctx.note(notes.Opened(session=msg.session, n=msg.n, t=msg.t, policy=msg.policy))
         self._say(ctx, f"{msg.session}: opened for {msg.n} parties")
         return True
@@ -711,8 +718,7 @@ class Rooms(Machine):
         if self.settings.shared:
             ctx.output(NoteTickets(session, it.names, it.guests, WHY, undo))
         elif session not in self.rooms:
-            for one in (session, *self.spent.put(session, door, time)):
-                self._keep_spent(ctx, one)
+            self._put_away(ctx, session, door)
         if not session:
             self._note_everywhere(ctx, it, undo)
         elif session in self.rooms:
@@ -995,13 +1001,11 @@ class Rooms(Machine):
         if self.settings.shared:
             ctx.output(ForgetRoom(session))
         elif room.door.used:
-            time = self.settings.unix_seconds(ctx.now)
-            for one in (session, *self.spent.put(session, room.door, time)):
-                self._keep_spent(ctx, one)
-        self._keep(ctx, session)
-        if self.settings.keep:
+            self._put_away(ctx, session, room.door)
+        if self.settings.keep:  # in this order: we may be killed meanwhile
             for party in room.slots:
                 keep_slot(ctx, session, party, None)
+        self._keep(ctx, session)
         ctx.note(notes.Closed(session=session))
         self._say(ctx, f"{session}: closed")
 

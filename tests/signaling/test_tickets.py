@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpclab.core import SECOND, UsageError
-from mpclab.core.effects import Asked, HangUp
+from mpclab.core.effects import Asked, HangUp, Persist
 from mpclab.crypto import Identity
 from mpclab.signaling.messages import (
     REVOKE_LABEL,
+    Leave,
     PeerLeft,
     Refused,
     Revoke,
@@ -434,6 +435,33 @@ def test_a_room_full_of_tickets_does_not_keep_an_operators_word_out() -> None:
     effects = server.node.step(Asked(PATH, RevokeTicket("", key=guest.public)), server.now)
     assert [m.reason for to, m in sends(effects) if to == (21,)] == ["too many tickets"]
     assert server.rooms.clients.keys() == {11}
+
+
+def test_a_kill_between_two_records_of_a_session_forgets_no_ticket() -> None:
+    """Its tickets were used or taken back, whether it was just ending or just opened again."""
+    keeping = RoomsSettings(unix=SETTINGS.unix, operators=SETTINGS.operators, keep=True)
+    server, used = invited(keeping), ticket()
+    server.join(12, 2, ticket=used)
+    revoke(server, key=STRANGER.public)
+    stored = dict(server.node.stored[PATH])
+    ends = server.node.step(Asked(PATH, CloseSession("s")), server.now)
+    ended = dict(server.node.stored[PATH])
+    leaves = Server(keeping, {PATH: dict(stored)})
+    leaves.join(11, 1)
+    left = leaves.say(11, Leave()) + leaves.node.step(Asked(PATH, FreeSeat("s", 2)), leaves.now)
+    opens = Server(keeping, {PATH: dict(ended)}).join(11, 1, access="invited")
+    for before, effects in ((stored, ends), (stored, left), (ended, opens)):
+        kept = dict(before)
+        for written in of(effects, Persist):
+            if written.value is None:
+                kept.pop(written.key, None)
+            else:
+                kept[written.key] = written.value
+            again = Server(keeping, {PATH: dict(kept)})
+            again.join(31, 1, access="invited")
+            for number, key in ((32, STRANGER), (33, identity(9))):
+                text = used if key is not STRANGER else ticket(key=key.public)
+                assert not came_in(again.join(number, 3, key=key, ticket=text))
 
 
 def test_an_owner_takes_an_invitation_back_without_a_seat() -> None:
