@@ -551,6 +551,22 @@ async def is_left(backplane: Backplane, session: str, party: int) -> None:
             await asyncio.sleep(0.01)
 
 
+def test_a_server_that_missed_that_a_ticket_is_good_again_does_not_take_it_back_anew(
+    servers: Servers,
+) -> None:
+    async def body(backplane: Backplane, site: Site) -> None:
+        expires = int(time.time()) + 600
+        site.rooms["s"] = SharedRoom("", b"{}", {}, {b"ticket": (b"", expires)})
+        used = backplane._key("used", "s")
+        await backplane._resync_room("s")
+        assert await backplane._redis.hlen(used) == 0
+        await backplane._redis.flushall()
+        while not await backplane._redis.hlen(used):  # what Redis forgot we tell it
+            await asyncio.sleep(0.01)
+
+    alone(servers, body)
+
+
 def test_hundreds_that_come_at_once_all_find_a_connection(servers: Servers) -> None:
     async def body(backplane: Backplane, site: Site) -> None:
         for number in range(200):

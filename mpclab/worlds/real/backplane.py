@@ -781,9 +781,11 @@ class Backplane:
             keys=[self._key("room", session), self._key("seq")],
             args=[self._key("room", session), self.me, room.terms, self._ttl, *seats],
         )
-        # What is revoked everywhere is noted there, and may be undone there.
-        everywhere = await self._redis.hkeys(self._key("used", "")) if room.used else []
-        used = {n: u for n, u in room.used.items() if n.hex().encode() not in everywhere}
+        used: dict[bytes, Ticket] = {}
+        if room.used and not self._restored:  # else ours are older: it may be undone by now
+            # What is revoked everywhere is noted there, and may be undone there.
+            everywhere = await self._redis.hkeys(self._key("used", ""))
+            used = {n: u for n, u in room.used.items() if n.hex().encode() not in everywhere}
         if used:
             async with self._redis.pipeline(transaction=True) as pipe:
                 for name, (user, expires) in used.items():
