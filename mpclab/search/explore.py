@@ -160,8 +160,8 @@ def explore(
         repeats=repeats, torn=torn, liars=liars, options=options,
     )  # fmt: skip
     while True:
-        search = _Search(asked, depth, budget, seconds, fair, reduce, exact, after, progress)
         try:
+            search = _Search(asked, depth, budget, seconds, fair, reduce, exact, after, progress)
             return search.run()
         except OrderMatters:
             exact = True

@@ -1,6 +1,7 @@
 """Every order of a few events: right protocols are exhausted, wrong ones are found."""
 
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from mpclab.consensus.wrong import ForgetfulRaft, MessageCountingBracha, OneEcho
 from mpclab.core import UsageError
 from mpclab.core.machine import Ctx
 from mpclab.lab import Scenario
+from mpclab.model.reduction import Reduction
+from mpclab.model.states import OrderMatters
 from mpclab.plots import spacetime
 from mpclab.search import Counterexample, explore, walk
 from mpclab.trace import Delivered, Sent
@@ -232,3 +235,21 @@ def test_the_terminal_explores(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "parties 1 and 2 end b differently" in capsys.readouterr().out
     assert main(["run", str(found)]) == 1
     assert main(["explore", "wrong-direct", "--submit", "a"]) == 2
+
+
+def test_an_order_that_matters_while_it_reduces_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be found before the first state is visited: it is with two rivals in Paxos."""
+    told = []
+
+    class Sees(Reduction):
+        def __init__(self, model: Any, **options: Any) -> None:
+            told.append(model.exact)
+            if not model.exact:
+                raise OrderMatters("party 1")
+            super().__init__(model, **options)
+
+    monkeypatch.setattr(import_module("mpclab.search.explore"), "Reduction", Sees)
+    assert explore("2pc", parties=2).exhausted
+    assert told == [False, True]
