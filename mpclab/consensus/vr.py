@@ -26,7 +26,7 @@ an earlier view is preferred to it, however long: an old primary that was cut of
 much that nobody else has. So "the latest normal view" is all that stands against two logs.
 
 A command takes 2(n − 1) messages from the primary and two delays; COMMIT tells the n − 1 others one
-delay later. A view change takes (n − 1)² + n − 1 messages and three delays: STARTVIEWCHANGE of all
+delay later. A view change takes (n − 1)² + 2n − 3 messages and three delays: STARTVIEWCHANGE of all
 who are left to all, DOVIEWCHANGE of each, STARTVIEW. A request made elsewhere is forwarded.
 
 Deviations. *A disk* instead of the recovery protocol of §4.3: the paper's replicas store nothing,
