@@ -21,7 +21,7 @@ from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.core.machine import Ctx, Machine
 from mpclab.core.peers import PeerUp
-from mpclab.core.rounds import Aborted, Finished, Proceed, Ready, Stored
+from mpclab.core.rounds import Aborted, Copied, Finished, Proceed, Ready, Stored
 from mpclab.operations import Execution, Result
 
 RUNNING = "running"
@@ -159,6 +159,21 @@ class Executor:
             approving=tuple(p for p, _ in o.certificate.approvals) if o.certificate else (),
             followed=tuple(replaced.values()),
         )
+
+    @property
+    def keeps_fleeting(self) -> bool:
+        """Whether something is in memory alone for later operations, or will be."""
+        return bool(self.fleeting or self._preparing())
+
+    def _preparing(self) -> list[str]:
+        kinds, operations = self.ledger.kinds, self.ledger.operations
+        return [child for child, op in self.running.items() if kinds[operations[op].kind].fleeting]
+
+    def forget_fleeting(self, ctx: Ctx) -> None:
+        """Drop that, because somebody has a copy of us."""
+        self.fleeting.clear()
+        for child in self._preparing():
+            ctx.ask(child, Copied())
 
     # --- ending ---------------------------------------------------------------------------
 

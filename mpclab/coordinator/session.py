@@ -224,7 +224,7 @@ class Session(Machine):
             case SetPrivate(values):
                 self.executor.private = values
             case ForgetFleeting():
-                self.executor.fleeting.clear()
+                self.executor.forget_fleeting(ctx)
             case SetVotePolicy(vote_policy):
                 self.approval.vote_policy = known_vote_policy(vote_policy)
                 for o in list(self.ledger.pending.values()):

@@ -57,6 +57,11 @@ class Stored(msgspec.Struct, frozen=True):
     """The parent has stored our result: what only a restart needed may go."""
 
 
+class Copied(msgspec.Struct, frozen=True):
+    """The parent's word that somebody has a copy of us, who goes another way: what was drawn to be
+    used once is to be used no more."""
+
+
 class Again(Message, frozen=True):
     """What did you say in this round? It did not reach me."""
 

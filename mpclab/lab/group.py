@@ -628,7 +628,7 @@ def _read(node: Node, path: Path, read: Callable[[Any], Any]) -> Any:
 
 
 def _fleeting(session: Any) -> bool:
-    return isinstance(session, Session) and bool(session.executor.fleeting)
+    return isinstance(session, Session) and session.executor.keeps_fleeting
 
 
 def _parties(parties: tuple[Party, ...]) -> str:

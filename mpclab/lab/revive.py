@@ -3,23 +3,32 @@
 Each party's node is fed what it got, up to that moment, and what it then holds goes on in virtual
 time: its session with all below it, its timers, what it stored, and the messages that were on
 their way. Signaling and links stay behind: in the future that begins here every pair is linked.
-Coins are new from there on, and seeded.
+Coins are new from there on and others in each copy, and nonces of a signature in the middle are
+drawn again: the keys are real, and nonces that went into two signatures give them away. Within a
+copy coins are seeded, and its own branches repeat them: their signatures are not to be given out.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from mpclab.coordinator.session import Session
 from mpclab.core import notes
 from mpclab.core.effects import Effect, Persist, Send, SetTimer
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SERVER, Party, Path, format_duration
+from mpclab.core.node import Node
+from mpclab.core.rounds import Copied
 from mpclab.core.wire import Frame
 from mpclab.lab.journal import Place
 from mpclab.lab.kin import Kin
 from mpclab.lab.scenario import Scenario
+from mpclab.mpc.nonces import PrepareNonces
+from mpclab.mpc.roast import Roast
+from mpclab.mpc.sign import Sign
 from mpclab.trace.flights import flights
 from mpclab.trace.fold import CRASHED, LEFT, PAUSED, fold
 from mpclab.trace.log import Trace
@@ -69,6 +78,7 @@ def revive(
         else:
             world.trace.append(row)
     world.reach(0, now)
+    world.salt = f" {secrets.token_hex(16)}"
     group.given = dict(real.group.identities)
     group.votes, group.private = dict(real.group.votes), dict(real.group.private)
     frames: dict[tuple[Party, int], Frame] = {}
@@ -93,6 +103,8 @@ def revive(
         disk = _disk(recording, wanted, group.app)
         world.take_over(party, group.builder(party), part, background, disk)
         group.arrived(party)
+        for path in _with_nonces(part, group.app):
+            world.ask(party, path, Copied())
         if life == CRASHED:
             world.crash(party)
         elif life == PAUSED:
@@ -104,6 +116,14 @@ def revive(
     world.trace.append(
         Noted(now, WORLD, (), notes.Remark("simulated from here on; every pair is linked"))
     )
+
+
+def _with_nonces(node: Node, app: Path) -> list[Path]:
+    """Who may hold nonces in a session."""
+    session = node.machine(app)
+    running = session.executor.running if isinstance(session, Session) else ()
+    paths = [(*app, child) for child in running]
+    return [p for p in paths if isinstance(node.machine(p), PrepareNonces | Roast | Sign)]
 
 
 def _disk(

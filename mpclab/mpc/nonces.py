@@ -15,7 +15,11 @@ number (`sign`).
 3. What is said of it (one share, under one list of signers) is stored before it is sent, and said
    again to the letter.
 4. A lab that is turned back or forked, a real one too, has parties twice, with all that they hold:
-   so on the new branch what is left of the pairs is dropped first (`Lab.rewind`, `Lab.fork`).
+   so on the new branch what is left of the pairs, or is being prepared, is dropped first
+   (`Lab.rewind`, `Lab.fork`), and a simulated copy of a real lab draws coins of its own.
+
+A simulated lab draws all from its seed, its keys as well, so that it repeats: branches on which the
+same operation prepares nonces draw the same ones. Whoever has the seed has the key anyway.
 
 Commitments of this key's earlier tables are refused, and who sent them is named. (Those that
 another holder sends now are not: who copied them can sign nothing by them, and nobody can tell
@@ -37,7 +41,7 @@ import msgspec
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx
-from mpclab.core.rounds import Aborted, RoundMachine
+from mpclab.core.rounds import Aborted, Copied, RoundMachine
 from mpclab.core.wire import Message
 from mpclab.crypto import frost
 from mpclab.crypto.errors import EncodingError
@@ -226,6 +230,10 @@ class PrepareNonces(RoundMachine):
         )
         pairs, self.made = Pairs(self.made), []
         return self.present(table, pairs)
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        if isinstance(ask, Copied):
+            self.made = []
 
     def on_fault(self, ctx: Ctx, fault: PeerFault, sender: Party) -> None:
         self.made = []

@@ -31,7 +31,7 @@ from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
-from mpclab.core.rounds import Aborted, Finished
+from mpclab.core.rounds import Aborted, Copied, Finished
 from mpclab.core.wire import Message
 from mpclab.crypto import frost, schnorr
 from mpclab.crypto.errors import CryptoError, EncodingError
@@ -171,6 +171,12 @@ class Roast(Machine):
             silent = tuple(p for p in self.holders if p not in self.last) if self.last else ()
             why = f"fewer than {self.record.threshold} holders gave a right share in time"
             self._end(ctx, Aborted(why, missing=silent, blamed=tuple(sorted(self.bad))))
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        if isinstance(ask, Copied):  # what we drew is gone, as after a restart
+            for coordinator in list(self.nonces):
+                self._commit(ctx, coordinator, b"", ())
+                ctx.send(coordinator, self.mine[coordinator])
 
     # --- a signer -------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ from mpclab.core import notes
 from mpclab.core.errors import PeerFault, Strength, UsageError
 from mpclab.core.ids import SECOND, Party
 from mpclab.core.machine import Ctx, Machine
-from mpclab.core.rounds import Aborted, Finished
+from mpclab.core.rounds import Aborted, Copied, Finished
 from mpclab.crypto import frost, schnorr
 from mpclab.crypto.errors import BadCommitment, BadShare, CryptoError, EncodingError
 from mpclab.crypto.frost import Nonces
@@ -157,16 +157,23 @@ class Sign(Machine):
             self._begin_ahead(ctx, self.ahead)
             return
         ctx.note(notes.Round(round=1, of=3, attempt=attempt, leader=self.leader(attempt)))
+        self._commit(ctx, attempt)
+        for party in self._waiting(attempt):
+            self._judge(ctx, attempt, party)
+        self._pack(ctx)
+        self._go_on(ctx, attempt)
+
+    def _commit(self, ctx: Ctx, attempt: int) -> None:
         if self.share is not None and ctx.me in self.holders:
             # RFC 9591 §5.1, Round One: each participant generates nonces and commitments, stores
             # the nonces and sends the commitments to the Coordinator. Note: not on a disk.
             self.nonces, commitment = frost.commit(self.share, ctx.rng)
             self.mine = Commitment(attempt, commitment.hiding, commitment.binding)
             ctx.send(self.leader(attempt), self.mine)
-        for party in self._waiting(attempt):
-            self._judge(ctx, attempt, party)
-        self._pack(ctx)
-        self._go_on(ctx, attempt)
+
+    def on_ask(self, ctx: Ctx, ask: Any) -> None:
+        if isinstance(ask, Copied) and self.nonces is not None:
+            self._commit(ctx, self.attempt)
 
     def _begin_ahead(self, ctx: Ctx, ahead: Ahead) -> None:
         """The second round at once, by commitments that all have."""

@@ -747,6 +747,7 @@ KEY_OPERATIONS = (
         complete=_find_key,
         after=the_key,
         follows=True,
+        fleeting=True,
     ),
     OperationSpec(
         "sign-prepared",

@@ -188,6 +188,8 @@ class OperationSpec:
             that is named.
         voters: from the parameters to the parties that it makes the voters of the agreement
             protocol (() is all members). Refused where that has no voters to change.
+        fleeting: what is made of it is in memory alone (`Result.fleeting`); its executor drops that
+            when it is told that it was `Copied`.
         resumable: the executor may be started again after a crash.
         held_by: from a result's public bytes to the parties that hold a secret of it.
         about: from a result's public bytes to the key that they are about. Of all results about
@@ -210,6 +212,7 @@ class OperationSpec:
     follows: bool = False
     rules: Callable[[Mapping[str, Any], Known], RuleBook | None] | None = None
     voters: Callable[[Mapping[str, Any]], tuple[Party, ...]] | None = None
+    fleeting: bool = False
     resumable: bool = False
     held_by: Callable[[bytes], Iterable[Party]] | None = None
     about: Callable[[bytes], bytes] | None = None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mpclab.core import UsageError
+from mpclab.crypto import frost
 from mpclab.lab import Lab
+from mpclab.lab.operation import Operation
+from mpclab.trace import Sent
 from mpclab.trace.flights import flights
 
 
@@ -94,3 +99,53 @@ def test_what_cannot_be_taken_on_is_said() -> None:
             real.fork()
         with pytest.raises(UsageError, match="the trace has the rows"):
             real.fork(before=10**6)
+
+
+def row_of(lab: Lab, op: Operation, kind: str) -> int:
+    """Where the first message of this kind was sent for an operation."""
+    rows = enumerate(lab.trace)
+    return next(
+        i for i, r in rows if type(r) is Sent and r.kind == kind and op.id in "/".join(r.path)
+    )
+
+
+def test_no_nonce_of_a_real_key_is_drawn_twice_or_used_here_and_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: dict[tuple[int, int], set[bytes]] = {}
+    really = frost.sign_prepared
+
+    def watched(share: Any, nonces: frost.Nonces, attempt: frost.Attempt) -> int:
+        what = attempt.message + attempt.group_commitment
+        used.setdefault((nonces.hiding, nonces.binding), set()).add(what)
+        return really(share, nonces, attempt)
+
+    monkeypatch.setattr(frost, "sign_prepared", watched)
+    with Lab(parties=3, threshold=2, world="websocket", agreement="direct", record=True) as real:
+        real.start_server(port=0)
+        real.spawn()
+        real.join()
+        real.propose(1, "dkg")
+        real.run()
+        nonces = real.propose(1, "nonces", count=1)
+        real.run()
+        now = real.now
+        sign = real.propose(1, "sign", message="real")
+        real.run()
+        batch = real.propose(1, "sign-batch", messages=["real", "too"])
+        real.run()
+        in_earnest = set(used)
+        assert len(in_earnest) >= 6
+        rows = [row_of(real, nonces, "Compared")] * 2
+        rows += [row_of(real, sign, "Package"), row_of(real, batch, "Session")]
+        copies = [real.fork(before=row) for row in rows] + [real.fork(now), real.fork(now)]
+    for number, copy in enumerate(copies):
+        before = len(used)
+        copy.run()
+        assert (len(used) > before) == (number in (2, 3)), "what was in the middle drew anew"
+        kind = "sign-prepared" if number < 2 else "sign"
+        copy.propose(1, kind, message=f"copy {number}")
+        assert all(o.result for o in copy.run())
+    later = {pair: what for pair, what in used.items() if pair not in in_earnest}
+    assert len(later) >= 2 * len(copies)
+    assert all(len(what) == 1 for what in used.values())

@@ -132,6 +132,22 @@ def test_on_another_branch_what_is_left_is_dropped(used: Used) -> None:
         assert other.run()[-1].result
 
 
+def test_a_copy_made_while_they_are_prepared_gets_none_of_them(used: Used) -> None:
+    lab, _ = lab_with()
+    lab.checkpoint("before")
+    nonces = lab.propose(1, "nonces", count=1)
+    lab.wait("25ms")
+    assert sent(lab, nonces).count("Prepared") == 4
+    fork = lab.fork()
+    for other in (lab, fork):
+        other.run()
+    assert repr(pairs_of(lab, 2, nonces)) == "Pairs(1 left)"
+    assert repr(pairs_of(fork, 2, nonces)) == "Pairs(0 left)"
+    lab.crash(4)
+    lab.rewind(lab.now - 1000)
+    assert repr(pairs_of(lab, 2, nonces)) == "None"
+
+
 # --- liars -----------------------------------------------------------------------------------
 
 

@@ -17,10 +17,14 @@ from mpclab.worlds.failures import who
 
 
 class SeededCoins:
-    """A stream of coins for each path: seeded, so for simulations only."""
+    """A stream of coins for each path: seeded, so for simulations only.
 
-    def __init__(self, seed: int, actor: Party, incarnation: int) -> None:
-        self._prefix = f"mpclab coins {seed} {actor} {incarnation} "
+    Args:
+        salt: what the coins follow from besides; empty in a world that its seed alone made.
+    """
+
+    def __init__(self, seed: int, actor: Party, incarnation: int, salt: str = "") -> None:
+        self._prefix = f"mpclab coins {seed}{salt} {actor} {incarnation} "
 
     def __call__(self, path: Path) -> random.Random:
         digest = hashlib.sha256((self._prefix + "/".join(path)).encode()).digest()

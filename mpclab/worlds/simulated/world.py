@@ -63,6 +63,8 @@ class SimulatedWorld(World):
         self, seed: int = 0, network: Network | None = None, *, trace: Trace | None = None
     ) -> None:
         self.seed = seed
+        self.salt = ""
+        """What the actors' coins follow from besides the seed: set it before they draw any."""
         self.trace = trace = Trace() if trace is None else trace
         self.link_rules = LinkRules()
         self._queue = queue = Queue()
@@ -113,7 +115,7 @@ class SimulatedWorld(World):
             if known is not None and known.node is not None:
                 raise UsageError(f"{who(actor)} is already here")
             incarnation = known.incarnation + 1 if known else 1
-            node = build(SeededCoins(self.seed, actor, incarnation), {})
+            node = build(self._coins(actor, incarnation), {})
             node.next_id = known.frames if known else 1
             host = self._hosts[actor] = Host(actor, build, node)
             host.incarnation = incarnation
@@ -145,7 +147,10 @@ class SimulatedWorld(World):
 
     def seeded(self, actor: Party) -> SeededCoins:
         """The coins of an actor that was not born here."""
-        return SeededCoins(self.seed, actor, 0)
+        return self._coins(actor, 0)
+
+    def _coins(self, actor: Party, incarnation: int) -> SeededCoins:
+        return SeededCoins(self.seed, actor, incarnation, self.salt)
 
     def carry(self, sender: Party, frame: Frame, to: Party) -> None:
         """Let a frame that was sent elsewhere be on its way here."""
@@ -225,7 +230,7 @@ class SimulatedWorld(World):
 
     def _restart(self, host: Host, *, amnesia: bool) -> None:
         host.incarnation += 1
-        coins = SeededCoins(self.seed, host.actor, host.incarnation)
+        coins = self._coins(host.actor, host.incarnation)
         node = host.build(coins, {} if amnesia else host.stored)
         node.next_id = host.frames
         host.boot(node)
