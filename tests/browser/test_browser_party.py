@@ -7,7 +7,7 @@ from mpclab.web import assets
 from tests.browser.harness import LabDriver
 from tests.browser.tabs import PATIENCE, approve, is_connected, is_done, propose
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 CELL = """\
 from mpclab.lab import Lab

@@ -16,7 +16,7 @@ from mpclab.web import assets
 from tests.browser.tabs import PATIENCE, Quiet, picture
 from tests.web.test_simulated import FORM, Listening, begun
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 
 class Strict(Quiet):

@@ -13,6 +13,7 @@ import pytest
 from mpclab.web import assets, pages
 
 STATIC = assets.STATIC
+pytestmark = pytest.mark.timeout(900)  # the first who asks for the pages waits until they are made
 
 
 @pytest.fixture(scope="module")
