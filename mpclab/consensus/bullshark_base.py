@@ -5,6 +5,7 @@ holds, and is sent the others, each with its certificate. Of those that are forg
 what was ordered, and takes what f + 1 parties tell alike.
 """
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +14,7 @@ import msgspec
 
 from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.backlog import Backlog
-from mpclab.consensus.bullshark_dag import DEPTH, Dag
+from mpclab.consensus.bullshark_dag import DEPTH, Dag, parts
 from mpclab.consensus.bullshark_history import History
 from mpclab.consensus.bullshark_messages import (
     ACK,
@@ -203,13 +204,13 @@ class BullsharkBase(Agreement):
     def order(self, ctx: Ctx) -> None:
         """try_ordering: the anchors with enough votes, and those that a path leads to."""
         for anchor in self.dag.anchors():
-            vertices = self.dag.history(anchor)
-            places = tuple(vertex.place for vertex in vertices)
-            ops = tuple(one for vertex in vertices for one in vertex.ops)
-            self.commit_next(ctx, Commit(anchor[0], places, ops))
+            for vertices in parts(self.dag.history(anchor), self.BLOCK_BYTES):
+                places = tuple(vertex.place for vertex in vertices)
+                ops = tuple(one for vertex in vertices for one in vertex.ops)
+                self.commit_next(ctx, Commit(anchor[0], places, ops))
 
     def commit_next(self, ctx: Ctx, commit: Commit) -> None:
-        """The next anchor is ordered, with its history."""
+        """The next anchor is ordered, with its history, or a part of that is."""
         self.ordered.add(ctx, commit)
         _, source = self.dag.anchor(commit.round)
         ctx.note(notes.AnchorOrdered(round=commit.round, source=source, vertices=commit.places))
@@ -341,12 +342,7 @@ class BullsharkBase(Agreement):
 
     def take_commits(self, ctx: Ctx, sender: Party, msg: BullsharkCommits) -> None:
         """What f + 1 parties tell alike, one honest party tells."""
-        rounds = [commit.round for commit in msg.commits]
-        if (
-            len(rounds) > self.PAGE
-            or rounds != sorted(set(rounds))
-            or any(round % 2 == 0 for round in rounds)
-        ):
+        if len(msg.commits) > self.PAGE or not self._are_in_order(msg.commits):
             raise PeerFault("told of commits that are not in order")
         self.shown[sender] = msg
         begun = len(self.ordered)
@@ -357,6 +353,15 @@ class BullsharkBase(Agreement):
             ctx.multicast(sorted(self.shown), self.status())
             self.shown = {}
         self.run(ctx)
+
+    def _are_in_order(self, commits: tuple[Commit, ...]) -> bool:
+        """Each of an anchor's round, and of the same one until that anchor itself is ordered."""
+        return all(commit.round % 2 for commit in commits) and all(
+            one.round < other.round
+            if self.dag.anchor(one.round) in one.places
+            else one.round == other.round
+            for one, other in itertools.pairwise(commits)
+        )
 
     def _told_alike(self, number: int) -> Commit | None:
         told = Counter(

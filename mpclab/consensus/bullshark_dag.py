@@ -137,10 +137,11 @@ class Dag:
         return [vertex for vertex in found if vertex is not None]
 
     def order(self, round: int, places: Iterable[Place]) -> list[Vertex]:
-        """The anchor of `round` has ordered these. Gives the vertices that are below the floor by
-        that, and forgotten."""
+        """The anchor of `round` has ordered these, itself the last. Gives the vertices that are
+        below the floor by that, and forgotten."""
         self.ordered.update(places)
-        self.last = round
+        if self.anchor(round) in self.ordered:
+            self.last = round
         self.ordered = {place for place in self.ordered if place[0] > self.floor}
         return [
             it.vertex
@@ -175,6 +176,20 @@ class Dag:
                     return tuple(found)
                 found.append(it)
         return tuple(found)
+
+
+def parts(vertices: Iterable[Vertex], most: int) -> list[list[Vertex]]:
+    """The vertices in order, in parts with so many bytes of values at most, or of one vertex."""
+    found: list[list[Vertex]] = []
+    size = 0
+    for vertex in vertices:
+        its = sum(len(one.value) for one in vertex.ops)
+        if not found or size + its > most:
+            found.append([])
+            size = 0
+        found[-1].append(vertex)
+        size += its
+    return found
 
 
 def edges_of(vertex: Vertex) -> list[Place]:

@@ -93,7 +93,10 @@ class BullsharkVertices(Message, frozen=True):
 
 
 class Commit(Message, frozen=True):
-    """What an anchor of `round` ordered: these vertices, with these operations, in this order."""
+    """What an anchor of `round` ordered: these vertices, with these operations, in this order.
+
+    More than fits into a message is in several; the anchor itself is in the last of them.
+    """
 
     round: Number
     places: tuple[Place, ...]

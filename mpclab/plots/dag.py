@@ -54,7 +54,8 @@ def held_by(trace: Trace, party: Party) -> Held:
             case notes.AnchorOrdered(round, source, vertices) if (
                 (round, source) not in held.ordered  # told again after a crash
             ):
-                held.anchors.append((round, source))
+                if (round, source) not in held.anchors[-1:]:  # its vertices come in parts
+                    held.anchors.append((round, source))
                 for place in vertices:
                     held.ordered[place] = len(held.anchors), len(held.ordered) + 1
     return held

@@ -475,6 +475,41 @@ def test_commits_that_cannot_be_are_a_lie(rounds: tuple[int, ...]) -> None:
     assert late.machine.shown == {}
 
 
+class InParts(Bullshark):
+    """One operation is as much as fits into a message."""
+
+    BLOCK_BYTES = 15
+
+
+def test_what_an_anchor_orders_is_in_parts_that_fit_into_messages() -> None:
+    """A crash may come between any two of them, and who is told of them may be told of some."""
+    begun = [vertex(1, p, op="abcd"[p - 1]) for p in (1, 2, 3, 4)]
+    begun += [*whole(2), *whole(3), vertex(4, 1)]
+    party = Alone(InParts, 3)
+    party.hear(1, certified(*begun), certified(vertex(4, 2)))
+    commits = party.machine.ordered.page(0, 9, 1000)
+    assert [[one.op for one in commit.ops] for commit in commits] == [["a"], ["b"], ["c"], ["d"]]
+    assert [commit.round for commit in commits] == [1, 3, 3, 3]
+    for after in range(len(party.effects)):
+        torn = Alone(InParts, 3)
+        torn.hear(1, certified(*begun))
+        torn.tear(2, certified(vertex(4, 2)), after)
+        torn.hear(2, certified(vertex(4, 2)))
+        assert torn.log == ["a", "b", "c", "d"]
+        assert torn.machine.ordered.page(0, 9, 1000) == commits
+        assert torn.machine.dag.last == 3
+    late = Alone(InParts, 4)
+    for number in range(4):
+        assert late.machine.dag.last == (1 if number else 0)
+        for p in (1, 2):
+            late.hear(p, BullsharkCommits(number, commits[number : number + 1]))
+        late.restart()
+    late.hear(1, BullsharkCommits(0, commits))
+    assert late.log == ["a", "b", "c", "d"]
+    assert late.machine.dag.last == 3
+    assert late.blamed == []
+
+
 def test_catching_up_takes_messages_linear_in_what_was_missed() -> None:
     c = Cluster(Bullshark, 4, batch=1, patience=200 * MS)
     c.cut([4], [1, 2, 3])
