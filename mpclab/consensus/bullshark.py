@@ -225,7 +225,10 @@ class Bullshark(BullsharkBase):
         place, name = vertex.place, digest_of(vertex)
         if self.heard.get(place, (vertex, name))[1] != name:
             raise PeerFault(f"proposed two vertices in round {vertex.round}")
-        if place in self.acked:
+        held = self.dag.rounds.get(vertex.round, {}).get(sender)
+        if held is not None and place in self.acked:
+            ctx.send(sender, BullsharkVertices((held,)))  # a crash took its certificate
+        elif place in self.acked:
             ctx.send(sender, self._signed(vertex.round, name))  # ours was lost
         elif vertex.round > self.dag.top + 1:
             self.ask(ctx, sender)  # what does it refer to?
@@ -236,9 +239,12 @@ class Bullshark(BullsharkBase):
         self.run(ctx)
 
     def _acknowledge(self, ctx: Ctx, vertex: Vertex, name: bytes) -> None:
-        """No other one of its source in this round: stored, then said."""
+        """No other one of its source in this round: stored, then said. Not of a place that is taken
+        in the DAG: there the certificate is stored, which may be of another vertex."""
         self.acked.add(vertex.place)
-        if vertex.source != ctx.me and self.dag.at(vertex.place) is None:
+        if self.dag.at(vertex.place) is not None:
+            return
+        if vertex.source != ctx.me:
             ctx.persist(key_of(vertex.place), _encode(Certified(vertex, ())))
         ctx.send(vertex.source, self._signed(vertex.round, name))
 

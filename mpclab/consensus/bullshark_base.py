@@ -100,7 +100,7 @@ class BullsharkBase(Agreement):
     heard: dict[Place, tuple[Vertex, bytes]]
     """The first vertex that each source proposed in a round, and its hash."""
     acked: set[Place]
-    """Those that we acknowledged."""
+    """Those that we acknowledged, or need not."""
     proofs: dict[Place, BullsharkCertificate]
     """Certificates of vertices that did not come."""
     waiting: dict[Place, Certified]

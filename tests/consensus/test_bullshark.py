@@ -316,6 +316,20 @@ def test_an_acknowledgement_is_given_once_also_after_a_crash_and_to_whom_it_was_
     assert party.blamed == [1]
 
 
+def test_nobody_acknowledges_two_vertices_of_a_place_in_two_lives_either() -> None:
+    """Its source told two stories, and the one that we did not hear is certified."""
+    one, other = vertex(1, 1, op="x"), vertex(1, 1, op="y")
+    for heard_first in (True, False):
+        party = Alone(Bullshark, 3)
+        said: list[Message] = []
+        for msg in (BullsharkPropose(one), certified(other))[:: 1 if heard_first else -1]:
+            said += party.hear(1, msg)
+        party.restart()
+        said += party.hear(1, BullsharkPropose(other))
+        assert of(BullsharkAck, said) == ([ack(3, one)] if heard_first else [])
+        assert said[-1] == certified(other), "what its source may lack"
+
+
 @pytest.mark.parametrize(
     "bad",
     [
