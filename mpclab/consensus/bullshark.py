@@ -3,7 +3,7 @@
 A. Spiegelman, N. Giridharan, A. Sonnino and L. Kokoris-Kogias, "Bullshark: the partially
 synchronous version", 2022 (arXiv 2209.05633), whose procedures are named; the same authors,
 "Bullshark: DAG BFT protocols made practical", CCS 2022, for weak edges. The broadcast is that of
-G. Danezis, L. Kokoris-Kogias, A. Sonnino and A. Spiegelman, "Narwhal and Tusk", EuroSys 2022, §3.
+G. Danezis, L. Kokoris-Kogias, A. Sonnino and A. Spiegelman, "Narwhal and Tusk", EuroSys 2022.
 
 * Assumes: n > 3f, at most f Byzantine, authenticated links, unforgeable signatures. Safety needs
   no timing. Progress needs partial synchrony: timeouts grow while no anchor is ordered. An honest
@@ -25,11 +25,11 @@ n − f + f + 1 > n: once an anchor has f + 1 votes, every later anchor has a pa
 did not see the votes finds the anchor when it walks back from the next one; and whether there is a
 path, all see alike.
 
-Published figures, here asserted. A round has 3n(n − 1) messages and takes three delays: vertex,
-acknowledgements, certificate. Measured from when a vertex is proposed, an anchor is ordered after
-two rounds (six delays), a vertex of a voting round after three, another one of an anchor's round
-after four (A. Spiegelman et al., "Shoal", FC 2024, §1). Who rests when it is asked joins one delay
-later: from rest seven, thirteen when it is not the anchor's operation.
+Figures that follow from this, here asserted. A round has 3n(n − 1) messages and takes three delays:
+vertex, acknowledgements, certificate. Measured from when a vertex is proposed, an anchor is ordered
+after two rounds (six delays), a vertex of a voting round after three, another one of an anchor's
+round after four. Who rests when it is asked joins one delay later: from rest seven, thirteen when
+it is not the anchor's operation.
 
 Deviations. *Rest*: a party begins a round when it wants something ordered or acknowledged another's
 vertex of that round; so nothing is sent when all is ordered. *Garbage collection* is by rounds, as
@@ -39,7 +39,8 @@ hashes, since each place has one certified vertex. *Votes* are looked for in the
 the edges of one vertex. *Who missed something* asks: it says which vertices it holds and is sent
 the others, each with its certificate; when they are forgotten it is told what was ordered, and
 takes what f + 1 parties tell alike. A vertex of ours, one that we acknowledge and a certified one
-are stored before anything is said of them.
+are stored before anything is said of them. *What an anchor orders* is committed in parts that fit
+into messages.
 """
 
 from collections.abc import Mapping

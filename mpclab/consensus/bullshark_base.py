@@ -1,6 +1,6 @@
 """The base of Bullshark: its state and DAG, timers, who missed something asks, and the store.
 
-Narwhal (§3, §4.1) has a party ask for what a vertex refers to. So here: it says which vertices it
+Narwhal has a party ask for what a vertex refers to. So here: it says which vertices it
 holds, and is sent the others, each with its certificate. Of those that are forgotten it is told
 what was ordered, and takes what f + 1 parties tell alike.
 """

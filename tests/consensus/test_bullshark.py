@@ -73,7 +73,7 @@ def dag_of(*vertices: Vertex, protocol: type[Dag] = Dag) -> Dag:
     return dag
 
 
-# --- published figures ---------------------------------------------------------------------------
+# --- figures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [4, 7, 10])
@@ -94,7 +94,7 @@ def test_messages_are_those_of_the_rounds_and_delays_three_each(
 
 
 def test_anchors_take_two_rounds_their_voters_three_and_the_rest_four() -> None:
-    """Shoal, §1. Of voting rounds the last f to come are nobody's parents: a weak edge of the next
+    """Of voting rounds the last f to come are nobody's parents: a weak edge of the next
     anchor's round finds them, an anchor later."""
     c = Cluster(Bullshark, 4, batch=1)
     for k in range(48):
@@ -654,5 +654,16 @@ def test_an_anchor_that_is_not_looked_for_splits_the_log() -> None:
     assert orders(NoWayBackBullshark, both, one) == {"a", "b"}
 
 
-def test_orders_of_events_split_nobody() -> None:
-    assert not any(gauntlet(Bullshark, k, promises=PROMISES["bullshark"]) for k in range(2))
+@pytest.mark.parametrize(
+    ("seed", "wrong"), [(2, NoWayBackBullshark), (60, None)], ids=["anchors", "two lives"]
+)
+def test_orders_of_events_split_nobody(seed: int, wrong: type[Bullshark] | None) -> None:
+    """With an operation in each vertex there are more rounds."""
+
+    def problem(protocol: type[Bullshark]) -> str:
+        return gauntlet(
+            protocol, seed, promises=PROMISES["bullshark"], long=True, options={"batch": 1}
+        )
+
+    assert problem(Bullshark) == ""
+    assert wrong is None or "'ordered', 9" in problem(wrong), "two commits of one number"

@@ -30,7 +30,13 @@ from mpclab.consensus.raft_messages import RaftHeartbeat, RaftRequestVote, RaftR
 from mpclab.consensus.registry import AGREEMENTS
 from mpclab.consensus.three_phase import ThreePhaseAck, ThreePhaseState
 from mpclab.consensus.vr_messages import VrPrepare, VrPrepareOk, VrStartViewChange
-from mpclab.consensus.wrong import ForgetfulRaft, LongestLogVr, OwnValuePaxos, Pbft2f
+from mpclab.consensus.wrong import (
+    ForgetfulRaft,
+    LongestLogVr,
+    NoWayBackBullshark,
+    OwnValuePaxos,
+    Pbft2f,
+)
 from mpclab.core.ids import MS, Party
 from mpclab.core.machine import Ctx
 from mpclab.core.wire import Message
@@ -42,7 +48,7 @@ OURS = (
     "2pc", "3pc", "ben-or", "bracha", "chained-hotstuff", "direct", "hotstuff", "pbft", "raft",
     "hotstuff-2", "tendermint", "streamlet", "bullshark", "dolev-strong", "paxos", "vr", "acs",
 )  # fmt: skip
-FEWER = {"acs": 4}
+FEWER = {"acs": 4, "bullshark": 10}
 """Of those whose storms are of many messages: an epoch of four is 250."""
 
 
@@ -105,6 +111,7 @@ class Clumsy(Pbft):
         ("raft", ForgetfulRaft, ""),
         ("paxos", OwnValuePaxos, "holds two operations"),
         ("vr", LongestLogVr, "holds two operations"),
+        ("bullshark", NoWayBackBullshark, "holds two operations"),
         ("pbft", Deaf, "it did not end"),
         ("pbft", Clumsy, "fail"),
     ],
@@ -114,6 +121,7 @@ def test_wrong_protocols_are_caught(name: str, protocol: Any, problem: str) -> N
         ForgetfulRaft: range(100, 120),
         OwnValuePaxos: range(119, 120),
         LongestLogVr: range(205, 206),
+        NoWayBackBullshark: range(133, 134),
     }
     found = first_failure(name, rare.get(protocol, range(120)), protocol)
     assert found is not None

@@ -83,7 +83,7 @@ def test_outcomes_and_verdicts_are_those_of_the_whole_trace(protocol: str) -> No
     def told(run: Run) -> dict[str, str]:
         return {v.check: str(v.verdict) for v in run.verdicts}
 
-    for seed in (0, 1):
+    for seed in range(1 if protocol == "bullshark" else 2):  # whose runs are long
         scenario = experiments.draw(seed, protocol)
         whole = play(scenario)
         for mode in ("tail", "off"):
