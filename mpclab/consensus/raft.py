@@ -141,8 +141,8 @@ class Raft(Agreement):
     """The parties that vote for us in `term`; `pre_votes`: those that would in the next."""
     pre_votes: set[Party]
     stands: bool
-    """We are up for election in `term` since we became its candidate in this life, and heard of no
-    other leader of it."""
+    """We are up for election in `term` since we became its candidate in this life: nobody leads it
+    yet, as far as we know, nor have we led it."""
     answers: set[Party]
     """The parties that answered our latest request for votes, either way."""
     backoff: int
@@ -307,6 +307,7 @@ class Raft(Agreement):
 
     def _lead(self, ctx: Ctx) -> None:
         self.role, self.leader = "leader", ctx.me
+        self.stands = False  # the votes count once: who steps down needs those of a new term (§5.2)
         ctx.note(notes.BecameLeader(term=self.term))
         ctx.cancel_timer("election")
         rounds = Rounds(ctx.me, self.last_round)

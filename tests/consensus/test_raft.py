@@ -96,6 +96,20 @@ def test_a_minority_is_blocked_says_so_and_goes_on_when_healed() -> None:
     c.check_agreement()
 
 
+def test_who_led_does_not_lead_by_its_old_votes_again() -> None:
+    """§5.2: a candidate begins a term. A leader that is cut off steps down, and its log stays."""
+    c = Cluster(Raft, 3)
+    first = elect(c)
+    c.cut([first], [p for p in c.members if p != first])
+    c.run(20_000)
+    assert [row.actor for row in c.notes("became-leader")].count(first) == 1
+    assert c.machine(first).log.last == 1
+    c.heal()
+    c.submit(first, "a")
+    c.run_until(lambda: c.all_decided("a"))
+    check_leaders(c)
+
+
 def test_a_returning_party_does_not_unseat_the_leader() -> None:
     c = Cluster(Raft, 5)
     first = elect(c)
