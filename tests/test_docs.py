@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from mpclab.consensus.registry import AGREEMENTS
+from mpclab.consensus.two_phase import TwoPhase
 from mpclab.core.registry import REGISTRIES
 from mpclab.signaling import messages
 from tools import docs
@@ -80,6 +82,14 @@ def _only_here() -> Iterator[None]:
     for registry in REGISTRIES:
         for word in registry.added:
             registry.unregister(word)
+
+
+@pytest.mark.usefixtures("_only_here")
+def test_printed_parts_are_of_the_house_alone() -> None:
+    """Whatever else runs in this process, a search for one, may register a protocol of its own."""
+    printed = docs.protocols(), docs.wire()
+    AGREEMENTS.register(type("Mine", (TwoPhase,), {}))
+    assert (docs.protocols(), docs.wire()) == printed
 
 
 @pytest.mark.usefixtures("_only_here")

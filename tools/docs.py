@@ -58,7 +58,7 @@ def protocols() -> str:
         (
             f"| `{word}` | {cls.title} | {cls.liars(4)} | "
             f"{', '.join(f'`{name}`' for name in cls.options_type.settings())} |"
-            for word, cls in AGREEMENTS.items()
+            for word, cls in AGREEMENTS.own.items()
         ),
     )
 
@@ -69,7 +69,7 @@ def operations() -> str:
         (
             f"| `{word}` | {', '.join(f'`{p.name}`' for p in spec.parameters)} | "
             f"{spec.sentence or word} |"
-            for word, spec in OPERATIONS.items()
+            for word, spec in OPERATIONS.own.items()
         ),
     )
 
@@ -77,7 +77,7 @@ def operations() -> str:
 def faults() -> str:
     return rows(
         "| kind | what goes wrong |",
-        (f"| `{word}` | {first_line(kind)} |" for word, kind in sorted(KINDS.items())),
+        (f"| `{word}` | {first_line(kind)} |" for word, kind in sorted(KINDS.own.items())),
     )
 
 
@@ -87,7 +87,7 @@ def checks() -> str:
         (
             f"| `{word}` | {first_line(check)} | "
             f"{', '.join(f'`{name}`' for name in parameters(check))} |"
-            for word, check in CHECKS.items()
+            for word, check in CHECKS.own.items()
         ),
     )
 
@@ -131,7 +131,7 @@ def wire() -> str:
         "pieces": ("link", "at path pieces: parts of larger messages, MessagePack", pieces.Piece),
         "session": ("link", "bodies of frames of a session, MessagePack", Session._message_types()),
     }
-    for word, cls in AGREEMENTS.items():
+    for word, cls in AGREEMENTS.own.items():
         if (types := cls._message_types()) is not Message:
             doors[word] = ("link", f"bodies of frames of {word}, MessagePack", types)
     every = list(dict.fromkeys(t for _, _, types in doors.values() for t in members(types)))

@@ -129,6 +129,11 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._thing(word)
 
     @property
+    def own(self) -> dict[str, T]:
+        """The things of the house."""
+        return {word: self._thing(word) for word in self._things if word in self._own}
+
+    @property
     def added(self) -> dict[str, T]:
         """The things registered beyond the house's own."""
         return {word: self._thing(word) for word in self._things if word not in self._own}
