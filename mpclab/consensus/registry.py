@@ -5,6 +5,7 @@ from typing import Any
 
 from mpclab.consensus.agreement import Agreement
 from mpclab.consensus.options import Options
+from mpclab.core.errors import UsageError
 from mpclab.core.registry import Later, Registry, word_of
 
 _OURS: dict[str, tuple[str, str]] = {
@@ -79,9 +80,15 @@ def agreement(name: str) -> type[Agreement]:
 
 
 def word(protocol: str | type[Agreement]) -> str:
-    """The word of a protocol; a class of your own is registered if it was not."""
+    """The word of a protocol; a class of your own is registered if it was not.
+
+    Raises:
+        UsageError: it is neither a word nor a protocol's class.
+    """
     if isinstance(protocol, str):
         return protocol
+    if not AGREEMENTS.accepts(protocol):
+        raise UsageError(f"agreement: {protocol!r}; use a protocol's name, or its class")
     known = AGREEMENTS.word_of(protocol) or WRONG.word_of(protocol)
     return known or word_of(AGREEMENTS.register(protocol))
 

@@ -210,9 +210,6 @@ class Scenario:
                     f"{name}: {value!r} cannot be; Scenario(parties=3) takes fields by name, "
                     "Scenario.parse({…}) a mapping of them"
                 )
-        agreement: Any = self.agreement
-        if not isinstance(agreement, str) and not hasattr(agreement, "__dict__"):
-            raise UsageError(f"agreement: {agreement!r}; use a protocol's name, or its class")
 
     def _check_sizes(self) -> None:
         if not 1 <= self.parties <= MOST_PARTIES:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mpclab.consensus import AGREEMENTS
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import SECOND
 from mpclab.lab import Lab, Scenario
@@ -118,6 +119,14 @@ def test_fields_of_another_kind_are_refused_and_durations_are_read() -> None:
             if (field.name, value) != ("agreement_options", None):
                 with suppress(UsageError):  # and nothing else
                     Scenario(**{field.name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("other", [None, 3, ["raft"], int])
+def test_what_is_no_protocol_is_refused_by_name(other: object) -> None:
+    """A file may end in `agreement:` alone."""
+    with pytest.raises(UsageError, match=r"agreement: .*; use a protocol's name"):
+        Scenario.parse({"agreement": other})
+    assert "int" not in AGREEMENTS
 
 
 def test_a_change_is_checked_like_a_file() -> None:
