@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -18,10 +19,12 @@ from mpclab.consensus import (
 from mpclab.consensus.hotstuff_base import HotStuffBase
 from mpclab.consensus.hotstuff_blocks import BlockTree
 from mpclab.consensus.hotstuff_messages import ROOT, Block, digest_of
+from mpclab.consensus.raft import Raft
 from mpclab.consensus.registry import agreement
 from mpclab.consensus.streamlet import Streamlet
 from mpclab.consensus.streamlet_messages import Notarised
 from mpclab.core.ids import SECOND
+from mpclab.core.machine import Ctx
 from mpclab.testing.sessions import AT, Sessions
 
 LOGS = (
@@ -98,6 +101,35 @@ def test_who_was_away_gets_what_the_others_keep_on_record_alone(word: str) -> No
     assert stored(s, 4) <= LATEST + 3
     assert {status for op in ops for status in s.statuses(op).values()} == {"executed"}
     assert not s.blames()
+
+
+class SmallRaft(Raft):
+    """Its snapshots are as short as what it keeps itself."""
+
+    def start(self, ctx: Ctx) -> None:
+        self.options = dataclasses.replace(self.options, compaction=LATEST)
+        super().start(ctx)
+
+
+def test_a_snapshot_of_raft_holds_what_its_leader_keeps_on_record_alone() -> None:
+    s = Sessions(4, agreement=SmallRaft, policy="threshold(3)")
+    s.cut({1, 2, 3}, {4})
+    ops = settle(s, 9)
+    for p in (1, 2, 3):
+        assert len(s.session(p).agreement.log.history._values) == LATEST  # type: ignore[attr-defined]
+        assert sum(key.startswith("old/") for key in s.world.disk(p)[(*AT, "agreement")]) > LATEST
+        s.world.crash(p)
+        s.world.restart(p)
+    s.heal()
+    s.run(20 * SECOND)
+    late = s.session(4).agreement.log.history  # type: ignore[attr-defined]
+    assert [entry.op for entry in late] == [
+        entry.op
+        for entry in s.session(1).agreement.log.history  # type: ignore[attr-defined]
+    ]
+    assert {entry.op for entry in late} == set(ops)
+    assert len(late._values) == LATEST
+    assert len(s.heads()) == 1
 
 
 def test_a_log_keeps_what_is_on_record_otherwise() -> None:
