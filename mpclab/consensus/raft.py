@@ -156,8 +156,6 @@ class Raft(Agreement):
     """Our user's reads that no leader has answered, and how often we asked."""
     readable: dict[str, int]
     """Those that are answered as soon as so much of the log is applied."""
-    last_round: int
-    """The latest round of heartbeats when we last led, in this life."""
     known_voters: Voters
     """Those that our user was told of."""
 
@@ -179,7 +177,7 @@ class Raft(Agreement):
         # Under leases whoever comes back may have heard the leader just before it crashed.
         self.heard_leader = ctx.now if o.leases else -self.election[1]
         self.heard = {}
-        self.unread, self.readable, self.last_round = {}, {}, 0
+        self.unread, self.readable = {}, {}
         self.votes, self.pre_votes, self.answers = set(), set(), set()
         self.stands = False
         self.backoff = 1
@@ -216,7 +214,6 @@ class Raft(Agreement):
             # would keep those back who can.
             self._wait(ctx)
         if self.followers is not None:
-            self.last_round = self.followers.rounds.number
             ctx.note(notes.SteppedDown(term=self.followers.term))
             self.followers = None
             for timer in ("heartbeat", "commit-notice", "quorum"):
@@ -310,7 +307,7 @@ class Raft(Agreement):
         self.stands = False  # the votes count once: who steps down needs those of a new term (§5.2)
         ctx.note(notes.BecameLeader(term=self.term))
         ctx.cancel_timer("election")
-        rounds = Rounds(ctx.me, self.last_round)
+        rounds = Rounds(ctx.me)
         self.followers = Followers(self.term, self.log, rounds, ctx.others, self.options.batch)
         # §8: an entry of its own term tells the leader what is committed. It is also what makes
         # §5.4.2 harmless: only entries of this term are counted, the older ones come with them.

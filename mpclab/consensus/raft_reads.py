@@ -34,17 +34,11 @@ class Wanted(NamedTuple):
 
 
 class Rounds:
-    """The heartbeat rounds of one leader in one term, and the reads that wait for one.
+    """The heartbeat rounds of one leader, `me`, in one term, and the reads that wait for one."""
 
-    Args:
-        me: the leader.
-        last: its latest round before. Who stepped down may lead the same term again, and answers
-            to rounds of the first time are none to those of the second.
-    """
-
-    def __init__(self, me: Party, last: int) -> None:
+    def __init__(self, me: Party) -> None:
         self.me = me
-        self.number = last
+        self.number = 0
         """The latest round; every heartbeat carries it."""
         self.begun: dict[int, int] = {}  # when, µs; of those not confirmed yet
         self.answered: dict[Party, int] = {}

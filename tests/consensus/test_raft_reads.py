@@ -87,9 +87,9 @@ def test_a_round_of_an_earlier_term_is_none_of_this_one(raft: type[Raft]) -> Non
     assert alone.hear(2, RaftHeartbeat(4, 0, 7)) == [RaftHeartbeatResponse(5)]
 
 
-def test_who_leads_a_term_again_begins_new_rounds(raft: type[Raft]) -> None:
-    """Nobody hears it for a while, and the votes of its term are its own still. (Storm 276 of those
-    with leases.)"""
+def test_who_stepped_down_leads_no_more_in_that_term(raft: type[Raft]) -> None:
+    """Nobody hears it for a while. By its old votes it would lead again, with rounds that are
+    answered already (storm 276 of those with leases) and one more entry each time."""
     alone = begun(raft)
     alone.machine.options = dataclasses.replace(alone.machine.options, prevote=True)
     alone.ask(Read("r"))
@@ -98,12 +98,9 @@ def test_who_leads_a_term_again_begins_new_rounds(raft: type[Raft]) -> None:
         if alone.machine.role == "follower":
             break
     alone.fire("election")
-    assert (alone.machine.role, alone.machine.term) == ("leader", 5)
-    alone.hear(2, accepted(5, 3))
-    alone.hear(2, RaftHeartbeatResponse(5, 1))
+    assert (alone.machine.role, alone.machine.term) == ("pre-candidate", 5)
+    alone.hear(2, accepted(5, 3), RaftHeartbeatResponse(5, 1))
     assert answered(alone) == []
-    alone.hear(2, RaftHeartbeatResponse(5, 2))
-    assert answered(alone) == [("r", 1)]
 
 
 def test_nobody_leads_a_term_of_an_earlier_life(raft: type[Raft]) -> None:
