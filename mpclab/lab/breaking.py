@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from mpclab.core.errors import UsageError
 from mpclab.core.ids import Party
 from mpclab.faults.nemesis import nemesis
-from mpclab.faults.part import Part
 from mpclab.faults.plan import Fault, FaultTarget, Injection, inject, parse_fault, schedule
 from mpclab.lab.journal import Journal, verb
 from mpclab.lab.replies import Done
@@ -41,6 +40,8 @@ class Breaking:
         """The world, as a fault sees it that speaks of this session's parties."""
         if not self.shares:
             return self.world
+        from mpclab.faults.part import Part  # few runs have a second session
+
         return Part(self.world, self.base, self.scenario.parties)
 
     @verb

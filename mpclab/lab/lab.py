@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mpclab.core import notes
 from mpclab.core.errors import UsageError, nearest
@@ -33,7 +33,6 @@ from mpclab.faults.plan import Injection
 from mpclab.lab.breaking import end
 from mpclab.lab.group import Group
 from mpclab.lab.journal import Journal, Place, verb
-from mpclab.lab.one_session import OneSession
 from mpclab.lab.pace import Pacer
 from mpclab.lab.replies import Done, ServerStatus, SessionStatus
 from mpclab.lab.scenario import Scenario, show_fields
@@ -47,6 +46,9 @@ from mpclab.trace.rows import WORLD, Noted
 from mpclab.trace.short import KEEP, ShortTrace
 from mpclab.worlds.base import Build, World
 from mpclab.worlds.simulated import SimulatedWorld
+
+if TYPE_CHECKING:
+    from mpclab.lab.one_session import OneSession
 
 
 class Lab(Verbs):
@@ -266,6 +268,8 @@ class Lab(Verbs):
             raise UsageError(f"session {session!r}: write its name")
         if session not in self.groups:
             raise UsageError(f"there is no session {session!r}{nearest(session, self.groups)}")
+        from mpclab.lab.one_session import OneSession  # few runs have a second session
+
         return OneSession(self, session)
 
     # --- faults ---
