@@ -153,7 +153,8 @@ def _qualified(verdict: Verdict, facts: Facts) -> Verdict:
         why = f"the lie was never told ({untold.text or untold.kind}); else {sentence}"
         return unknown(verdict.check, why, verdict.witnesses)
     if verdict.verdict == "ok" and facts.idle:
-        why = f"a fault had nothing to act on ({facts.idle[0]}); else {sentence}"
+        what = "a fault had nothing" if facts.whole else "the trace did not keep what a fault had"
+        why = f"{what} to act on ({facts.idle[0]}); else {sentence}"
         return unknown(verdict.check, why, verdict.witnesses)
     return replace(verdict, sentence=sentence)
 

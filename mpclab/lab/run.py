@@ -267,10 +267,8 @@ def _is_over(lab: Lab) -> bool:
 
 
 def _idle(scenario: Scenario, trace: Trace, ready: int) -> tuple[str, ...]:
-    """The faults that name kinds of message and never met one, in words: a run with them says no
-    more than one without."""
-    if not trace.whole:
-        return ()
+    """The faults that name kinds of message and never met one, as far as the trace kept, in words:
+    a run with them says no more than one without."""
     found = []
     for fault in scenario.faults:
         kinds, concerns = getattr(fault, "messages", None), getattr(fault, "concerns", None)
