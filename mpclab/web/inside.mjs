@@ -17,7 +17,8 @@ const { ed25519 } = await from(`${modules}/@noble/curves/ed25519.js`);
 const { primitives } = await from(bridge);
 await sodium.ready;
 
-const python = await loadPyodide();
+// Tracebacks name files and lines. Columns point into a source's text, and a tab has none.
+const python = await loadPyodide({ env: { PYTHONNODEBUGRANGES: "1" } });
 python.registerJsModule("mpclab_primitives", primitives(sodium, secp256k1, ed25519));
 python.registerJsModule("mpclab_page", { perform() {}, wakeIn() {} });
 python.unpackArchive(bytes(wheel), "wheel", { extractDir: "/lib/python3.14/site-packages" });

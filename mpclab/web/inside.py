@@ -62,7 +62,7 @@ def ours(source: str, target: str) -> None:
 
 def bytecode(text: bytes, file: str, *, whole: bool = True) -> bytes:
     """A `.pyc` that is not compared with a source (PEP 552, "unchecked"), without docstrings; not
-    whole: without assertions and lines, too."""
+    whole: without assertions and lines, too. `PYTHONNODEBUGRANGES` leaves columns out of both."""
     tree = ast.parse(text, file)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
