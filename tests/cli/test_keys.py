@@ -159,7 +159,7 @@ def test_shares_are_cared_for_while_nobody_runs(
 
     def opened() -> Lab:
         lab = Lab(world="websocket", parties=3, threshold=2, session="vault", store=store)
-        lab.start_server()
+        lab.start_server(port=0)
         lab.spawn()
         lab.join()
         return lab

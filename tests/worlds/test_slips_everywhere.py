@@ -71,7 +71,7 @@ SLIPS = {
 def failure(make: Callable[[], Machine], world: str) -> str:
     """What a lab says of a protocol that slips at party 2."""
     with Lab(parties=3, world=world, protocol=make, seed=11) as lab:
-        lab.start_server()
+        lab.start_server(port=0)
         lab.spawn()
         with pytest.raises(NodeFailed) as error:
             run(lab)
