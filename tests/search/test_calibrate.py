@@ -109,7 +109,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     one = run_on({"delay": "20ms"})
     with pytest.raises(UsageError, match="runs of one scenario"):
         calibrate([one, run_on({"delay": "30ms"})])
-    nothing = run_on({"delay": "20ms", "loss": 1.0}, until="1s")
+    nothing = run_on({"delay": "20ms", "loss": 1.0}, until="2200ms")
     with pytest.raises(UsageError, match="messages arrived"):
         calibrate(nothing)
 
