@@ -3,10 +3,11 @@ lost when one of them, or Redis, is killed: a reconnect of its own clients, and 
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -488,12 +489,6 @@ class Site:
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.rooms: dict[str, SharedRoom] = {}
-        self._work: set[asyncio.Task[None]] = set()
-
-    def spawn(self, work: Coroutine[Any, Any, None], *, closing: bool = False) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
 
     def ask_rooms(self, ask: Any) -> None:
         self.asked.append(ask)
@@ -575,6 +570,28 @@ def test_hundreds_that_come_at_once_all_find_a_connection(servers: Servers) -> N
         assert [a for a in site.asked if not a.granted] == []
 
     alone(servers, body)
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+def test_who_stops_amid_its_work_leaves_no_connection_open(servers: Servers, goodbye: bool) -> None:
+    async def run() -> None:
+        site = Site()
+        url = f"redis://127.0.0.1:{servers.port}/0"
+        backplane = Backplane(BackplaneSettings(url, lease=LEASE), site)
+        backplane.start()
+        await soon(lambda: not backplane.why_not_ready())
+        for number in range(200):
+            backplane.do(claim(f"s{number}", 1, number + 1))
+        await backplane.stop(goodbye=goodbye)
+        done = len(site.asked)
+        assert done == 200 if goodbye else done < 200
+        await asyncio.sleep(0.1)  # time enough for what still ran
+        assert len(site.asked) == done
+        with closing(socket.create_connection(("127.0.0.1", servers.port))) as alone:
+            alone.sendall(b"CLIENT LIST\r\n")
+            assert alone.recv(65536).count(b" addr=") == 1
+
+    asyncio.run(run())
 
 
 def test_a_seat_that_is_claimed_while_its_room_is_looked_after_stays_ours(

@@ -119,10 +119,22 @@ class BackplaneSettings:
         return min(_PATIENCE, self.lease / 2)
 
 
+def _spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    """Run `work`; it is one of `tasks` until it ends."""
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Site(Protocol):
     """The world of the server, as the backplane needs it."""
 
-    def spawn(self, work: Coroutine[Any, Any, None], *, closing: bool = False) -> None: ...
     def ask_rooms(self, ask: Any) -> None:
         """Put an ask to the rooms machine."""
 
@@ -373,7 +385,8 @@ class Backplane:
         self._settled_at = float("inf")  # monotonic; nobody new gets in before
         self._heard_at = float("-inf")  # monotonic, when Redis last answered a beat
         self._listening = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # that go on until the end
+        self._works: set[asyncio.Task[None]] = set()  # that do what was asked
         self._stopped = False
 
     # --- for the world --------------------------------------------------------------------------
@@ -381,17 +394,17 @@ class Backplane:
     def start(self) -> None:
         """Begin to listen, to beat and to send; Redis may come later."""
         for work in (self._beat_on(), self._mend_on(), self._listen_on(), self._send_on()):
-            task = asyncio.get_running_loop().create_task(work)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            _spawn(work, self._tasks)
 
     async def stop(self, *, goodbye: bool) -> None:
-        """End. With `goodbye` our seats are left now, else, as after a kill, when our lease
-        runs out."""
+        """End. With `goodbye` what was asked is done first, and our seats are left now; else, as
+        after a kill, when our lease runs out."""
         self._stopped = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end(self._tasks)
+        if goodbye and self._works:
+            await asyncio.wait(self._works, timeout=self.settings.patience)
+        # What still ran would open connections that nobody closes.
+        await _end(self._works)
         with contextlib.suppress(*self._errors):
             if goodbye:
                 await self._redis.delete(self._key("server", self.me))
@@ -416,7 +429,7 @@ class Backplane:
                     (todo.appendleft if isinstance(wanted, ClaimSeat) else todo.append)(wanted)
                     return
                 self._todo[wanted.session] = deque([wanted])
-                self.site.spawn(self._work(wanted.session))
+                _spawn(self._work(wanted.session), self._works)
 
     def send(self, number: int, text: bytes) -> bool:
         """Send a message to a member at another server; False: it is left out."""
