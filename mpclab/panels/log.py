@@ -66,8 +66,9 @@ class LogPanel(Panel):
         else:
             self._keep(now.rows)
         asked = (self.level.value, self.who.value, self.words.value, self.heartbeats.value)
-        self._new = self._new or bool(now.rows) or now.is_new
-        if asked != self._asked or (self._new and now.clock >= self._next):
+        self._new = self._new or bool(now.rows)
+        due = self._new and now.clock >= self._next
+        if now.is_new or asked != self._asked or due:  # nothing of another session stays on screen
             self._asked, self._new, self._next = asked, False, now.clock + 0.3
             self._show(now.state)
 
