@@ -316,8 +316,14 @@ def test_a_stopped_clock_steps_one_event_at_a_time(hands: Make) -> None:
     it.press(panel.operations.propose)
     wait(lambda: not panel.time.step.disabled, "step")
     before = len(panel.lab.trace)
-    it.press(panel.time.step)
-    it.say("SignedProposal of party 1")
+
+    def is_heard() -> bool:  # something of the meeting may still be on its way before it
+        if "gets SignedProposal of party 1" in it.page():
+            return True
+        it.press(panel.time.step)
+        return False
+
+    wait(is_heard, "the proposal arrives, a step at a time")
     assert len(panel.lab.trace) > before
     it.press(panel.time.run)
     it.say("all heads are equal")
