@@ -178,10 +178,16 @@ def test_workers_of_one_port_share_their_rooms_and_one_that_is_killed_comes_agai
         def status(which: str) -> dict[str, object]:
             return json.loads(told(capsys, "server", "status", "--json", "--socket", which))
 
-        until(lambda: all(status(it)["not_ready"] == "" for it in admins))
+        def is_ready(which: str) -> bool:
+            try:
+                return status(which)["not_ready"] == ""
+            except AssertionError:  # nobody listens there yet
+                return False
+
+        until(lambda: all(map(is_ready, admins)))
         # The kernel chooses: with so many, both have some.
         members = [came_in(Member(url, "s", party, n=16, t=2)) for party in range(1, 17)]
-        assert {status(it)["members"] for it in admins} == {16}
+        until(lambda: {status(it)["members"] for it in admins} == {16})
         counts = [int(str(status(it)["connections"])) for it in admins]
         assert all(counts)
         assert sum(counts) == 16
@@ -194,14 +200,7 @@ def test_workers_of_one_port_share_their_rooms_and_one_that_is_killed_comes_agai
         os.kill(int(pid), signal.SIGKILL)
         server.wait_for("worker 1 ended")
         server.wait_for(r"server at ws")
-
-        def is_back() -> bool:
-            try:
-                return status(admins[0])["not_ready"] == ""
-            except AssertionError:  # nobody listens there yet
-                return False
-
-        until(is_back)
+        until(lambda: is_ready(admins[0]))
         server.signal(signal.SIGTERM)
         assert server.finish() == 0
 
